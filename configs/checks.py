@@ -1,0 +1,100 @@
+"""Checks of configuration values: every error names the key, the value and what is allowed."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be run; the message is one line fit for the command line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a key's value may be: a predicate and its description for the error message."""
+
+    allowed: str
+    accepts: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    """An integer in [low, high] (no upper bound if high is None)."""
+    if high is None:
+        return Check(f"an integer >= {low}", lambda v: _is_integer(v) and v >= low)
+    return Check(f"an integer from {low} to {high}", lambda v: _is_integer(v) and low <= v <= high)
+
+
+def number(low: float, high: float | None = None, *, open_low: bool = False) -> Check:
+    """A finite number in [low, high], or in (low, high] with `open_low`."""
+    top = float("inf") if high is None else high
+
+    def accepts(value: Any) -> bool:
+        if not _is_number(value) or value != value or abs(value) == float("inf"):
+            return False
+        return (value > low if open_low else value >= low) and value <= top
+
+    bound = f"a number {'>' if open_low else '>='} {low}"
+    return Check(bound if high is None else f"{bound} and <= {high}", accepts)
+
+
+def one_of(*values: Any) -> Check:
+    """One of the values listed."""
+    listed = ", ".join(repr(v) for v in values)
+    # `1 == True` in Python: compare types too, so that a flag isn't taken for a count.
+    return Check(f"one of {listed}", lambda v: any(type(v) is type(x) and v == x for x in values))
+
+
+def boolean() -> Check:
+    """True or False."""
+    return Check("true or false", lambda v: isinstance(v, bool))
+
+
+def text() -> Check:
+    """A string that is not empty."""
+    return Check("a non-empty string", lambda v: isinstance(v, str) and bool(v))
+
+
+def each(check: Check) -> Check:
+    """A list or tuple whose every item passes `check`."""
+    return Check(
+        f"a list of items, each {check.allowed}",
+        lambda v: isinstance(v, (list, tuple)) and all(check.accepts(x) for x in v),
+    )
+
+
+def either(*options: Check) -> Check:
+    """A value that passes at least one of the checks."""
+    allowed = ", or ".join(option.allowed for option in options)
+    return Check(allowed, lambda v: any(option.accepts(v) for option in options))
+
+
+def verify(section: str, config: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
+    """Checks that `config` has exactly the keys of `checks`, each with an allowed value.
+
+    Args:
+      section: the config's path, for messages, e.g. "replay".
+      config: the section of the configuration.
+      checks: what each of its keys may be.
+
+    Raises:
+      ConfigError: for the first key that is missing, unknown, or out of range.
+    """
+    unknown = sorted(set(config) - set(checks))
+    if unknown:
+        known = ", ".join(sorted(checks))
+        raise ConfigError(
+            f"{section}.{unknown[0]} = {config[unknown[0]]!r}: unknown key; known: {known}"
+        )
+    for key, check in checks.items():
+        if key not in config:
+            raise ConfigError(f"{section}.{key} is missing: expected {check.allowed}")
+        if not check.accepts(config[key]):
+            raise ConfigError(f"{section}.{key} = {config[key]!r}: expected {check.allowed}")

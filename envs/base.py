@@ -1,0 +1,116 @@
+"""The environment contract: N environments stepped together, in dm_env's terms."""
+
+import abc
+from collections.abc import Mapping
+import importlib
+from typing import Any, NamedTuple
+
+import dm_env
+from dm_env import specs
+import numpy as np
+
+
+class Episode(NamedTuple):
+    """A finished episode of one lane: the unclipped return and the length in emulator frames."""
+
+    lane: int
+    episode_return: float
+    length_frames: int
+
+
+class VectorEnvironment(abc.ABC):
+    """N environments ("lanes") stepped together; every field of a TimeStep has a leading axis [N].
+
+    Per lane the sequence is dm_env's: the step after a LAST ignores its action and returns the FIRST
+    of the next episode. On a FIRST, reward and discount are 0. (dm_env has None there; an
+    array can't.) A termination is LAST with discount 0, a truncation LAST with discount 1, and a life loss under
+    a protocol that reports it MID with discount 0. Rewards are the game's own, unclipped.
+    """
+
+    num_envs: int
+    frames_per_step: int
+    """Emulator frames per agent step: the frame skip; 1 for environments that are not emulators."""
+    exact_resume: bool
+    """Whether set_state continues exactly; if not, it starts new episodes in every lane."""
+
+    @abc.abstractmethod
+    def observation_spec(self) -> specs.Array:
+        """One lane's observation, without the leading axis."""
+
+    @abc.abstractmethod
+    def action_spec(self) -> specs.DiscreteArray:
+        """One lane's action."""
+
+    @abc.abstractmethod
+    def reset(self) -> dm_env.TimeStep:
+        """Starts an episode in every lane."""
+
+    @abc.abstractmethod
+    def send(self, actions: np.ndarray) -> None:
+        """Starts a step with int actions [N] and returns at once.
+
+        Raises:
+          ValueError: if the shape, type or range of the actions does not fit the spec.
+        """
+
+    @abc.abstractmethod
+    def recv(self) -> dm_env.TimeStep:
+        """Waits for the step that `send` began. The arrays are the caller's to keep."""
+
+    def step(self, actions: np.ndarray) -> dm_env.TimeStep:
+        """`send` and `recv` in one."""
+        self.send(actions)
+        return self.recv()
+
+    @abc.abstractmethod
+    def finished_episodes(self) -> list[Episode]:
+        """The episodes that ended since the last call, in order of their end."""
+
+    @abc.abstractmethod
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All that `set_state` needs, as arrays by name. Only between a `recv` and the next `send`."""
+
+    @abc.abstractmethod
+    def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
+        """Restores `get_state`'s result in a new instance and returns the current time step.
+
+        Raises:
+          ValueError: if the state was taken from an environment of other settings.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Frees the emulators; the instance can't be used afterwards."""
+
+
+def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironment:
+    """Builds the environment `envs/<config.module>.py` describes.
+
+    Args:
+      config: the `environment` section; `module` names the file, the other keys are its own.
+      num_envs: number of lanes N.
+      seed: lane i starts from a seed derived from (seed, i) alone, whatever N is.
+
+    Raises:
+      ConfigError: if a key is unknown or a value out of range.
+    """
+    module = find_module(config)
+    return module.make(config, num_envs, seed)
+
+
+def find_module(config: Mapping[str, Any]):
+    """Imports `envs/<config.module>.py`; raises ConfigError if there is none with a `make`."""
+    from configs import checks
+
+    name = config["module"]
+    try:
+        module = importlib.import_module(f"envs.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("envs", f"envs.{name}"):
+            raise
+        module = None
+    if not hasattr(module, "make"):
+        raise checks.ConfigError(
+            f"environment.module = {name!r}: expected a module of envs/ with make()"
+        )
+    return module
