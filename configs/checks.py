@@ -1,7 +1,7 @@
 """Checks of configuration values: every error names the key, the value and what is allowed."""
 
-from collections.abc import Callable, Mapping
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -60,6 +60,11 @@ def boolean() -> Check:
 def text() -> Check:
     """A string that is not empty."""
     return Check("a non-empty string", lambda v: isinstance(v, str) and bool(v))
+
+
+def anything() -> Check:
+    """Any value: of a section that another component checks."""
+    return Check("a section", lambda v: True)
 
 
 def each(check: Check) -> Check:

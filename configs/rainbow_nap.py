@@ -1,0 +1,19 @@
+"""Rainbow with Normalize-and-Project: LayerNorm, and hidden weights kept at their initial norms.
+
+    python -m scripts.train --config=configs/rainbow_nap.py:breakout
+
+Shows: the effective learning rate is the one that is set, here a constant. The paper finds that
+Rainbow needs the decay that norm growth gives it, so compare with rainbow_nap_schedule.
+"""
+
+import ml_collections
+
+from configs import rainbow_ln
+
+
+def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+    """The config; `game` is a ROM's name, such as ms_pacman."""
+    config = rainbow_ln.get_config(game)
+    config.name = "rainbow_nap"
+    config.optimizer.projection.enabled = True
+    return config

@@ -1,0 +1,148 @@
+"""A two-level sum tree on the device: leaves in blocks, and the blocks' sums.
+
+With sqrt(M) blocks, finding a leaf reads about 2 sqrt(M) numbers, in two vector operations and no
+pointer chasing. Changing leaves re-sums their blocks from scratch, so rounding never builds up.
+"""
+
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+class SumTree(NamedTuple):
+    """M rows of N leaves, each with a weight and a flag.
+
+    Attributes:
+      weights: float32 [blocks, rows a block * N], >= 0.
+      present: bool, the same shape: whether the leaf may be drawn at all.
+      weight_sums: float32 [blocks].
+      counts: int32 [blocks], of present leaves.
+    """
+
+    weights: jax.Array
+    present: jax.Array
+    weight_sums: jax.Array
+    counts: jax.Array
+
+
+def init(num_rows: int, num_lanes: int) -> SumTree:
+    """A tree of num_rows x num_lanes absent leaves."""
+    rows = rows_per_block(num_rows, num_lanes)
+    blocks = math.ceil(num_rows / rows)
+    shape = (blocks, rows * num_lanes)
+    return SumTree(
+        weights=jnp.zeros(shape, jnp.float32),
+        present=jnp.zeros(shape, bool),
+        weight_sums=jnp.zeros(blocks, jnp.float32),
+        counts=jnp.zeros(blocks, jnp.int32),
+    )
+
+
+def rows_per_block(num_rows: int, num_lanes: int) -> int:
+    """Rows in a block, so that a block has about sqrt(rows * lanes) leaves."""
+    return max(1, round(math.sqrt(num_rows / num_lanes)))
+
+
+def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: jax.Array) -> SumTree:
+    """Sets leaves int32 [L]; of equal ones the largest weight counts; those past the end do not.
+
+    Args:
+      tree: the tree.
+      leaves: flat numbers row * N + lane.
+      weights: float32 [L]; taken as 0 where not present.
+      present: bool [L].
+    """
+    block_size = tree.weights.shape[1]
+    block, offset = leaves // block_size, leaves % block_size
+    weights = jnp.where(present, weights, 0.0)
+    cleared = tree.weights.at[block, offset].set(0.0, mode="drop")
+    tree = tree._replace(
+        weights=cleared.at[block, offset].max(weights, mode="drop"),
+        present=tree.present.at[block, offset].set(present, mode="drop"),
+    )
+    return _resum(tree, block)
+
+
+def set_rows(
+    tree: SumTree, rows: jax.Array, num_lanes: int, weights: jax.Array, present: jax.Array
+) -> SumTree:
+    """Sets whole rows int32 [R] to weights float32 [R, N] and flags bool [R, N].
+
+    The rows must differ. Cheaper than `set_leaves`: a row lies in one block.
+    """
+    rows_each = tree.weights.shape[1] // num_lanes
+    shape = (tree.weights.shape[0], rows_each, num_lanes)
+    block, offset = rows // rows_each, rows % rows_each
+    new_weights = tree.weights.reshape(shape).at[block, offset].set(jnp.where(present, weights, 0))
+    new_present = tree.present.reshape(shape).at[block, offset].set(present)
+    tree = tree._replace(
+        weights=new_weights.reshape(tree.weights.shape),
+        present=new_present.reshape(tree.present.shape),
+    )
+    return _resum(tree, block)
+
+
+def _resum(tree: SumTree, block: jax.Array) -> SumTree:
+    sums = jnp.sum(tree.weights[block], axis=1)
+    counts = jnp.sum(tree.present[block], axis=1, dtype=jnp.int32)
+    return tree._replace(
+        weight_sums=tree.weight_sums.at[block].set(sums, mode="drop"),
+        counts=tree.counts.at[block].set(counts, mode="drop"),
+    )
+
+
+def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.Array, jax.Array]:
+    """Draws leaves from (1 - mix) * weights / sum(weights) + mix * present / count(present).
+
+    Inverts the cumulative sum of that one mixed distribution, block by block, then within the
+    block. If all weights are 0 the draw is uniform over the leaves that are present.
+
+    Args:
+      tree: a tree with at least one leaf present.
+      uniform: float32 [B] in [0, 1), one number per draw.
+      uniform_mix: share of the uniform distribution, in [0, 1].
+
+    Returns:
+      Leaves int32 [B] and their probabilities float32 [B].
+    """
+    chex.assert_rank(uniform, 1)
+    total, count = jnp.sum(tree.weight_sums), jnp.sum(tree.counts)
+    mix = jnp.where(total > 0, uniform_mix, 1.0)
+    weight_scale = jnp.where(total > 0, (1.0 - mix) / jnp.where(total > 0, total, 1.0), 0.0)
+    count_scale = mix / jnp.maximum(count, 1).astype(jnp.float32)
+
+    def mixed(weights: jax.Array, present: jax.Array) -> jax.Array:
+        return weights * weight_scale + present.astype(jnp.float32) * count_scale
+
+    block_mass = mixed(tree.weight_sums, tree.counts)
+    block, remainder = _invert(block_mass[None], uniform * jnp.sum(block_mass))
+    leaf_mass = mixed(tree.weights[block], tree.present[block])
+    offset, _ = _invert(leaf_mass, remainder)
+    probability = jnp.take_along_axis(leaf_mass, offset[:, None], axis=1)[:, 0]
+    return block * tree.weights.shape[1] + offset, probability
+
+
+def _invert(mass: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Per row the first index whose cumulative mass exceeds the target, and what is left over.
+
+    Args:
+      mass: float32 [B or 1, L], >= 0.
+      target: float32 [B].
+
+    Returns:
+      Indices int32 [B], never one of zero mass (which rounding could give), and the target minus
+      the mass before the index, float32 [B].
+    """
+    cumulative = jnp.cumsum(mass, axis=1)
+    index = jnp.sum(cumulative <= target[:, None], axis=1, dtype=jnp.int32)
+    positions = jnp.arange(mass.shape[1], dtype=jnp.int32)
+    last = jnp.max(jnp.where(mass > 0, positions[None], 0), axis=1)
+    index = jnp.minimum(index, last)
+    mass, cumulative = (
+        jnp.broadcast_to(x, (target.shape[0], x.shape[1])) for x in (mass, cumulative)
+    )
+    before = jnp.take_along_axis(cumulative - mass, index[:, None], axis=1)[:, 0]
+    return index, target - before

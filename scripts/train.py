@@ -1,0 +1,38 @@
+"""Trains an agent; the same command continues a run that was stopped or killed.
+
+python -m scripts.train --config=configs/rainbow_nap.py:breakout --config.seed=2
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from scripts import command_line
+from training import loop, platform, run_directory
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
+)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Where the run's files go; default: runs/<config>/<game>/seed_<seed>."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains; returns 0 when all frames are played and 3 when stopped before."""
+    del argv
+    config = _CONFIG.value
+    if config is None:
+        command_line.fail("--config is missing: expected a file such as configs/rainbow_nap.py")
+    platform.set_up(config.platform)
+    path = Path(_RUN_DIR.value) if _RUN_DIR.value else run_directory.default_path(config)
+    logging.info("run directory: %s", path)
+    is_finished = loop.train(config, path)
+    logging.info("finished" if is_finished else "stopped; the same command continues")
+    return 0 if is_finished else command_line.STOPPED
+
+
+if __name__ == "__main__":
+    command_line.run(main)

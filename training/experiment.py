@@ -1,0 +1,184 @@
+"""Builds the components of a run from its configuration, checking every key first."""
+
+from typing import NamedTuple
+
+import dm_env
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from configs import checks, modules
+from envs import base as envs_base
+from plasticity import schedules
+from replay import ring
+from training import evaluation, optimizer
+from training import learner as learner_lib
+
+_CHECKS = {
+    "": {
+        "name": checks.text(),
+        "seed": checks.integer(0, 2**31 - 1),
+        "num_seeds": checks.integer(1),
+        "num_envs": checks.integer(1),
+        "platform": checks.one_of("auto", "cpu", "gpu"),
+        "num_frames": checks.integer(1),
+        "environment": checks.anything(),
+        "agent": checks.anything(),
+        "network": checks.anything(),
+        "replay": checks.anything(),
+        "optimizer": checks.anything(),
+        "training": checks.anything(),
+        "evaluation": checks.anything(),
+        "log": checks.anything(),
+        "snapshot": checks.anything(),
+    },
+    "training": {
+        "update_period_frames": checks.integer(1),
+        "target_update_period_frames": checks.integer(1),
+    },
+    "evaluation": {
+        "period_frames": checks.integer(0),
+        "episodes": checks.integer(1),
+        "num_envs": checks.integer(1),
+    },
+    "log": {
+        "period_frames": checks.integer(1),
+        "layers_period_frames": checks.integer(0),
+        "tensorboard": checks.boolean(),
+    },
+    "snapshot": {"period_frames": checks.integer(1), "keep": checks.integer(1)},
+    "network": {
+        "torso": checks.anything(),
+        "norm": checks.anything(),
+        "head": checks.anything(),
+    },
+}
+
+
+class Experiment(NamedTuple):
+    """The components of a run.
+
+    Attributes:
+      environment: num_seeds * num_envs lanes; seed k has the k-th num_envs of them.
+      learner: joins agent, replay and optimizer.
+      evaluator: plays whole episodes.
+      learning_rate: by the number of updates.
+    """
+
+    environment: envs_base.VectorEnvironment
+    learner: learner_lib.Learner
+    evaluator: evaluation.Evaluator
+    learning_rate: optax.Schedule
+
+
+def verify(config: ml_collections.ConfigDict) -> None:
+    """Checks the sections that no single component owns; raises ConfigError."""
+    for section, section_checks in _CHECKS.items():
+        checks.verify(section or "config", config[section] if section else config, section_checks)
+    training = config.training
+    if training.target_update_period_frames % training.update_period_frames:
+        raise checks.ConfigError(
+            f"training.target_update_period_frames = {training.target_update_period_frames}: "
+            f"expected a multiple of update_period_frames = {training.update_period_frames}"
+        )
+
+
+def make(config: ml_collections.ConfigDict) -> Experiment:
+    """Builds all components; raises ConfigError for the first bad key or value."""
+    verify(config)
+    num_lanes = config.num_seeds * config.num_envs
+    environment = envs_base.make(config.environment, num_lanes, config.seed)
+    try:
+        return _assemble(config, environment)
+    except BaseException:
+        environment.close()
+        raise
+
+
+def _assemble(
+    config: ml_collections.ConfigDict, environment: envs_base.VectorEnvironment
+) -> Experiment:
+    agent_module = modules.find("agents", config.agent.module, "agent.module")
+    agent = agent_module.make(config, environment.action_spec())
+    replay = ring.make(
+        config.replay,
+        environment.observation_spec(),
+        config.num_envs,
+        config.agent.frame_stack,
+        config.agent.n_step,
+        config.agent.discount,
+    )
+    training = config.training
+    learner = learner_lib.Learner(
+        agent=agent,
+        replay=replay,
+        optimizer=optimizer.make(config.optimizer, training.update_period_frames),
+        importance=_importance(config),
+        num_seeds=config.num_seeds,
+        num_envs=config.num_envs,
+        frame_stack=config.agent.frame_stack,
+        batch_size=config.replay.batch_size,
+        max_abs_reward=config.agent.max_abs_reward,
+        max_priority=config.replay.max_priority,
+        target_period_updates=training.target_update_period_frames // training.update_period_frames,
+    )
+    learning_rate = schedules.make_schedule(
+        config.optimizer.schedule, config.optimizer.learning_rate, training.update_period_frames
+    )
+    evaluator = evaluation.Evaluator(agent, config.agent.frame_stack)
+    experiment = Experiment(environment, learner, evaluator, learning_rate)
+    check_shapes(experiment)
+    return experiment
+
+
+def _importance(config: ml_collections.ConfigDict) -> learner_lib.ImportanceSchedule:
+    replay = config.replay
+    least = config.num_envs * (config.agent.n_step + config.agent.frame_stack + 1)
+    if replay.min_size < least:
+        raise checks.ConfigError(
+            f"replay.min_size = {replay.min_size}: expected at least {least} with num_envs = "
+            f"{config.num_envs}, so that there is something to sample"
+        )
+    return learner_lib.ImportanceSchedule(
+        begin=replay.importance_exponent,
+        end=replay.importance_exponent_end,
+        begin_steps=replay.min_size,
+        end_steps=replay.importance_exponent_end_steps,
+    )
+
+
+def observed(timestep: dm_env.TimeStep, num_seeds: int) -> learner_lib.Observed:
+    """A time step of all lanes as the learner's arrays [K, N, ...]."""
+
+    def per_seed(x) -> np.ndarray:
+        x = np.asarray(x)
+        return x.reshape((num_seeds, -1, *x.shape[1:]))
+
+    return learner_lib.Observed(
+        observation=per_seed(timestep.observation),
+        is_first=per_seed(timestep.first()),
+        is_last=per_seed(timestep.last()),
+        reward=per_seed(timestep.reward),
+        discount=per_seed(timestep.discount),
+    )
+
+
+def state_shapes(experiment: Experiment) -> learner_lib.LearnerState:
+    """The learner's state as shapes and types, without making it."""
+    learner, spec = experiment.learner, experiment.environment.observation_spec()
+    shape = (learner.num_seeds, learner.num_envs, *spec.shape)
+    observation = jax.ShapeDtypeStruct(shape, spec.dtype)
+    return jax.eval_shape(lambda o: learner.init(0, o), observation)
+
+
+def metric_names(experiment: Experiment) -> list[str]:
+    """The names of the metrics that `learn` returns."""
+    learn = lambda state: experiment.learner.learn(state, 1)  # noqa: E731
+    _, metrics = jax.eval_shape(learn, state_shapes(experiment))
+    return list(metrics)
+
+
+def check_shapes(experiment: Experiment) -> None:
+    """Traces the initialization, so that a network that can't be built fails before the start."""
+    state_shapes(experiment)

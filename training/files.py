@@ -1,0 +1,37 @@
+"""Files that must survive a crash: flushed, checksummed, replaced in one step."""
+
+import os
+import zlib
+from pathlib import Path
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a file."""
+    checksum = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def flush(path: Path) -> None:
+    """Waits until a file's contents, or a directory's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe(path: Path) -> list[int]:
+    """Flushes a file and returns its size in bytes and its checksum."""
+    flush(path)
+    return [path.stat().st_size, checksum_of(path)]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file so that a reader sees the old one or the new one, never a part."""
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(text, encoding="utf-8")
+    flush(partial)
+    partial.replace(path)

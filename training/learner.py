@@ -1,0 +1,281 @@
+"""The learner: its whole state, replay included, and the two jitted steps that change it.
+
+`observe` takes a time step of every lane, records it and chooses the next actions; `learn` does
+k updates in one call. Both give the old state's memory to the new one, so the replay is changed
+in place. Every array has a leading axis over independent seeds.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import base as agents_base
+from plasticity import layers
+from plasticity import metrics as plasticity_metrics
+from replay import base as replay_base
+from training import seeds
+
+Metrics = Mapping[str, jax.Array]
+
+
+class LearnerState(NamedTuple):
+    """All that training changes, for K seeds.
+
+    Attributes:
+      params, target_params: of the network.
+      opt_state: the optimizer's.
+      rng: one typed key per seed, [K].
+      replay: the replay's.
+      stack: what each lane shows its agent now, [K, N, S, ...] or [K, N, ...].
+      updates: int32 [], how many were done; the seeds share it.
+    """
+
+    params: Any
+    target_params: Any
+    opt_state: Any
+    rng: jax.Array
+    replay: Any
+    stack: jax.Array
+    updates: jax.Array
+
+
+class Observed(NamedTuple):
+    """A time step of every lane as arrays [K, N, ...]: what `observe` reads of dm_env's."""
+
+    observation: jax.Array
+    is_first: jax.Array
+    is_last: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+
+
+class ImportanceSchedule(NamedTuple):
+    """The exponent of the importance weights, linear in the number of steps added to the replay.
+
+    As DQN Zoo: from `begin` at `begin_steps` (when learning starts) to `end` at `end_steps`.
+    """
+
+    begin: float
+    end: float
+    begin_steps: int
+    end_steps: int
+
+    def __call__(self, steps: jax.Array) -> jax.Array:
+        """The exponent after `steps` added transitions, float32 []."""
+        duration = max(1, self.end_steps - self.begin_steps)
+        fraction = jnp.clip((steps - self.begin_steps) / duration, 0.0, 1.0)
+        return self.begin + fraction * (self.end - self.begin)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learner:
+    """Joins an agent, a replay and an optimizer.
+
+    Attributes:
+      agent: the algorithm.
+      replay: the replay, of num_envs lanes.
+      optimizer: from gradients to updates.
+      importance: the exponent of the importance weights.
+      num_seeds: K.
+      num_envs: N, lanes of each seed.
+      frame_stack: frames of an observation the agent sees; 0 for vectors.
+      batch_size: transitions of an update.
+      max_abs_reward: rewards are clipped to it.
+      max_priority: so are new priorities.
+      target_period_updates: the target network is copied every so many updates.
+    """
+
+    agent: agents_base.Agent
+    replay: replay_base.Replay
+    optimizer: optax.GradientTransformation
+    importance: ImportanceSchedule
+    num_seeds: int
+    num_envs: int
+    frame_stack: int
+    batch_size: int
+    max_abs_reward: float
+    max_priority: float
+    target_period_updates: int
+
+    @functools.cached_property
+    def _axes(self) -> LearnerState:
+        axes = LearnerState(*([0] * len(LearnerState._fields)))
+        return axes._replace(updates=None, replay=self.replay.seed_axes)
+
+    def init(self, seed: int, first_observation: jax.Array) -> LearnerState:
+        """The state before anything was seen; the k-th seed is `seed` + k.
+
+        Args:
+          seed: of the first.
+          first_observation: newest observations [K, N, ...], for their shape.
+        """
+        rngs = jax.vmap(jax.random.key)(seed + jnp.arange(self.num_seeds))
+
+        def init_one(rng: jax.Array, observation: jax.Array) -> LearnerState:
+            rng_params, rng = jax.random.split(rng)
+            stack = empty_stack(observation, self.frame_stack)
+            params = self.agent.init(rng_params, stack)
+            return LearnerState(
+                params=params,
+                # A buffer of its own: the two are given away together.
+                target_params=jax.tree.map(jnp.copy, params),
+                opt_state=self.optimizer.init(params),
+                rng=rng,
+                replay=self.replay.init(),
+                stack=stack,
+                updates=jnp.zeros((), jnp.int32),
+            )
+
+        init_all = seeds.over_seeds(init_one, self.num_seeds, (0, 0), self._axes)
+        return jax.jit(init_all)(rngs, first_observation)
+
+    @functools.cached_property
+    def observe(self):
+        """(state, Observed) -> state, actions int32 [K, N]. Jitted; takes the state's memory."""
+        axes = self._axes
+        mapped = seeds.over_seeds(self._observe, self.num_seeds, (axes, 0), (axes, 0))
+        return jax.jit(mapped, donate_argnums=0)
+
+    def _observe(self, state: LearnerState, observed: Observed) -> tuple[LearnerState, jax.Array]:
+        rng, rng_act = jax.random.split(state.rng)
+        stack = push(state.stack, observed.observation, observed.is_first, self.frame_stack)
+        actions = self.agent.act(state.params, rng_act, stack)
+        chex.assert_shape(actions, (self.num_envs,))
+        step = replay_base.Step(
+            observation=observed.observation,
+            is_first=observed.is_first,
+            is_last=observed.is_last,
+            reward=jnp.clip(observed.reward, -self.max_abs_reward, self.max_abs_reward),
+            discount=observed.discount,
+            action=actions,
+        )
+        replay = self.replay.add(state.replay, step)
+        return state._replace(rng=rng, stack=stack, replay=replay), actions
+
+    @functools.cached_property
+    def learn(self):
+        """(state, number of updates) -> state, metrics [K] averaged over the updates. Jitted.
+
+        Takes the state's memory; the number is static.
+        """
+        axes = self._axes
+
+        def learn(state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
+            scan = lambda s: self._scan(s, num_updates)  # noqa: E731
+            return seeds.over_seeds(scan, self.num_seeds, (axes,), (axes, 0))(state)
+
+        return jax.jit(learn, static_argnums=1, donate_argnums=0)
+
+    def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
+        state, metrics = jax.lax.scan(lambda s, _: self._update(s), state, None, length=num_updates)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    def _update(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
+        """Sample, loss, optimizer, priorities, and the target's copy when it is due."""
+        rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
+        sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
+        grads, updates, opt_state, loss, output = self._step(state, rng_loss, sample)
+        params = optax.apply_updates(state.params, updates)
+        priorities = jnp.minimum(output.priorities, self.max_priority)
+        num_updates = state.updates + 1
+        new_state = LearnerState(
+            params=params,
+            target_params=self._copied_if_due(params, state.target_params, num_updates),
+            opt_state=opt_state,
+            rng=rng,
+            replay=self.replay.update_priorities(state.replay, sample.keys, priorities),
+            stack=state.stack,
+            updates=num_updates,
+        )
+        metrics = {"loss": loss, "gradient_norm": optax.global_norm(grads), **output.metrics}
+        return new_state, metrics
+
+    def _step(self, state: LearnerState, rng: jax.Array, sample: replay_base.Sample):
+        """Gradients, updates, the optimizer's state, loss and LossOutput for one batch."""
+        weights = importance_weights(sample.probabilities, self._importance_exponent(state))
+        value_and_grad = jax.value_and_grad(self.agent.loss, has_aux=True)
+        (loss, output), grads = value_and_grad(
+            state.params, state.target_params, rng, sample.transition, weights
+        )
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        return grads, updates, opt_state, loss, output
+
+    def _importance_exponent(self, state: LearnerState) -> jax.Array:
+        return self.importance(self.replay.num_added(state.replay))
+
+    def _copied_if_due(self, params: Any, target_params: Any, num_updates: jax.Array) -> Any:
+        is_due = num_updates % self.target_period_updates == 0
+        return jax.lax.cond(is_due, lambda: params, lambda: target_params)
+
+    @functools.cached_property
+    def replay_size(self):
+        """(state) -> transitions that can be sampled, int32 [K]. Jitted."""
+        size = lambda state: self.replay.size(state.replay)  # noqa: E731
+        return jax.jit(seeds.over_seeds(size, self.num_seeds, (self._axes,), 0))
+
+    @functools.cached_property
+    def cut(self):
+        """(state) -> state whose lanes' episodes end here. Jitted; takes the state's memory."""
+        axes = self._axes
+        cut = lambda s: s._replace(replay=self.replay.cut(s.replay))  # noqa: E731
+        return jax.jit(seeds.over_seeds(cut, self.num_seeds, (axes,), axes), donate_argnums=0)
+
+    @functools.cached_property
+    def measure(self):
+        """(state) -> {quantity: {layer: [K]}} of an update that is not carried out. Jitted.
+
+        norm: ||W||; gradient_norm: before clipping; update_ratio: ||dW|| / ||W||, the projection's
+        part of dW included.
+        """
+        mapped = seeds.over_seeds(self._measure, self.num_seeds, (self._axes,), 0)
+        return jax.jit(mapped)
+
+    def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:
+        rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
+        sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
+        grads, updates, *_ = self._step(state, rng_loss, sample)
+        found = layers.find_layers(state.params)
+        return {
+            "norm": plasticity_metrics.layer_norms(state.params, found),
+            "gradient_norm": plasticity_metrics.layer_norms(grads, found),
+            "update_ratio": plasticity_metrics.update_ratios(updates, state.params, found),
+        }
+
+
+def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:
+    """Zeros [N, S, ...] to `push` observations [N, ...] on, or [N, ...] if frame_stack is 0."""
+    if not frame_stack:
+        return jnp.zeros_like(observation)
+    shape = (observation.shape[0], frame_stack, *observation.shape[1:])
+    return jnp.zeros(shape, observation.dtype)
+
+
+def push(stack: jax.Array, newest: jax.Array, is_first: jax.Array, frame_stack: int) -> jax.Array:
+    """Appends the newest observation to each lane's stack; an episode starts from zeros.
+
+    Args:
+      stack: [N, S, ...], newest last (or [N, ...] if frame_stack is 0).
+      newest: [N, ...].
+      is_first: bool [N].
+      frame_stack: S, or 0 for observations that are not stacked.
+
+    Returns:
+      The new stack, of the same shape.
+    """
+    if not frame_stack:
+        return newest
+    is_first = is_first.reshape((-1,) + (1,) * (stack.ndim - 1))
+    kept = jnp.where(is_first, jnp.zeros_like(stack), stack)[:, 1:]
+    return jnp.concatenate([kept, newest[:, None]], axis=1)
+
+
+def importance_weights(probabilities: jax.Array, exponent: jax.Array) -> jax.Array:
+    """(1 / p)**exponent, divided by the batch's largest (Schaul et al. 2016), float32 [B]."""
+    # The smallest p of the batch first: (p_min / p)**exponent can't overflow.
+    return (jnp.min(probabilities) / probabilities) ** exponent

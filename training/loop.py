@@ -1,0 +1,216 @@
+"""The training loop."""
+
+from collections import deque
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+
+from training import experiment as experiment_lib
+from training import progress as progress_lib
+from training import recorder as recorder_lib
+from training import run_directory, snapshot, stage_timer, state_arrays, stopping
+
+_STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
+_RECENT_EPISODES = 100
+
+
+class Run:
+    """A training run: its components, its state, and the files it writes."""
+
+    def __init__(self, config: ml_collections.ConfigDict, path: Path):
+        """Builds the run, and continues from the newest snapshot in `path` if there is one.
+
+        Raises:
+          ConfigError: if the configuration can't be run, or the directory belongs to another.
+          SnapshotError: if there are snapshots but none can be used.
+        """
+        self.config = config
+        self.path = path
+        self.experiment = experiment_lib.make(config)
+        run_directory.claim(path, config)
+        run_directory.append_provenance(path)
+        self.counters = {"frames": 0, "updates": 0, "iterations": 0, "episodes": 0}
+        self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
+        self.timer = stage_timer.StageTimer()
+        self.store = snapshot.SnapshotStore(path / "snapshots", config.snapshot.keep)
+        if self.store.restore(self._restore) is None:
+            self._begin()
+        self.recorder = recorder_lib.Recorder(
+            path, config, self.experiment, self.counters["frames"]
+        )
+        if not self.counters["frames"]:
+            self.recorder.norms(self.state, 0)
+        self.progress = progress_lib.Progress(config.num_frames, self.counters["frames"])
+
+    def _begin(self) -> None:
+        self.timestep = self.experiment.environment.reset()
+        observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+        self.state = self.experiment.learner.init(self.config.seed, observed.observation)
+
+    def _restore(self, path: Path, counters: dict[str, int]) -> bool:
+        """Puts back the learner, the replay, the emulators and the counters."""
+        shapes = experiment_lib.state_shapes(self.experiment)
+        arrays = snapshot.read_arrays(path, "learner")
+        self.state = state_arrays.from_host(path, arrays, shapes, jax.devices()[0])
+        environment = self.experiment.environment
+        self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
+        if not environment.exact_resume:
+            logging.warning("the running episodes are abandoned: they can't be restored")
+            self.state = self.experiment.learner.cut(self.state)
+        self.recent.extend(snapshot.read_arrays(path, "loop")["recent_returns"].tolist())
+        self.counters = counters
+        logging.info("continuing from %s", path)
+        return True
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all frames were played."""
+        return self.counters["frames"] >= self.config.num_frames
+
+    def iterate(self) -> None:
+        """One step of every lane; the learner works while the emulators do."""
+        timer, learner = self.timer, self.experiment.learner
+        environment = self.experiment.environment
+        with timer.stage("act"):
+            observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+            self.state, actions = learner.observe(self.state, observed)
+            environment.send(np.asarray(actions).reshape(-1))
+        self._count_step()
+        with timer.stage("learn"):
+            self._learn()
+        with timer.stage("environment"):
+            self.timestep = environment.recv()
+        self._count_episodes()
+        timer.next_iteration()
+
+    def _learn(self) -> None:
+        num_updates = self._due_updates() - self.counters["updates"]
+        if num_updates:
+            self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
+            self.counters["updates"] += num_updates
+            self.recorder.learned(metrics)
+            self.timer.wait_for(metrics)
+
+    def _due_updates(self) -> int:
+        """Updates that should have been done by now: one per period since learning began."""
+        frame_skip = self.experiment.environment.frames_per_step
+        begin = self.config.replay.min_size * frame_skip
+        learning_frames = self.counters["frames"] - begin
+        return max(0, learning_frames // self.config.training.update_period_frames)
+
+    def _count_step(self) -> None:
+        """Counts the frames of one seed. Steps that start an episode count like all others."""
+        frames = self.config.num_envs * self.experiment.environment.frames_per_step
+        self.counters["frames"] += frames
+        self.counters["iterations"] += 1
+
+    def _count_episodes(self) -> None:
+        for episode in self.experiment.environment.finished_episodes():
+            self.counters["episodes"] += 1
+            self.recent.append(episode.episode_return)
+            self.recorder.episode(self.counters["frames"], episode)
+
+    def is_due(self, period_frames: int) -> bool:
+        """Whether this iteration completed a multiple of a period (0: never)."""
+        step = self.config.num_envs * self.experiment.environment.frames_per_step
+        frames = self.counters["frames"]
+        return bool(period_frames) and frames // period_frames > (frames - step) // period_frames
+
+    def log(self) -> None:
+        """Writes the interval's numbers, and shows them."""
+        self.store.check()
+        stage_times = self.timer.take(_STAGES)
+        numbers = self.recorder.interval(self.counters, self.state, stage_times)
+        shown = {"return": float(np.mean(self.recent)) if self.recent else float("nan")}
+        shown["loss"] = numbers["loss"]
+        self.progress.report(self.counters["frames"], numbers["frames_per_second"], shown)
+
+    def evaluate(self) -> None:
+        """Plays whole episodes with the present parameters of every seed, in fresh environments."""
+        config, frames = self.config.evaluation, self.counters["frames"]
+        for k in range(self.config.num_seeds):
+            episodes = self.experiment.evaluator.play(
+                jax.tree.map(lambda x: x[k], self.state.params),  # noqa: B023
+                self.config.environment,
+                config.num_envs,
+                config.episodes,
+                _evaluation_seed(self.config.seed, k, frames),
+            )
+            mean = self.recorder.evaluation(frames, k, episodes)
+            self.progress.write(
+                f"frame {frames}, seed {k}: evaluation return {mean:.2f} over "
+                f"{len(episodes)} episodes"
+            )
+
+    def save(self) -> None:
+        """Begins to write a snapshot; returns when the state is copied to the host."""
+        self.store.save(self._contents)
+
+    def _contents(self, earlier: Path | None) -> snapshot.Contents:
+        return snapshot.Contents(
+            counters=dict(self.counters),
+            arrays={
+                "learner": state_arrays.to_host(self.state),
+                "environment": self.experiment.environment.get_state(),
+                "loop": {"recent_returns": np.array(self.recent, np.float64)},
+            },
+            rows=state_arrays.copy_rows(self.state, earlier),
+        )
+
+    def close(self) -> None:
+        """Waits for the last snapshot and frees the emulators."""
+        self.progress.close()
+        self.recorder.close()
+        self.experiment.environment.close()
+        self.store.wait()
+
+
+def train(config: ml_collections.ConfigDict, path: Path) -> bool:
+    """Trains until all frames are played, or until SIGINT or SIGTERM.
+
+    The same call continues a run that was stopped or killed from its newest snapshot.
+
+    Returns:
+      Whether the run is finished.
+
+    Raises:
+      ConfigError: if the configuration can't be run, or the directory belongs to another.
+      SnapshotError: if a snapshot can't be read or written.
+    """
+    with stopping.StopRequest() as stop:
+        run = Run(config, path)
+        try:
+            return _train(run, stop)
+        finally:
+            run.close()
+
+
+def _train(run: Run, stop: stopping.StopRequest) -> bool:
+    config, timer = run.config, run.timer
+    begin = run.counters["frames"]
+    while not (run.is_finished or stop.requested):
+        run.iterate()
+        run.progress.advance(run.counters["frames"])
+        if run.is_due(config.log.layers_period_frames):
+            run.recorder.layers(run.counters, run.state)
+        if run.is_due(config.log.period_frames):
+            with timer.stage("log", always=True):
+                run.log()
+        if run.is_due(config.evaluation.period_frames):
+            with timer.stage("evaluate", always=True):
+                run.evaluate()
+        if run.is_due(config.snapshot.period_frames):
+            with timer.stage("snapshot", always=True):
+                run.save()
+    if run.counters["frames"] > begin:
+        run.save()
+    return run.is_finished
+
+
+def _evaluation_seed(seed: int, k: int, frames: int) -> int:
+    """A seed that no training lane has, and that a resumed run draws again."""
+    sequence = np.random.SeedSequence([seed, k, frames], spawn_key=(1 << 20,))
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)

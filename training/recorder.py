@@ -1,0 +1,199 @@
+"""What a run writes down: CSV files, and TensorBoard events of the same numbers.
+
+Beside frames and updates they hold:
+
+* train.csv, a row per log interval and seed: returns, losses, speed, stage times, memory;
+* episodes.csv, a row per finished training episode: seed, lane, return, length in frames;
+* evaluation.csv, a row per evaluation and seed: mean, standard deviation, number of episodes;
+* layers.csv, a row per measurement, seed and layer: norms, relative update, learning rates;
+* norms_seed_<k>.csv, a row per measurement: the projected layers' norms (norm_growth.py).
+"""
+
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import tensorboardX
+
+from envs import base as envs_base
+from plasticity import layers as layers_lib
+from plasticity import metrics as plasticity_metrics
+from plasticity import norm_growth
+from training import csv_log
+from training import experiment as experiment_lib
+from training import learner as learner_lib
+
+_FILES = ("train", "episodes", "evaluation", "layers")
+
+
+class Recorder:
+    """Writes a run's numbers; one that continues a run drops what came after its snapshot."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: ml_collections.ConfigDict,
+        experiment: experiment_lib.Experiment,
+        frames: int,
+    ):
+        """Opens the files of the run in `path` at `frames`."""
+        self._config = config
+        self._path = path
+        self._experiment = experiment
+        self._logs = {
+            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames) for name in _FILES
+        }
+        self._events = None
+        if config.log.tensorboard:
+            events_path = str(path / "tensorboard")
+            self._events = tensorboardX.SummaryWriter(events_path, purge_step=frames or None)
+        self._start = self._last_time = time.perf_counter()
+        self._last_frames = frames
+        self._metric_names = experiment_lib.metric_names(experiment)
+        self._metrics: list[Mapping[str, jax.Array]] = []
+        self._returns: list[list[float]] = [[] for _ in range(config.num_seeds)]
+
+    def learned(self, metrics: Mapping[str, jax.Array]) -> None:
+        """Keeps metrics [K] of updates for the interval's mean; they stay on the device."""
+        self._metrics.append(metrics)
+
+    def episode(self, frames: int, episode: envs_base.Episode) -> None:
+        """Records a training episode."""
+        k, lane = divmod(episode.lane, self._config.num_envs)
+        self._returns[k].append(episode.episode_return)
+        self._logs["episodes"].append(
+            {
+                "frames": frames,
+                "seed": self._seed(k),
+                "lane": lane,
+                "return": episode.episode_return,
+                "length_frames": episode.length_frames,
+            }
+        )
+
+    def interval(
+        self,
+        counters: Mapping[str, int],
+        state: learner_lib.LearnerState,
+        stage_times: Mapping[str, float],
+    ) -> dict[str, float]:
+        """Records a log interval and returns the numbers that the seeds share or average."""
+        means = self._mean_metrics()
+        speed = self._speed(counters["frames"])
+        size = jax.device_get(self._experiment.learner.replay_size(state))
+        for k, returns in enumerate(self._returns):
+            row = {
+                "frames": counters["frames"],
+                "updates": counters["updates"],
+                "seed": self._seed(k),
+                "episodes": len(returns),
+                "mean_return": float(np.mean(returns)) if returns else float("nan"),
+                **{name: float(values[k]) for name, values in means.items()},
+                "learning_rate": float(self._experiment.learning_rate(counters["updates"])),
+                "replay_size": int(size[k]),
+                **speed,
+                **stage_times,
+            }
+            self._logs["train"].append(row)
+            self._add_events("train", k, row)
+            returns.clear()
+        return {"loss": float(np.mean(means["loss"])), **speed}
+
+    def _mean_metrics(self) -> dict[str, np.ndarray]:
+        """Means [K] over the interval's updates; nan where there was none."""
+        gathered, self._metrics = self._metrics, []
+        if not gathered:
+            nothing = np.full(self._config.num_seeds, np.nan)
+            return dict.fromkeys(self._metric_names, nothing)
+        fetched = jax.device_get(gathered)
+        return {name: np.mean([m[name] for m in fetched], axis=0) for name in fetched[0]}
+
+    def _speed(self, frames: int) -> dict[str, float]:
+        now = time.perf_counter()
+        seconds, played = now - self._last_time, frames - self._last_frames
+        self._last_time, self._last_frames = now, frames
+        return {
+            "frames_per_second": self._config.num_seeds * played / seconds,
+            "elapsed_seconds": now - self._start,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+    def evaluation(self, frames: int, k: int, episodes: Sequence[envs_base.Episode]) -> float:
+        """Records an evaluation of seed k and returns its mean return."""
+        returns = [episode.episode_return for episode in episodes]
+        row = {
+            "frames": frames,
+            "seed": self._seed(k),
+            "episodes": len(returns),
+            "mean_return": float(np.mean(returns)),
+            "std_return": float(np.std(returns)),
+            "mean_length_frames": float(np.mean([e.length_frames for e in episodes])),
+        }
+        self._logs["evaluation"].append(row)
+        self._add_events("evaluation", k, row)
+        return row["mean_return"]
+
+    def layers(self, counters: Mapping[str, int], state: learner_lib.LearnerState) -> None:
+        """Measures every layer on one batch and records it, and the norms."""
+        self.norms(state, counters["updates"])
+        if not counters["updates"]:
+            return
+        measured = jax.device_get(self._experiment.learner.measure(state))
+        rate = float(self._experiment.learning_rate(counters["updates"]))
+        for k in range(self._config.num_seeds):
+            for layer in measured["norm"]:
+                numbers = {name: float(values[layer][k]) for name, values in measured.items()}
+                row = {
+                    "frames": counters["frames"],
+                    "updates": counters["updates"],
+                    "seed": self._seed(k),
+                    "layer": layer,
+                    **numbers,
+                    "learning_rate_over_norm": _ratio(rate, numbers["norm"]),
+                    "learning_rate_over_norm2": _ratio(rate, numbers["norm"] ** 2),
+                }
+                self._logs["layers"].append(row)
+                self._add_events(f"layers/{layer}", k, row)
+
+    def norms(self, state: learner_lib.LearnerState, updates: int) -> None:
+        """Appends the projected layers' norms, in the format that norm_growth reads."""
+        projection = self._config.optimizer.projection
+        for k in range(self._config.num_seeds):
+            params = jax.tree.map(lambda x: x[k], state.params)  # noqa: B023
+            found = layers_lib.find_layers(
+                params,
+                projection.output_pattern,
+                projection.free_norm_pattern,
+                projection.noisy,
+            )
+            kinds = ("hidden", "output") if projection.project_output else ("hidden",)
+            chosen = [layer for layer in found if layer.kind in kinds]
+            norms = plasticity_metrics.layer_norms(params, chosen)
+            path = str(self._path / f"norms_seed_{self._seed(k)}.csv")
+            norm_growth.append_row(path, updates, jax.device_get(norms))
+
+    def _seed(self, k: int) -> int:
+        """The number by which the k-th seed of the run is known."""
+        return self._config.seed + k
+
+    def _add_events(self, group: str, k: int, row: Mapping[str, Any]) -> None:
+        if self._events is None:
+            return
+        for name, value in row.items():
+            if isinstance(value, float) and not np.isnan(value):
+                tag = f"{group}/{name}/seed_{self._seed(k)}"
+                self._events.add_scalar(tag, value, row["frames"])
+
+    def close(self) -> None:
+        """Flushes the events."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _ratio(x: float, y: float) -> float:
+    return x / y if y else 0.0

@@ -1,0 +1,121 @@
+"""The directory of a run: which configuration it belongs to, and what else lies in it."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from configs import checks
+from training import files
+from training import platform as platform_lib
+
+# What may change between a run and its continuation.
+_FREE = ("num_frames", "evaluation.", "log.", "snapshot.", "platform", "environment.num_threads")
+
+
+def default_path(config: ml_collections.ConfigDict) -> Path:
+    """runs/<config>/<game, id or probe>/seed_<seed>."""
+    environment = config.environment
+    label = next(
+        (str(environment[key]) for key in ("game", "id", "probe") if key in environment), "run"
+    )
+    return Path("runs") / config.name / label / f"seed_{config.seed}"
+
+
+def claim(path: Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the directory, or checks that it belongs to this configuration.
+
+    Raises:
+      ConfigError: if the directory holds a run of another configuration, or other files.
+    """
+    config_path = path / "config.json"
+    if config_path.exists():
+        _check_same(path, _read_config(config_path), _flatten(config.to_dict()))
+    elif path.exists() and any(path.iterdir()):
+        raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
+    path.mkdir(parents=True, exist_ok=True)
+    files.replace_text(config_path, json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
+
+
+def read_config(path: Path) -> ml_collections.ConfigDict:
+    """The configuration of the run in a directory.
+
+    Raises:
+      ConfigError: if there is no run.
+    """
+    config_path = path / "config.json"
+    if not config_path.exists():
+        raise checks.ConfigError(f"run_dir = {str(path)!r}: expected a directory with a run")
+    return ml_collections.ConfigDict(json.loads(config_path.read_text())).lock()
+
+
+def append_provenance(path: Path) -> None:
+    """Adds a line to provenance.jsonl: commit, hardware and versions of this start of the run."""
+    record = {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": platform_lib.describe_device(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+    with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return _flatten(json.loads(path.read_text()))
+    except ValueError as error:
+        raise checks.ConfigError(f"{path}: damaged, not JSON ({error})") from error
+
+
+def _check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    for key in sorted(set(found) | set(asked)):
+        if key.startswith(_FREE):
+            continue
+        saved, wanted = (json.dumps(x[key]) if key in x else "nothing" for x in (found, asked))
+        if saved != wanted:
+            raise checks.ConfigError(
+                f"run_dir = {str(path)!r}: belongs to another configuration: "
+                f"{key} is {saved} there, asked for {wanted}"
+            )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return dict(_items(config, prefix))
+
+
+def _items(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _items(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _git(*arguments: str) -> str:
+    root = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,81 @@
+"""A learner's state as named arrays on the host, and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from training import learner as learner_lib
+from training import row_blocks, snapshot
+
+State = learner_lib.LearnerState
+
+
+def to_host(state: State) -> dict[str, np.ndarray]:
+    """Copies all but the replay's observations to the host, by path."""
+    leaves = _data_by_path(_without_observations(state))
+    # A copy even on a CPU, where a view would change with the next update.
+    return {path: np.array(leaf) for path, leaf in leaves.items()}
+
+
+def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:
+    """The replay's observations, as far as the snapshot `earlier` lacks them."""
+    return row_blocks.RowBlocks.copy(state.replay.observations, int(state.replay.rows), earlier)
+
+
+def from_host(
+    path: Path, arrays: Mapping[str, np.ndarray], shapes: State, device: jax.Device
+) -> State:
+    """Builds the state that a verified snapshot holds.
+
+    Args:
+      path: the snapshot's directory, for the observations and for messages.
+      arrays: what `to_host` gave.
+      shapes: the state's shapes and types (`jax.eval_shape` of its init).
+      device: where the state is to live.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not this configuration's.
+    """
+    data_shapes = jax.eval_shape(_raw_keys, shapes)
+    expected = _data_by_path(_without_observations(data_shapes))
+    snapshot.check_fits(path, expected, arrays)
+    rows = int(arrays[".replay.rows"])
+    ring = data_shapes.replay.observations
+    observations = row_blocks.RowBlocks(ring.shape, np.dtype(ring.dtype), rows, {}).read(path)
+
+    def leaf_at(key_path, shape):
+        name = jax.tree_util.keystr(key_path)
+        value = observations if name == ".replay.observations" else arrays[name]
+        value = jax.device_put(value, device)
+        is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(value) if is_key else value
+
+    return jax.tree_util.tree_map_with_path(leaf_at, shapes)
+
+
+def _without_observations(state: State) -> State:
+    return state._replace(replay=state.replay._replace(observations=None))
+
+
+def _raw_keys(tree: Any) -> Any:
+    """Typed random keys as the integers they are made of."""
+
+    def raw(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(raw, tree)
+
+
+def _data_by_path(tree: Any) -> dict[str, Any]:
+    """Leaves by path, typed keys as raw data (shapes stay as they are)."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    return {
+        path: leaf if isinstance(leaf, jax.ShapeDtypeStruct) else _raw_keys(leaf)
+        for path, leaf in found.items()
+    }
