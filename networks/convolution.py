@@ -9,11 +9,15 @@ n x n kernel, n = K/s. Two formulations of that:
 * patches: gather the n*n taps of the input side by side, then one product.
 """
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from networks import linear
+from networks import linear, normalization
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:
@@ -24,18 +28,20 @@ def space_to_depth(x: jax.Array, block: int) -> jax.Array:
     return x.reshape(batch, height // block, width // block, block * block * channels)
 
 
-def frames_to_depth(frames: jax.Array) -> jax.Array:
-    """Space-to-depth by 4 of frame stacks uint8: [B, S, H, W] to [B, H/4, W/4, S*4*4].
+def frames_to_depth(frames: jax.Array, block: int) -> jax.Array:
+    """Space-to-depth of frame stacks uint8: [B, S, H, W] to [B, H/b, W/b, S*b*b].
 
-    Four pixels of a line are moved as one 32-bit word, so the stack needs no transposition by
-    single bytes, and only the small uint8 array is rearranged.
+    Only the small uint8 array is rearranged. In blocks of 4, four pixels of a line are moved as
+    one 32-bit word instead of byte by byte.
     """
     batch, stack, height, width = frames.shape
-    words = frames.reshape(batch, stack, height, width // 4, 4)
-    words = jax.lax.bitcast_convert_type(words, jnp.uint32)
-    words = words.reshape(batch, stack, height // 4, 4, width // 4).transpose(0, 2, 4, 1, 3)
-    pixels = jax.lax.bitcast_convert_type(words, jnp.uint8)
-    return pixels.reshape(batch, height // 4, width // 4, stack * 16)
+    rows, columns = height // block, width // block
+    if block != 4:
+        x = frames.reshape(batch, stack, rows, block, columns, block)
+        return x.transpose(0, 2, 4, 1, 3, 5).reshape(batch, rows, columns, -1)
+    words = frames.reshape(batch, stack, rows, block, columns, 4)
+    words = jax.lax.bitcast_convert_type(words, jnp.uint32).transpose(0, 2, 4, 1, 3)
+    return jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(batch, rows, columns, -1)
 
 
 def gather_patches(x: jax.Array, size: int) -> jax.Array:
@@ -100,34 +106,37 @@ def stride_one_convolution(x: jax.Array, w: jax.Array) -> jax.Array:
 def matmul_convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
     """A VALID convolution of [B, H, W, C] with [K, K, C, O] by matrix products.
 
-    Rows and columns that no window covers are cut off first.
-
     Raises:
       ValueError: if the stride does not divide the kernel's size.
     """
     size, _, channels, outputs = w.shape
-    if size % stride:
-        raise ValueError(f"stride {stride} must divide the kernel size {size}")
-    taps = size // stride
-    height, width = (n - (n - size) % stride for n in x.shape[1:3])
+    taps = _count_taps(size, stride)
+    height, width = (_covered(n, size, stride) for n in x.shape[1:3])
     w = w.reshape(taps, stride, taps, stride, channels, outputs).transpose(0, 2, 1, 3, 4, 5)
-    w = w.reshape(taps, taps, stride * stride * channels, outputs)
+    w = w.reshape(taps, taps, -1, outputs)
     return stride_one_convolution(space_to_depth(x[:, :height, :width], stride), w)
 
 
-def matmul_frame_convolution(frames: jax.Array, w: jax.Array) -> jax.Array:
-    """A VALID stride-4 convolution of stacks uint8 [B, S, H, W] with [K, K, S, O], K, H, W in 4s.
-
-    Raises:
-      ValueError: if 4 does not divide K, H and W.
-    """
+def matmul_frame_convolution(frames: jax.Array, w: jax.Array, stride: int) -> jax.Array:
+    """The same of frame stacks uint8 [B, S, H, W] with [K, K, S, O]."""
     size, _, stack, outputs = w.shape
-    if size % 4 or frames.shape[2] % 4 or frames.shape[3] % 4:
-        raise ValueError(f"4 must divide the kernel {size} and the frames {frames.shape[2:]}")
-    taps = size // 4
-    w = w.reshape(taps, 4, taps, 4, stack, outputs).transpose(0, 2, 4, 1, 3, 5)
-    w = w.reshape(taps, taps, stack * 16, outputs)
-    return stride_one_convolution(frames_to_depth(frames).astype(w.dtype), w)
+    taps = _count_taps(size, stride)
+    height, width = (_covered(n, size, stride) for n in frames.shape[2:])
+    w = w.reshape(taps, stride, taps, stride, stack, outputs).transpose(0, 2, 4, 1, 3, 5)
+    w = w.reshape(taps, taps, -1, outputs)
+    x = frames_to_depth(frames[:, :, :height, :width], stride)
+    return stride_one_convolution(x.astype(w.dtype), w)
+
+
+def _count_taps(size: int, stride: int) -> int:
+    if size % stride:
+        raise ValueError(f"stride {stride} must divide the kernel size {size}")
+    return size // stride
+
+
+def _covered(length: int, size: int, stride: int) -> int:
+    """How many of `length` rows or columns some window covers."""
+    return length - (length - size) % stride
 
 
 def lax_convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
@@ -170,12 +179,37 @@ class ValidConv2D(hk.Module):
         return convolution(x, w, self._stride)
 
     def _convolve_frames(self, frames: jax.Array, w: jax.Array) -> jax.Array:
-        if self._formulation == "matmul" and self._stride == 4:
-            # Scaling the kernel instead of the pixels: a thousand times fewer numbers.
-            return matmul_frame_convolution(frames, w / 255.0)
+        if self._formulation == "matmul":
+            # Scaling the kernel instead of the pixels: far fewer numbers.
+            return matmul_frame_convolution(frames, w / 255.0, self._stride)
         return self._convolve(frames_to_images(frames), w)
 
 
 def frames_to_images(frames: jax.Array) -> jax.Array:
     """Frame stacks uint8 [B, S, H, W] to images float32 [B, H, W, S] in 0..1."""
     return jnp.moveaxis(frames, 1, -1).astype(jnp.float32) / 255.0
+
+
+class Layer(NamedTuple):
+    """A VALID convolution's number of channels, kernel size and stride."""
+
+    channels: int
+    size: int
+    stride: int
+
+
+def make_torso(
+    layers: Sequence[Layer], norm: normalization.Normalization, formulation: str
+) -> Callable[[jax.Array], jax.Array]:
+    """Convolutions on frame stacks uint8 [B, S, H, W], each with its norm and ReLU, flattened."""
+
+    def torso(observation: jax.Array) -> jax.Array:
+        chex.assert_rank(observation, 4)
+        chex.assert_type(observation, jnp.uint8)
+        x = observation
+        for i, layer in enumerate(layers):
+            x = ValidConv2D(*layer, norm.layer_has_bias, formulation, f"conv_{i}")(x)
+            x = jax.nn.relu(norm(x, f"norm_{i}"))
+        return hk.Flatten()(x)
+
+    return hk.to_module(torso)(name="torso")

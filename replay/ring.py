@@ -181,7 +181,7 @@ class PrioritizedRing:
 
     def sample(self, state: RingState, rng: jax.Array, batch_size: int) -> base.Sample:
         """Draws transitions; the ring must hold at least one."""
-        uniform = jax.random.uniform(rng, (batch_size,))
+        uniform = jax.random.uniform(rng, (2, batch_size))
         leaves, probabilities = sum_tree.sample(state.tree, uniform, self.uniform_mix)
         position, lane = leaves // self.num_lanes, leaves % self.num_lanes
         age = (state.rows - 1 - position) % self.num_rows
@@ -226,7 +226,7 @@ class PrioritizedRing:
     def _observations(self, state: RingState, row: jax.Array, lane: jax.Array) -> jax.Array:
         """What the agent saw at `row`: [B, S, ...], or [B, ...] without stacking."""
         if not self.frame_stack:
-            return state.observations[row % self.num_rows, lane]
+            return self._unpack(state.observations[row % self.num_rows, lane])
         back = jnp.arange(self._history, -1, -1)
         rows = (row[:, None] - back[None]) % self.num_rows
         frames = self._unpack(state.observations[rows, lane[:, None]])

@@ -102,13 +102,14 @@ def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.A
 
     Args:
       tree: a tree with at least one leaf present.
-      uniform: float32 [B] in [0, 1), one number per draw.
+      uniform: float32 [2, B] in [0, 1), independent: one for the block, one for the leaf in it. A
+        single float32 has only 2**23 values, which is coarse beside the share of one in a million.
       uniform_mix: share of the uniform distribution, in [0, 1].
 
     Returns:
       Leaves int32 [B] and their probabilities float32 [B].
     """
-    chex.assert_rank(uniform, 1)
+    chex.assert_shape(uniform, (2, None))
     total, count = jnp.sum(tree.weight_sums), jnp.sum(tree.counts)
     mix = jnp.where(total > 0, uniform_mix, 1.0)
     weight_scale = jnp.where(total > 0, (1.0 - mix) / jnp.where(total > 0, total, 1.0), 0.0)
@@ -117,32 +118,27 @@ def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.A
     def mixed(weights: jax.Array, present: jax.Array) -> jax.Array:
         return weights * weight_scale + present.astype(jnp.float32) * count_scale
 
-    block_mass = mixed(tree.weight_sums, tree.counts)
-    block, remainder = _invert(block_mass[None], uniform * jnp.sum(block_mass))
+    block = _invert(mixed(tree.weight_sums, tree.counts)[None], uniform[0])
     leaf_mass = mixed(tree.weights[block], tree.present[block])
-    offset, _ = _invert(leaf_mass, remainder)
+    offset = _invert(leaf_mass, uniform[1])
     probability = jnp.take_along_axis(leaf_mass, offset[:, None], axis=1)[:, 0]
     return block * tree.weights.shape[1] + offset, probability
 
 
-def _invert(mass: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Per row the first index whose cumulative mass exceeds the target, and what is left over.
+def _invert(mass: jax.Array, uniform: jax.Array) -> jax.Array:
+    """Per row the first index whose cumulative mass exceeds `uniform` times the whole.
 
     Args:
       mass: float32 [B or 1, L], >= 0.
-      target: float32 [B].
+      uniform: float32 [B] in [0, 1).
 
     Returns:
-      Indices int32 [B], never one of zero mass (which rounding could give), and the target minus
-      the mass before the index, float32 [B].
+      Indices int32 [B], never one without mass: the cumulative sum of a parallel scan is not quite
+      monotone, so that rounding alone would lead to some.
     """
     cumulative = jnp.cumsum(mass, axis=1)
-    index = jnp.sum(cumulative <= target[:, None], axis=1, dtype=jnp.int32)
-    positions = jnp.arange(mass.shape[1], dtype=jnp.int32)
-    last = jnp.max(jnp.where(mass > 0, positions[None], 0), axis=1)
-    index = jnp.minimum(index, last)
-    mass, cumulative = (
-        jnp.broadcast_to(x, (target.shape[0], x.shape[1])) for x in (mass, cumulative)
-    )
-    before = jnp.take_along_axis(cumulative - mass, index[:, None], axis=1)[:, 0]
-    return index, target - before
+    target = uniform[:, None] * cumulative[:, -1:]
+    positions = jnp.arange(mass.shape[1], dtype=jnp.int32)[None]
+    last = jnp.max(jnp.where(mass > 0, positions, 0), axis=1, keepdims=True)
+    exceeds = (mass > 0) & (cumulative > target)
+    return jnp.min(jnp.where(exceeds, positions, last), axis=1)

@@ -1,8 +1,11 @@
 """What the scripts share: flags whose errors are one line, and exit codes."""
 
+import logging as python_logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
+import ml_collections
 from absl import app, flags, logging
 
 from configs import checks
@@ -14,33 +17,68 @@ STOPPED = 3
 USAGE_ERROR = 2
 """Exit code for a bad flag, key or value, and for files that can't be used."""
 
+_QUOTES = "'\""
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Parses the flags and runs `main`; mistakes of the user end in one line and exit code 2."""
+
+def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
+    """Parses the flags and runs `main`; mistakes of the user end in one line and exit code 2.
+
+    Args:
+      main: takes what the flags leave of the command line and returns the exit code.
+      allow_arguments: whether anything may be left.
+    """
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
-    app.run(lambda argv: _guard(lambda: main(argv)), flags_parser=_parse)
+    # JAX reports every kind of device that it does not find.
+    python_logging.getLogger("jax").setLevel(python_logging.WARNING)
+    app.run(
+        lambda argv: _guard(lambda: main(argv)),
+        flags_parser=lambda argv: _parse(argv, allow_arguments),
+    )
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Prints a one-line error and exits."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(USAGE_ERROR)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    def parse() -> list[str]:
+def load_config(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
+    """The configuration that `--config` names, with its overrides."""
+    config = flag.value
+    if config is None:
+        fail("--config is missing: expected a file such as configs/rainbow_nap.py")
+    try:
+        config.keys()
+    except OSError as error:
+        # ml_collections tells of a file that isn't there at the first use of its contents.
+        fail(f"--config: {str(error).partition(': ')[2]}")
+    return config
+
+
+def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
+    try:
         remaining = flags.FLAGS(list(argv))
-        if len(remaining) > 1:
-            fail(f"unexpected argument {remaining[1]!r}: flags start with --")
-        return remaining
+    except (KeyError, AttributeError) as error:
+        fail(_describe_unknown_key(argv, str(error.args[0])))
+    except (flags.Error, TypeError, ValueError) as error:
+        fail(str(error))
+    if len(remaining) > 1 and not allow_arguments:
+        fail(f"unexpected argument {remaining[1]!r}: flags start with --")
+    return remaining
 
-    # ml_collections reports unknown keys and wrong types with the errors named here.
-    return _guard(parse, (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError))
+
+def _describe_unknown_key(argv: Sequence[str], message: str) -> str:
+    """Puts the whole key and its value before ml_collections' message, which has its end alone."""
+    # A KeyError's text is quoted once more each time it is passed on.
+    key, _, hint = message.replace("\\n", "\n").replace("\\'", "").partition("\n")
+    name = key.strip(_QUOTES)
+    given = [argument for argument in argv if f".{name}=" in argument or f".{name}." in argument]
+    return f"{given[0] if given else key}: unknown key {name!r}. {hint.strip(_QUOTES)}"
 
 
-def _guard(call: Callable, errors: tuple[type[BaseException], ...] = ()):
+def _guard(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except (checks.ConfigError, snapshot.SnapshotError, *errors) as error:
+    except (checks.ConfigError, snapshot.SnapshotError) as error:
         fail(str(error))

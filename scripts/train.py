@@ -23,9 +23,7 @@ _RUN_DIR = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played and 3 when stopped before."""
     del argv
-    config = _CONFIG.value
-    if config is None:
-        command_line.fail("--config is missing: expected a file such as configs/rainbow_nap.py")
+    config = command_line.load_config(_CONFIG)
     platform.set_up(config.platform)
     path = Path(_RUN_DIR.value) if _RUN_DIR.value else run_directory.default_path(config)
     logging.info("run directory: %s", path)

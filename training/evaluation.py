@@ -22,7 +22,9 @@ class Evaluator:
         self._frame_stack = frame_stack
 
     @functools.cached_property
-    def _act(self):
+    def act(self):
+        """(params, rng, stack, observation, is_first) -> rng, stack, actions [N]. Jitted."""
+
         def act(params, rng, stack, observation, is_first):
             rng, rng_act = jax.random.split(rng)
             stack = learner_lib.push(stack, observation, is_first, self._frame_stack)
@@ -74,7 +76,7 @@ class Evaluator:
         stack = learner_lib.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
         while missing.any():
             is_first = np.asarray(timestep.first())
-            rng, stack, actions = self._act(params, rng, stack, timestep.observation, is_first)
+            rng, stack, actions = self.act(params, rng, stack, timestep.observation, is_first)
             timestep = environment.step(np.asarray(actions))
             for episode in environment.finished_episodes():
                 if missing[episode.lane]:

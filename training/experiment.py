@@ -10,7 +10,7 @@ import optax
 
 from configs import checks, modules
 from envs import base as envs_base
-from plasticity import schedules
+from plasticity import projection, schedules
 from replay import ring
 from training import evaluation, optimizer
 from training import learner as learner_lib
@@ -114,6 +114,7 @@ def _assemble(
         agent=agent,
         replay=replay,
         optimizer=optimizer.make(config.optimizer, training.update_period_frames),
+        projection=projection.ProjectionSettings.from_config(config.optimizer.projection),
         importance=_importance(config),
         num_seeds=config.num_seeds,
         num_envs=config.num_envs,

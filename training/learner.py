@@ -18,6 +18,7 @@ import optax
 from agents import base as agents_base
 from plasticity import layers
 from plasticity import metrics as plasticity_metrics
+from plasticity import projection as projection_lib
 from replay import base as replay_base
 from training import seeds
 
@@ -80,7 +81,8 @@ class Learner:
     Attributes:
       agent: the algorithm.
       replay: the replay, of num_envs lanes.
-      optimizer: from gradients to updates.
+      optimizer: from gradients to updates, projection included.
+      projection: what the projection takes for a layer, and where it puts it.
       importance: the exponent of the importance weights.
       num_seeds: K.
       num_envs: N, lanes of each seed.
@@ -94,6 +96,7 @@ class Learner:
     agent: agents_base.Agent
     replay: replay_base.Replay
     optimizer: optax.GradientTransformation
+    projection: projection_lib.ProjectionSettings
     importance: ImportanceSchedule
     num_seeds: int
     num_envs: int
@@ -120,7 +123,7 @@ class Learner:
         def init_one(rng: jax.Array, observation: jax.Array) -> LearnerState:
             rng_params, rng = jax.random.split(rng)
             stack = empty_stack(observation, self.frame_stack)
-            params = self.agent.init(rng_params, stack)
+            params = self._on_spheres(self.agent.init(rng_params, stack))
             return LearnerState(
                 params=params,
                 # A buffer of its own: the two are given away together.
@@ -134,6 +137,13 @@ class Learner:
 
         init_all = seeds.over_seeds(init_one, self.num_seeds, (0, 0), self._axes)
         return jax.jit(init_all)(rngs, first_observation)
+
+    def _on_spheres(self, params: Any) -> Any:
+        """Parameters at their radii, so that the first projection is no jump."""
+        if not self.projection.enabled:
+            return params
+        radii = projection_lib.initial_radii(params, self.projection)
+        return projection_lib.project_params(params, radii, self.projection)
 
     @functools.cached_property
     def observe(self):
@@ -240,7 +250,10 @@ class Learner:
         rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         grads, updates, *_ = self._step(state, rng_loss, sample)
-        found = layers.find_layers(state.params)
+        settings = self.projection
+        found = layers.find_layers(
+            state.params, settings.output_pattern, settings.free_norm_pattern, settings.noisy
+        )
         return {
             "norm": plasticity_metrics.layer_norms(state.params, found),
             "gradient_norm": plasticity_metrics.layer_norms(grads, found),

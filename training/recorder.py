@@ -21,9 +21,8 @@ import numpy as np
 import tensorboardX
 
 from envs import base as envs_base
-from plasticity import layers as layers_lib
 from plasticity import metrics as plasticity_metrics
-from plasticity import norm_growth
+from plasticity import norm_growth, projection
 from training import csv_log
 from training import experiment as experiment_lib
 from training import learner as learner_lib
@@ -162,17 +161,10 @@ class Recorder:
 
     def norms(self, state: learner_lib.LearnerState, updates: int) -> None:
         """Appends the projected layers' norms, in the format that norm_growth reads."""
-        projection = self._config.optimizer.projection
+        settings = self._experiment.learner.projection
         for k in range(self._config.num_seeds):
             params = jax.tree.map(lambda x: x[k], state.params)  # noqa: B023
-            found = layers_lib.find_layers(
-                params,
-                projection.output_pattern,
-                projection.free_norm_pattern,
-                projection.noisy,
-            )
-            kinds = ("hidden", "output") if projection.project_output else ("hidden",)
-            chosen = [layer for layer in found if layer.kind in kinds]
+            chosen = projection.selected_layers(params, settings)
             norms = plasticity_metrics.layer_norms(params, chosen)
             path = str(self._path / f"norms_seed_{self._seed(k)}.csv")
             norm_growth.append_row(path, updates, jax.device_get(norms))

@@ -62,8 +62,7 @@ class SnapshotStore:
 
     def saved(self) -> list[Path]:
         """The complete snapshots, newest first."""
-        found = [path for path in self._directory.glob("*") if path.name.isdigit()]
-        return sorted(found, key=lambda path: int(path.name), reverse=True)
+        return list_saved(self._directory)
 
     def save(self, take: Callable[[Path | None], Contents]) -> None:
         """Begins to write a snapshot in the background, after the one before is done.
@@ -154,6 +153,12 @@ class SnapshotStore:
             reasons = "; ".join(str(error) for error in damaged.values())
             raise SnapshotError(f"no usable snapshot: {reasons}")
         return None
+
+
+def list_saved(directory: Path) -> list[Path]:
+    """The complete snapshots in a directory, newest first; none if there is no directory."""
+    found = [path for path in directory.glob("*") if path.name.isdigit()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def verify(path: Path) -> dict[str, int]:

@@ -57,6 +57,31 @@ def from_host(
     return jax.tree_util.tree_map_with_path(leaf_at, shapes)
 
 
+def params_of_seed(
+    path: Path, arrays: Mapping[str, np.ndarray], shapes: Any, seed_index: int
+) -> Any:
+    """The parameters of one seed out of what `to_host` gave.
+
+    Args:
+      path: the snapshot's directory, for messages.
+      arrays: its group "learner".
+      shapes: the parameters' shapes and types.
+      seed_index: which seed, from 0.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not as expected.
+    """
+    prefix = ".params"
+    found = {
+        name.removeprefix(prefix): array[seed_index]
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    snapshot.check_fits(path, _data_by_path(shapes), found)
+    leaf = lambda key_path, _: jax.numpy.asarray(found[jax.tree_util.keystr(key_path)])  # noqa: E731
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
 def _without_observations(state: State) -> State:
     return state._replace(replay=state.replay._replace(observations=None))
 

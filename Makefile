@@ -1,0 +1,52 @@
+# The commands of this project; each sets up what it needs.
+#
+#   make train   a short real training of Rainbow with NaP on an Atari game (~15 minutes, two cores)
+#   make test    lint, types and all tests
+#   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
+#   make lint    formatting, lint and types only
+
+# The first interpreter that is new enough; or say PYTHON=...
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+PEER_VENV ?= .venv-peers
+# Pinned versions; constraints-oldest.txt has the oldest that are supported.
+CONSTRAINTS ?= constraints.txt
+RUN_DIR ?= runs/make_train
+
+BIN = $(VENV)/bin
+PACKAGES = agents networks plasticity replay envs training analysis configs scripts benchmarks tests
+
+.PHONY: setup train test lint bench clean
+
+setup: $(VENV)/.complete
+
+$(VENV)/.complete: pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 found; say PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) '.[dev]'
+	touch $@
+
+train: $(VENV)/.complete
+	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py --run_dir=$(RUN_DIR)
+	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.complete
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(PEER_VENV)/.complete: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEER_VENV)
+	$(PEER_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench: $(VENV)/.complete $(PEER_VENV)/.complete
+	$(BIN)/python -m benchmarks.components
+	$(BIN)/python -m benchmarks.end_to_end --peer_python=$(PEER_VENV)/bin/python
+
+clean:
+	rm -rf $(VENV) $(PEER_VENV) build *.egg-info

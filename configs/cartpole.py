@@ -1,0 +1,40 @@
+"""Rainbow on CartPole through gymnasium: solved in a minute or two on a CPU.
+
+    python -m scripts.train --config=configs/cartpole.py
+
+Expected: an evaluation return of 475 of 500 and more.
+"""
+
+import ml_collections
+
+from configs import rainbow
+from envs import gymnasium_vector
+
+
+def get_config(environment_id: str = "CartPole-v1") -> ml_collections.ConfigDict:
+    """The config; `environment_id` is any gymnasium id with discrete actions and vectors."""
+    config = rainbow.get_config()
+    with config.unlocked():
+        config.environment = gymnasium_vector.default_config()
+        config.network.torso = ml_collections.ConfigDict({"module": "mlp", "hidden_sizes": (128,)})
+    config.name = "cartpole"
+    config.environment.id = environment_id
+    config.num_envs = 8
+    config.num_frames = 40_000
+    config.agent.frame_stack = 0
+    config.agent.v_max = 100.0
+    config.network.head.hidden_size = 128
+    config.replay.capacity = 20_000
+    config.replay.min_size = 500
+    config.replay.importance_exponent_end_steps = 40_000
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.schedule.name = "linear"
+    config.optimizer.schedule.unit = "frames"
+    config.optimizer.schedule.duration = config.get_ref("num_frames")
+    config.training.update_period_frames = 2
+    config.training.target_update_period_frames = 500
+    config.evaluation.period_frames = 10_000
+    config.log.period_frames = 2_000
+    config.log.layers_period_frames = 10_000
+    config.snapshot.period_frames = 20_000
+    return config

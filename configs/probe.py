@@ -1,0 +1,39 @@
+"""Rainbow on a probe environment: a matter of seconds, to find errors.
+
+    python -m scripts.train --config=configs/probe.py:3
+
+Expected: the values that envs/probes.py names, within 0.1.
+"""
+
+import ml_collections
+
+from configs import rainbow
+from envs import probes
+
+
+def get_config(probe: str = "1") -> ml_collections.ConfigDict:
+    """The config; `probe` is the number of a probe environment, 1 to 5."""
+    config = rainbow.get_config()
+    with config.unlocked():
+        config.environment = probes.default_config()
+        config.network.torso = ml_collections.ConfigDict({"module": "mlp", "hidden_sizes": (32,)})
+    config.name = "probe"
+    config.environment.probe = int(probe)
+    config.num_envs = 4
+    config.num_frames = 6_000
+    config.agent.frame_stack = 0
+    config.agent.n_step = 1
+    config.agent.v_max = 2.0
+    config.network.head.hidden_size = 32
+    config.replay.capacity = 2_000
+    config.replay.min_size = 100
+    config.replay.importance_exponent_end_steps = 6_000
+    config.optimizer.learning_rate = 1e-3
+    config.training.update_period_frames = 4
+    config.training.target_update_period_frames = 200
+    config.evaluation.period_frames = 0
+    config.log.period_frames = 1_000
+    config.log.layers_period_frames = 0
+    config.log.tensorboard = False
+    config.snapshot.period_frames = 6_000
+    return config

@@ -1,0 +1,92 @@
+"""Plays whole episodes with a snapshot of a run and writes their returns to a CSV file.
+
+python -m scripts.evaluate --run_dir=runs/rainbow/pong/seed_1 --protocol=machado --episodes=30
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+from absl import flags, logging
+
+from configs import checks
+from envs import atari
+from envs import base as envs_base
+from scripts import command_line
+from training import csv_log, platform, policy
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
+_SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
+_SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
+_PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: the training's.")
+_EPISODES = flags.DEFINE_integer("episodes", 30, "How many episodes.", lower_bound=1)
+_NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Environments at once.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of environments and noise.", lower_bound=0)
+_PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
+_OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's directory.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluates and reports the mean."""
+    del argv
+    platform.set_up(_PLATFORM.value)
+    player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
+    environment = choose_protocol(player.config.environment, _PROTOCOL.value)
+    protocol = environment.get("protocol", "")
+    name = f"evaluation_{player.frames}_{protocol or 'training'}_seed_{_SEED.value}.csv"
+    output = Path(_OUTPUT.value) if _OUTPUT.value else Path(_RUN_DIR.value) / name
+    if output.exists():
+        raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
+    episodes = player.evaluator().play(
+        player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value
+    )
+    write(output, player.frames, protocol, episodes)
+    returns = [episode.episode_return for episode in episodes]
+    logging.info(
+        "snapshot at %d frames: mean return %.2f, standard deviation %.2f, %d episodes: %s",
+        player.frames,
+        np.mean(returns),
+        np.std(returns),
+        len(returns),
+        output,
+    )
+
+
+def choose_protocol(
+    environment: ml_collections.ConfigDict, protocol: str | None
+) -> ml_collections.ConfigDict:
+    """The training's environment under another protocol, with the action set it was trained on.
+
+    Raises:
+      ConfigError: if the protocol is unknown, or the environment has none.
+    """
+    environment = environment.copy_and_resolve_references()
+    if protocol is None:
+        return environment
+    if environment.module != "atari":
+        raise checks.ConfigError(
+            f"protocol = {protocol!r}: environment {environment.module!r} has no protocols"
+        )
+    environment.full_action_space = atari.action_set(environment)
+    environment.protocol = protocol
+    return environment
+
+
+def write(output: Path, frames: int, protocol: str, episodes: Sequence[envs_base.Episode]) -> None:
+    """Writes a row per episode."""
+    log = csv_log.CsvLog(output, "frames", frames)
+    for number, episode in enumerate(episodes):
+        log.append(
+            {
+                "frames": frames,
+                "protocol": protocol,
+                "episode": number,
+                "return": episode.episode_return,
+                "length_frames": episode.length_frames,
+            }
+        )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,29 @@
+"""Draws the learning curves of one or several runs into a picture.
+
+python -m scripts.plot --output=curve.png runs/rainbow/pong/seed_1 runs/rainbow_nap/pong/seed_1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+
+from analysis import curves
+from scripts import command_line
+
+_OUTPUT = flags.DEFINE_string("output", "learning_curve.png", "The picture: .png, .svg or .pdf.")
+_LAYERS = flags.DEFINE_bool("layers", False, "Norms and relative updates of each layer as well.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Draws the runs given as arguments."""
+    if len(argv) < 2:
+        command_line.fail("no run directory given: plot needs one or several")
+    runs = [curves.load(Path(path)) for path in argv[1:]]
+    figure = curves.draw(runs, with_layers=_LAYERS.value)
+    curves.save(figure, Path(_OUTPUT.value))
+    logging.info("wrote %s", _OUTPUT.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

@@ -1,0 +1,309 @@
+"""The identities behind Normalize-and-Project, in float64 and through the project's own code.
+
+The network is the one for which they are exact: linear layers without bias, LayerNorm with
+epsilon 0, ReLU, and an output layer that is neither normalized nor projected.
+"""
+
+import dataclasses
+import functools
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import experimental
+
+from plasticity import metrics, norm_growth, projection
+
+_FREE_SCALES = projection.ProjectionSettings(
+    moments="rescale", scale_offset="free", free_norm_pattern="norm_1"
+)
+_JOINT_SCALES = dataclasses.replace(_FREE_SCALES, scale_offset="joint_sqrt_d")
+_UPDATES = 400
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    # Current versions of jax have it at the top, 0.4 has it in jax.experimental.
+    owner = jax if hasattr(jax, "enable_x64") else experimental
+    with owner.enable_x64(True):
+        yield
+
+
+def _forward(x):
+    for i in range(2):
+        x = hk.Linear(24, with_bias=False, name=f"hidden_{i}")(x)
+        x = jax.nn.relu(hk.LayerNorm(-1, True, True, eps=0.0, name=f"norm_{i}")(x))
+    return hk.Linear(3, name="output")(x)
+
+
+_NETWORK = hk.without_apply_rng(hk.transform(_forward))
+_apply = jax.jit(_NETWORK.apply)
+
+
+def _inputs():
+    return jnp.asarray(np.random.RandomState(0).normal(size=(32, 10)))
+
+
+def _labels():
+    return jnp.asarray(np.random.RandomState(1).randint(3, size=32))
+
+
+def _params():
+    """Weights small enough to grow visibly; scales and offsets off their usual 1 and 0.
+
+    From numpy's generator, whose numbers are the same under every version of jax.
+    """
+    random = np.random.RandomState(2)
+    sizes = {"scale": (0.5, 1.5), "offset": (-0.2, 0.4), "w": (-0.1, 0.1), "b": (0.0, 0.0)}
+    shapes = jax.eval_shape(_NETWORK.init, jax.random.PRNGKey(0), _inputs())
+    return {
+        module: {
+            name: jnp.asarray(random.uniform(*sizes[name], size=leaf.shape))
+            for name, leaf in sorted(leaves.items())
+        }
+        for module, leaves in sorted(shapes.items())
+    }
+
+
+def _loss(params):
+    logits = _apply(params, _inputs())
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, _labels()))
+
+
+_gradient = jax.jit(jax.grad(_loss))
+
+
+def _scaled(params, module, factor):
+    return {**params, module: jax.tree.map(lambda x: factor * x, params[module])}
+
+
+def _relative_difference(x, y):
+    return float(jnp.max(jnp.abs(x - y)) / jnp.max(jnp.abs(y)))
+
+
+def _train(optimizer, settings, params=None, updates=_UPDATES):
+    """Losses [T], and norms and gradient norms [T, L] by layer, before each update."""
+    params = _params() if params is None else params
+    groups = projection.projected_layers(params, settings)
+
+    def step(carry, _):
+        params, state = carry
+        loss, grads = jax.value_and_grad(_loss)(params)
+        measured = loss, metrics.layer_norms(params, groups), metrics.layer_norms(grads, groups)
+        change, state = optimizer.update(grads, state, params)
+        return (optax.apply_updates(params, change), state), measured
+
+    @jax.jit
+    def scan(params):
+        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=updates)[1]
+
+    return scan(params)
+
+
+def _record(path, norms):
+    """Writes norms [T] by layer to a file, one row per update, and reads it."""
+    for t in range(_UPDATES):
+        norm_growth.append_row(str(path), t, {name: norm[t] for name, norm in norms.items()})
+    return norm_growth.RecordedNorms.load(str(path))
+
+
+def test_projection_does_not_change_the_function():
+    """Hidden layers of any scale give the same outputs once they are back on their spheres."""
+    params = _params()
+    radii = projection.initial_radii(params, _FREE_SCALES)
+    grown = _scaled(_scaled(params, "hidden_0", 3.7), "hidden_1", 0.2)
+    projected = projection.project_params(grown, radii, _FREE_SCALES)
+    outputs = [_apply(p, _inputs()) for p in (grown, projected)]
+    assert _relative_difference(*outputs) < 1e-10
+    groups = projection.projected_layers(params, _FREE_SCALES)
+    norms = metrics.layer_norms(projected, groups)
+    np.testing.assert_allclose(norms["hidden_0"], radii["hidden_0"], rtol=1e-12)
+    np.testing.assert_allclose(norms["hidden_1"], radii["hidden_1"], rtol=1e-12)
+    assert float(norms["hidden_0"]) < 0.3 * float(metrics.layer_norms(grown, groups)["hidden_0"])
+
+
+def test_the_output_layer_is_not_scale_invariant():
+    """Why the output layer stays free: its scale changes the outputs."""
+    params = _params()
+    outputs = [_apply(p, _inputs()) for p in (_scaled(params, "output", 2.0), params)]
+    assert _relative_difference(*outputs) > 0.5
+
+
+@pytest.mark.parametrize("layer", ["hidden_0", "hidden_1"])
+def test_gradient_is_orthogonal_and_shrinks_with_scale(layer):
+    """<w, grad f(w)> = 0 and grad f(c w) = grad f(w) / c; the other layers' stay the same."""
+    params, factor = _params(), 3.7
+    gradient = _gradient(params)
+    scaled_gradient = _gradient(_scaled(params, layer, factor))
+    w, g = params[layer]["w"], gradient[layer]["w"]
+    assert abs(float(jnp.sum(w * g))) < 1e-12
+    assert float(jnp.linalg.norm(g)) > 1e-3
+    expected = _scaled(gradient, layer, 1 / factor)
+    differences = jax.tree.map(_relative_difference, scaled_gradient, expected)
+    assert max(jax.tree.leaves(differences)) < 1e-10
+
+
+def test_norms_grow_exactly_under_sgd():
+    """||W(t)||^2 = ||W(0)||^2 + lr^2 * (sum of squared gradient norms before t)."""
+    learning_rate = 0.5
+    _, norms, gradient_norms = _train(optax.sgd(learning_rate), _FREE_SCALES)
+    for name, norm in norms.items():
+        growth = learning_rate**2 * jnp.cumsum(jnp.square(gradient_norms[name]))[:-1]
+        np.testing.assert_allclose(norm[1:] ** 2, norm[0] ** 2 + growth, rtol=1e-10)
+        assert norm[-1] > 1.2 * norm[0]
+
+
+@pytest.mark.parametrize("settings", [_FREE_SCALES, _JOINT_SCALES])
+def test_norms_are_constant_under_projection(settings):
+    """Every projected layer's norm stays its radius, scales and offsets included when joint."""
+    params = _params()
+    radii = projection.initial_radii(params, settings)
+    start = projection.project_params(params, radii, settings)
+    _, norms, _ = _train(projection.project(optax.adam(0.01), settings), settings, start)
+    for name, norm in norms.items():
+        np.testing.assert_allclose(norm, radii[name], rtol=1e-12)
+    assert ("norm_0" in norms) == (settings.scale_offset == "joint_sqrt_d")
+
+
+# Adam's epsilon is zero beside every gradient but that of a unit that is off for all inputs: 0 / 0.
+_OPTIMIZERS = {
+    "sgd": (lambda: optax.sgd(0.5), 2),
+    "momentum": (lambda: optax.sgd(0.1, momentum=0.9), 2),
+    "adam": (lambda: optax.adam(0.01, eps=1e-30), 1),
+}
+
+
+def _replayed(name, recorded, settings, layer_wise=True):
+    """A projected run's optimizer with the learning-rate decay of the recorded free run."""
+    make, power = _OPTIMIZERS[name]
+    factors = norm_growth.scale_by_norm_growth(recorded, power, settings, layer_wise)
+    return projection.project(optax.chain(make(), factors), settings)
+
+
+@functools.cache
+def _free_run(name):
+    """Losses [T] and norms [T] by layer of an unprojected run, computed once for all tests."""
+    losses, norms, _ = _train(_OPTIMIZERS[name][0](), _FREE_SCALES)
+    return np.asarray(losses), {layer: np.asarray(norm) for layer, norm in norms.items()}
+
+
+def _max_difference(losses_a, losses_b):
+    return float(jnp.max(jnp.abs(losses_a - losses_b)))
+
+
+def _keep(settings):
+    """The settings for an inner optimizer without moments, or that shall keep them."""
+    return dataclasses.replace(settings, moments="keep")
+
+
+@pytest.mark.parametrize("name", list(_OPTIMIZERS))
+def test_free_run_equals_projected_run_with_layer_wise_decay(name, tmp_path):
+    """The free run's losses come back to 1e-10 over 400 updates; W differs, direction doesn't."""
+    settings = _keep(_FREE_SCALES) if name == "sgd" else _FREE_SCALES
+    losses, norms = _free_run(name)
+    recorded = _record(tmp_path / "norms.csv", norms)
+    replayed_losses, replayed_norms, _ = _train(_replayed(name, recorded, settings), settings)
+    assert _max_difference(losses, replayed_losses) < 1e-10
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(norm[-1] > 1.2 * norm[0] for norm in norms.values())
+    assert all(_max_difference(norm, norm[0]) < 1e-10 for norm in replayed_norms.values())
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_joint_scale_and_offset_run_equals_free_run_too(name, tmp_path):
+    """An inner norm's scale and offset are one more layer with a sphere and a decay of its own."""
+    settings = _keep(_JOINT_SCALES) if name == "sgd" else _JOINT_SCALES
+    params = _params()
+    radii = projection.initial_radii(params, settings)
+    start = projection.project_params(params, radii, settings)
+    losses, norms, _ = _train(_OPTIMIZERS[name][0](), settings, start)
+    recorded = _record(tmp_path / "norms.csv", norms)
+    assert "norm_0" in recorded.names
+    replayed_losses, _, _ = _train(_replayed(name, recorded, settings), settings, start)
+    assert _max_difference(losses, replayed_losses) < 1e-10
+
+
+def test_other_decays_are_not_the_free_run(tmp_path):
+    """Under SGD one global factor comes near the free run, and a constant rate less near."""
+    settings = _keep(_FREE_SCALES)
+    losses, norms = _free_run("sgd")
+    recorded = _record(tmp_path / "norms.csv", norms)
+    global_losses, _, _ = _train(_replayed("sgd", recorded, settings, False), settings)
+    constant = projection.project(_OPTIMIZERS["sgd"][0](), settings)
+    constant_losses, _, _ = _train(constant, settings)
+    assert _max_difference(losses, global_losses) > 1e-2
+    assert _max_difference(losses, constant_losses) > _max_difference(losses, global_losses)
+
+
+def test_adam_needs_its_moments_rescaled(tmp_path):
+    """With the right decay but moments kept, and with any other decay, the losses differ."""
+    losses, norms = _free_run("adam")
+    recorded = _record(tmp_path / "norms.csv", norms)
+    keep = _keep(_FREE_SCALES)
+    variants = {
+        "layer-wise, moments kept": (_replayed("adam", recorded, keep), keep),
+        "global": (_replayed("adam", recorded, _FREE_SCALES, False), _FREE_SCALES),
+        "constant": (projection.project(_OPTIMIZERS["adam"][0](), keep), keep),
+    }
+    for optimizer, settings in variants.values():
+        variant_losses, _, _ = _train(optimizer, settings)
+        assert _max_difference(losses, variant_losses) > 1e-3
+
+
+def test_joint_scale_and_offset_is_an_invariance_of_inner_norms_only():
+    """The next layer's norm cancels c in c * (scale, offset); after the last norm nothing does."""
+    params = _params()
+    outputs = _apply(params, _inputs())
+    inner = _apply(_scaled(params, "norm_0", 3.7), _inputs())
+    last = _apply(_scaled(params, "norm_1", 3.7), _inputs())
+    assert _relative_difference(inner, outputs) < 1e-10
+    assert _relative_difference(last, outputs) > 0.5
+    radii = projection.initial_radii(params, _JOINT_SCALES)
+    projected = projection.project_params(params, radii, _JOINT_SCALES)
+    assert float(radii["norm_0"]) == pytest.approx(24**0.5)
+    assert not np.allclose(projected["norm_0"]["scale"], params["norm_0"]["scale"])
+    assert _relative_difference(_apply(projected, _inputs()), outputs) < 1e-10
+
+
+def _noisy_forward(params, x):
+    """A noisy layer with biases (fixed noise), LayerNorm, ReLU, output layer."""
+    random = np.random.RandomState(3)
+    noise_in, noise_out = random.normal(size=(1, 10)), random.normal(size=(1, 24))
+    p = params["hidden"]
+    x = x @ p["mu_w"] + ((x * noise_in) @ p["sigma_w"]) * noise_out
+    x = x + p["mu_b"][None] + p["sigma_b"][None] * noise_out
+    x = (x - jnp.mean(x, -1, keepdims=True)) / jnp.std(x, -1, keepdims=True)
+    return jax.nn.relu(x) @ params["output"]["mu_w"]
+
+
+def _noisy_params():
+    random = np.random.RandomState(4)
+    shapes = {"mu_w": (10, 24), "sigma_w": (10, 24), "mu_b": (24,), "sigma_b": (24,)}
+    hidden = {name: jnp.asarray(random.normal(size=shape)) for name, shape in shapes.items()}
+    return {"hidden": hidden, "output": {"mu_w": jnp.asarray(random.normal(size=(24, 3)))}}
+
+
+def _grown_noise_params():
+    """The noisy parameters after mu has grown by more than sigma has."""
+    params = _noisy_params()
+    factors = {"mu_w": 2.0, "mu_b": 2.0, "sigma_w": 1.3, "sigma_b": 1.3}
+    hidden = {name: factors[name] * value for name, value in params["hidden"].items()}
+    return {**params, "hidden": hidden}
+
+
+@pytest.mark.parametrize(
+    ("noisy", "is_invariant"), [("joint", True), ("separate", False), ("mu_only", False)]
+)
+def test_noisy_layer_is_invariant_to_a_common_factor_only(noisy, is_invariant):
+    """A norm behind a noisy layer cancels one factor of mu, sigma and both biases together."""
+    settings = projection.ProjectionSettings(noisy=noisy, scale_offset="free")
+    radii = projection.initial_radii(_noisy_params(), settings)
+    grown = _grown_noise_params()
+    projected = projection.project_params(grown, radii, settings)
+    outputs = [_noisy_forward(p, _inputs()) for p in (projected, grown)]
+    difference = _relative_difference(*outputs)
+    assert difference < 1e-10 if is_invariant else difference > 1e-2
+    assert not np.allclose(projected["hidden"]["mu_w"], grown["hidden"]["mu_w"])

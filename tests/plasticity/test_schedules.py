@@ -1,0 +1,219 @@
+"""Learning rates of each schedule at chosen updates, computed by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import checks
+from plasticity import norm_growth, projection, schedules
+
+
+def _config(**changes):
+    config = schedules.default_config()
+    config.update(changes)
+    return config
+
+
+def _make(learning_rate=1e-3, frames_per_update=16, **changes):
+    return schedules.make_schedule(_config(**changes), learning_rate, frames_per_update)
+
+
+def _values(schedule, counts):
+    """The schedule's values, jitted as in an optimizer."""
+    return np.asarray(jax.jit(jax.vmap(schedule))(jnp.array(counts, jnp.int32)), np.float64)
+
+
+def _norms_file(tmp_path):
+    """Total norm 5 at update 0 and 10 at update 100."""
+    path = str(tmp_path / "norms.csv")
+    norm_growth.append_row(path, 0, {"a": 3.0, "b": 4.0})
+    norm_growth.append_row(path, 100, {"a": 6.0, "b": 8.0})
+    return path
+
+
+def test_constant():
+    assert _make()(123) == 1e-3
+
+
+def test_linear_begins_and_ends_where_it_is_told():
+    schedule = _make(name="linear", begin=100, duration=200, end_value=2e-4)
+    values = _values(schedule, [0, 100, 150, 300, 9999])
+    np.testing.assert_allclose(values, [1e-3, 1e-3, 8e-4, 2e-4, 2e-4], rtol=1e-5)
+
+
+def test_cosine_is_half_a_wave():
+    schedule = _make(name="cosine", duration=400, end_value=1e-4)
+    quarter = 1e-4 + 9e-4 * (1 + math.cos(math.pi / 4)) / 2
+    values = _values(schedule, [0, 100, 200, 400, 500])
+    np.testing.assert_allclose(values, [1e-3, quarter, 5.5e-4, 1e-4, 1e-4], rtol=1e-5)
+
+
+def test_warmup_cosine_of_the_papers_continual_run():
+    """The defaults: 1e-8 to the peak in 1000 updates, 1e-6 after 1.25M."""
+    schedule = _make(6.25e-4, name="warmup_cosine")
+    middle = (6.25e-4 + 1e-6) / 2
+    values = _values(schedule, [0, 500, 1000, 1000 + 1_249_000 // 2, 1_250_000])
+    expected = [1e-8, (6.25e-4 + 1e-8) / 2, 6.25e-4, middle, 1e-6]
+    # In float32 the start is the small difference of two rates: 1e-8 to a few parts in 1000.
+    np.testing.assert_allclose(values, expected, rtol=5e-3)
+
+
+def test_piecewise_multiplies_at_each_boundary():
+    schedule = _make(name="piecewise", boundaries=(10, 20), scales=(0.5, 0.1))
+    values = _values(schedule, [0, 9, 10, 19, 20, 1000])
+    np.testing.assert_allclose(values, [1e-3, 1e-3, 5e-4, 5e-4, 5e-5, 5e-5], rtol=1e-5)
+
+
+def test_restart_repeats_the_schedule_in_every_game():
+    settings = {"duration": 100, "warmup": 10}
+    restarted = _make(name="restart_per_game", restarted="warmup_cosine", game=100, **settings)
+    once = _make(name="warmup_cosine", **settings)
+    counts = [0, 5, 10, 60, 99]
+    for game in range(3):
+        later = [count + 100 * game for count in counts]
+        np.testing.assert_array_equal(_values(restarted, later), _values(once, counts))
+    assert float(restarted(100)) == pytest.approx(1e-8, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("restarted", "changes"),
+    [
+        ("constant", {}),
+        ("linear", {"duration": 40}),
+        ("cosine", {"duration": 40}),
+        ("piecewise", {"boundaries": (10,), "scales": (0.5,)}),
+    ],
+)
+def test_every_schedule_can_be_restarted(restarted, changes):
+    schedule = _make(name="restart_per_game", restarted=restarted, game=50, **changes)
+    once = _make(name=restarted, **changes)
+    np.testing.assert_array_equal(_values(schedule, [7, 57, 63]), _values(once, [7, 7, 13]))
+
+
+def test_restart_without_a_game_length_leaves_the_count_to_the_caller():
+    restarted = _make(name="restart_per_game", restarted="cosine", game=0, duration=100)
+    once = _make(name="cosine", duration=100)
+    np.testing.assert_array_equal(_values(restarted, [3, 250]), _values(once, [3, 250]))
+
+
+def test_lengths_in_frames_are_converted_to_updates():
+    """20M frames at 16 an update are 1.25M updates, 16000 are 1000."""
+    frames = {"unit": "frames", "warmup": 16_000, "duration": 20_000_000, "game": 20_000_000}
+    settings = {"name": "restart_per_game", "restarted": "warmup_cosine"}
+    in_frames, in_updates = _make(**settings, **frames), _make(**settings)
+    counts = [0, 999, 1000, 700_000, 1_249_999, 1_250_000, 2_000_000]
+    np.testing.assert_array_equal(_values(in_frames, counts), _values(in_updates, counts))
+    piecewise = _make(name="piecewise", unit="frames", boundaries=(160, 320), scales=(0.5, 0.5))
+    np.testing.assert_allclose(_values(piecewise, [9, 10, 20]), [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
+
+
+def test_restarts_stay_exact_after_millions_of_updates():
+    """Above 2^24 float32 can't count updates; games are counted in integers."""
+    schedule = _make(name="restart_per_game", restarted="linear", game=1001, duration=1001)
+    start = 20_000 * 1001
+    np.testing.assert_array_equal(_values(schedule, [start, start + 3]), _values(schedule, [0, 3]))
+
+
+def test_schedule_drives_an_optimizer():
+    schedule = _make(1.0, name="piecewise", boundaries=(2,), scales=(0.25,))
+    optimizer = optax.sgd(schedule)
+    params, state = jnp.float32(0), optimizer.init(jnp.float32(0))
+    for _ in range(4):
+        updates, state = optimizer.update(jnp.float32(-1), state, params)
+        params = optax.apply_updates(params, updates)
+    assert float(params) == 2.5
+
+
+def test_global_norm_growth_is_a_schedule(tmp_path):
+    """Total norm 5 -> 10 linearly: at update 50 norms (4.5, 6), total 7.5."""
+    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
+    values = _values(_make(**settings), [0, 50, 100, 1000])
+    np.testing.assert_allclose(values, [1e-3, 1e-3 * 5 / 7.5, 5e-4, 5e-4], rtol=1e-5)
+    values = _values(_make(**settings, power=2), [0, 100])
+    np.testing.assert_allclose(values, [1e-3, 2.5e-4], rtol=1e-5)
+    restarted = {**settings, "name": "restart_per_game", "restarted": "norm_growth", "game": 100}
+    np.testing.assert_allclose(_values(_make(**restarted), [100, 150]), [1e-3, 1e-3 * 5 / 7.5])
+
+
+def _two_layers():
+    return {name: {"w": jnp.ones((2, 2))} for name in ("a", "b", "output")}
+
+
+def test_layer_wise_norm_growth_is_a_constant_rate_and_factors(tmp_path):
+    config = _config(name="norm_growth", norms_file=_norms_file(tmp_path))
+    assert schedules.make_schedule(config, 1e-3, 16)(70) == 1e-3
+    settings = projection.ProjectionSettings(scale_offset="free")
+    factors = schedules.make_layer_factors(config, settings)
+    updates, state = _two_layers(), factors.init(_two_layers())
+    for _ in range(101):
+        scaled, state = factors.update(updates, state)
+    np.testing.assert_allclose(scaled["a"]["w"], 0.5)
+    np.testing.assert_allclose(scaled["output"]["w"], 1.0)
+
+
+@pytest.mark.parametrize("name", ["constant", "warmup_cosine", "norm_growth"])
+def test_other_schedules_have_no_layer_factors(name, tmp_path):
+    config = _config(name=name, layer_wise=False, norms_file=_norms_file(tmp_path))
+    factors = schedules.make_layer_factors(config, projection.ProjectionSettings())
+    updates = _two_layers()
+    scaled, _ = factors.update(updates, factors.init(updates))
+    jax.tree.map(np.testing.assert_array_equal, scaled, updates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "warmup"}, "schedule.name = 'warmup': expected one of 'constant'"),
+        ({"unit": "steps"}, "schedule.unit = 'steps'"),
+        ({"duration": 0}, "schedule.duration = 0: expected an integer >= 1"),
+        ({"end_value": -1.0}, "schedule.end_value = -1.0"),
+        (
+            {"name": "warmup_cosine", "warmup": 10, "duration": 10},
+            "schedule.warmup = 10: expected less than duration = 10",
+        ),
+        (
+            {"name": "piecewise", "boundaries": (20, 10), "scales": (1.0, 1.0)},
+            "schedule.boundaries = (20, 10): expected increasing updates",
+        ),
+        (
+            {"name": "piecewise", "boundaries": (20, 30), "scales": (1.0,)},
+            "schedule.scales = (1.0,): expected one for each of the 2 boundaries",
+        ),
+        (
+            {"name": "linear", "unit": "frames", "duration": 7},
+            "schedule.duration = 7: expected at least one update of 16 frames",
+        ),
+        ({"name": "norm_growth", "layer_wise": False}, "norms_file = ''"),
+        (
+            {"name": "restart_per_game", "restarted": "norm_growth"},
+            "schedule.layer_wise = True: expected false for a restarted norm_growth",
+        ),
+        ({"name": "restart_per_game", "restarted": "restart_per_game"}, "schedule.restarted = "),
+        ({"power": 3}, "schedule.power = 3: expected one of 1, 2"),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(changes, message):
+    with pytest.raises(checks.ConfigError) as error:
+        _make(**changes)
+    assert str(error.value).startswith("optimizer.schedule.")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("learning_rate", [0, -1e-3, float("nan"), True])
+def test_learning_rate_must_be_positive(learning_rate):
+    with pytest.raises(checks.ConfigError, match=r"optimizer\.learning_rate = "):
+        _make(learning_rate)
+
+
+def test_unknown_and_missing_keys_are_refused():
+    config = schedules.default_config().to_dict()
+    with pytest.raises(checks.ConfigError, match=r"schedule\.warm_up = 3: unknown key"):
+        schedules.make_schedule({**config, "warm_up": 3}, 1e-3, 16)
+    del config["unit"]
+    with pytest.raises(checks.ConfigError, match=r"schedule\.unit is missing"):
+        schedules.make_schedule(config, 1e-3, 16)
