@@ -2,16 +2,21 @@
 
 import abc
 from collections.abc import Mapping
-import importlib
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import dm_env
-from dm_env import specs
 import numpy as np
+from dm_env import specs
+
+from configs import modules
 
 
 class Episode(NamedTuple):
-    """A finished episode of one lane: the unclipped return and the length in emulator frames."""
+    """A finished episode of one lane: the unclipped return and the length in emulator frames.
+
+    The length is the number of agent steps after the FIRST times `frames_per_step`.
+    """
 
     lane: int
     episode_return: float
@@ -21,10 +26,14 @@ class Episode(NamedTuple):
 class VectorEnvironment(abc.ABC):
     """N environments ("lanes") stepped together; every field of a TimeStep has a leading axis [N].
 
-    Per lane the sequence is dm_env's: the step after a LAST ignores its action and returns the FIRST
-    of the next episode. On a FIRST, reward and discount are 0. (dm_env has None there; an
-    array can't.) A termination is LAST with discount 0, a truncation LAST with discount 1, and a life loss under
-    a protocol that reports it MID with discount 0. Rewards are the game's own, unclipped.
+    Per lane the sequence is dm_env's: the step after a LAST ignores its action and returns the
+    FIRST of the next episode. On a FIRST, reward and discount are 0. (dm_env has None there; an
+    array can't.) A termination is LAST with discount 0, a truncation LAST with discount 1, and a
+    life loss under a protocol that reports it MID with discount 0. Rewards are the game's own,
+    unclipped.
+
+    `step_type` is int32 [N] (dm_env.StepType's values, so that `timestep.last()` is a bool [N]),
+    `reward` and `discount` float32 [N], `observation` as the spec says with [N] in front.
     """
 
     num_envs: int
@@ -51,11 +60,18 @@ class VectorEnvironment(abc.ABC):
 
         Raises:
           ValueError: if the shape, type or range of the actions does not fit the spec.
+          RuntimeError: before `reset` or `set_state`, or before the `recv` of the last `send`.
         """
 
     @abc.abstractmethod
     def recv(self) -> dm_env.TimeStep:
-        """Waits for the step that `send` began. The arrays are the caller's to keep."""
+        """Waits for the step that `send` began.
+
+        The arrays are the caller's to keep but not to change: later steps fill others.
+
+        Raises:
+          RuntimeError: if no step was sent.
+        """
 
     def step(self, actions: np.ndarray) -> dm_env.TimeStep:
         """`send` and `recv` in one."""
@@ -68,7 +84,11 @@ class VectorEnvironment(abc.ABC):
 
     @abc.abstractmethod
     def get_state(self) -> dict[str, np.ndarray]:
-        """All that `set_state` needs, as arrays by name. Only between a `recv` and the next `send`."""
+        """All that `set_state` needs, as arrays by name.
+
+        Raises:
+          RuntimeError: between a `send` and its `recv`.
+        """
 
     @abc.abstractmethod
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
@@ -80,7 +100,16 @@ class VectorEnvironment(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Frees the emulators; the instance can't be used afterwards."""
+        """Frees the emulators; the instance can't be used afterwards.
+
+        May be called while a step is under way, and again.
+        """
+
+
+def lane_seed(seed: int, lane: int, count: int = 0) -> int:
+    """The seed of one lane's `count`-th seeding, in [0, 2**31), whatever the number of lanes."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(lane, count))
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)
 
 
 def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironment:
@@ -98,19 +127,6 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironme
     return module.make(config, num_envs, seed)
 
 
-def find_module(config: Mapping[str, Any]):
+def find_module(config: Mapping[str, Any]) -> ModuleType:
     """Imports `envs/<config.module>.py`; raises ConfigError if there is none with a `make`."""
-    from configs import checks
-
-    name = config["module"]
-    try:
-        module = importlib.import_module(f"envs.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("envs", f"envs.{name}"):
-            raise
-        module = None
-    if not hasattr(module, "make"):
-        raise checks.ConfigError(
-            f"environment.module = {name!r}: expected a module of envs/ with make()"
-        )
-    return module
+    return modules.find("envs", config["module"], "environment.module")

@@ -1,0 +1,62 @@
+"""Seeds and the actions since: all it takes to bring a deterministic emulator back exactly."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+
+class ActionLog:
+    """Per lane the seed of its last seeded reset, and every action it was sent since.
+
+    Lanes are seeded at different times, yet all are sent an action on every step: one table of
+    actions [T, N] serves all, in which lane i's log is the rows from `starts[i]` on. T is the
+    length of the longest log; rows that no lane needs any more are dropped.
+    """
+
+    def __init__(self, num_envs: int):
+        self.seeds = np.zeros(num_envs, np.int32)
+        self.counts = np.zeros(num_envs, np.int32)
+        """How many times each lane was seeded; the next seed is derived from it."""
+        self.starts = np.zeros(num_envs, np.int64)
+        self._bytes = bytearray()
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The actions sent, uint8 [T, N]: a copy."""
+        return np.frombuffer(bytes(self._bytes), np.uint8).reshape(-1, len(self.seeds))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Agent steps in each lane's log, int64 [N]."""
+        return len(self._bytes) // len(self.seeds) - self.starts
+
+    def append(self, actions: np.ndarray) -> None:
+        """Adds the actions [N] of one step; they must fit a byte."""
+        self._bytes += actions.astype(np.uint8).tobytes()
+
+    def restart(self, lanes: np.ndarray, seeds: np.ndarray) -> None:
+        """Starts the logs of the lanes (their numbers) anew after a reset with these seeds."""
+        self.seeds[lanes] = seeds
+        self.counts[lanes] += 1
+        self.starts[lanes] = len(self._bytes) // len(self.seeds)
+        self._drop_rows(int(self.starts.min()))
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """The log as arrays."""
+        return {
+            "seeds": self.seeds.copy(),
+            "seed_counts": self.counts.copy(),
+            "action_log": self.actions,
+            "action_log_starts": self.starts.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restores `get_state`'s result."""
+        self.seeds[:] = state["seeds"]
+        self.counts[:] = state["seed_counts"]
+        self.starts[:] = state["action_log_starts"]
+        self._bytes = bytearray(state["action_log"].astype(np.uint8).tobytes())
+
+    def _drop_rows(self, rows: int) -> None:
+        del self._bytes[: rows * len(self.seeds)]
+        self.starts -= rows

@@ -1,0 +1,332 @@
+"""Atari 2600 games through the Arcade Learning Environment's vector environment (C++ threads)."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import ale_py
+import dm_env
+import gymnasium
+import ml_collections
+import numpy as np
+from ale_py import roms, vector_env
+from dm_env import specs
+from ml_collections import config_dict
+
+from configs import checks
+from envs import action_log, base, episodes, settings, turns
+
+FRAME_SKIP = 4
+FRAME_SIZE = 84
+
+# ROMs for two players that ship with ale_py; to load one ends the whole process.
+_UNSUPPORTED_ROMS = {"combat", "joust", "maze_craze", "warlords"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Rules under which scores are comparable; see PROTOCOLS."""
+
+    sticky_probability: float
+    """Probability, per emulator frame, that the previous action is repeated."""
+    max_noop_frames: int
+    """An episode starts after 0 to this many no-op frames, uniformly drawn."""
+    life_loss_discount: float
+    """The discount on a step that loses a life; the episode goes on."""
+    full_action_space: bool
+    """All 18 actions rather than those that have an effect in the game."""
+
+
+PROTOCOLS = {
+    # DQN Zoo (Quan & Ostrovski 2020), after Mnih et al. 2015 and Hessel et al. 2017. Two
+    # differences: DQN Zoo draws 1 to 30 no-ops, ALE from 0 on; it resizes with PIL's bilinear
+    # filter, ALE with OpenCV's INTER_AREA.
+    "dqn_zoo": Protocol(0.0, 30, 0.0, False),
+    # Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5.
+    "machado": Protocol(0.25, 0, 1.0, True),
+}
+
+CHECKS = {
+    "module": checks.text(),
+    "game": checks.text(),
+    "protocol": checks.one_of(*PROTOCOLS),
+    "max_episode_frames": checks.integer(FRAME_SKIP),
+    "full_action_space": checks.either(checks.boolean(), checks.one_of(None)),
+    "num_threads": checks.integer(0),
+    "reseed_steps": checks.integer(1),
+}
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """The `environment` section of an Atari run."""
+    config = ml_collections.ConfigDict()
+    config.module = "atari"
+    # A ROM of ale_py by its file's name; envs/atari_games.py lists the usual 57.
+    config.game = "pong"
+    # "dqn_zoo": no sticky actions, up to 30 no-ops, discount 0 on life loss, minimal actions;
+    # "machado": sticky actions (0.25), no life information, 18 actions.
+    config.protocol = "dqn_zoo"
+    # Emulator frames until an episode is truncated, no-ops not counted: 30 minutes of play
+    # (DQN Zoo, Dopamine).
+    config.max_episode_frames = 108_000
+    # True: 18 actions; False: the game's minimal set; None: as the protocol has it. A continual
+    # run over several games needs True.
+    config.full_action_space = config_dict.placeholder(bool)
+    # Emulator threads; 0: as many as there are cores, but no more than environments.
+    config.num_threads = 0
+    # Agent steps after which a lane gets a new seed at its next game over, so that the log which
+    # restores it stays short. A reseed reloads the ROM and takes 90 ms, in which other lanes
+    # wait: at 10 000, 3 % of the time of two busy emulator threads. Where the environments make
+    # 10 000 steps/s and more, 50 000 is better; a restore then replays five times as much.
+    config.reseed_steps = 10_000
+    return config
+
+
+def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironment":
+    """Builds the environment; see `envs.base.make` and `default_config`."""
+    checks.verify("environment", config, CHECKS)
+    _check_game(config["game"])
+    full_action_space = config["full_action_space"]
+    if full_action_space is None:
+        full_action_space = PROTOCOLS[config["protocol"]].full_action_space
+    return AtariEnvironment(
+        config["game"],
+        config["protocol"],
+        num_envs=num_envs,
+        seed=seed,
+        full_action_space=full_action_space,
+        max_episode_frames=config["max_episode_frames"],
+        num_threads=config["num_threads"],
+        reseed_steps=config["reseed_steps"],
+    )
+
+
+class AtariEnvironment(base.VectorEnvironment):
+    """N games of one kind, stepped by C++ threads while the caller does something else.
+
+    An observation is the newest frame alone, uint8 [84, 84]: the maximum of the last two of four
+    emulator frames in grey. Agents that see the last four stack them, with zeros before an
+    episode's first frame. On a step cut short by the end of an episode the emulator does not
+    render its last frame, and the observation is mostly that of the step before.
+
+    Lengths of episodes do not count the no-ops. A life loss is a decrease of ALE's `lives` from
+    one step to the next: reported only where the protocol's `life_loss_discount` is below 1.
+
+    Exact resume: ALE's vector environment can't be saved, but it is deterministic. The state holds
+    each lane's last seed and the actions since, and `set_state` plays them again.
+    """
+
+    frames_per_step = FRAME_SKIP
+    exact_resume = True
+
+    def __init__(
+        self,
+        game: str,
+        protocol: str,
+        *,
+        num_envs: int,
+        seed: int,
+        full_action_space: bool,
+        max_episode_frames: int,
+        num_threads: int,
+        reseed_steps: int,
+    ):
+        """Starts the emulators. Arguments: see `default_config` and `envs.base.make`."""
+        rules = PROTOCOLS[protocol]
+        self.num_envs = num_envs
+        self._seed = seed
+        self._reseed_steps = reseed_steps
+        self._life_loss_discount = rules.life_loss_discount
+        self._settings = {
+            "game": game,
+            "protocol": protocol,
+            "num_envs": num_envs,
+            "seed": seed,
+            "full_action_space": full_action_space,
+            "max_episode_frames": max_episode_frames,
+            "reseed_steps": reseed_steps,
+        }
+        self._emulators = _make_emulators(
+            game, rules, num_envs, full_action_space, max_episode_frames, num_threads
+        )
+        self._num_actions = len(self._emulators.ale.get_action_set())
+        self._turns = turns.Turns(num_envs, self._num_actions)
+        self._episodes = episodes.EpisodeRecorder(num_envs, FRAME_SKIP)
+        self._log = action_log.ActionLog(num_envs)
+        self._lives = np.zeros(num_envs, np.int32)
+        self._timestep: dm_env.TimeStep
+        self._is_over = np.zeros(num_envs, bool)
+
+    def observation_spec(self) -> specs.BoundedArray:
+        """uint8 [84, 84]."""
+        shape = (FRAME_SIZE, FRAME_SIZE)
+        return specs.BoundedArray(shape, np.uint8, 0, 255, name="observation")
+
+    def action_spec(self) -> specs.DiscreteArray:
+        """Indices into the game's minimal action set, or into all 18 actions."""
+        return specs.DiscreteArray(self._num_actions, np.int32, name="action")
+
+    def reset(self) -> dm_env.TimeStep:
+        """Starts an episode in every lane, from new seeds each time."""
+        self._turns.start()
+        frames, info = self._reseed(np.ones(self.num_envs, bool))
+        self._episodes.abandon()
+        self._lives = info["lives"]
+        self._is_over = np.zeros(self.num_envs, bool)
+        zeros = np.zeros(self.num_envs, np.float32)
+        first = np.full(self.num_envs, int(dm_env.StepType.FIRST), np.int32)
+        self._timestep = dm_env.TimeStep(first, zeros, zeros.copy(), _newest(frames))
+        return self._timestep
+
+    def send(self, actions: np.ndarray) -> None:
+        """Wakes the emulator threads and returns at once (0.1 ms)."""
+        actions = self._turns.send(actions)
+        self._log.append(actions)
+        self._emulators.send(actions)
+
+    def recv(self) -> dm_env.TimeStep:
+        """Waits for the emulators; lanes whose log is long enough start their episode reseeded."""
+        self._turns.recv()
+        frames, rewards, terminated, truncated, info = self._emulators.recv()
+        is_first = self._is_over
+        due = is_first & (self._log.lengths >= self._reseed_steps)
+        if due.any():
+            frames, info = self._reseed(due)
+        discount = np.where(info["lives"] < self._lives, self._life_loss_discount, 1.0)
+        self._is_over = terminated | truncated
+        self._lives = info["lives"]
+        self._timestep = dm_env.TimeStep(
+            # FIRST 0, MID 1, LAST 2
+            step_type=np.int32(1) + self._is_over - is_first,
+            reward=rewards.astype(np.float32),
+            discount=np.where(terminated | is_first, 0.0, discount).astype(np.float32),
+            observation=_newest(frames),
+        )
+        self._episodes.record(self._timestep)
+        return self._timestep
+
+    def finished_episodes(self) -> list[base.Episode]:
+        """See the base class."""
+        return self._episodes.finished()
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Seeds, actions since, running returns and the current step: some kB a lane."""
+        self._turns.check_ready("get_state")
+        return {
+            "settings": settings.encode(self._settings),
+            "ale_version": np.array(ale_py.__version__),
+            "lives": self._lives.copy(),
+            **{name: array.copy() for name, array in self._timestep._asdict().items()},
+            **self._log.get_state(),
+            **self._episodes.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
+        """Plays the saved actions again from the saved seeds: seconds for some 10 000 steps.
+
+        Raises:
+          ValueError: if the state was taken from an environment of other settings.
+          RuntimeError: if the emulators did not arrive at the saved observation and lives.
+        """
+        settings.check_equal(state["settings"], self._settings)
+        self._turns.start()
+        self._log.set_state(state)
+        frames, info = self._replay_log()
+        self._check_replay(state, _newest(frames), info["lives"])
+        self._lives = info["lives"]
+        self._episodes.set_state(state)
+        self._timestep = dm_env.TimeStep(*(state[name].copy() for name in dm_env.TimeStep._fields))
+        self._is_over = self._timestep.step_type == dm_env.StepType.LAST
+        return self._timestep
+
+    def close(self) -> None:
+        """Ends the emulator threads."""
+        self._turns.close()
+        vars(self).pop("_emulators", None)
+
+    def _reseed(self, mask: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Starts an episode from a new seed in the masked lanes; returns all lanes' frames."""
+        lanes = np.flatnonzero(mask)
+        counts = self._log.counts[lanes]
+        seeds = [base.lane_seed(self._seed, int(i), int(n)) for i, n in zip(lanes, counts)]
+        self._log.restart(lanes, np.array(seeds, np.int32))
+        return self._seeded_reset(mask)
+
+    def _seeded_reset(self, mask: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return self._emulators.reset(seed=self._log.seeds[mask], options={"reset_mask": mask})
+
+    def _replay_log(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Steps through the log, starting each lane at its own row; returns the last step."""
+        # ALE wants all lanes reset first; those that start later idle on other lanes' steps.
+        frames, info = self._seeded_reset(np.ones(self.num_envs, bool))
+        actions = self._log.actions
+        late_starts = set(self._log.starts.tolist()) - {0}
+        for row in range(len(actions) + 1):
+            if row in late_starts:
+                frames, info = self._seeded_reset(self._log.starts == row)
+            if row < len(actions):
+                frames, *_, info = self._emulators.step(actions[row].astype(np.int32))
+        return frames, info
+
+    def _check_replay(self, state: Mapping[str, np.ndarray], frames, lives) -> None:
+        is_equal = (frames == state["observation"]).all(axis=(1, 2)) & (lives == state["lives"])
+        if not is_equal.all():
+            raise RuntimeError(
+                f"lanes {np.flatnonzero(~is_equal).tolist()} did not come back to the saved "
+                f"observation when their actions were played again (state of ale_py "
+                f"{state['ale_version']}, here {ale_py.__version__})"
+            )
+
+
+def _newest(frames: np.ndarray) -> np.ndarray:
+    """[N, 1, 84, 84] as [N, 84, 84]: ALE's stack of one frame without its axis."""
+    return frames[:, 0]
+
+
+def _make_emulators(
+    game: str,
+    rules: Protocol,
+    num_envs: int,
+    full_action_space: bool,
+    max_episode_frames: int,
+    num_threads: int,
+) -> vector_env.AtariVectorEnv:
+    return vector_env.AtariVectorEnv(
+        game,
+        num_envs,
+        num_threads=min(num_threads or _count_cores(), num_envs),
+        max_num_frames_per_episode=max_episode_frames,
+        repeat_action_probability=rules.sticky_probability,
+        full_action_space=full_action_space,
+        autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
+        img_height=FRAME_SIZE,
+        img_width=FRAME_SIZE,
+        stack_num=1,
+        frameskip=FRAME_SKIP,
+        # ALE draws the number of no-ops below noop_max.
+        noop_max=rules.max_noop_frames + 1,
+        # With it, a life loss would set `terminated`, and could be told from a game over only by
+        # lives == 0: not so in Alien and Chopper Command, where lives stay above 0 to the end.
+        life_loss_info=False,
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+
+
+def _count_cores() -> int:
+    """Cores this process may use, which are fewer than the machine's under a scheduler."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_game(game: str) -> None:
+    known = sorted(set(roms.get_all_rom_ids()) - _UNSUPPORTED_ROMS)
+    if game not in known:
+        close = difflib.get_close_matches(game.lower(), known) or ["pong", "breakout"]
+        raise checks.ConfigError(
+            f"environment.game = {game!r}: unknown game; expected a ROM of ale_py in snake_case, "
+            f"such as {', '.join(close)}"
+        )

@@ -1,0 +1,19 @@
+"""Every test runs under the switches that a training run sets."""
+
+import jax
+import pytest
+from jax import experimental
+
+from training import platform
+
+# On the GPU if there is one, else on the CPU.
+platform.set_up()
+
+
+@pytest.fixture
+def float64():
+    """Computes in float64 what is given in float64."""
+    # Current versions of jax have it at the top, 0.4 has it in jax.experimental.
+    owner = jax if hasattr(jax, "enable_x64") else experimental
+    with owner.enable_x64(True):
+        yield
