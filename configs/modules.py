@@ -21,10 +21,13 @@ def find(package: str, name: str, key: str) -> ModuleType:
       ConfigError: if there is no such module, or it has no `make`.
     """
     package_path = importlib.import_module(package).__path__
-    known = sorted(module.name for module in pkgutil.iter_modules(package_path))
-    module = importlib.import_module(f"{package}.{name}") if name in known else None
-    if not hasattr(module, "make"):
-        listed = ", ".join(known)
-        raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}/: {listed}")
-    assert module is not None
-    return module
+    names = sorted(module.name for module in pkgutil.iter_modules(package_path))
+    if name in names and _is_component(package, name):
+        return importlib.import_module(f"{package}.{name}")
+    listed = ", ".join(other for other in names if _is_component(package, other))
+    raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}/: {listed}")
+
+
+def _is_component(package: str, name: str) -> bool:
+    """Whether a module can be chosen: `base` holds the contract, others are parts of some."""
+    return name != "base" and hasattr(importlib.import_module(f"{package}.{name}"), "make")

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ale_py
@@ -20,6 +20,9 @@ from envs import action_log, base, episodes, settings, turns
 
 FRAME_SKIP = 4
 FRAME_SIZE = 84
+
+_AGENTS_PICTURE = {"img_height": FRAME_SIZE, "img_width": FRAME_SIZE, "grayscale": True}
+_SCREEN = {"img_height": 210, "img_width": 160, "grayscale": False}
 
 # ROMs for two players that ship with ale_py; to load one ends the whole process.
 _UNSUPPORTED_ROMS = {"combat", "joust", "maze_craze", "warlords"}
@@ -88,19 +91,47 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironme
     """Builds the environment; see `envs.base.make` and `default_config`."""
     checks.verify("environment", config, CHECKS)
     _check_game(config["game"])
-    full_action_space = config["full_action_space"]
-    if full_action_space is None:
-        full_action_space = PROTOCOLS[config["protocol"]].full_action_space
     return AtariEnvironment(
         config["game"],
         config["protocol"],
         num_envs=num_envs,
         seed=seed,
-        full_action_space=full_action_space,
+        full_action_space=_has_full_action_space(config),
         max_episode_frames=config["max_episode_frames"],
         num_threads=config["num_threads"],
         reseed_steps=config["reseed_steps"],
     )
+
+
+def screens(config: Mapping[str, Any], seed: int, actions: Sequence[int]) -> Iterator[np.ndarray]:
+    """The game's own screen while lane 0 of an environment plays `actions` from its reset.
+
+    The emulator's course does not depend on the size or colour of what it shows, so this is the
+    episode that the agent played, step by step.
+
+    Yields:
+      uint8 [210, 160, 3] for the reset and for each action.
+    """
+    checks.verify("environment", config, CHECKS)
+    emulators = _make_emulators(
+        config["game"],
+        PROTOCOLS[config["protocol"]],
+        1,
+        _has_full_action_space(config),
+        config["max_episode_frames"],
+        1,
+        _SCREEN,
+    )
+    frames, _ = emulators.reset(seed=np.array([base.lane_seed(seed, 0)], np.int32))
+    yield frames[0, 0]
+    for action in actions:
+        frames, *_ = emulators.step(np.array([action], np.int32))
+        yield frames[0, 0]
+
+
+def _has_full_action_space(config: Mapping[str, Any]) -> bool:
+    chosen = config["full_action_space"]
+    return PROTOCOLS[config["protocol"]].full_action_space if chosen is None else chosen
 
 
 class AtariEnvironment(base.VectorEnvironment):
@@ -292,6 +323,7 @@ def _make_emulators(
     full_action_space: bool,
     max_episode_frames: int,
     num_threads: int,
+    picture: Mapping[str, Any] = _AGENTS_PICTURE,
 ) -> vector_env.AtariVectorEnv:
     return vector_env.AtariVectorEnv(
         game,
@@ -301,8 +333,7 @@ def _make_emulators(
         repeat_action_probability=rules.sticky_probability,
         full_action_space=full_action_space,
         autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
-        img_height=FRAME_SIZE,
-        img_width=FRAME_SIZE,
+        **picture,
         stack_num=1,
         frameskip=FRAME_SKIP,
         # ALE draws the number of no-ops below noop_max.

@@ -1,7 +1,7 @@
 """Any environment registered with Gymnasium: discrete actions, arrays for observations."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dm_env
@@ -40,6 +40,27 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "GymnasiumEnvir
     environments = _make_environments(config["id"], num_envs)
     _check_spaces(config["id"], environments)
     return GymnasiumEnvironment(config["id"], environments, seed)
+
+
+def screens(config: Mapping[str, Any], seed: int, actions: Sequence[int]) -> Iterator[np.ndarray]:
+    """What the environment shows a person while lane 0 plays `actions` from its reset.
+
+    Yields:
+      uint8 [H, W, 3] for the reset and for each action.
+
+    Raises:
+      ConfigError: if the environment can't draw itself.
+    """
+    checks.verify("environment", config, CHECKS)
+    try:
+        environment = gymnasium.make(config["id"], render_mode="rgb_array")
+        environment.reset(seed=base.lane_seed(seed, 0))
+        yield np.asarray(environment.render())
+        for action in actions:
+            environment.step(action)
+            yield np.asarray(environment.render())
+    except gymnasium.error.Error as error:
+        raise checks.ConfigError(f"environment.id = {config['id']!r}: {error}") from error
 
 
 class GymnasiumEnvironment(base.VectorEnvironment):

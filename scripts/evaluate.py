@@ -68,7 +68,9 @@ def choose_protocol(
         raise checks.ConfigError(
             f"protocol = {protocol!r}: environment {environment.module!r} has no protocols"
         )
-    environment.full_action_space = atari.action_set(environment)
+    if environment.full_action_space is None:
+        rules = atari.PROTOCOLS[environment.protocol]
+        environment.full_action_space = rules.full_action_space
     environment.protocol = protocol
     return environment
 

@@ -1,7 +1,15 @@
 """Every test runs under the switches that a training run sets."""
 
-import jax
+import os
+import tempfile
+
 import pytest
+
+# Many tests, and the processes that some start, compile the same programs.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax
 from jax import experimental
 
 from training import platform

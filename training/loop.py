@@ -36,13 +36,16 @@ class Run:
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()
         self.store = snapshot.SnapshotStore(path / "snapshots", config.snapshot.keep)
-        if self.store.restore(self._restore) is None:
+        gathered = self.store.restore(self._restore)
+        if gathered is None:
             self._begin()
         self.recorder = recorder_lib.Recorder(
             path, config, self.experiment, self.counters["frames"]
         )
-        if not self.counters["frames"]:
+        if gathered is None:
             self.recorder.norms(self.state, 0)
+        else:
+            self.recorder.set_state(gathered)
         self.progress = progress_lib.Progress(config.num_frames, self.counters["frames"])
 
     def _begin(self) -> None:
@@ -50,8 +53,8 @@ class Run:
         observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
         self.state = self.experiment.learner.init(self.config.seed, observed.observation)
 
-    def _restore(self, path: Path, counters: dict[str, int]) -> bool:
-        """Puts back the learner, the replay, the emulators and the counters."""
+    def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
+        """Puts back learner, replay, emulators and counters; returns what is the recorder's."""
         shapes = experiment_lib.state_shapes(self.experiment)
         arrays = snapshot.read_arrays(path, "learner")
         self.state = state_arrays.from_host(path, arrays, shapes, jax.devices()[0])
@@ -60,10 +63,11 @@ class Run:
         if not environment.exact_resume:
             logging.warning("the running episodes are abandoned: they can't be restored")
             self.state = self.experiment.learner.cut(self.state)
-        self.recent.extend(snapshot.read_arrays(path, "loop")["recent_returns"].tolist())
+        gathered = snapshot.read_arrays(path, "loop")
+        self.recent.extend(gathered.pop("recent_returns").tolist())
         self.counters = counters
         logging.info("continuing from %s", path)
-        return True
+        return gathered
 
     @property
     def is_finished(self) -> bool:
@@ -155,7 +159,10 @@ class Run:
             arrays={
                 "learner": state_arrays.to_host(self.state),
                 "environment": self.experiment.environment.get_state(),
-                "loop": {"recent_returns": np.array(self.recent, np.float64)},
+                "loop": {
+                    "recent_returns": np.array(self.recent, np.float64),
+                    **self.recorder.get_state(),
+                },
             },
             rows=state_arrays.copy_rows(self.state, earlier),
         )

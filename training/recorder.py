@@ -103,6 +103,22 @@ class Recorder:
             returns.clear()
         return {"loss": float(np.mean(means["loss"])), **speed}
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """What was gathered since the last log interval, so that a resumed run's rows are whole."""
+        gathered = jax.device_get(self._metrics)
+        lengths = [len(returns) for returns in self._returns]
+        state = {f"metric_{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
+        state["returns"] = np.concatenate([np.array(r, np.float64) for r in self._returns])
+        return state | {"return_counts": np.array(lengths)}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restores `get_state`'s result."""
+        names = self._metric_names
+        columns = zip(*(state[f"metric_{name}"] for name in names))
+        self._metrics = [dict(zip(names, values)) for values in columns]
+        parts = np.split(state["returns"], np.cumsum(state["return_counts"])[:-1])
+        self._returns = [part.tolist() for part in parts]
+
     def _mean_metrics(self) -> dict[str, np.ndarray]:
         """Means [K] over the interval's updates; nan where there was none."""
         gathered, self._metrics = self._metrics, []

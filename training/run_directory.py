@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ def append_provenance(path: Path) -> None:
     """Adds a line to provenance.jsonl: commit, hardware and versions of this start of the run."""
     record = {
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
         "device": platform_lib.describe_device(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -102,14 +103,18 @@ def _items(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _git(*arguments: str) -> str:
-    root = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
+    executable = shutil.which("git")
+    if executable is None:
         return "unknown"
-    return found.stdout.strip()
+    # An absolute path and close_fds=False make it posix_spawn, which is safe beside JAX's threads.
+    found = subprocess.run(
+        [executable, "-C", str(Path(__file__).parent), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        close_fds=False,
+    )
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
 
 
 def _processor() -> str:

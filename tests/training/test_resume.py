@@ -1,0 +1,188 @@
+"""A run that was stopped or killed continues as if nothing had happened."""
+
+import csv
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from training import loop
+
+_TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
+
+# A real game with the smallest network, short enough for a test, long enough to wrap the replay.
+_SMALL_ATARI = {
+    "num_envs": 2,
+    "num_frames": 3_200,
+    "replay.capacity": 400,
+    "replay.min_size": 100,
+    "network.head.hidden_size": 16,
+    "agent.n_step": 3,
+    "training.update_period_frames": 32,
+    "training.target_update_period_frames": 320,
+    "environment.protocol": "machado",
+    "environment.max_episode_frames": 400,
+    "environment.reseed_steps": 60,
+    "log.period_frames": 400,
+    "log.layers_period_frames": 800,
+    "log.tensorboard": False,
+    "evaluation.period_frames": 0,
+    "snapshot.period_frames": 800,
+}
+
+
+def _atari_config(**overrides):
+    config = importlib.import_module("configs.data_efficient_nap").get_config("breakout")
+    config.update_from_flattened_dict(_SMALL_ATARI | overrides)
+    return config
+
+
+def _probe_config(**overrides):
+    config = importlib.import_module("configs.probe").get_config("5")
+    config.update_from_flattened_dict({"snapshot.period_frames": 500} | overrides)
+    return config
+
+
+def _arrays(run: loop.Run) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(run.state._replace(rng=None))
+    return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+
+def _finish(run: loop.Run) -> dict[str, np.ndarray]:
+    while not run.is_finished:
+        run.iterate()
+        _log_if_due(run)
+    arrays = _arrays(run)
+    run.close()
+    return arrays
+
+
+def _log_if_due(run: loop.Run) -> None:
+    if run.is_due(run.config.log.layers_period_frames):
+        run.recorder.layers(run.counters, run.state)
+    if run.is_due(run.config.log.period_frames):
+        run.log()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file without the columns that measure time or memory."""
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [{k: v for k, v in row.items() if not k.endswith(_TIMINGS)} for row in rows]
+
+
+def _assert_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "make_config", [_atari_config, _probe_config], ids=["breakout, sticky actions", "probe"]
+)
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, make_config):
+    """Parameters, optimizer, replay, logs: all bit by bit, after two interruptions."""
+    config = make_config()
+    uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
+    stops = [config.num_frames // 4, config.num_frames // 2]
+    for stop in stops:
+        run = loop.Run(config, tmp_path / "resumed")
+        while run.counters["frames"] < stop:
+            run.iterate()
+            _log_if_due(run)
+        run.save()
+        # What is played after the snapshot is lost when the process dies; so it must be here.
+        for _ in range(7):
+            run.iterate()
+        run.close()
+    resumed = loop.Run(config, tmp_path / "resumed")
+    assert resumed.counters["frames"] == stops[-1]
+    _assert_equal(uninterrupted, _finish(resumed))
+    for name in ("train.csv", "episodes.csv", "layers.csv", "norms_seed_1.csv"):
+        if (tmp_path / "whole" / name).exists():
+            whole = _rows(tmp_path / "whole" / name)
+            found = _rows(tmp_path / "resumed" / name)
+            assert found[-1] == whole[-1]
+            if name != "norms_seed_1.csv":  # keeps repeated rows; its reader takes the last
+                assert found == whole
+
+
+def test_two_seeds_resume_together(tmp_path):
+    config = _probe_config(num_seeds=2)
+    uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
+    run = loop.Run(config, tmp_path / "resumed")
+    while run.counters["frames"] < 2_000:
+        run.iterate()
+    run.save()
+    run.close()
+    _assert_equal(uninterrupted, _finish(loop.Run(config, tmp_path / "resumed")))
+
+
+def test_environment_without_exact_resume_goes_on_with_new_episodes(tmp_path):
+    config = importlib.import_module("configs.cartpole").get_config()
+    config.num_frames = 1_600
+    config.log.tensorboard = False
+    run = loop.Run(config, tmp_path / "run")
+    while run.counters["frames"] < 800:
+        run.iterate()
+    run.save()
+    run.close()
+    run = loop.Run(config, tmp_path / "run")
+    assert run.timestep.first().all()
+    newest = (int(run.state.replay.rows) - 1) % run.state.replay.is_last.shape[1]
+    assert np.asarray(run.state.replay.is_last)[0, newest].all()
+    _finish(run)
+
+
+_COMMAND = (
+    "--config=configs/data_efficient_nap.py:breakout",
+    *(f"--config.{key}={value}" for key, value in _SMALL_ATARI.items()),
+)
+
+
+def _start(path: Path, *flags: str) -> subprocess.Popen:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "scripts.train", f"--run_dir={path}", *_COMMAND, *flags]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _wait_for_snapshots(path: Path, number: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((path / "snapshots").glob("[0-9]*"))) < number:
+        assert time.monotonic() < deadline, "no snapshot in two minutes"
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_killed_run_continues_and_ends_like_an_uninterrupted_one(tmp_path):
+    """Kill -9 as soon as the second snapshot is seen, then the same command again."""
+    _finish(loop.Run(_atari_config(), tmp_path / "whole"))
+    process = _start(tmp_path / "killed")
+    _wait_for_snapshots(tmp_path / "killed", 2)
+    process.kill()
+    process.communicate()
+    again = _start(tmp_path / "killed")
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    assert "continuing from" in errors
+    whole, killed = (_rows(tmp_path / name / "train.csv") for name in ("whole", "killed"))
+    assert killed == whole
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_with_its_own_code(tmp_path):
+    process = _start(tmp_path / "run", "--config.num_frames=10_000_000")
+    _wait_for_snapshots(tmp_path / "run", 1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert "the same command continues" in errors
+    assert not list((tmp_path / "run" / "snapshots").glob("*.tmp"))
