@@ -28,7 +28,8 @@ $(VENV)/.complete: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 train: $(VENV)/.complete
-	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py --run_dir=$(RUN_DIR)
+	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
+		--config.num_frames=300_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
 test: lint
