@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -142,6 +143,28 @@ def moving_mean(frames: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np
     return frames[window - 1 :], (sums[window:] - sums[:-window]) / window
 
 
+def use_windows() -> None:
+    """Prepares for `show`.
+
+    Raises:
+      ConfigError: if there is no display, or no toolkit to draw windows with.
+    """
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise checks.ConfigError(
+            "show: no display (neither DISPLAY nor WAYLAND_DISPLAY is set); without --show the "
+            "picture is written to --output"
+        )
+    try:
+        plt.switch_backend("TkAgg")
+    except ImportError as error:
+        raise checks.ConfigError(f"show: no windows can be drawn: {error}") from error
+
+
+def show() -> None:
+    """Opens the figures' windows and waits until they are closed."""
+    plt.show()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure.
 
@@ -155,4 +178,3 @@ def save(figure: Figure, path: Path) -> None:
             f"of {', '.join(endings)}"
         )
     figure.savefig(path, dpi=120)
-    plt.close(figure)

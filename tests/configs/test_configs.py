@@ -1,0 +1,93 @@
+"""Every config can be built; every bad value is named with what is allowed."""
+
+import importlib
+import pkgutil
+
+import ml_collections
+import pytest
+
+import configs
+from configs import checks, modules
+from training import experiment
+
+_PARTS = {"checks", "modules"}
+NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)} - _PARTS)
+
+
+def _get(name: str) -> ml_collections.ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_builds_and_its_network_has_shapes(name):
+    config = _get(name)
+    assert config.name == name
+    built = experiment.make(config)
+    built.environment.close()
+    assert "loss" in experiment.metric_names(built)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("replay.capacity", 0, ">= 1"),
+        ("replay.min_size", 2_000_000, "at most"),
+        ("replay.min_size", 5, "at least"),
+        ("replay.uniform_mix", 1.5, "<= 1"),
+        ("agent.module", "nothing", "rainbow"),
+        ("agent.discount", -0.1, ">= 0"),
+        ("network.torso.module", "base", "nature"),
+        ("network.norm.kind", "batch", "'layer'"),
+        ("environment.module", "base", "atari"),
+        ("environment.game", "brakout", "breakout"),
+        ("environment.protocol", "other", "machado"),
+        ("optimizer.learning_rate", 0.0, "> 0"),
+        ("optimizer.projection.moments", "drop", "rescale"),
+        ("optimizer.schedule.name", "wavy", "cosine"),
+        ("training.target_update_period_frames", 100, "multiple"),
+        ("num_envs", 0, ">= 1"),
+        ("snapshot.keep", 0, ">= 1"),
+        ("platform", "tpu9", "'cpu'"),
+    ],
+)
+def test_bad_value_is_named(key, value, allowed):
+    config = _get("rainbow")
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(checks.ConfigError) as error:
+        experiment.make(config)
+    message = str(error.value)
+    assert key in message
+    assert str(value) in message
+    assert allowed in message
+    assert "\n" not in message
+
+
+def test_unknown_key_is_named():
+    config = _get("rainbow")
+    with config.unlocked():
+        config.replay.capacty = 3
+    with pytest.raises(checks.ConfigError, match=r"replay\.capacty = 3: unknown key"):
+        experiment.make(config)
+
+
+def test_module_without_make_is_refused():
+    with pytest.raises(checks.ConfigError, match="expected a module of networks/"):
+        modules.find("networks", "linear", "network.torso.module")
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (checks.integer(1, 3), [1, 3], [0, 4, 1.0, True, "1", None]),
+        (checks.number(0, 1), [0, 1, 0.5], [-0.1, 1.1, float("nan"), True, "0"]),
+        (checks.number(0, open_low=True), [1e-9, 7], [0, float("inf")]),
+        (checks.one_of(1, "a"), [1, "a"], [True, 1.0, "b"]),
+        (checks.boolean(), [True, False], [0, 1, None]),
+        (checks.each(checks.integer(1)), [(1, 2), [3], ()], [(0,), 3, (1, "a")]),
+        (checks.either(checks.boolean(), checks.one_of(None)), [True, None], [0]),
+        (checks.text(), ["x"], ["", 3]),
+    ],
+)
+def test_checks(check, good, bad):
+    assert all(check.accepts(value) for value in good)
+    assert not any(check.accepts(value) for value in bad)
