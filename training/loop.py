@@ -78,6 +78,7 @@ class Run:
         """One step of every lane; the learner works while the emulators do."""
         timer, learner = self.timer, self.experiment.learner
         environment = self.experiment.environment
+        timer.wait_for(self.state.updates)
         with timer.stage("act"):
             observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
             self.state, actions = learner.observe(self.state, observed)
