@@ -133,7 +133,7 @@ def categorical_double_q_losses(
     batch_loss = jax.vmap(
         rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0)
     )
-    return batch_loss(
+    return batch_loss(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
         atoms,
         output_tm1.q_logits,
         transition.a_tm1,

@@ -9,6 +9,7 @@ n x n kernel, n = K/s. Two formulations of that:
 * patches: gather the n*n taps of the input side by side, then one product.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -58,11 +59,12 @@ def shifted_products(x: jax.Array, w: jax.Array) -> jax.Array:
     products = x @ _taps_as_columns(w)
     products = products.reshape((*x.shape[:3], size * size, outputs))
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
-    return sum(
+    shifted = (
         products[:, i : i + height, j : j + width, i * size + j]
         for i in range(size)
         for j in range(size)
     )
+    return functools.reduce(jnp.add, shifted)
 
 
 def _shifted_products_forward(x: jax.Array, w: jax.Array):

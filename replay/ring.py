@@ -116,8 +116,9 @@ class PrioritizedRing:
     @property
     def seed_axes(self) -> RingState:
         """For vmap over independent seeds: the row count is common, all else has an axis each."""
-        axes = RingState(*([0] * len(RingState._fields)))
-        return axes._replace(rows=None)
+        axes: dict[str, Any] = dict.fromkeys(RingState._fields, 0)
+        axes["rows"] = None
+        return RingState(**axes)
 
     def init(self) -> RingState:
         """An empty ring."""

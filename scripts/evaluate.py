@@ -5,6 +5,7 @@ python -m scripts.evaluate --run_dir=runs/rainbow/pong/seed_1 --protocol=machado
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     platform.set_up(_PLATFORM.value)
     player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
     environment = choose_protocol(player.config.environment, _PROTOCOL.value)
-    protocol = environment.get("protocol", "")
+    protocol = str(environment.get("protocol", ""))
     name = f"evaluation_{player.frames}_{protocol or 'training'}_seed_{_SEED.value}.csv"
     output = Path(_OUTPUT.value) if _OUTPUT.value else Path(_RUN_DIR.value) / name
     if output.exists():
@@ -53,9 +54,7 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
-def choose_protocol(
-    environment: ml_collections.ConfigDict, protocol: str | None
-) -> ml_collections.ConfigDict:
+def choose_protocol(environment: ml_collections.ConfigDict, protocol: str | None) -> Any:
     """The training's environment under another protocol, with the action set it was trained on.
 
     Raises:

@@ -1,6 +1,6 @@
 """Builds the components of a run from its configuration, checking every key first."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dm_env
 import jax
@@ -75,7 +75,8 @@ class Experiment(NamedTuple):
 def verify(config: ml_collections.ConfigDict) -> None:
     """Checks the sections that no single component owns; raises ConfigError."""
     for section, section_checks in _CHECKS.items():
-        checks.verify(section or "config", config[section] if section else config, section_checks)
+        part: Any = config[section] if section else config
+        checks.verify(section or "config", part, section_checks)
     training = config.training
     if training.target_update_period_frames % training.update_period_frames:
         raise checks.ConfigError(

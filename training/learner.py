@@ -49,11 +49,11 @@ class LearnerState(NamedTuple):
 class Observed(NamedTuple):
     """A time step of every lane as arrays [K, N, ...]: what `observe` reads of dm_env's."""
 
-    observation: jax.Array
-    is_first: jax.Array
-    is_last: jax.Array
-    reward: jax.Array
-    discount: jax.Array
+    observation: Any
+    is_first: Any
+    is_last: Any
+    reward: Any
+    discount: Any
 
 
 class ImportanceSchedule(NamedTuple):
@@ -108,8 +108,8 @@ class Learner:
 
     @functools.cached_property
     def _axes(self) -> LearnerState:
-        axes = LearnerState(*([0] * len(LearnerState._fields)))
-        return axes._replace(updates=None, replay=self.replay.seed_axes)
+        axes: dict[str, Any] = dict.fromkeys(LearnerState._fields, 0)
+        return LearnerState(**axes | {"updates": None, "replay": self.replay.seed_axes})
 
     def init(self, seed: int, first_observation: jax.Array) -> LearnerState:
         """The state before anything was seen; the k-th seed is `seed` + k.

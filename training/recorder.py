@@ -93,7 +93,7 @@ class Recorder:
                 "episodes": len(returns),
                 "mean_return": float(np.mean(returns)) if returns else float("nan"),
                 **{name: float(values[k]) for name, values in means.items()},
-                "learning_rate": float(self._experiment.learning_rate(counters["updates"])),
+                "learning_rate": self._learning_rate(counters["updates"]),
                 "replay_size": int(size[k]),
                 **speed,
                 **stage_times,
@@ -159,7 +159,7 @@ class Recorder:
         if not counters["updates"]:
             return
         measured = jax.device_get(self._experiment.learner.measure(state))
-        rate = float(self._experiment.learning_rate(counters["updates"]))
+        rate = self._learning_rate(counters["updates"])
         for k in range(self._config.num_seeds):
             for layer in measured["norm"]:
                 numbers = {name: float(values[layer][k]) for name, values in measured.items()}
@@ -184,6 +184,9 @@ class Recorder:
             norms = plasticity_metrics.layer_norms(params, chosen)
             path = str(self._path / f"norms_seed_{self._seed(k)}.csv")
             norm_growth.append_row(path, updates, jax.device_get(norms))
+
+    def _learning_rate(self, updates: int) -> float:
+        return float(np.asarray(self._experiment.learning_rate(updates)))
 
     def _seed(self, k: int) -> int:
         """The number by which the k-th seed of the run is known."""

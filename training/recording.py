@@ -6,7 +6,6 @@ from typing import Any
 
 import imageio_ffmpeg
 import jax
-import ml_collections
 import numpy as np
 
 from configs import checks, modules
@@ -15,7 +14,8 @@ from training import learner as learner_lib
 from training import policy as policy_lib
 
 _SCALE = 3
-_FRAMES_PER_SECOND = 60
+# Four emulator frames of 1/60 s to an agent step.
+_FRAMES_PER_SECOND = 15
 
 
 def record(player: policy_lib.Policy, output: Path, seed: int, max_steps: int) -> float:
@@ -43,7 +43,7 @@ def record(player: policy_lib.Policy, output: Path, seed: int, max_steps: int) -
     return episode_return
 
 
-def write_film(output: Path, screens: Iterable[np.ndarray], frames_per_second: float) -> None:
+def write_film(output: Path, screens: Iterable[np.ndarray], frames_per_second: int) -> None:
     """Encodes RGB pictures uint8 [H, W, 3] as H.264, enlarged without smoothing."""
     writer: Any = None
     try:
@@ -63,7 +63,7 @@ def write_film(output: Path, screens: Iterable[np.ndarray], frames_per_second: f
 
 
 def _play(
-    player: policy_lib.Policy, config: ml_collections.ConfigDict, seed: int, max_steps: int
+    player: policy_lib.Policy, config: Any, seed: int, max_steps: int
 ) -> tuple[list[int], float]:
     """The actions of one episode of one lane, and its return."""
     evaluator, frame_stack = player.evaluator(), player.config.agent.frame_stack
@@ -72,7 +72,7 @@ def _play(
         timestep = environment.reset()
         stack = learner_lib.empty_stack(jax.numpy.asarray(timestep.observation), frame_stack)
         rng, actions, total = jax.random.key(seed), [], 0.0
-        while len(actions) < max_steps and not timestep.last()[0]:
+        while len(actions) < max_steps and not np.asarray(timestep.last())[0]:
             observation, is_first = timestep.observation, np.asarray(timestep.first())
             rng, stack, action = evaluator.act(player.params, rng, stack, observation, is_first)
             actions.append(int(action[0]))

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +186,7 @@ def read_arrays(path: Path, group: str) -> dict[str, np.ndarray]:
         return {name: data[name] for name in data.files}
 
 
-def check_fits(
-    path: Path, expected: Mapping[str, Any], found: Mapping[str, Sequence[int] | Any]
-) -> None:
+def check_fits(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Checks that saved arrays have the names, shapes and types of those to be replaced.
 
     Raises:

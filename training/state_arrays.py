@@ -26,9 +26,7 @@ def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:
     return row_blocks.RowBlocks.copy(state.replay.observations, int(state.replay.rows), earlier)
 
 
-def from_host(
-    path: Path, arrays: Mapping[str, np.ndarray], shapes: State, device: jax.Device
-) -> State:
+def from_host(path: Path, arrays: Mapping[str, np.ndarray], shapes: State, device: Any) -> State:
     """Builds the state that a verified snapshot holds.
 
     Args:
