@@ -29,7 +29,7 @@ $(VENV)/.complete: pyproject.toml $(CONSTRAINTS)
 
 train: $(VENV)/.complete
 	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
-		--config.num_frames=300_000 --run_dir=$(RUN_DIR)
+		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
 test: lint

@@ -146,7 +146,7 @@ class Run:
             )
             mean = self.recorder.evaluation(frames, k, episodes)
             self.progress.write(
-                f"frame {frames}, seed {k}: evaluation return {mean:.2f} over "
+                f"frame {frames}, seed {self.config.seed + k}: evaluation return {mean:.2f} over "
                 f"{len(episodes)} episodes"
             )
 

@@ -1,0 +1,319 @@
+"""Training speed of this project's Rainbow beside a public one: the same work, in turn.
+
+python -m benchmarks.end_to_end --peer_python=.venv-peers/bin/python --output=speed.json
+
+Each implementation is warmed up in a process of its own. Then they train in turn, the order
+swapped every repeat, while the other waits. Absolute speeds are this machine's; the ratio, taken
+within each repeat, is the result. A repeat in which other processes had more than a twentieth of
+the cores is shown and left out: the implementations suffer from company very differently.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from benchmarks import line_protocol
+from configs import checks
+from scripts import command_line
+
+_PEER_PYTHON = flags.DEFINE_string(
+    "peer_python", None, "Interpreter of the environment with benchmarks/peers/requirements.txt."
+)
+_PEER = flags.DEFINE_string("peer", "tianshou_rainbow", "A file of benchmarks/peers/.")
+_CONFIG = flags.DEFINE_string("config", "configs/rainbow.py", "Ours: a file of configs/.")
+_NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Ours: environments.", lower_bound=1)
+_PEER_NUM_ENVS = flags.DEFINE_integer("peer_num_envs", 10, "The peer's.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Of a turn.", lower_bound=1.0)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each.", lower_bound=1)
+_CAPACITY = flags.DEFINE_integer("replay_capacity", 20_000, "Of both.", lower_bound=1_000)
+_WARM_UP = flags.DEFINE_integer(
+    "warm_up_steps", 3_000, "Of both, before learning.", lower_bound=500
+)
+_PEER_KEEPS_MEMORY = flags.DEFINE_bool(
+    "peer_keeps_freed_memory",
+    False,
+    "Give the peer the allocator settings that training/platform.py makes for ours.",
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
+
+_ROOT = Path(__file__).resolve().parents[1]
+_OURS = "ours"
+# The share of the cores that other processes may have.
+_MAX_DISTURBANCE = 0.05
+_KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+class Turn(NamedTuple):
+    """A worker's window, and what other processes did meanwhile.
+
+    Attributes:
+      window: what the worker did.
+      disturbance: the share of the cores that others had; nan where it can't be told.
+    """
+
+    window: line_protocol.Window
+    disturbance: float
+
+
+Repeat = Mapping[str, Turn]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures, prints the table and writes the files."""
+    del argv
+    commands = _commands()
+    outputs = _output_paths()
+    try:
+        descriptions, repeats = _measure(commands)
+    except line_protocol.WorkerError as error:
+        print(error.output, file=sys.stderr)
+        command_line.fail(str(error))
+    report = {
+        "machine": _machine(),
+        "seconds": _SECONDS.value,
+        "workers": descriptions,
+        "summary": summarize(repeats),
+        "repeats": [
+            {name: {**t.window._asdict(), "disturbance": t.disturbance} for name, t in r.items()}
+            for r in repeats
+        ],
+    }
+    _show(report)
+    for path, text in zip(outputs, (json.dumps(report, indent=1) + "\n", _markdown(report))):
+        path.write_text(text, encoding="utf-8")
+
+
+def _commands() -> dict[str, list[str]]:
+    """Each worker's name and command line; raises ConfigError for flags that can't be used."""
+    shared = [
+        f"--replay_capacity={_CAPACITY.value}",
+        f"--warm_up_steps={_WARM_UP.value}",
+    ]
+    ours = [sys.executable, "-m", "benchmarks.our_worker", f"--config={_CONFIG.value}"]
+    commands = {_OURS: [*ours, f"--num_envs={_NUM_ENVS.value}", *shared]}
+    known = sorted(path.stem for path in (_ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
+    if _PEER.value not in known:
+        raise checks.ConfigError(f"peer = {_PEER.value!r}: expected one of {', '.join(known)}")
+    if _PEER_PYTHON.value is None:
+        return commands
+    # Not resolved: the link's place is what makes it an environment's interpreter.
+    python = Path(_PEER_PYTHON.value).absolute()
+    if not os.access(python, os.X_OK) or python.is_dir():
+        raise checks.ConfigError(f"peer_python = {str(python)!r}: expected a Python interpreter")
+    peer = [str(python), "-m", f"benchmarks.peers.{_PEER.value}"]
+    commands[_PEER.value] = [*peer, f"--num_envs={_PEER_NUM_ENVS.value}", *shared]
+    return commands
+
+
+def _output_paths() -> list[Path]:
+    if _OUTPUT.value is None:
+        return []
+    path = Path(_OUTPUT.value)
+    paths = [path, path.with_suffix(".md")]
+    if path.suffix != ".json" or not path.parent.is_dir():
+        raise checks.ConfigError(
+            f"output = {str(path)!r}: expected a name ending in .json, in a directory that exists"
+        )
+    for existing in filter(Path.exists, paths):
+        raise checks.ConfigError(f"output = {str(existing)!r}: exists already, not overwritten")
+    return paths
+
+
+def _measure(commands: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Repeat]]:
+    """The workers' descriptions, and the turns of each repeat."""
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for name, command in commands.items():
+            print(f"warming up {name} ...", file=sys.stderr)
+            keeps_memory = name != _OURS and _PEER_KEEPS_MEMORY.value
+            variables = _KEEP_FREED_MEMORY if keeps_memory else None
+            workers.append(line_protocol.Worker(name, command, _ROOT, variables))
+            stack.callback(workers[-1].close)
+        _check_same_work(workers)
+        repeats = []
+        for number in range(_REPEATS.value):
+            order = workers if number % 2 == 0 else workers[::-1]
+            turns = {worker.name: _take_turn(worker) for worker in order}
+            repeats.append({name: turns[name] for name in commands})
+            _show_repeat(number, repeats[-1])
+        return {worker.name: worker.description for worker in workers}, repeats
+
+
+def _check_same_work(workers: Sequence[line_protocol.Worker]) -> None:
+    """Raises ConfigError if the workers say that they do different things."""
+    ours = workers[0].description["work"]
+    for worker in workers[1:]:
+        for key, value in worker.description["work"].items():
+            if ours.get(key) != value:
+                raise checks.ConfigError(
+                    f"config = {_CONFIG.value!r}: {key} is {ours.get(key)}, but {value} in "
+                    f"{worker.name}: not the same work"
+                )
+
+
+def _take_turn(worker: line_protocol.Worker) -> Turn:
+    begin = _busy_seconds()
+    window = worker.run(_SECONDS.value)
+    others = max(0.0, _busy_seconds() - begin - window.cpu_seconds)
+    return Turn(window, others / (window.seconds * (os.cpu_count() or 1)))
+
+
+def _busy_seconds() -> float:
+    """Seconds that the cores were busy, or taken by another virtual machine; nan if unknown."""
+    try:
+        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    except OSError:
+        return float("nan")
+    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
+    """Medians over the repeats that were left undisturbed.
+
+    Args:
+      repeats: the turns of each, ours first.
+
+    Returns:
+      The number of repeats that count; per worker the median, least and greatest agent steps per
+      second, the median updates per second and the peak memory; with a peer the median, least and
+      greatest of the repeats' ratios ours / peer. Of workers and ratio: none if no repeat counts.
+    """
+    counted = [r for r in repeats if not any(t.disturbance > _MAX_DISTURBANCE for t in r.values())]
+    summary: dict[str, Any] = {"repeats_counted": len(counted)}
+    if not counted:
+        return summary
+    names = list(counted[0])
+    summary["workers"] = {
+        name: _summarize_worker([r[name].window for r in counted]) for name in names
+    }
+    for peer in names[1:]:
+        ratios = [_speed(r[_OURS].window) / _speed(r[peer].window) for r in counted]
+        summary["ratio"] = _spread(ratios)
+    return summary
+
+
+def _summarize_worker(windows: Sequence[line_protocol.Window]) -> dict[str, Any]:
+    return {
+        "agent_steps_per_second": _spread([_speed(w) for w in windows]),
+        "updates_per_second": statistics.median(w.updates / w.seconds for w in windows),
+        "peak_memory_mb": max(w.peak_memory_mb for w in windows),
+    }
+
+
+def _speed(window: line_protocol.Window) -> float:
+    return window.agent_steps / window.seconds
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    """The CPU's model as the kernel names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The project's commit, marked if files differ from it; "unknown" outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return result.stdout.strip()
+
+
+def _show_repeat(number: int, repeat: Repeat) -> None:
+    speeds = [f"{name} {_speed(turn.window):.1f} agent steps/s" for name, turn in repeat.items()]
+    disturbance = max(turn.disturbance for turn in repeat.values())
+    note = ""
+    if disturbance > _MAX_DISTURBANCE:
+        note = f"; left out: others had {disturbance:.0%} of the cores"
+    print(f"repeat {number + 1} of {_REPEATS.value}: {', '.join(speeds)}{note}", file=sys.stderr)
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    """Prints the table and the ratio; exits with an error if no repeat counts."""
+    summary = report["summary"]
+    if "workers" not in summary:
+        command_line.fail(
+            f"other processes had more than {_MAX_DISTURBANCE:.0%} of the cores in each of the "
+            f"{len(report['repeats'])} repeats: nothing to report, try again on an idle machine"
+        )
+    print("\n".join(_table(report)))
+    print(_verdict(summary))
+
+
+def _table(report: Mapping[str, Any]) -> list[str]:
+    """The lines of a markdown table, one row per worker."""
+    lines = [
+        "| implementation | settings | agent steps/s (least to greatest) | updates/s | peak MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in report["summary"]["workers"].items():
+        speed = row["agent_steps_per_second"]
+        lines.append(
+            f"| {name} | {report['workers'][name]['settings']} "
+            f"| {speed['median']:.1f} ({speed['least']:.1f} to {speed['greatest']:.1f}) "
+            f"| {row['updates_per_second']:.2f} | {row['peak_memory_mb']:.0f} |"
+        )
+    return lines
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    ratio = summary.get("ratio")
+    if ratio is None:
+        return "only ours was measured: give --peer_python for a ratio (benchmarks/peers/README.md)"
+    return (
+        f"ratio ours / {_PEER.value}: {ratio['median']:.2f} ({ratio['least']:.2f} to "
+        f"{ratio['greatest']:.2f}), median of {summary['repeats_counted']} repeats"
+    )
+
+
+def _markdown(report: Mapping[str, Any]) -> str:
+    """The table with what it was measured on."""
+    machine = report["machine"]
+    versions = [
+        f"{name}: " + ", ".join(f"{p} {v}" for p, v in worker["versions"].items())
+        for name, worker in report["workers"].items()
+    ]
+    where = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['date']}, commit "
+        f"{machine['commit']}; turns of {report['seconds']:g} s."
+    )
+    lines = [*_table(report), "", _verdict(report["summary"]), "", where, "", *versions]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,139 @@
+"""The C51 head: q-values, dueling streams, noise."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import checks, rainbow
+from networks import heads, normalization
+
+ATOMS = np.float32([-1, 0, 2])
+
+
+def make_head(norm=None, **changes):
+    settings = {
+        "num_actions": 4,
+        "hidden_size": 6,
+        "dueling": True,
+        "noisy": False,
+        "noisy_sigma": 0.5,
+        "norm": norm or normalization.Normalization(),
+    }
+    head = heads.C51Head(**{**settings, **changes})
+    return hk.transform(lambda x, per_sample=False: head(x, jnp.asarray(ATOMS), per_sample))
+
+
+def features(batch=3):
+    return np.random.RandomState(0).normal(size=(batch, 5)).astype(np.float32)
+
+
+def random_params(head):
+    shapes = jax.eval_shape(head.init, jax.random.key(0), features())
+    random = np.random.RandomState(1)
+    return jax.tree.map(lambda s: np.float32(random.normal(size=s.shape)), shapes)
+
+
+def stream(params, x, name):
+    """Linear, ReLU, linear, in NumPy."""
+    for layer in ("hidden", "output"):
+        weights = params[f"{name}_{layer}"]
+        x = x @ weights["w"] + weights["b"]
+        x = np.maximum(x, 0) if layer == "hidden" else x
+    return x
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_dueling_logits_are_value_plus_advantage_less_its_mean():
+    head = make_head()
+    params, x = random_params(head), features()
+    output = head.apply(params, None, x)
+    advantage = stream(params, x, "advantage").reshape(3, 4, 3)
+    logits = stream(params, x, "value")[:, None] + advantage - advantage.mean(1, keepdims=True)
+    np.testing.assert_allclose(output.q_logits, logits, rtol=1e-4, atol=1e-4)
+    # So the mean over the actions is the value's, and what is common to them has no effect.
+    np.testing.assert_allclose(output.q_logits.mean(1), stream(params, x, "value"), atol=1e-4)
+    advantage_output = params["advantage_output"]
+    raised = advantage_output["b"] + np.tile(np.float32([1, -2, 3]), 4)
+    changed = {**params, "advantage_output": {**advantage_output, "b": raised}}
+    np.testing.assert_allclose(head.apply(changed, None, x).q_logits, logits, atol=1e-4)
+
+
+def test_q_values_are_the_means_of_the_distributions():
+    head = make_head()
+    output = head.apply(random_params(head), None, features())
+    expected = np.sum(softmax(np.asarray(output.q_logits)) * ATOMS, axis=-1)
+    np.testing.assert_allclose(output.q_values, expected, rtol=1e-5, atol=1e-6)
+    assert output.q_values.shape == (3, 4)
+
+
+def test_q_values_by_hand():
+    """Without dueling and with weights 0 the logits are the biases: log of (1, 2, 1) / 4 etc."""
+    head = make_head(dueling=False, num_actions=2)
+    params = jax.tree.map(np.zeros_like, random_params(head))
+    assert set(params) == {"action_hidden", "action_output"}
+    params["action_output"]["b"] = np.log(np.float32([1, 2, 1, 1, 1, 8]))
+    output = head.apply(params, None, features())
+    np.testing.assert_allclose(output.q_values, [[0.25, 1.5]] * 3, rtol=1e-6)
+
+
+def test_noise_moves_every_logit_and_a_draw_per_row_differs_by_row():
+    head = make_head(noisy=True)
+    params, x = random_params(head), np.tile(features(1), (3, 1))
+    first, second = (head.apply(params, jax.random.key(i), x).q_logits for i in range(2))
+    assert (np.asarray(first) != np.asarray(second)).all()
+    np.testing.assert_allclose(first[0], first[1], rtol=1e-4, atol=1e-4)
+    per_row = np.asarray(head.apply(params, jax.random.key(0), x, True).q_logits)
+    assert (per_row[0] != per_row[1]).all()
+
+
+def test_without_sigma_a_noisy_head_is_its_mean():
+    head = make_head(noisy=True)
+    params = {
+        module: {n: 0 * x if n.startswith("sigma") else x for n, x in leaves.items()}
+        for module, leaves in random_params(head).items()
+    }
+    plain = {
+        module: {"w": leaves["mu_w"], "b": leaves.get("mu_b", np.zeros(leaves["mu_w"].shape[1]))}
+        for module, leaves in params.items()
+    }
+    advantage = stream(plain, features(), "advantage").reshape(3, 4, 3)
+    logits = stream(plain, features(), "value")[:, None] + advantage
+    output = head.apply(params, jax.random.key(0), features())
+    np.testing.assert_allclose(
+        output.q_logits, logits - advantage.mean(1, keepdims=True), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_biases_of_the_layers(noisy):
+    """Noisy outputs have a bias for sigma alone, plain ones have a bias; a norm replaces others."""
+    norm = normalization.Normalization("layer")
+    names = {
+        kind: {module: set(leaves) for module, leaves in random_params(head).items()}
+        for kind, head in (
+            ("none", make_head(noisy=noisy)),
+            ("layer", make_head(norm, noisy=noisy)),
+        )
+    }
+    weights, biases = ({"mu_w", "sigma_w"}, {"mu_b", "sigma_b"}) if noisy else ({"w"}, {"b"})
+    for stream_name in ("value", "advantage"):
+        assert names["none"][f"{stream_name}_hidden"] == weights | biases
+        assert names["layer"][f"{stream_name}_hidden"] == weights
+        assert names["layer"][f"{stream_name}_norm"] == {"scale", "offset"}
+        for kind in names:
+            assert names[kind][f"{stream_name}_output"] == weights | (biases - {"mu_b"})
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 0}, {"dueling": "yes"}, {"noisy_sigma": -0.1}, {"noise": "none"}]
+)
+def test_bad_settings_are_refused(change):
+    config = {**rainbow.get_config().network.head.to_dict(), **change}
+    with pytest.raises(checks.ConfigError, match=rf"^network\.head\.{next(iter(change))} = "):
+        heads.C51Head.from_config(config, 4, normalization.Normalization())

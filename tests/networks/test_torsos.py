@@ -1,0 +1,217 @@
+"""Torsos, and the whole Rainbow network: shapes, names and numbers of parameters, normalization."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from dm_env import specs
+
+from agents import rainbow as rainbow_agent
+from configs import checks, rainbow, rainbow_ln
+from networks import data_efficient, impala, mlp, nature, normalization
+
+IMPALA = {"module": "impala", "channels": (16, 32, 32), "width_multiplier": 1, "blocks": 2}
+
+
+def make_torso(module, config, norm=None):
+    norm = norm or normalization.Normalization()
+    return hk.without_apply_rng(hk.transform(lambda x: module.make(config, norm)(x)))
+
+
+def shapes_of(network, x):
+    """{module/parameter: shape} without computing anything."""
+    params = jax.eval_shape(network.init, jax.random.key(0), x)
+    return {
+        f"{module}/{name}": value.shape
+        for module, leaves in params.items()
+        for name, value in leaves.items()
+    }
+
+
+def features_of(network, x):
+    """The shape and type of the features."""
+    params = jax.eval_shape(network.init, jax.random.key(0), x)
+    features = jax.eval_shape(network.apply, params, x)
+    return features.shape, features.dtype
+
+
+def frames(size=84, stack=4, batch=2):
+    return jax.ShapeDtypeStruct((batch, stack, size, size), jnp.uint8)
+
+
+def count(shapes):
+    return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+@pytest.mark.parametrize("formulation", ["matmul", "lax"])
+def test_nature_gives_seven_by_seven_by_64_features(formulation):
+    torso = make_torso(nature, {"module": "nature", "formulation": formulation})
+    assert features_of(torso, frames()) == ((2, 7 * 7 * 64), jnp.float32)
+    assert shapes_of(torso, frames()) == {
+        "torso/conv_0/w": (8, 8, 4, 32),
+        "torso/conv_0/b": (32,),
+        "torso/conv_1/w": (4, 4, 32, 64),
+        "torso/conv_1/b": (64,),
+        "torso/conv_2/w": (3, 3, 64, 64),
+        "torso/conv_2/b": (64,),
+    }
+
+
+def test_data_efficient_gives_three_by_three_by_64_features():
+    torso = make_torso(data_efficient, {"module": "data_efficient", "formulation": "matmul"})
+    assert features_of(torso, frames()) == ((2, 576), jnp.float32)
+    shapes = shapes_of(torso, frames())
+    assert shapes["torso/conv_0/w"] == (5, 5, 4, 32)
+    assert shapes["torso/conv_1/w"] == (5, 5, 32, 64)
+
+
+def test_impala_gives_eleven_by_eleven_features():
+    """84 halves three times, rounded up, to 42, 21, 11; fifteen convolutions."""
+    torso = make_torso(impala, IMPALA)
+    assert features_of(torso, frames()) == ((2, 11 * 11 * 32), jnp.float32)
+    shapes = shapes_of(torso, frames())
+    assert shapes["torso/section_0_conv/w"] == (3, 3, 4, 16)
+    assert shapes["torso/section_1_conv/w"] == (3, 3, 16, 32)
+    assert shapes["torso/section_1_block_1_conv_0/w"] == (3, 3, 32, 32)
+    kernels = [9 * 4 * 16, *[9 * 16 * 16] * 4, 9 * 16 * 32, *[9 * 32 * 32] * 9]
+    biases = [16] * 5 + [32] * 10
+    assert count(shapes) == sum(kernels) + sum(biases)
+
+
+def test_impala_can_be_widened():
+    torso = make_torso(impala, {**IMPALA, "width_multiplier": 2})
+    assert features_of(torso, frames())[0] == (2, 11 * 11 * 64)
+
+
+def test_mlp_flattens_its_observation():
+    torso = make_torso(mlp, {"module": "mlp", "hidden_sizes": (7, 5)})
+    x = jax.ShapeDtypeStruct((2, 3, 4), jnp.int32)
+    assert features_of(torso, x) == ((2, 5), jnp.float32)
+    assert shapes_of(torso, x) == {
+        "torso/linear_0/w": (12, 7),
+        "torso/linear_0/b": (7,),
+        "torso/linear_1/w": (7, 5),
+        "torso/linear_1/b": (5,),
+    }
+
+
+def rainbow_shapes(config):
+    return shapes_of(rainbow_agent.make(config, specs.DiscreteArray(6)), frames())
+
+
+def test_rainbow_has_the_parameters_of_dqn_zoo():
+    """Counted by hand for 84x84x4 and 6 actions, 51 atoms.
+
+    Torso: 8224 + 32 832 + 36 928. Each noisy layer of 3136 x 512 has two weights and two biases:
+    2 (3136 * 512 + 512) = 3 212 288. The outputs have two weights but a bias for sigma alone:
+    2 * 512 * 51 + 51 = 52 275 and 2 * 512 * 306 + 306 = 313 650. Together 6 868 485.
+    """
+    shapes = rainbow_shapes(rainbow.get_config())
+    for stream, outputs in (("value", 51), ("advantage", 6 * 51)):
+        hidden = {name: shapes.pop(f"{stream}_hidden/{name}") for name in _NOISY}
+        assert hidden == {
+            "mu_w": (3136, 512),
+            "sigma_w": (3136, 512),
+            "mu_b": (512,),
+            "sigma_b": (512,),
+        }
+        assert shapes.pop(f"{stream}_output/mu_w") == (512, outputs)
+        assert shapes.pop(f"{stream}_output/sigma_w") == (512, outputs)
+        assert shapes.pop(f"{stream}_output/sigma_b") == (outputs,)
+    assert count(shapes) == 8224 + 32_832 + 36_928
+    assert all(name.startswith("torso/conv_") for name in shapes)
+    assert count(rainbow_shapes(rainbow.get_config())) == 6_868_485
+
+
+_NOISY = ("mu_w", "sigma_w", "mu_b", "sigma_b")
+
+
+def test_with_layer_norm_scales_and_offsets_replace_the_biases():
+    """Per channel before each ReLU: 32 + 64 + 64 in the torso, 512 in each stream, twice.
+
+    The biases of the three convolutions and of the two hidden layers go; outputs stay.
+    """
+    plain, normalized = (rainbow_shapes(c.get_config()) for c in (rainbow, rainbow_ln))
+    gone = {name for name in plain if name not in normalized}
+    new = {name: shape for name, shape in normalized.items() if name not in plain}
+    hidden = {f"{stream}_hidden/{b}" for stream in ("value", "advantage") for b in _NOISY[2:]}
+    assert gone == {f"torso/conv_{i}/b" for i in range(3)} | hidden
+    norms = {"torso/norm_0": 32, "torso/norm_1": 64, "torso/norm_2": 64}
+    norms |= {"value_norm": 512, "advantage_norm": 512}
+    assert new == {f"{n}/{p}": (size,) for n, size in norms.items() for p in ("scale", "offset")}
+
+
+def random_params(network, x, seed=0):
+    """Parameters of a network whose outputs are neither zero nor saturated."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)
+    random = np.random.RandomState(seed)
+
+    def draw(shape):
+        fan_in = max(1, np.prod(shape.shape[:-1]))
+        return jnp.asarray(random.normal(size=shape.shape) / fan_in**0.5, jnp.float32)
+
+    return jax.tree.map(draw, shapes)
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        (nature, {"module": "nature", "formulation": "matmul"}),
+        (data_efficient, {"module": "data_efficient", "formulation": "matmul"}),
+        (impala, {**IMPALA, "channels": (8, 8), "blocks": 1}),
+        (mlp, {"module": "mlp", "hidden_sizes": (16, 8)}),
+    ],
+    ids=lambda value: value if isinstance(value, dict) else value.__name__,
+)
+def test_each_layer_that_drops_its_bias_is_scale_invariant(module, config):
+    """So a norm, and nothing else before it, follows just those layers (float32)."""
+    torso = make_torso(module, config, normalization.Normalization("layer", epsilon=1e-12))
+    x = np.random.RandomState(1).randint(0, 256, (3, 2, 40, 40)).astype(np.uint8)
+    params = random_params(torso, x)
+    apply = jax.jit(torso.apply)
+    before = np.asarray(apply(params, x))
+    assert before.std() > 0.1
+    layers = [name for name, leaves in params.items() if set(leaves) == {"w"}]
+    assert layers
+    for layer in layers:
+        scaled = {**params, layer: {"w": 3.0 * params[layer]["w"]}}
+        np.testing.assert_allclose(apply(scaled, x), before, atol=2e-4 * before.std())
+
+
+def test_impala_adds_what_its_blocks_make():
+    """With kernels and biases of 0 in a block, the block passes its input on."""
+    torso = make_torso(impala, {**IMPALA, "channels": (4,), "blocks": 2})
+    x = np.random.RandomState(2).randint(0, 256, (2, 3, 8, 8)).astype(np.uint8)
+    params = random_params(torso, x)
+    silent = jax.tree.map(jnp.zeros_like, params)
+    section = "torso/section_0_conv"
+    kept = {**silent, section: params[section]}
+    y = jax.lax.conv_general_dilated(
+        np.moveaxis(x, 1, -1).astype(np.float32) / 255,
+        params[section]["w"],
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    y = np.pad(
+        np.asarray(y) + np.asarray(params[section]["b"]), ((0, 0), (0, 1), (0, 1), (0, 0)), "edge"
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(y, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    pooled = np.maximum(windows.max((-2, -1)), 0)
+    np.testing.assert_allclose(torso.apply(kept, x), pooled.reshape(2, -1), atol=1e-5)
+    assert not np.allclose(torso.apply(params, x), pooled.reshape(2, -1), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("module", "config", "message"),
+    [
+        (nature, {"module": "nature", "formulation": "fft"}, "formulation = 'fft'"),
+        (impala, {**IMPALA, "blocks": 0}, "blocks = 0"),
+        (mlp, {"module": "mlp", "hidden_sizes": (3, 0)}, "hidden_sizes = "),
+        (mlp, {"module": "mlp", "hidden_sizes": (3,), "depth": 2}, "depth = 2: unknown key"),
+    ],
+)
+def test_bad_settings_are_refused(module, config, message):
+    with pytest.raises(checks.ConfigError, match=rf"^network\.torso\.{message}"):
+        module.make(config, normalization.Normalization())

@@ -1,0 +1,84 @@
+"""Small learners for tests: Rainbow on frames just large enough for its convolutions."""
+
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+import pytest
+from dm_env import specs
+
+from configs import rainbow
+from replay import base as replay_base
+from training import experiment
+
+SPECS = {
+    "frames": specs.BoundedArray((36, 36), np.uint8, 0, 255),
+    "vectors": specs.Array((5,), np.float32),
+}
+NUM_ACTIONS = 3
+
+_SMALL = {
+    "num_envs": 2,
+    "agent.num_atoms": 9,
+    "agent.v_max": 2.0,
+    "network.head.hidden_size": 8,
+    "replay.batch_size": 4,
+    "replay.capacity": 80,
+    "replay.min_size": 16,
+}
+
+
+class _SpecsOnly(NamedTuple):
+    """What a learner needs to know of an environment."""
+
+    observations: specs.Array
+
+    def observation_spec(self):
+        return self.observations
+
+    def action_spec(self):
+        return specs.DiscreteArray(NUM_ACTIONS)
+
+
+@pytest.fixture(scope="session")
+def make_learner():
+    """(get_config, changes by dotted path, observations) -> the Learner, assembled as in a run.
+
+    With DQN's torso on "frames", with a perceptron on "vectors".
+    """
+
+    def make(get_config=rainbow.get_config, changes=(), observations="frames"):
+        config = get_config()
+        config.update_from_flattened_dict({**_SMALL, **dict(changes)})
+        if observations == "vectors":
+            config.agent.frame_stack = 0
+            torso = {"module": "mlp", "hidden_sizes": (8,)}
+            with config.unlocked():
+                config.network.torso = ml_collections.ConfigDict(torso)
+        return experiment._assemble(config, _SpecsOnly(SPECS[observations])).learner
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_steps():
+    """(seed, number of steps, lanes, spec) -> random replay steps, with random episode ends."""
+
+    def steps(seed, num_steps, num_lanes, spec=SPECS["frames"]):
+        random = np.random.RandomState(seed)
+        is_last = np.ones(num_lanes, bool)
+        for _ in range(num_steps):
+            is_first = is_last
+            is_last = (random.uniform(size=num_lanes) < 0.1) & ~is_first
+            discount = np.where(is_last, random.randint(2, size=num_lanes), 1.0)
+            observation = random.uniform(0, 256, (num_lanes, *spec.shape))
+            yield replay_base.Step(
+                observation=observation.astype(spec.dtype),
+                is_first=is_first,
+                is_last=is_last,
+                reward=np.where(is_first, 0, 3 * random.normal(size=num_lanes)).astype(np.float32),
+                discount=np.where(is_first, 0, discount).astype(np.float32),
+                action=random.randint(NUM_ACTIONS, size=num_lanes).astype(np.int32),
+            )
+
+    return steps
