@@ -122,11 +122,20 @@ def _cpu_seconds() -> float:
 
 def _peak_memory_mb() -> float:
     """The peak of this process, and the children's proportional share now."""
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kib = _own_peak_kib()
     for child in _children():
         lines = (child / "smaps_rollup").read_text(encoding="utf-8").splitlines()
         kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
+
+
+def _own_peak_kib() -> int:
+    """Not ru_maxrss where /proc tells: a process inherits that from the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _children() -> list[Path]:
