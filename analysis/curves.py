@@ -137,8 +137,8 @@ def draw_layers(axes: plt.Axes, run: Run, column: str, title: str) -> None:
 
 
 def moving_mean(frames: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over windows of 20 episodes (fewer if there are not so many), at their last frame."""
-    window = min(_WINDOW_EPISODES, len(returns))
+    """Means over windows of a fifth of the episodes, 20 at most, at the windows' last frames."""
+    window = max(1, min(_WINDOW_EPISODES, len(returns) // 5))
     sums = np.concatenate([[0.0], np.cumsum(returns)])
     return frames[window - 1 :], (sums[window:] - sums[:-window]) / window
 

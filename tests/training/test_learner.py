@@ -23,6 +23,14 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Code is less optimized, but compiled in a third of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def learner(make_learner):
     return make_learner(changes=CHANGES, observations="vectors")
@@ -101,15 +109,6 @@ def test_k_updates_in_one_call_are_k_calls(learner, play):
     assert metrics["loss"].shape == (1,)
 
 
-@pytest.fixture
-def quick_compilation():
-    """Code that is less optimized, in a third of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
 def test_two_seeds_in_one_program_are_two_runs(make_learner, play):
     """The k-th seed is seed + k: the same actions, replay and, after 4 updates, parameters."""
     noise = {"network.head.noisy": True, "network.head.dueling": False}
@@ -214,7 +213,6 @@ def layer_norms(params, kinds):
     }
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("get_config", [rainbow.get_config, rainbow_nap.get_config])
 def test_norms_grow_in_rainbow_and_stay_with_projection(make_learner, random_steps, get_config):
     """Thirty updates on random frames at a learning rate of 5e-3.
