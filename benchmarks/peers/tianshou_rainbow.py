@@ -9,6 +9,7 @@ Source: thu-ml/tianshou v2.0.1, examples/atari/atari_rainbow.py.
 # pyright: reportMissingImports=false
 
 import argparse
+import importlib
 import math
 import platform
 import time
@@ -37,6 +38,7 @@ _AGENT_STEPS_PER_UPDATE = 4
 _N_STEP = 3
 _NUM_ATOMS = 51
 _WARM_UP_UPDATES = 20
+_VECTOR_ENVS = ("dummy", "subproc_shared_mem_auto", "envpool")
 
 
 class CountedRainbow(RainbowDQN):
@@ -114,6 +116,9 @@ def make(arguments: argparse.Namespace) -> tuple[Any, Any]:
 def _make_environments(kind: str, num_envs: int) -> Any:
     """The vector environment; kind is "envpool" or one of its VectorEnvType."""
     gymnasium.register_envs(ale_py)
+    if kind == "envpool":
+        # Where it is missing, tianshou would step its own environments and not say so.
+        importlib.import_module("envpool")
     # The original gives an abstract type, which numpy no longer takes for a dtype.
     atari_wrapper.get_space_dtype = lambda space: space.dtype
     factory = atari_wrapper.AtariEnvFactory(
@@ -182,7 +187,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--num_envs", type=int, default=10)
     parser.add_argument("--replay_capacity", type=int, default=20_000)
     parser.add_argument("--warm_up_steps", type=int, default=3_000)
-    parser.add_argument("--vector_env", default="dummy")
+    parser.add_argument("--vector_env", choices=_VECTOR_ENVS, default="dummy")
     return parser.parse_args()
 
 
