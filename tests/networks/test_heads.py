@@ -26,7 +26,7 @@ def make_head(norm=None, **changes):
 
 
 def features(batch=3):
-    return np.random.RandomState(0).normal(size=(batch, 6)).astype(np.float32)
+    return np.random.RandomState(0).normal(size=(batch, 5)).astype(np.float32)
 
 
 def random_params(head):

@@ -1,6 +1,5 @@
 """The learner as a whole: counting, target network, seeds, memory, and the norms of its layers."""
 
-import functools
 import warnings
 
 import jax
@@ -39,29 +38,24 @@ def learner(make_learner):
 
 @pytest.fixture(scope="module")
 def play(random_steps):
-    """(learner, seed, data seeds) -> the state after 15 steps of random data, and the actions.
+    """(learner, seed, data seeds, steps) -> the state after steps of random data, and the actions.
 
     Each of the learner's seeds gets the data of its own data seed.
     """
 
-    initial = functools.cache(lambda learner, seed: learner.init(seed, zeros_like(learner)))
-
-    def observe(learner, seed, data_seeds):
+    def observe(learner, seed, data_seeds, num_steps=15):
         spec = learner.replay.observation_spec
-        state, actions = copy(initial(learner, seed)), []
-        for steps in zip(*(random_steps(s, 15, learner.num_envs, spec) for s in data_seeds)):
+        runs = zip(*(random_steps(s, num_steps, learner.num_envs, spec) for s in data_seeds))
+        state, actions = None, []
+        for steps in runs:
             step = jax.tree.map(lambda *xs: np.stack(xs), *steps)
+            if state is None:
+                state = learner.init(seed, step.observation)
             state, action = learner.observe(state, learner_lib.Observed(*step[:-1]))
             actions.append(np.asarray(action))
         return state, np.stack(actions)
 
     return observe
-
-
-def zeros_like(learner):
-    """Observations [K, N, ...] of the learner's shape."""
-    spec = learner.replay.observation_spec
-    return jnp.zeros((learner.num_seeds, learner.num_envs, *spec.shape), spec.dtype)
 
 
 def copy(state):
@@ -177,7 +171,7 @@ def test_memory_is_given_from_state_to_state(learner, play, function):
 @pytest.mark.parametrize("function", ["observe", "learn"])
 def test_no_copy_of_the_replay_is_made(learner, function):
     """The compiled programs' own memory is small beside the ring's."""
-    state = jax.eval_shape(lambda: learner.init(0, zeros_like(learner)))
+    state = jax.eval_shape(lambda o: learner.init(0, o), jnp.zeros((1, 2, 5)))
     ring_bytes = state.replay.observations.size * 4
     assert ring_bytes == 2_000_000
     if function == "learn":
@@ -227,7 +221,7 @@ def test_norms_grow_in_rainbow_and_stay_with_projection(make_learner, random_ste
     that of sqrt(d), to 1e-5; the outputs are free.
     """
     learner = make_learner(get_config, {"optimizer.learning_rate": 5e-3})
-    state = learner.init(0, zeros_like(learner))
+    state = learner.init(0, jnp.zeros((1, 2, 36, 36), jnp.uint8))
     replay, add = learner.replay.init(), jax.jit(learner.replay.add)
     for step in random_steps(10, 35, 2):
         replay = add(replay, step)
