@@ -4,18 +4,17 @@
 
 Shows: learning within minutes on two CPU cores. The small network, long returns and one update
 per agent step of van Hasselt et al. 2019 (arXiv 1906.05243) [D], here in 8 environments at once.
-`data_efficient.py` is the same without normalization and projection.
+`data_efficient_ln.py` is the same without projection.
 """
 
 import ml_collections
 
-from configs import data_efficient
+from configs import data_efficient_ln
 
 
 def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = data_efficient.get_config(game)
+    config = data_efficient_ln.get_config(game)
     config.name = "data_efficient_nap"
-    config.network.norm.kind = "layer"
     config.optimizer.projection.enabled = True
     return config

@@ -176,8 +176,7 @@ def state_shapes(experiment: Experiment) -> learner_lib.LearnerState:
 
 def metric_names(experiment: Experiment) -> list[str]:
     """The names of the metrics that `learn` returns."""
-    learn = lambda state: experiment.learner.learn(state, 1)  # noqa: E731
-    _, metrics = jax.eval_shape(learn, state_shapes(experiment))
+    _, metrics = experiment.learner.learn.eval_shape(state_shapes(experiment), 1)
     return list(metrics)
 
 

@@ -20,7 +20,7 @@ from plasticity import layers
 from plasticity import metrics as plasticity_metrics
 from plasticity import projection as projection_lib
 from replay import base as replay_base
-from training import seeds
+from training import platform, seeds
 
 Metrics = Mapping[str, jax.Array]
 
@@ -180,7 +180,10 @@ class Learner:
             scan = lambda s: self._scan(s, num_updates)  # noqa: E731
             return seeds.over_seeds(scan, self.num_seeds, (axes,), (axes, 0))(state)
 
-        return jax.jit(learn, static_argnums=1, donate_argnums=0)
+        options = platform.compiler_options()
+        # jax 0.4's jit has no such argument.
+        more: dict[str, Any] = {"compiler_options": options} if options else {}
+        return jax.jit(learn, static_argnums=1, donate_argnums=0, **more)
 
     def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
         state, metrics = jax.lax.scan(lambda s, _: self._update(s), state, None, length=num_updates)

@@ -1,6 +1,7 @@
 """Process-wide switches, set once before the first array exists."""
 
 import ctypes
+import functools
 import platform
 
 import jax
@@ -49,6 +50,24 @@ def keep_freed_memory() -> bool:
     )
     accepted = [mallopt(parameter, value) == 1 for parameter, value in settings]
     return all(accepted)
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """Options for jax.jit of the learner's update: none on a GPU, or where XLA lacks them.
+
+    By default XLA orders a CPU's operations so that independent ones can run at once. The update's
+    large ones use all cores by themselves, and the order that keeps fewer results alive makes it
+    about a tenth faster.
+    """
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except (TypeError, RuntimeError):  # no such argument (jax 0.4), or no such option
+        return {}
+    return options
 
 
 def _check_device(platform_name: str) -> None:

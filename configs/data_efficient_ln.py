@@ -1,0 +1,18 @@
+"""Data-efficient Rainbow with LayerNorm before every nonlinearity, for short runs.
+
+    python -m scripts.train --config=configs/data_efficient_ln.py:kung_fu_master
+
+Shows: what normalization alone does, at a scale that two CPU cores allow.
+"""
+
+import ml_collections
+
+from configs import data_efficient
+
+
+def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+    """The config; `game` is a ROM's name, such as ms_pacman."""
+    config = data_efficient.get_config(game)
+    config.name = "data_efficient_ln"
+    config.network.norm.kind = "layer"
+    return config

@@ -1,0 +1,23 @@
+"""Data-efficient Rainbow with Normalize-and-Project and a linear decay, for short runs.
+
+    python -m scripts.train --config=configs/data_efficient_nap_schedule.py:kung_fu_master
+
+Shows: an explicit decay of the effective learning rate, from Rainbow's to a hundredth of it over
+the whole run. Where the paper's schedule starts and ends on single games is not known.
+"""
+
+import ml_collections
+
+from configs import data_efficient_nap
+
+
+def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+    """The config; `game` is a ROM's name, such as ms_pacman."""
+    config = data_efficient_nap.get_config(game)
+    config.name = "data_efficient_nap_schedule"
+    schedule = config.optimizer.schedule
+    schedule.name = "linear"
+    schedule.unit = "frames"
+    schedule.duration = config.get_ref("num_frames")
+    schedule.end_value = 1e-6
+    return config
