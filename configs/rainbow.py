@@ -46,6 +46,17 @@ def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     # Episodes an evaluation averages over. [Z] all that end within 500k frames.
     config.evaluation.episodes = 20
     config.evaluation.num_envs = 8
+    # In a sequence of games: also on every game played before, or on the present one alone.
+    config.evaluation.all_games = False
+
+    # What is forgotten when a sequence goes to its next game; of no effect with one game.
+    config.task_switch = ml_collections.ConfigDict()
+    config.task_switch.reset_params = False
+    config.task_switch.reset_target = False
+    config.task_switch.reset_optimizer = False
+    config.task_switch.restart_schedule = False
+    config.task_switch.clear_replay = False
+    config.task_switch.restart_importance = False
 
     config.log = ml_collections.ConfigDict()
     config.log.period_frames = 50_000

@@ -90,7 +90,7 @@ def default_config() -> ml_collections.ConfigDict:
 def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironment":
     """Builds the environment; see `envs.base.make` and `default_config`."""
     checks.verify("environment", config, CHECKS)
-    _check_game(config["game"])
+    check_game(config["game"], "environment.game")
     return AtariEnvironment(
         config["game"],
         config["protocol"],
@@ -353,11 +353,12 @@ def _count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check_game(game: str) -> None:
+def check_game(game: str, key: str) -> None:
+    """Raises ConfigError, which names the config's key, if there is no such game."""
     known = sorted(set(roms.get_all_rom_ids()) - _UNSUPPORTED_ROMS)
     if game not in known:
         close = difflib.get_close_matches(game.lower(), known) or ["pong", "breakout"]
         raise checks.ConfigError(
-            f"environment.game = {game!r}: unknown game; expected a ROM of ale_py in snake_case, "
+            f"{key} = {game!r}: unknown game; expected a ROM of ale_py in snake_case, "
             f"such as {', '.join(close)}"
         )

@@ -41,6 +41,8 @@ class VectorEnvironment(abc.ABC):
     """Emulator frames per agent step: the frame skip; 1 for environments that are not emulators."""
     exact_resume: bool
     """Whether set_state continues exactly; if not, it starts new episodes in every lane."""
+    task: int = 0
+    """Which task of a sequence the next step belongs to; 0 where there is only one."""
 
     @abc.abstractmethod
     def observation_spec(self) -> specs.Array:
@@ -81,6 +83,19 @@ class VectorEnvironment(abc.ABC):
     @abc.abstractmethod
     def finished_episodes(self) -> list[Episode]:
         """The episodes that ended since the last call, in order of their end."""
+
+    def next_task(self) -> dm_env.TimeStep:
+        """Goes to the next task of a sequence; the present step is changed into a LAST.
+
+        The next step ignores its actions and returns the FIRST of the next task in every lane.
+
+        Returns:
+          The present step: LAST in every lane, a truncation unless the episode ended on it anyway.
+
+        Raises:
+          RuntimeError: if there is only one task, or between a `send` and its `recv`.
+        """
+        raise RuntimeError("this environment has no other task")
 
     @abc.abstractmethod
     def get_state(self) -> dict[str, np.ndarray]:
@@ -125,6 +140,18 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironme
     """
     module = find_module(config)
     return module.make(config, num_envs, seed)
+
+
+def task_config(config: Mapping[str, Any], task: int) -> Mapping[str, Any]:
+    """The `environment` section of one task alone: of a sequence, or `config` itself."""
+    module = find_module(config)
+    return module.task_config(config, task) if hasattr(module, "task_config") else config
+
+
+def task_name(config: Mapping[str, Any]) -> str:
+    """What an environment of one task is known by: its game, gymnasium id or probe."""
+    names = (str(config[key]) for key in ("game", "id", "probe") if key in config)
+    return next(names, str(config["module"]))
 
 
 def find_module(config: Mapping[str, Any]) -> ModuleType:

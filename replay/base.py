@@ -96,3 +96,7 @@ class Replay(Protocol):
     def cut(self, state: State) -> State:
         """Ends the lanes' episodes at their newest step, as a truncation would."""
         ...
+
+    def clear(self, state: State) -> State:
+        """Forgets all transitions and priorities; steps are counted on, so no key comes twice."""
+        ...

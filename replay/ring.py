@@ -45,6 +45,7 @@ class RingState(NamedTuple):
       tree: priorities to the exponent.
       max_priority: float32 [], the largest priority seen; new transitions get it.
       rows: int32 [], how many rows were ever added.
+      cleared: int32 [], the rows before it were there when the replay was cleared.
     """
 
     observations: jax.Array
@@ -56,6 +57,7 @@ class RingState(NamedTuple):
     tree: sum_tree.SumTree
     max_priority: jax.Array
     rows: jax.Array
+    cleared: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +117,9 @@ class PrioritizedRing:
 
     @property
     def seed_axes(self) -> RingState:
-        """For vmap over independent seeds: the row count is common, all else has an axis each."""
+        """For vmap over independent seeds: the row counts are common, all else has an axis each."""
         axes: dict[str, Any] = dict.fromkeys(RingState._fields, 0)
-        axes["rows"] = None
-        return RingState(**axes)
+        return RingState(**axes | {"rows": None, "cleared": None})
 
     def init(self) -> RingState:
         """An empty ring."""
@@ -134,6 +135,7 @@ class PrioritizedRing:
             tree=sum_tree.init(*shape),
             max_priority=jnp.ones((), jnp.float32),
             rows=jnp.zeros((), jnp.int32),
+            cleared=jnp.zeros((), jnp.int32),
         )
 
     def add(self, state: RingState, step: base.Step) -> RingState:
@@ -165,7 +167,7 @@ class PrioritizedRing:
         newest = state.rows
         ready, orphan = newest - self.n_step, newest - self.num_rows + self._history
         rows = jnp.stack([ready, newest, orphan]) % self.num_rows
-        is_ready = jnp.logical_and(ready >= 0, ~state.is_last[rows[0]])
+        is_ready = jnp.logical_and(ready >= state.cleared, ~state.is_last[rows[0]])
         absent = jnp.zeros_like(is_ready)
         present = jnp.stack([is_ready, absent, absent])
         weight = state.max_priority**self.priority_exponent
@@ -275,6 +277,14 @@ class PrioritizedRing:
         """Marks the newest row as the last of its episodes: what follows does not continue them."""
         newest = (state.rows - 1) % self.num_rows
         return state._replace(is_last=state.is_last.at[newest].set(True))
+
+    def clear(self, state: RingState) -> RingState:
+        """Forgets all transitions and priorities. Rows are counted on: no key comes twice."""
+        return state._replace(
+            tree=sum_tree.init(self.num_rows, self.num_lanes),
+            max_priority=jnp.ones((), jnp.float32),
+            cleared=state.rows,
+        )
 
 
 def make(

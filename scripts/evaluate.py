@@ -21,6 +21,7 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
 _SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: the training's.")
+_GAME = flags.DEFINE_string("game", None, "Of a sequence; default: the one it was playing.")
 _EPISODES = flags.DEFINE_integer("episodes", 30, "How many episodes.", lower_bound=1)
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Environments at once.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of environments and noise.", lower_bound=0)
@@ -33,9 +34,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     platform.set_up(_PLATFORM.value)
     player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
-    environment = choose_protocol(player.config.environment, _PROTOCOL.value)
+    environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
     protocol = str(environment.get("protocol", ""))
-    name = f"evaluation_{player.frames}_{protocol or 'training'}_seed_{_SEED.value}.csv"
+    parts = [_GAME.value] if _GAME.value else []
+    parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
+    name = f"evaluation_{'_'.join(parts)}.csv"
     output = Path(_OUTPUT.value) if _OUTPUT.value else Path(_RUN_DIR.value) / name
     if output.exists():
         raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
@@ -52,6 +55,20 @@ def main(argv: Sequence[str]) -> None:
         len(returns),
         output,
     )
+
+
+def choose_game(player: policy.Policy, game: str | None) -> ml_collections.ConfigDict:
+    """The environment's section for one game of the sequence that the agent was trained on.
+
+    Raises:
+      ConfigError: if the game was not among them.
+    """
+    if game is None:
+        return player.environment
+    games = player.config.environment.get("games", (envs_base.task_name(player.environment),))
+    if game not in games:
+        raise checks.ConfigError(f"game = {game!r}: expected one of {', '.join(games)}")
+    return envs_base.task_config(player.config.environment, list(games).index(game))
 
 
 def choose_protocol(environment: ml_collections.ConfigDict, protocol: str | None) -> Any:

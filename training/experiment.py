@@ -14,6 +14,7 @@ from plasticity import projection, schedules
 from replay import ring
 from training import evaluation, optimizer
 from training import learner as learner_lib
+from training import task_switch as task_switch_lib
 
 _CHECKS = {
     "": {
@@ -29,6 +30,7 @@ _CHECKS = {
         "replay": checks.anything(),
         "optimizer": checks.anything(),
         "training": checks.anything(),
+        "task_switch": checks.anything(),
         "evaluation": checks.anything(),
         "log": checks.anything(),
         "snapshot": checks.anything(),
@@ -41,6 +43,7 @@ _CHECKS = {
         "period_frames": checks.integer(0),
         "episodes": checks.integer(1),
         "num_envs": checks.integer(1),
+        "all_games": checks.boolean(),
     },
     "log": {
         "period_frames": checks.integer(1),
@@ -63,13 +66,17 @@ class Experiment(NamedTuple):
       environment: num_seeds * num_envs lanes; seed k has the k-th num_envs of them.
       learner: joins agent, replay and optimizer.
       evaluator: plays whole episodes.
-      learning_rate: by the number of updates.
+      learning_rate: by the number of updates since the schedule began.
+      task_switch: what happens when a sequence goes to its next game.
+      frames_per_task: after which it does; 0 for an environment of one task.
     """
 
     environment: envs_base.VectorEnvironment
     learner: learner_lib.Learner
     evaluator: evaluation.Evaluator
     learning_rate: optax.Schedule
+    task_switch: task_switch_lib.TaskSwitch
+    frames_per_task: int
 
 
 def verify(config: ml_collections.ConfigDict) -> None:
@@ -129,7 +136,12 @@ def _assemble(
         config.optimizer.schedule, config.optimizer.learning_rate, training.update_period_frames
     )
     evaluator = evaluation.Evaluator(agent, config.agent.frame_stack)
-    experiment = Experiment(environment, learner, evaluator, learning_rate)
+    switch_settings = task_switch_lib.SwitchSettings.from_config(config.task_switch)
+    task_switch = task_switch_lib.TaskSwitch(learner, switch_settings)
+    frames_per_task = _frames_per_task(config, environment.frames_per_step)
+    experiment = Experiment(
+        environment, learner, evaluator, learning_rate, task_switch, frames_per_task
+    )
     check_shapes(experiment)
     return experiment
 
@@ -148,6 +160,18 @@ def _importance(config: ml_collections.ConfigDict) -> learner_lib.ImportanceSche
         begin_steps=replay.min_size,
         end_steps=replay.importance_exponent_end_steps,
     )
+
+
+def _frames_per_task(config: ml_collections.ConfigDict, frames_per_step: int) -> int:
+    """Frames of one seed between the games of a sequence; 0 if there is one task only."""
+    frames = config.environment.get("frames_per_game", 0)
+    step = config.num_envs * frames_per_step
+    if frames % step:
+        raise checks.ConfigError(
+            f"environment.frames_per_game = {frames}: expected a multiple of {step}, the frames "
+            f"of a step of num_envs = {config.num_envs} environments"
+        )
+    return frames
 
 
 def observed(timestep: dm_env.TimeStep, num_seeds: int) -> learner_lib.Observed:

@@ -35,6 +35,7 @@ class LearnerState(NamedTuple):
       replay: the replay's.
       stack: what each lane shows its agent now, [K, N, S, ...] or [K, N, ...].
       updates: int32 [], how many were done; the seeds share it.
+      importance_start: int32 [], steps in the replay when the importance schedule was (re)started.
     """
 
     params: Any
@@ -44,6 +45,7 @@ class LearnerState(NamedTuple):
     replay: Any
     stack: jax.Array
     updates: jax.Array
+    importance_start: jax.Array
 
 
 class Observed(NamedTuple):
@@ -107,9 +109,11 @@ class Learner:
     target_period_updates: int
 
     @functools.cached_property
-    def _axes(self) -> LearnerState:
+    def axes(self) -> LearnerState:
+        """The vmap axes of the state over the seeds: 0, or None for what they share."""
         axes: dict[str, Any] = dict.fromkeys(LearnerState._fields, 0)
-        return LearnerState(**axes | {"updates": None, "replay": self.replay.seed_axes})
+        axes |= {"updates": None, "importance_start": None, "replay": self.replay.seed_axes}
+        return LearnerState(**axes)
 
     def init(self, seed: int, first_observation: jax.Array) -> LearnerState:
         """The state before anything was seen; the k-th seed is `seed` + k.
@@ -123,7 +127,7 @@ class Learner:
         def init_one(rng: jax.Array, observation: jax.Array) -> LearnerState:
             rng_params, rng = jax.random.split(rng)
             stack = empty_stack(observation, self.frame_stack)
-            params = self._on_spheres(self.agent.init(rng_params, stack))
+            params = self.init_params(rng_params, stack)
             return LearnerState(
                 params=params,
                 # A buffer of its own: the two are given away together.
@@ -133,13 +137,15 @@ class Learner:
                 replay=self.replay.init(),
                 stack=stack,
                 updates=jnp.zeros((), jnp.int32),
+                importance_start=jnp.zeros((), jnp.int32),
             )
 
-        init_all = seeds.over_seeds(init_one, self.num_seeds, (0, 0), self._axes)
+        init_all = seeds.over_seeds(init_one, self.num_seeds, (0, 0), self.axes)
         return jax.jit(init_all)(rngs, first_observation)
 
-    def _on_spheres(self, params: Any) -> Any:
-        """Parameters at their radii, so that the first projection is no jump."""
+    def init_params(self, rng: jax.Array, stack: jax.Array) -> Any:
+        """New parameters of one seed, at their radii, so that the first projection is no jump."""
+        params = self.agent.init(rng, stack)
         if not self.projection.enabled:
             return params
         radii = projection_lib.initial_radii(params, self.projection)
@@ -148,7 +154,7 @@ class Learner:
     @functools.cached_property
     def observe(self):
         """(state, Observed) -> state, actions int32 [K, N]. Jitted; takes the state's memory."""
-        axes = self._axes
+        axes = self.axes
         mapped = seeds.over_seeds(self._observe, self.num_seeds, (axes, 0), (axes, 0))
         return jax.jit(mapped, donate_argnums=0)
 
@@ -174,7 +180,7 @@ class Learner:
 
         Takes the state's memory; the number is static.
         """
-        axes = self._axes
+        axes = self.axes
 
         def learn(state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
             scan = lambda s: self._scan(s, num_updates)  # noqa: E731
@@ -205,6 +211,7 @@ class Learner:
             replay=self.replay.update_priorities(state.replay, sample.keys, priorities),
             stack=state.stack,
             updates=num_updates,
+            importance_start=state.importance_start,
         )
         metrics = {"loss": loss, "gradient_norm": optax.global_norm(grads), **output.metrics}
         return new_state, metrics
@@ -220,7 +227,7 @@ class Learner:
         return grads, updates, opt_state, loss, output
 
     def _importance_exponent(self, state: LearnerState) -> jax.Array:
-        return self.importance(self.replay.num_added(state.replay))
+        return self.importance(self.replay.num_added(state.replay) - state.importance_start)
 
     def _copied_if_due(self, params: Any, target_params: Any, num_updates: jax.Array) -> Any:
         is_due = num_updates % self.target_period_updates == 0
@@ -230,12 +237,12 @@ class Learner:
     def replay_size(self):
         """(state) -> transitions that can be sampled, int32 [K]. Jitted."""
         size = lambda state: self.replay.size(state.replay)  # noqa: E731
-        return jax.jit(seeds.over_seeds(size, self.num_seeds, (self._axes,), 0))
+        return jax.jit(seeds.over_seeds(size, self.num_seeds, (self.axes,), 0))
 
     @functools.cached_property
     def cut(self):
         """(state) -> state whose lanes' episodes end here. Jitted; takes the state's memory."""
-        axes = self._axes
+        axes = self.axes
         cut = lambda s: s._replace(replay=self.replay.cut(s.replay))  # noqa: E731
         return jax.jit(seeds.over_seeds(cut, self.num_seeds, (axes,), axes), donate_argnums=0)
 
@@ -246,7 +253,7 @@ class Learner:
         norm: ||W||; gradient_norm: before clipping; update_ratio: ||dW|| / ||W||, the projection's
         part of dW included.
         """
-        mapped = seeds.over_seeds(self._measure, self.num_seeds, (self._axes,), 0)
+        mapped = seeds.over_seeds(self._measure, self.num_seeds, (self.axes,), 0)
         return jax.jit(mapped)
 
     def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:

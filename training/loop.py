@@ -1,13 +1,16 @@
 """The training loop."""
 
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 from absl import logging
 
+from envs import base as envs_base
 from training import experiment as experiment_lib
 from training import progress as progress_lib
 from training import recorder as recorder_lib
@@ -15,6 +18,17 @@ from training import run_directory, snapshot, stage_timer, state_arrays, stoppin
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
 _RECENT_EPISODES = 100
+# task: of a sequence, from 0. schedule_updates: since the learning-rate schedule last began.
+# idle_frames: those, of all so far, that count for no update, as the replay was being filled.
+_COUNTERS = (
+    "frames",
+    "updates",
+    "iterations",
+    "episodes",
+    "task",
+    "schedule_updates",
+    "idle_frames",
+)
 
 
 class Run:
@@ -32,7 +46,8 @@ class Run:
         self.experiment = experiment_lib.make(config)
         run_directory.claim(path, config)
         run_directory.append_provenance(path)
-        self.counters = {"frames": 0, "updates": 0, "iterations": 0, "episodes": 0}
+        self.counters = dict.fromkeys(_COUNTERS, 0)
+        self.counters["idle_frames"] = self._frames_before_learning
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()
         self.store = snapshot.SnapshotStore(path / "snapshots", config.snapshot.keep)
@@ -70,6 +85,10 @@ class Run:
         return gathered
 
     @property
+    def _frames_before_learning(self) -> int:
+        return self.config.replay.min_size * self.experiment.environment.frames_per_step
+
+    @property
     def is_finished(self) -> bool:
         """Whether all frames were played."""
         return self.counters["frames"] >= self.config.num_frames
@@ -78,6 +97,8 @@ class Run:
         """One step of every lane; the learner works while the emulators do."""
         timer, learner = self.timer, self.experiment.learner
         environment = self.experiment.environment
+        if environment.task != self.counters["task"]:
+            self._switch_task()
         timer.wait_for(self.state.updates)
         with timer.stage("act"):
             observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
@@ -89,22 +110,34 @@ class Run:
         with timer.stage("environment"):
             self.timestep = environment.recv()
         self._count_episodes()
+        if self.is_due(self.experiment.frames_per_task):
+            self.timestep = environment.next_task()
         timer.next_iteration()
+
+    def _switch_task(self) -> None:
+        """Begins the task that the environment has gone to, and forgets what is to be forgotten."""
+        switch = self.experiment.task_switch
+        self.state = switch.apply(self.state)
+        self.counters["task"] = self.experiment.environment.task
+        if switch.settings.clear_replay:
+            self.counters["idle_frames"] += self._frames_before_learning
+        if switch.settings.restart_schedule:
+            self.counters["schedule_updates"] = 0
+        self.recent.clear()
 
     def _learn(self) -> None:
         num_updates = self._due_updates() - self.counters["updates"]
-        if num_updates:
+        if num_updates > 0:
             self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
             self.counters["updates"] += num_updates
+            self.counters["schedule_updates"] += num_updates
             self.recorder.learned(metrics)
             self.timer.wait_for(metrics)
 
     def _due_updates(self) -> int:
-        """Updates that should have been done by now: one per period since learning began."""
-        frame_skip = self.experiment.environment.frames_per_step
-        begin = self.config.replay.min_size * frame_skip
-        learning_frames = self.counters["frames"] - begin
-        return max(0, learning_frames // self.config.training.update_period_frames)
+        """Updates that should have been done by now: one per period of frames that count."""
+        learning_frames = self.counters["frames"] - self.counters["idle_frames"]
+        return learning_frames // self.config.training.update_period_frames
 
     def _count_step(self) -> None:
         """Counts the frames of one seed. Steps that start an episode count like all others."""
@@ -116,7 +149,7 @@ class Run:
         for episode in self.experiment.environment.finished_episodes():
             self.counters["episodes"] += 1
             self.recent.append(episode.episode_return)
-            self.recorder.episode(self.counters["frames"], episode)
+            self.recorder.episode(self.counters, episode)
 
     def is_due(self, period_frames: int) -> bool:
         """Whether this iteration completed a multiple of a period (0: never)."""
@@ -129,26 +162,49 @@ class Run:
         self.store.check()
         stage_times = self.timer.take(_STAGES)
         numbers = self.recorder.interval(self.counters, self.state, stage_times)
-        shown = {"return": float(np.mean(self.recent)) if self.recent else float("nan")}
-        shown["loss"] = numbers["loss"]
-        self.progress.report(self.counters["frames"], numbers["frames_per_second"], shown)
+        shown = {"return": float(np.mean(self.recent))} if self.recent else {}
+        if not np.isnan(numbers["loss"]):
+            shown["loss"] = numbers["loss"]
+        self.progress.report(
+            self.counters["frames"], numbers["frames_per_second"], self._task_label(), shown
+        )
+
+    def _task_label(self) -> str:
+        """The game of a sequence and its number in the run; nothing where there is only one."""
+        if not self.experiment.frames_per_task:
+            return ""
+        task = self.counters["task"]
+        name = envs_base.task_name(envs_base.task_config(self.config.environment, task))
+        num_tasks = -(-self.config.num_frames // self.experiment.frames_per_task)
+        return f"{name} ({task + 1} of {num_tasks})"
 
     def evaluate(self) -> None:
-        """Plays whole episodes with the present parameters of every seed, in fresh environments."""
+        """Plays whole episodes with the present parameters of every seed, in fresh environments.
+
+        Of a sequence: the present game, or every game so far if evaluation.all_games is set.
+        """
+        task = self.counters["task"]
+        tasks = range(task + 1) if self.config.evaluation.all_games else (task,)
+        environments = (envs_base.task_config(self.config.environment, i) for i in tasks)
+        by_name = {envs_base.task_name(environment): environment for environment in environments}
+        for name, environment in by_name.items():
+            for k in range(self.config.num_seeds):
+                self._evaluate_on(name, environment, k)
+
+    def _evaluate_on(self, name: str, environment: Mapping[str, Any], k: int) -> None:
         config, frames = self.config.evaluation, self.counters["frames"]
-        for k in range(self.config.num_seeds):
-            episodes = self.experiment.evaluator.play(
-                jax.tree.map(lambda x: x[k], self.state.params),  # noqa: B023
-                self.config.environment,
-                config.num_envs,
-                config.episodes,
-                _evaluation_seed(self.config.seed, k, frames),
-            )
-            mean = self.recorder.evaluation(frames, k, episodes)
-            self.progress.write(
-                f"frame {frames}, seed {self.config.seed + k}: evaluation return {mean:.2f} over "
-                f"{len(episodes)} episodes"
-            )
+        episodes = self.experiment.evaluator.play(
+            jax.tree.map(lambda x: x[k], self.state.params),
+            environment,
+            config.num_envs,
+            config.episodes,
+            _evaluation_seed(self.config.seed, k, frames),
+        )
+        mean = self.recorder.evaluation(self.counters, k, name, episodes)
+        self.progress.write(
+            f"frame {frames}, seed {self.config.seed + k}, {name}: evaluation return {mean:.2f} "
+            f"over {len(episodes)} episodes"
+        )
 
     def save(self) -> None:
         """Begins to write a snapshot; returns when the state is copied to the host."""
@@ -204,7 +260,8 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
         run.progress.advance(run.counters["frames"])
         if run.is_due(config.log.layers_period_frames):
             run.recorder.layers(run.counters, run.state)
-        if run.is_due(config.log.period_frames):
+        # A row of train.csv is about one game only.
+        if run.is_due(config.log.period_frames) or run.is_due(run.experiment.frames_per_task):
             with timer.stage("log", always=True):
                 run.log()
         if run.is_due(config.evaluation.period_frames):

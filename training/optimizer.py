@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import optax
 
 from configs import checks
@@ -48,3 +49,25 @@ def _make_scaling(config: Mapping[str, Any]) -> optax.GradientTransformation:
     if config["name"] == "rmsprop":
         return optax.scale_by_rms(config["b2"], config["epsilon"])
     return optax.identity()
+
+
+def reset_moments(opt_state: Any, fresh: Any) -> Any:
+    """The optimizer's state with the moments, and the count of their steps, of a fresh one."""
+    return _take(opt_state, fresh, (optax.ScaleByAdamState, optax.ScaleByRmsState))
+
+
+def restart_schedule(opt_state: Any, fresh: Any) -> Any:
+    """The optimizer's state with the learning-rate schedule at its beginning, as in a fresh one."""
+    return _take(opt_state, fresh, (optax.ScaleByScheduleState,))
+
+
+def reset_projection(opt_state: Any, fresh: Any) -> Any:
+    """The optimizer's state with the spheres of a fresh one: its own parameters' radii."""
+    return _take(opt_state, fresh, (projection.ProjectionState,))
+
+
+def _take(opt_state: Any, fresh: Any, kinds: tuple[type, ...]) -> Any:
+    is_chosen = lambda part: isinstance(part, kinds)  # noqa: E731
+    return jax.tree.map(
+        lambda old, new: new if is_chosen(old) else old, opt_state, fresh, is_leaf=is_chosen
+    )

@@ -22,12 +22,14 @@ class Policy(NamedTuple):
       agent: the algorithm.
       params: of one seed.
       frames: how many it was trained for.
+      environment: the section of the environment it was trained in last; of a sequence, the game.
     """
 
     config: ml_collections.ConfigDict
     agent: agents_base.Agent
     params: Any
     frames: int
+    environment: ml_collections.ConfigDict
 
     def evaluator(self) -> evaluation.Evaluator:
         """Plays episodes with this agent."""
@@ -59,7 +61,8 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
     shapes = _param_shapes(agent, config, observation_spec)
     arrays = snapshot.read_arrays(path, "learner")
     params = state_arrays.params_of_seed(path, arrays, shapes, seed_index)
-    return Policy(config, agent, params, counters["frames"])
+    environment: Any = envs_base.task_config(config.environment, counters["task"])
+    return Policy(config, agent, params, counters["frames"], environment)
 
 
 def _choose(directory: Path, frames: int | None) -> Path:

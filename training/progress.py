@@ -33,9 +33,12 @@ class Progress:
         if self._is_terminal:
             self._bar.update(frames - self._bar.n)
 
-    def report(self, frames: int, frames_per_second: float, numbers: Mapping[str, float]) -> None:
-        """Shows the numbers of a log interval."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    def report(
+        self, frames: int, frames_per_second: float, label: str, numbers: Mapping[str, float]
+    ) -> None:
+        """Shows the numbers of a log interval, after a label if it has one."""
+        parts = [label] if label else []
+        text = "  ".join(parts + [f"{name} {value:.4g}" for name, value in numbers.items()])
         self._bar.set_postfix_str(text)
         if not self._is_terminal:
             left = (self._num_frames - frames) / max(frames_per_second, 1e-9)

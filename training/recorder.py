@@ -3,8 +3,10 @@
 Beside frames and updates they hold:
 
 * train.csv, a row per log interval and seed: returns, losses, speed, stage times, memory;
+  task and game, here and below, tell where in a sequence of games the run is;
 * episodes.csv, a row per finished training episode: seed, lane, return, length in frames;
-* evaluation.csv, a row per evaluation and seed: mean, standard deviation, number of episodes;
+* evaluation.csv, a row per evaluation, game that was played, and seed: mean, standard deviation,
+  number of episodes;
 * layers.csv, a row per measurement, seed and layer: norms, relative update, learning rates;
 * norms_seed_<k>.csv, a row per measurement: the projected layers' norms (norm_growth.py).
 """
@@ -61,13 +63,13 @@ class Recorder:
         """Keeps metrics [K] of updates for the interval's mean; they stay on the device."""
         self._metrics.append(metrics)
 
-    def episode(self, frames: int, episode: envs_base.Episode) -> None:
+    def episode(self, counters: Mapping[str, int], episode: envs_base.Episode) -> None:
         """Records a training episode."""
         k, lane = divmod(episode.lane, self._config.num_envs)
         self._returns[k].append(episode.episode_return)
         self._logs["episodes"].append(
             {
-                "frames": frames,
+                **self._moment(counters),
                 "seed": self._seed(k),
                 "lane": lane,
                 "return": episode.episode_return,
@@ -87,13 +89,13 @@ class Recorder:
         size = jax.device_get(self._experiment.learner.replay_size(state))
         for k, returns in enumerate(self._returns):
             row = {
-                "frames": counters["frames"],
+                **self._moment(counters),
                 "updates": counters["updates"],
                 "seed": self._seed(k),
                 "episodes": len(returns),
                 "mean_return": float(np.mean(returns)) if returns else float("nan"),
                 **{name: float(values[k]) for name, values in means.items()},
-                "learning_rate": self._learning_rate(counters["updates"]),
+                "learning_rate": self._learning_rate(counters),
                 "replay_size": int(size[k]),
                 **speed,
                 **stage_times,
@@ -138,11 +140,14 @@ class Recorder:
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
 
-    def evaluation(self, frames: int, k: int, episodes: Sequence[envs_base.Episode]) -> float:
-        """Records an evaluation of seed k and returns its mean return."""
+    def evaluation(
+        self, counters: Mapping[str, int], k: int, game: str, episodes: Sequence[envs_base.Episode]
+    ) -> float:
+        """Records an evaluation of seed k on a game and returns its mean return."""
         returns = [episode.episode_return for episode in episodes]
         row = {
-            "frames": frames,
+            **self._moment(counters),
+            "game": game,
             "seed": self._seed(k),
             "episodes": len(returns),
             "mean_return": float(np.mean(returns)),
@@ -156,10 +161,11 @@ class Recorder:
     def layers(self, counters: Mapping[str, int], state: learner_lib.LearnerState) -> None:
         """Measures every layer on one batch and records it, and the norms."""
         self.norms(state, counters["updates"])
-        if not counters["updates"]:
+        size = jax.device_get(self._experiment.learner.replay_size(state))
+        if not counters["updates"] or not size.all():
             return
         measured = jax.device_get(self._experiment.learner.measure(state))
-        rate = self._learning_rate(counters["updates"])
+        rate = self._learning_rate(counters)
         for k in range(self._config.num_seeds):
             for layer in measured["norm"]:
                 numbers = {name: float(values[layer][k]) for name, values in measured.items()}
@@ -185,8 +191,14 @@ class Recorder:
             path = str(self._path / f"norms_seed_{self._seed(k)}.csv")
             norm_growth.append_row(path, updates, jax.device_get(norms))
 
-    def _learning_rate(self, updates: int) -> float:
-        return float(np.asarray(self._experiment.learning_rate(updates)))
+    def _moment(self, counters: Mapping[str, int]) -> dict[str, Any]:
+        """When in the run, and in which of a sequence's games."""
+        task = counters["task"]
+        name = envs_base.task_name(envs_base.task_config(self._config.environment, task))
+        return {"frames": counters["frames"], "task": task, "game": name}
+
+    def _learning_rate(self, counters: Mapping[str, int]) -> float:
+        return float(np.asarray(self._experiment.learning_rate(counters["schedule_updates"])))
 
     def _seed(self, k: int) -> int:
         """The number by which the k-th seed of the run is known."""

@@ -30,7 +30,7 @@ def record(player: policy_lib.Policy, output: Path, seed: int, max_steps: int) -
     Raises:
       ConfigError: if the environment has no screen, or the file can't be written.
     """
-    config = player.config.environment
+    config = player.environment
     module = modules.find("envs", config.module, "environment.module")
     if not hasattr(module, "screens"):
         raise checks.ConfigError(f"environment.module = {config.module!r}: has no screen to film")

@@ -13,6 +13,7 @@ import jax
 import ml_collections
 
 from configs import checks
+from envs import base as envs_base
 from training import files
 from training import platform as platform_lib
 
@@ -22,10 +23,7 @@ _FREE = ("num_frames", "evaluation.", "log.", "snapshot.", "platform", "environm
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
     """runs/<config>/<game, id or probe>/seed_<seed>."""
-    environment = config.environment
-    label = next(
-        (str(environment[key]) for key in ("game", "id", "probe") if key in environment), "run"
-    )
+    label = envs_base.task_name(config.environment)
     return Path("runs") / config.name / label / f"seed_{config.seed}"
 
 

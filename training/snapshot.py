@@ -21,7 +21,7 @@ from training import files as files_lib
 from training import row_blocks
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class SnapshotError(RuntimeError):

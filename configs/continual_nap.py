@@ -1,0 +1,19 @@
+"""Rainbow with Normalize-and-Project through the ten games twice, at a constant learning rate.
+
+    python -m scripts.train --config=configs/continual_nap.py:small
+
+Shows: the effective learning rate of the last game is that of the first. The paper's continual runs
+restart a schedule in every game: continual_nap_schedule.py. Sizes: continual_rainbow.py.
+"""
+
+import ml_collections
+
+from configs import continual_rainbow_ln
+
+
+def get_config(size: str = "full") -> ml_collections.ConfigDict:
+    """The config; `size` is "full" or "small"."""
+    config = continual_rainbow_ln.get_config(size)
+    config.name = "continual_nap"
+    config.optimizer.projection.enabled = True
+    return config

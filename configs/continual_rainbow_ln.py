@@ -1,0 +1,19 @@
+"""Rainbow with LayerNorm through the ten games twice.
+
+    python -m scripts.train --config=configs/continual_rainbow_ln.py:small
+
+Shows: what normalization alone does when the task changes; the norms of the normalized layers grow
+from game to game, so their effective learning rate decays unasked. Sizes: continual_rainbow.py.
+"""
+
+import ml_collections
+
+from configs import continual_rainbow
+
+
+def get_config(size: str = "full") -> ml_collections.ConfigDict:
+    """The config; `size` is "full" or "small"."""
+    config = continual_rainbow.get_config(size)
+    config.name = "continual_rainbow_ln"
+    config.network.norm.kind = "layer"
+    return config

@@ -1,0 +1,21 @@
+"""Rainbow that begins anew in each of the ten games: the control for plasticity.
+
+    python -m scripts.train --config=configs/continual_reset.py:small
+
+Shows: what a fresh agent reaches in the same frames. Parameters, target network, optimizer, replay
+and schedules are those of a new run in every game; what continual_rainbow reaches less than this,
+it has lost in plasticity; what more, it has gained by transfer. Sizes: continual_rainbow.py.
+"""
+
+import ml_collections
+
+from configs import continual_rainbow
+
+
+def get_config(size: str = "full") -> ml_collections.ConfigDict:
+    """The config; `size` is "full" or "small"."""
+    config = continual_rainbow.get_config(size)
+    config.name = "continual_reset"
+    for key in config.task_switch:
+        config.task_switch[key] = True
+    return config
