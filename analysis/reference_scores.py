@@ -5,7 +5,13 @@ equal to the table in danijar/dreamerv3. Episodes start with up to 30 no-ops; un
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from configs import checks
+
+_Score = TypeVar("_Score", float, np.ndarray)
 
 
 class Reference(NamedTuple):
@@ -74,3 +80,30 @@ SCORES: Mapping[str, Reference] = {
     "yars_revenge": Reference(3092.9, 54576.9),
     "zaxxon": Reference(32.5, 9173.3),
 }
+
+
+def get(game: str) -> Reference:
+    """The reference scores of a game.
+
+    Raises:
+      ConfigError: if there are none.
+    """
+    if game not in SCORES:
+        raise checks.ConfigError(
+            f"game = {game!r}: no reference scores; there are for {', '.join(SCORES)}"
+        )
+    return SCORES[game]
+
+
+def human_normalized(game: str, score: _Score) -> _Score:
+    """0 for random play, 1 for the human tester; negative below random play.
+
+    Args:
+      game: one of `SCORES`.
+      score: unnormalized score, or an array of them.
+
+    Raises:
+      ConfigError: if the game has no reference scores.
+    """
+    reference = get(game)
+    return (score - reference.random) / (reference.human - reference.random)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import checks
-from envs import atari, base, gymnasium_vector, probes
+from envs import atari, base, game_sequence, gymnasium_vector, probes
 
 FIRST, MID, LAST = dm_env.StepType
 
@@ -13,6 +13,7 @@ FIRST, MID, LAST = dm_env.StepType
 OVERRIDES = {
     "atari_dqn_zoo": (atari, {"game": "breakout", "max_episode_frames": 400, "reseed_steps": 120}),
     "atari_machado": (atari, {"game": "qbert", "protocol": "machado", "max_episode_frames": 300}),
+    "game_sequence": (game_sequence, {"games": ("breakout", "qbert"), "max_episode_frames": 400}),
     "gymnasium": (gymnasium_vector, {"id": "CartPole-v1"}),
     "probe_1": (probes, {"probe": 1}),
     "probe_2": (probes, {"probe": 2}),

@@ -33,6 +33,7 @@ def make_ring(*, capacity, num_lanes, **settings):
         sample=jax.jit(replay.sample, static_argnums=2),
         update_priorities=jax.jit(replay.update_priorities),
         cut=jax.jit(replay.cut),
+        clear=jax.jit(replay.clear),
     )
 
 
@@ -325,6 +326,27 @@ def test_cut_makes_the_newest_step_a_truncation(make_replay):
     assert (found[1].r_t, found[1].discount_t) == (4, 0.25)
     assert (found[2].r_t, found[2].discount_t) == (4, 0.5)
     assert [play.identify(found[row].s_t)[1] for row in (0, 1, 2, 4)] == [3, 3, 3, 7]
+
+
+def test_clear_forgets_transitions_and_priorities_and_counts_on(make_replay):
+    """What was written before does not come back, not even those that waited for their n steps."""
+    play = Play(make_replay).run(7)
+    found = play.found()
+    play.set_priorities(found, dict.fromkeys(found, 9.0))
+    play.state = play.replay.clear(play.state)
+    assert int(play.replay.size(play.state)) == 0
+    assert int(play.replay.num_added(play.state)) == 7
+    play.add(("first", 0.0, 0.0))
+    for _ in range(5):
+        play.add(("mid", 2.0, 1.0))
+    found = {row: item for (_, row), item in play.found().items()}
+    assert sorted(found) == [7, 8, 9]
+    assert {float(item.transition.r_t) for item in found.values()} == {3.5}  # 2 + 1 + 0.5
+    # All alike again: the large priorities from before are not given to new transitions.
+    play.state = play.replay.update_priorities(
+        play.state, np.array([found[7].key], np.int32), np.array([1.0], np.float32)
+    )
+    assert len(set(shares(play.found()).values())) == 1
 
 
 # Random runs against the model.

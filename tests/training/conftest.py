@@ -32,6 +32,7 @@ class _SpecsOnly(NamedTuple):
     """What a learner needs to know of an environment."""
 
     observations: specs.Array
+    frames_per_step: int = 4
 
     def observation_spec(self):
         return self.observations

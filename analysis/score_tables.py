@@ -1,0 +1,285 @@
+"""Tables of scores on Atari games: published agents and runs of this project side by side.
+
+Every column carries the protocol of its scores. Without the same protocol they are not comparable.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis import published_scores, reference_scores, statistics
+from configs import checks
+from envs import atari
+from training import csv_log, run_directory
+
+# What may differ between the runs of a column; their label tells the frames.
+_FREE = ("seed", "num_seeds", "num_frames", "platform", "evaluation", "log", "snapshot")
+_FREE_OF_ENVIRONMENT = ("game", "num_threads", "reseed_steps")
+
+
+class Column(NamedTuple):
+    """Scores of one agent under one protocol.
+
+    Attributes:
+      label: tells it from the other columns.
+      protocol: how and where it was measured, in one line.
+      scores: unnormalized, by game, an array [seeds]; of published agents the mean alone [1].
+    """
+
+    label: str
+    protocol: str
+    scores: statistics.Scores
+
+
+class Table(NamedTuple):
+    """A table as text.
+
+    Attributes:
+      header: what the rows are, then the columns' labels.
+      rows: a game or a statistic, then its values.
+      protocols: the columns' protocols, one line each.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    protocols: Sequence[str]
+
+
+class Run(NamedTuple):
+    """A run of this project at its last evaluation.
+
+    Attributes:
+      path: its directory.
+      config: its configuration, as plain values.
+      evaluations: the last row of evaluation.csv by game and seed.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    evaluations: Mapping[tuple[str, int], Mapping[str, str]]
+
+    @property
+    def frames(self) -> int:
+        """Frames of training before the last evaluation."""
+        return max(int(row["frames"]) for row in self.evaluations.values())
+
+    @property
+    def label(self) -> str:
+        """Configuration, protocol and frames."""
+        protocol = self.config["environment"]["protocol"]
+        return f"{self.config['name']}, {protocol}, {_shorten(self.frames)} frames"
+
+
+def published_columns(names: Sequence[str] | None) -> list[Column]:
+    """Columns of published agents; None stands for all of them.
+
+    Raises:
+      ConfigError: for an unknown name.
+    """
+    agents, scores = published_scores.AGENTS, published_scores.load()
+    for name in names or ():
+        if name not in agents:
+            raise checks.ConfigError(f"agents = {name!r}: expected some of {', '.join(agents)}")
+    chosen = [agents[name] for name in (agents if names is None else names)]
+    return [
+        Column(
+            agent.label,
+            f"{agent.protocol.describe()}; source: {agent.source}",
+            {game: np.array([score]) for game, score in scores[agent.name].items()},
+        )
+        for agent in chosen
+    ]
+
+
+def load_run(path: Path) -> Run:
+    """Reads a run's configuration and last evaluations.
+
+    Raises:
+      ConfigError: if there is no run of Atari games, or no evaluation of it yet.
+    """
+    config = run_directory.read_config(path).to_dict()
+    environment = config["environment"]
+    if environment["module"] not in ("atari", "game_sequence"):
+        raise checks.ConfigError(
+            f"{path}: environment.module = {environment['module']!r}: expected 'atari' or "
+            "'game_sequence'"
+        )
+    file = path / "evaluation.csv"
+    rows = csv_log.read_rows(file) if file.exists() else []
+    if not rows:
+        raise checks.ConfigError(f"{file}: expected an evaluation of the run, found none")
+    # Rows are in the order of frames: of the same game and seed, the last one stays.
+    last = {(row.get("game") or environment["game"], int(row["seed"])): row for row in rows}
+    return Run(path, config, last)
+
+
+def own_columns(runs: Sequence[Run]) -> list[Column]:
+    """Columns of runs; those that differ in seed and game alone share one.
+
+    Raises:
+      ConfigError: if a game and seed comes twice in a column, or has no reference scores.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.label, _settings(run.config)), []).append(run)
+    labels = [label for label, _ in groups]
+    return [
+        _own_column(label if labels.count(label) == 1 else f"{label} ({group[0].path})", group)
+        for (label, _), group in groups.items()
+    ]
+
+
+def choose_games(names: Sequence[str] | None, own: Sequence[Column]) -> list[str]:
+    """The games asked for; by default those of the own columns, or all if there are none.
+
+    Raises:
+      ConfigError: for a game without reference scores.
+    """
+    if names:
+        for name in names:
+            reference_scores.get(name)
+        return list(names)
+    played = {game for column in own for game in column.scores}
+    return [game for game in reference_scores.SCORES if game in played or not own]
+
+
+def make(columns: Sequence[Column], games: Sequence[str], metric: str) -> Table:
+    """A row per game, then statistics over these games.
+
+    Args:
+      columns: the agents.
+      games: with reference scores.
+      metric: "raw" or "human_normalized", of the games' rows.
+    """
+    header = [f"game ({metric.replace('_', '-')} scores)", *(column.label for column in columns)]
+    rows = [_game_row(columns, game, metric) for game in games]
+    protocols = [column.protocol for column in columns]
+    return Table(header, [*rows, *_summary_rows(columns, games)], protocols)
+
+
+def to_markdown(table: Table) -> str:
+    """The table and, below it, a line per column with its protocol."""
+    align = ["---", *("---:" for _ in table.header[1:])]
+    cells = (table.header, align, *table.rows)
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    protocols = "\n".join(
+        f"* {label}: {protocol}" for label, protocol in zip(table.header[1:], table.protocols)
+    )
+    note = "Scores of different protocols are not comparable. Protocols:"
+    return f"{lines}\n\n{note}\n\n{protocols}\n"
+
+
+def to_csv(table: Table) -> str:
+    """The table with a last row of protocols."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([table.header, *table.rows, ["protocol", *table.protocols]])
+    return text.getvalue()
+
+
+def _game_row(columns: Sequence[Column], game: str, metric: str) -> list[str]:
+    """Means over seeds; empty where a column lacks the game."""
+    cells = []
+    for column in columns:
+        if game not in column.scores:
+            cells.append("")
+            continue
+        mean = float(column.scores[game].mean())
+        normalized = reference_scores.human_normalized(game, mean)
+        cells.append(_format(mean, 1) if metric == "raw" else _format(normalized, 3))
+    return [game, *cells]
+
+
+def _summary_rows(columns: Sequence[Column], games: Sequence[str]) -> list[list[str]]:
+    """Statistics of human-normalized game means; each column's over the games that it has."""
+    normalized = [_normalized_means(column, games) for column in columns]
+    averages = {"median": statistics.median, "mean": statistics.mean, "IQM": statistics.iqm}
+    rows = [
+        [f"{name}, human-normalized", *(_format(average(n), 2) if n else "" for n in normalized)]
+        for name, average in averages.items()
+    ]
+    above = [str(sum(bool(mean > 1) for mean in n.values())) for n in normalized]
+    return [*rows, ["games above human", *above], ["games", *(str(len(n)) for n in normalized)]]
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in config.items() if key not in _FREE}
+    kept["environment"] = {
+        key: value
+        for key, value in config["environment"].items()
+        if key not in _FREE_OF_ENVIRONMENT
+    }
+    return json.dumps(kept, sort_keys=True)
+
+
+def _own_column(label: str, runs: Sequence[Run]) -> Column:
+    scores: dict[str, dict[int, float]] = {}
+    for run in runs:
+        for (game, seed), row in run.evaluations.items():
+            reference_scores.get(game)
+            seeds = scores.setdefault(game, {})
+            if seed in seeds:
+                raise checks.ConfigError(f"{run.path}: seed {seed} of {game} comes a second time")
+            seeds[seed] = float(row["mean_return"])
+    arrays = {game: np.array(list(seeds.values())) for game, seeds in scores.items()}
+    return Column(label, _own_protocol(runs, arrays).describe() + "; source: own runs", arrays)
+
+
+def _own_protocol(runs: Sequence[Run], scores: statistics.Scores) -> published_scores.Protocol:
+    environment = runs[0].config["environment"]
+    rules = atari.PROTOCOLS[environment["protocol"]]
+    sequence = environment["module"] == "game_sequence"
+    all_actions = environment.get("full_action_space")
+    if all_actions is None:
+        all_actions = rules.full_action_space or sequence
+    episodes = {int(row["episodes"]) for run in runs for row in run.evaluations.values()}
+    frames = _shorten(runs[0].frames)
+    return _describe_rules(rules)._replace(
+        actions="all 18" if all_actions else "the game's minimal set",
+        episode_cap=f"{environment['max_episode_frames']:,} frames",
+        returns=f"evaluation: {_range(episodes)} episodes",
+        checkpoint="each game's last evaluation" if sequence else "last evaluation",
+        frames=f"{frames} over games in sequence" if sequence else frames,
+        seeds=_range({len(values) for values in scores.values()}),
+    )
+
+
+def _describe_rules(rules: atari.Protocol) -> published_scores.Protocol:
+    sticky, noops, discount = (
+        rules.sticky_probability,
+        rules.max_noop_frames,
+        rules.life_loss_discount,
+    )
+    return published_scores.Protocol(
+        sticky_actions=f"{sticky:g}" if sticky else "none",
+        starts=f"0 to {noops} random no-ops" if noops else "no no-ops",
+        life_loss="not told" if discount == 1 else f"discount {discount:g}, the game goes on",
+    )
+
+
+def _normalized_means(column: Column, games: Sequence[str]) -> statistics.Scores:
+    """Human-normalized mean over seeds by game, [1] each."""
+    return {
+        game: reference_scores.human_normalized(game, column.scores[game].mean(keepdims=True))
+        for game in games
+        if game in column.scores
+    }
+
+
+def _range(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _shorten(frames: int) -> str:
+    return f"{frames / 1e6:g}M" if frames >= 1_000_000 else f"{frames / 1e3:g}k"
+
+
+def _format(value: Any, digits: int) -> str:
+    # The sum makes 0 of -0, which some sources have.
+    return f"{float(value) + 0.0:.{digits}f}"

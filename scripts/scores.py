@@ -1,0 +1,57 @@
+"""A table of scores on Atari games: published agents and one's own runs, with their protocols.
+
+python -m scripts.scores --metric=human_normalized --output=scores.md runs/rainbow/*/seed_1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+
+from analysis import score_tables
+from configs import checks
+from scripts import command_line
+
+_GAMES = flags.DEFINE_list("games", None, "Default: those of the runs; without runs, all 57.")
+_AGENTS = flags.DEFINE_list("agents", None, "Published agents; default: all; empty: none.")
+_METRIC = flags.DEFINE_enum("metric", "raw", ["raw", "human_normalized"], "Of the games' rows.")
+_OUTPUT = flags.DEFINE_string("output", None, "A new file, .csv or .md; default: print it.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Makes the table of the agents chosen and the runs given as arguments."""
+    output = check_output(_OUTPUT.value)
+    own = score_tables.own_columns([score_tables.load_run(Path(path)) for path in argv[1:]])
+    columns = [*score_tables.published_columns(_AGENTS.value), *own]
+    if not columns:
+        raise checks.ConfigError("agents = '': expected an agent or a run directory, got neither")
+    games = score_tables.choose_games(_GAMES.value, own)
+    table = score_tables.make(columns, games, _METRIC.value)
+    if output is None:
+        print(score_tables.to_markdown(table), end="")
+        return
+    write = score_tables.to_csv if output.suffix == ".csv" else score_tables.to_markdown
+    output.write_text(write(table), encoding="utf-8")
+    logging.info("wrote %s", output)
+
+
+def check_output(name: str | None) -> Path | None:
+    """The file to write, None if the table is to be printed.
+
+    Raises:
+      ConfigError: if it exists, or can't be written.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix not in (".csv", ".md") or not path.parent.is_dir():
+        raise checks.ConfigError(
+            f"output = {name!r}: expected a file in a directory that exists, ending in .csv or .md"
+        )
+    if path.exists():
+        raise checks.ConfigError(f"output = {name!r}: exists already, not overwritten")
+    return path
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

@@ -1,0 +1,211 @@
+"""Games one after the other: what happens at a change of game, and that nothing else does."""
+
+import dm_env
+import numpy as np
+import pytest
+
+from configs import checks
+from envs import atari, base, game_sequence
+
+FIRST, MID, LAST = dm_env.StepType
+GAMES = ("breakout", "qbert", "pong")
+
+
+def make_sequence(num_envs=2, seed=3, **overrides):
+    config = game_sequence.default_config()
+    config.update({"games": GAMES, "max_episode_frames": 400, **overrides})
+    return base.make(config, num_envs, seed)
+
+
+def play(environment, num_steps, seed=0):
+    actions = np.random.default_rng(seed).integers(18, size=(num_steps, environment.num_envs))
+    return [environment.step(row) for row in actions]
+
+
+def assert_equal(timesteps, expected):
+    for timestep, expected_timestep in zip(timesteps, expected, strict=True):
+        for array, expected_array in zip(timestep, expected_timestep, strict=True):
+            np.testing.assert_array_equal(array, expected_array)
+
+
+def test_leaving_a_game_truncates_all_lanes_and_the_next_step_begins_another():
+    sequence = make_sequence()
+    sequence.reset()
+    last = play(sequence, 30)[-1]
+    assert (last.step_type == MID).all()
+    left = sequence.next_task()
+    assert (left.step_type == LAST).all()
+    assert (left.discount == 1).all()
+    np.testing.assert_array_equal(left.observation, last.observation)
+    np.testing.assert_array_equal(left.reward, last.reward)
+    assert sequence.task == 1
+    first = sequence.step(np.zeros(2, np.int32))
+    assert (first.step_type == FIRST).all()
+    assert not first.reward.any()
+    assert (play(sequence, 1)[0].step_type == MID).all()
+    sequence.close()
+
+
+def test_a_game_is_the_same_whatever_was_played_before():
+    """The second game after 50 steps of the first is the second game after one step of it."""
+    long, short = make_sequence(), make_sequence()
+    for sequence, num_steps in ((long, 50), (short, 1)):
+        sequence.reset()
+        play(sequence, num_steps, seed=num_steps)
+        sequence.next_task()
+    assert_equal(play(long, 200), play(short, 200))
+    long.close()
+    short.close()
+
+
+def test_a_game_of_the_sequence_is_the_game_alone():
+    """Same frames and rewards as AtariEnvironment's, with 18 actions and the game's own seed."""
+    sequence = make_sequence()
+    timesteps = [sequence.reset(), *play(sequence, 150)]
+    config = game_sequence.task_config(sequence._config, 0)
+    assert config.game == "breakout"
+    alone = base.make(config, 2, sequence._game._seed)
+    assert alone.action_spec().num_values == 18
+    assert_equal(timesteps, [alone.reset(), *play(alone, 150)])
+    sequence.close()
+    alone.close()
+
+
+def test_the_first_game_comes_again_with_other_seeds():
+    sequence = make_sequence()
+    seeds = []
+    for _ in range(4):
+        sequence.reset()
+        seeds += sequence._game.get_state()["seeds"].tolist()
+        sequence.next_task()
+    assert sequence.task == 4
+    assert len(set(seeds)) == 8
+    assert sequence.step(np.zeros(2, np.int32)).first().all()
+    assert sequence._game._settings["game"] == GAMES[4 % 3]
+    sequence.close()
+
+
+def test_an_episode_that_ends_on_the_last_step_keeps_its_end_and_is_reported():
+    """Under a cap of 400 frames the 100th step is a truncation, the 101st a FIRST."""
+    sequence = make_sequence(protocol="machado", max_episode_frames=400)
+    sequence.reset()
+    timesteps = play(sequence, 100)
+    assert (timesteps[-1].step_type == LAST).all()
+    sequence.next_task()
+    reported = sequence.finished_episodes()
+    assert [(e.lane, e.length_frames) for e in reported] == [(0, 400), (1, 400)]
+    sequence.step(np.zeros(2, np.int32))
+    assert sequence.finished_episodes() == []
+    sequence.close()
+
+
+def test_a_termination_on_the_last_step_stays_one():
+    sequence = make_sequence(num_envs=1, max_episode_frames=108_000)
+    sequence.reset()
+    timestep, rng = None, np.random.default_rng(0)
+    while timestep is None or not timestep.last()[0]:
+        timestep = sequence.step(rng.integers(18, size=1))
+    assert sequence.next_task().discount[0] == timestep.discount[0] == 0
+    sequence.close()
+
+
+def test_a_lane_that_begins_on_the_last_step_has_an_episode_without_steps():
+    sequence = make_sequence(protocol="machado", max_episode_frames=400)
+    sequence.reset()
+    assert (play(sequence, 101)[-1].step_type == FIRST).all()
+    left = sequence.next_task()
+    assert (left.step_type == LAST).all()
+    assert (left.discount == 1).all()
+    assert len(sequence.finished_episodes()) == 2
+    sequence.close()
+
+
+def test_cut_episodes_are_not_reported():
+    sequence = make_sequence()
+    sequence.reset()
+    play(sequence, 30)
+    sequence.next_task()
+    play(sequence, 30)
+    assert sequence.finished_episodes() == []
+    sequence.close()
+
+
+@pytest.mark.parametrize("num_steps", [1, 99, 100, 101])
+@pytest.mark.parametrize("steps_after", [None, 0, 1, 40])
+def test_set_state_continues_around_a_change_of_game(num_steps, steps_after, tmp_path):
+    """Saved while the game is being left (0), or so many steps into the next one."""
+    sequence = make_sequence()
+    sequence.reset()
+    current = play(sequence, num_steps)[-1]
+    if steps_after is not None:
+        current = sequence.next_task()
+    if steps_after:
+        current = play(sequence, steps_after)[-1]
+    np.savez(tmp_path / "state.npz", **sequence.get_state())
+    restored = make_sequence()
+    with np.load(tmp_path / "state.npz") as state:
+        assert_equal([restored.set_state(state)], [current])
+    assert restored.task == sequence.task
+    if steps_after is None:
+        assert_equal([restored.next_task()], [sequence.next_task()])
+    assert_equal(play(restored, 130, seed=1), play(sequence, 130, seed=1))
+    assert restored.finished_episodes() == sequence.finished_episodes()
+    sequence.close()
+    restored.close()
+
+
+def test_state_of_another_sequence_is_refused():
+    sequence, other = make_sequence(), make_sequence(games=("qbert", "pong"))
+    sequence.reset()
+    with pytest.raises(ValueError, match="games ="):
+        other.set_state(sequence.get_state())
+    sequence.close()
+    other.close()
+
+
+def test_tasks_out_of_turn_are_refused():
+    sequence = make_sequence()
+    sequence.reset()
+    sequence.next_task()
+    with pytest.raises(RuntimeError, match="twice"):
+        sequence.next_task()
+    single = base.make(atari.default_config(), 1, 0)
+    with pytest.raises(RuntimeError, match="no other task"):
+        single.next_task()
+    sequence.close()
+    single.close()
+
+
+@pytest.mark.parametrize(
+    ("games", "message"),
+    [
+        ((), r"games = \[\]: expected at least one"),
+        (("breakout", "pogn"), "games = 'pogn': unknown game.*pong"),
+        (("pong", "pong", "qbert"), "'pong' twice in a row"),
+        (("pong", "qbert", "pong"), "'pong' twice in a row"),
+    ],
+)
+def test_bad_lists_of_games_are_refused(games, message):
+    config = game_sequence.default_config()
+    config.games = games
+    with pytest.raises(checks.ConfigError, match=message):
+        base.make(config, 1, 0)
+
+
+def test_one_game_may_be_a_sequence():
+    config = game_sequence.default_config()
+    config.games = ("pong",)
+    base.make(config, 1, 0).close()
+
+
+def test_task_config_keeps_the_protocol():
+    config = game_sequence.default_config()
+    config.update(protocol="machado", max_episode_frames=1000)
+    single = game_sequence.task_config(config, 13)
+    assert (single.game, single.protocol, single.max_episode_frames, single.full_action_space) == (
+        game_sequence.ATARI_10[3],
+        "machado",
+        1000,
+        True,
+    )
+    assert base.task_name(base.task_config(config, 13)) == "kung_fu_master"

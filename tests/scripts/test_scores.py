@@ -1,0 +1,83 @@
+"""scripts.scores as a user calls it."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_RUN = "docs/results/make_train"
+
+
+def _call(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.scores", *arguments],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _error(result: subprocess.CompletedProcess) -> str:
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_run_beside_a_published_agent_is_printed():
+    result = _call("--agents=rainbow_pfrl_best", _RUN)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    own = "data_efficient_nap, dqn_zoo, 200k frames"
+    assert lines[0] == f"| game (raw scores) | PFRL Rainbow, best checkpoint | {own} |"
+    # The last evaluation, not the better one before.
+    assert lines[2] == "| kung_fu_master | 54835.5 | 4570.0 |"
+    assert lines[-1].startswith(f"* {own}: sticky actions: none; ")
+
+
+def test_all_published_scores_as_a_file(tmp_path):
+    output = tmp_path / "table.csv"
+    arguments = ("--metric=human_normalized", f"--output={output}")
+    assert _call(*arguments).returncode == 0
+    with output.open(newline="") as stream:
+        header, *rows = list(csv.reader(stream))
+    table = {row[0]: dict(zip(header[1:], row[1:])) for row in rows}
+    assert len(table) == 57 + 5 + 1
+    noop = {name: row["Rainbow paper, no-ops"] for name, row in table.items()}
+    # (20.9 + 20.7) / 35.3
+    assert noop["pong"] == "1.178"
+    summary = [noop[f"{name}, human-normalized"] for name in ("median", "mean", "IQM")]
+    assert [*summary, noop["games above human"], noop["games"]] == [
+        "2.27",
+        "13.89",
+        "2.71",
+        "40",
+        "54",
+    ]
+    assert noop["protocol"].startswith("sticky actions: none")
+
+    before = output.read_bytes()
+    assert "exists already, not overwritten" in _error(_call(*arguments))
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--agents=",), "agents = '': expected an agent or a run directory"),
+        (("--agents=ape_x",), "agents = 'ape_x': expected some of"),
+        (("--games=ponng",), "game = 'ponng': no reference scores"),
+        (("--metric=z",), "metric"),
+        (("--output=nowhere/table.md",), "output = 'nowhere/table.md': expected a file in a"),
+        (("--output=table.xlsx",), "ending in .csv or .md"),
+        (("nowhere",), "run_dir = 'nowhere': expected a directory with a run"),
+    ],
+)
+def test_bad_arguments(arguments, expected):
+    assert expected in _error(_call(*arguments))
