@@ -17,7 +17,7 @@ RUN_DIR ?= runs/make_train
 BIN = $(VENV)/bin
 PACKAGES = agents networks plasticity replay envs training analysis configs scripts benchmarks tests
 
-.PHONY: setup train test lint bench clean
+.PHONY: setup train test browser lint bench clean
 
 setup: $(VENV)/.complete
 
@@ -32,8 +32,15 @@ train: $(VENV)/.complete
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest
+
+# For the test that opens a report. Without it, and without the right to install it, that is skipped.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "no Chromium found or installed: the test of the report in a browser will be skipped"
 
 lint: $(VENV)/.complete
 	$(BIN)/ruff format --check $(PACKAGES)

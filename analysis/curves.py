@@ -1,16 +1,14 @@
 """Learning curves of runs, from the CSV files that training writes."""
 
-import csv
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 
 from analysis import reference_scores
+from analysis import runs as runs_lib
 from configs import checks
 
 matplotlib.use("Agg")
@@ -21,69 +19,20 @@ from matplotlib.figure import Figure
 _WINDOW_EPISODES = 20
 
 
-class Run(NamedTuple):
-    """A run's numbers.
-
-    Attributes:
-      path: its directory.
-      label: configuration and environment, for the legend.
-      random_score: the score of a uniformly random policy, None where it is not known.
-      tables: columns of numbers by file and column name; text columns are left as text.
-    """
-
-    path: Path
-    label: str
-    random_score: float | None
-    tables: dict[str, dict[str, np.ndarray]]
+def label(run: runs_lib.Run) -> str:
+    """Configuration, game and protocol, for the legend."""
+    protocol = run.config["environment"].get("protocol", "")
+    game = f"{len(run.games)} games" if run.is_sequence else run.games[0]
+    return f"{run.name}, {game}" + (f" ({protocol})" if protocol else "")
 
 
-def load(path: Path) -> Run:
-    """Reads the CSV files of the run in a directory.
-
-    Raises:
-      ConfigError: if there is no run, or it has not written anything yet.
-    """
-    if not (path / "config.json").exists():
-        raise checks.ConfigError(f"{path}: expected the directory of a run")
-    config = json.loads((path / "config.json").read_text())
-    names = ("train", "episodes", "evaluation", "layers")
-    tables = {name: read_table(path / f"{name}.csv") for name in names}
-    if not tables["train"]:
-        raise checks.ConfigError(f"{path}: the run has not logged anything yet")
-    environment = config["environment"]
-    game = environment.get("game", environment.get("id", environment["module"]))
-    protocol = environment.get("protocol", "")
-    label = f"{config['name']}, {game}" + (f" ({protocol})" if protocol else "")
-    return Run(path, label, _random_score(game), tables)
-
-
-def _random_score(game: str) -> float | None:
-    scores = reference_scores.SCORES.get(game)
+def _random_score(run: runs_lib.Run) -> float | None:
+    """Of a uniformly random policy; None where it is not known, or there are several games."""
+    scores = None if run.is_sequence else reference_scores.SCORES.get(run.games[0])
     return scores.random if scores else None
 
 
-def read_table(path: Path) -> dict[str, np.ndarray]:
-    """A CSV file as columns, numbers where all values are; {} if the file does not exist.
-
-    A last row that is not whole (the run goes on, or was killed) is left out.
-    """
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        header, *rows = list(csv.reader(stream)) or [[]]
-    rows = [row for row in rows if len(row) == len(header)]
-    columns = zip(*rows) if rows else ([] for _ in header)
-    return {name: _to_array(values) for name, values in zip(header, columns)}
-
-
-def _to_array(values: Sequence[str]) -> np.ndarray:
-    try:
-        return np.array([float(value) for value in values])
-    except ValueError:
-        return np.array(values)
-
-
-def draw(runs: Sequence[Run], with_layers: bool = False) -> Figure:
+def draw(runs: Sequence[runs_lib.Run], with_layers: bool = False) -> Figure:
     """A figure with the training and evaluation returns, and per-layer panels if asked."""
     panels = 3 if with_layers else 1
     figure, axes = plt.subplots(1, panels, figsize=(7 * panels, 4.5), squeeze=False)
@@ -96,14 +45,14 @@ def draw(runs: Sequence[Run], with_layers: bool = False) -> Figure:
     return figure
 
 
-def draw_returns(axes: plt.Axes, runs: Sequence[Run]) -> None:
+def draw_returns(axes: plt.Axes, runs: Sequence[runs_lib.Run]) -> None:
     """Training episodes (moving mean) as lines, evaluations as points with their deviation."""
     for i, run in enumerate(runs):
         color = f"C{i}"
         episodes, evaluations = run.tables["episodes"], run.tables["evaluation"]
         if episodes and len(episodes["return"]):
             frames, mean = moving_mean(episodes["frames"], episodes["return"])
-            axes.plot(frames / 1e3, mean, color=color, alpha=0.7, label=f"{run.label}, training")
+            axes.plot(frames / 1e3, mean, color=color, alpha=0.7, label=f"{label(run)}, training")
         if evaluations:
             axes.errorbar(
                 evaluations["frames"] / 1e3,
@@ -112,9 +61,9 @@ def draw_returns(axes: plt.Axes, runs: Sequence[Run]) -> None:
                 fmt="o",
                 color=color,
                 capsize=3,
-                label=f"{run.label}, evaluation",
+                label=f"{label(run)}, evaluation",
             )
-    for score in sorted({run.random_score for run in runs if run.random_score is not None}):
+    for score in sorted({score for run in runs if (score := _random_score(run)) is not None}):
         axes.axhline(score, color="grey", linestyle=":", label="random policy")
     axes.set_xlabel("frames (thousands)")
     axes.set_ylabel("episode return")
@@ -122,7 +71,7 @@ def draw_returns(axes: plt.Axes, runs: Sequence[Run]) -> None:
     axes.legend(fontsize="small")
 
 
-def draw_layers(axes: plt.Axes, run: Run, column: str, title: str) -> None:
+def draw_layers(axes: plt.Axes, run: runs_lib.Run, column: str, title: str) -> None:
     """A quantity of each layer with weights, on a logarithmic scale."""
     table = run.tables["layers"]
     if table:
@@ -131,7 +80,7 @@ def draw_layers(axes: plt.Axes, run: Run, column: str, title: str) -> None:
             axes.plot(table["frames"][rows] / 1e3, table[column][rows], label=layer)
     axes.set_yscale("log")
     axes.set_xlabel("frames (thousands)")
-    axes.set_title(f"{title}\n{run.label}", fontsize="medium")
+    axes.set_title(f"{title}\n{label(run)}", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small")
 

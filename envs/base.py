@@ -142,13 +142,13 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironme
     return module.make(config, num_envs, seed)
 
 
-def task_config(config: Mapping[str, Any], task: int) -> Mapping[str, Any]:
+def task_config(config: Any, task: int) -> Any:
     """The `environment` section of one task alone: of a sequence, or `config` itself."""
     module = find_module(config)
     return module.task_config(config, task) if hasattr(module, "task_config") else config
 
 
-def task_name(config: Mapping[str, Any]) -> str:
+def task_name(config: Any) -> str:
     """What an environment of one task is known by: its game, gymnasium id or probe."""
     names = (str(config[key]) for key in ("game", "id", "probe") if key in config)
     return next(names, str(config["module"]))

@@ -67,7 +67,7 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "GameSequence":
     return GameSequence(config, num_envs, seed)
 
 
-def task_config(config: Mapping[str, Any], task: int) -> ml_collections.ConfigDict:
+def task_config(config: Mapping[str, Any], task: int) -> Any:
     """The `environment` section that plays one game of the sequence alone.
 
     Args:

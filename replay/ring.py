@@ -119,7 +119,8 @@ class PrioritizedRing:
     def seed_axes(self) -> RingState:
         """For vmap over independent seeds: the row counts are common, all else has an axis each."""
         axes: dict[str, Any] = dict.fromkeys(RingState._fields, 0)
-        return RingState(**axes | {"rows": None, "cleared": None})
+        axes |= dict.fromkeys(("rows", "cleared"))
+        return RingState(**axes)
 
     def init(self) -> RingState:
         """An empty ring."""

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     )
 
 
-def choose_game(player: policy.Policy, game: str | None) -> ml_collections.ConfigDict:
+def choose_game(player: policy.Policy, game: str | None) -> Any:
     """The environment's section for one game of the sequence that the agent was trained on.
 
     Raises:

@@ -20,7 +20,7 @@ _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
 _RECENT_EPISODES = 100
 # task: of a sequence, from 0. schedule_updates: since the learning-rate schedule last began.
 # idle_frames: those, of all so far, that count for no update, as the replay was being filled.
-_COUNTERS = (
+_COUNTERS: tuple[str, ...] = (
     "frames",
     "updates",
     "iterations",
@@ -46,7 +46,7 @@ class Run:
         self.experiment = experiment_lib.make(config)
         run_directory.claim(path, config)
         run_directory.append_provenance(path)
-        self.counters = dict.fromkeys(_COUNTERS, 0)
+        self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.counters["idle_frames"] = self._frames_before_learning
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()

@@ -1,0 +1,162 @@
+"""Runs grouped into the agents that are compared, and their scores.
+
+An arm is a configuration by its name: all its runs must be alike but for game and seed. Arms are
+compared under one protocol; runs of several are refused unless asked for, and then labelled.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis import reference_scores, statistics
+from analysis import runs as runs_lib
+from configs import checks
+from envs import atari
+
+# What may differ between the runs of an arm.
+_FREE = ("seed", "num_seeds", "platform", "log", "snapshot")
+_FREE_OF_ENVIRONMENT = ("game", "games", "frames_per_game", "num_threads", "reseed_steps")
+
+
+class Arm(NamedTuple):
+    """Runs of one configuration.
+
+    Attributes:
+      label: the configuration's name, with the protocol where several are compared.
+      runs: of several games and seeds.
+    """
+
+    label: str
+    runs: Sequence[runs_lib.Run]
+
+
+def make_arms(runs: Sequence[runs_lib.Run], mixed_protocols: bool = False) -> list[Arm]:
+    """Groups runs by configuration, in order of their first run.
+
+    Args:
+      runs: all of one kind: of single games, or of sequences.
+      mixed_protocols: whether runs of several protocols may stand side by side.
+
+    Raises:
+      ConfigError: if protocols are mixed without leave, if runs of the same name have other
+        settings, or if a game and seed comes twice in an arm.
+    """
+    protocols = {protocol(run): run for run in runs}
+    if len(protocols) > 1 and not mixed_protocols:
+        (one, run), (other, other_run), *_ = protocols.items()
+        raise checks.ConfigError(
+            f"runs of different protocols: {run.path} has {one}; {other_run.path} has {other}; "
+            "expected one protocol, or --mixed_protocols to compare them all the same"
+        )
+    groups: dict[str, list[runs_lib.Run]] = {}
+    for run in runs:
+        label = f"{run.name} [{protocol(run)}]" if len(protocols) > 1 else run.name
+        groups.setdefault(label, []).append(run)
+    for group in groups.values():
+        _check_alike(group)
+    return [Arm(label, group) for label, group in groups.items()]
+
+
+def protocol(run: runs_lib.Run) -> str:
+    """The rules under which a run's episodes are played, in one line."""
+    environment = run.config["environment"]
+    if "protocol" not in environment:
+        return f"environment {environment['module']}"
+    rules = atari.PROTOCOLS[environment["protocol"]]
+    sticky, noops = rules.sticky_probability, rules.max_noop_frames
+    parts = [
+        environment["protocol"],
+        f"sticky actions {sticky:g}" if sticky else "no sticky actions",
+        f"up to {noops} no-ops" if noops else "no no-ops",
+        "life losses not told" if rules.life_loss_discount == 1 else "discount 0 on life loss",
+        "all 18 actions" if _has_all_actions(run, rules) else "minimal actions",
+        f"episodes of at most {environment['max_episode_frames']} frames",
+    ]
+    return ", ".join(parts)
+
+
+def _has_all_actions(run: runs_lib.Run, rules: atari.Protocol) -> bool:
+    chosen = run.config["environment"].get("full_action_space")
+    return run.is_sequence or (rules.full_action_space if chosen is None else chosen)
+
+
+def _check_alike(runs: Sequence[runs_lib.Run]) -> None:
+    first, seen = runs[0], {}
+    for run in runs:
+        difference = _difference(_settings(first.config), _settings(run.config))
+        if difference:
+            raise checks.ConfigError(
+                f"{run.path}: {difference}: expected the settings of {first.path}, as both are "
+                f"called {run.name!r}; give one of them another config.name"
+            )
+        for key in ((run.games, seed) for seed in run.seeds):
+            if key in seen:
+                raise checks.ConfigError(
+                    f"{run.path}: seed {key[1]} of {', '.join(key[0])} comes a second time, "
+                    f"first in {seen[key]}"
+                )
+            seen[key] = run.path
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key not in _FREE}
+    environment = config["environment"]
+    kept["environment"] = {k: v for k, v in environment.items() if k not in _FREE_OF_ENVIRONMENT}
+    return kept
+
+
+def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str = "") -> str:
+    """The first key that differs, with both values; nothing if there is none."""
+    for key in sorted(set(expected) | set(found)):
+        ours, theirs = expected.get(key), found.get(key)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            difference = _difference(ours, theirs, f"{prefix}{key}.")
+            if difference:
+                return difference
+        elif json.dumps(ours) != json.dumps(theirs):
+            return f"{prefix}{key} = {theirs!r} instead of {ours!r}"
+    return ""
+
+
+def final_returns(arm: Arm) -> dict[str, np.ndarray]:
+    """Mean return [seeds] of each game at the last evaluation of each run; unnormalized."""
+    last: dict[tuple[str, int], float] = {}
+    for run in arm.runs:
+        last |= {(row.game, row.seed): row.mean_return for row in run.evaluations()}
+    returns: dict[str, list[float]] = {}
+    for (game, _), value in sorted(last.items()):
+        returns.setdefault(game, []).append(value)
+    return {game: np.array(values) for game, values in returns.items()}
+
+
+def normalized(returns: statistics.Scores) -> statistics.Scores:
+    """Human-normalized scores; games without reference scores are left out."""
+    known = (game for game in returns if game in reference_scores.SCORES)
+    return {game: reference_scores.human_normalized(game, returns[game]) for game in known}
+
+
+def notes(arms: Sequence[Arm]) -> list[str]:
+    """What a reader must know before comparing: runs that are unfinished or missing."""
+    wanted = {(run.games, seed) for arm in arms for run in arm.runs for seed in run.seeds}
+    found = []
+    for arm in arms:
+        there = {(run.games, seed) for run in arm.runs for seed in run.seeds}
+        found += [
+            f"missing: {arm.label}, {_describe(games)}, seed {seed}"
+            for games, seed in sorted(wanted - there)
+        ]
+        found += [
+            f"unfinished: {run.path}, {run.frames} of {run.config['num_frames']} frames"
+            for run in arm.runs
+            if not run.is_finished
+        ]
+        found += [
+            f"no evaluation yet: {run.path}" for run in arm.runs if not list(run.evaluations())
+        ]
+    return found
+
+
+def _describe(games: Sequence[str]) -> str:
+    return games[0] if len(games) == 1 else f"{len(games)} games"

@@ -1,0 +1,245 @@
+"""A comparison of runs as one directory: a page, its figures as PNG, its tables as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import comparison, continual, report_figures, report_page, statistics
+from analysis import runs as runs_lib
+from configs import checks
+
+CONTROL = "continual_reset"
+"""The configuration that begins anew in every game, which plasticity is measured against."""
+
+
+class Options(NamedTuple):
+    """Attributes: the page's title, and whether protocols may be mixed."""
+
+    title: str = "Comparison of runs"
+    mixed_protocols: bool = False
+
+
+def write(runs: Sequence[runs_lib.Run], output: Path, options: Options) -> None:
+    """Writes index.html, *.png and *.csv into a new directory.
+
+    Raises:
+      ConfigError: if the directory exists and is not empty, if there are no runs, or they can't
+        be compared (comparison.make_arms).
+    """
+    if not runs:
+        raise checks.ConfigError("no runs to report on: expected one directory or more")
+    if output.exists() and any(output.iterdir()):
+        raise checks.ConfigError(f"output = {str(output)!r}: not empty, not overwritten")
+    sections = list(_sections(runs, options.mixed_protocols))
+    output.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        for figure in section.figures:
+            (output / f"{figure.name}.png").write_bytes(figure.png)
+        for table in section.tables:
+            (output / f"{table.name}.csv").write_text(_to_csv(table))
+    (output / "index.html").write_text(report_page.render(options.title, sections))
+
+
+def _sections(runs: Sequence[runs_lib.Run], mixed_protocols: bool) -> Iterator[report_page.Section]:
+    single = [run for run in runs if not run.is_sequence]
+    sequences = [run for run in runs if run.is_sequence]
+    if single:
+        yield _single_games(comparison.make_arms(single, mixed_protocols))
+    for games in dict.fromkeys(run.games for run in sequences):
+        same = [run for run in sequences if run.games == games]
+        yield _sequence(comparison.make_arms(same, mixed_protocols))
+    yield _provenance(runs)
+
+
+def _single_games(arms: Sequence[comparison.Arm]) -> report_page.Section:
+    games = sorted({game for arm in arms for run in arm.runs for game in run.games})
+    evaluated = [arm for arm in arms if comparison.final_returns(arm)]
+    known = [arm for arm in evaluated if comparison.normalized(comparison.final_returns(arm))]
+    figures = [_figure("single_curves", _CURVES, report_figures.curves(arms, games))]
+    if known:
+        figures.append(_figure("single_aggregates", _AGGREGATES, report_figures.aggregates(known)))
+        figures.append(_figure("single_profiles", _PROFILES, report_figures.profiles(known)))
+    if len(known) > 1:
+        improvements = report_figures.improvements(known)
+        figures.append(_figure("single_improvements", _IMPROVEMENTS, improvements))
+    figures.append(_figure("single_layers", _LAYERS, report_figures.layers(arms)))
+    tables = [_game_table("single_games", evaluated, games), _aggregate_table(known)]
+    return report_page.Section("Single games", _protocol_notes(arms), figures, tables)
+
+
+def _sequence(arms: Sequence[comparison.Arm]) -> report_page.Section:
+    name = f"sequence_{len(arms[0].runs[0].games)}_games"
+    figures = [
+        _figure(f"{name}_passes", _PASSES, report_figures.pass_returns(arms)),
+        _figure(f"{name}_layers", _LAYERS, report_figures.layers(arms)),
+    ]
+    tables = [_pass_table(name, arms), _change_table(name, arms)]
+    matrices = {arm.label: continual.transfer(arm) for arm in arms}
+    for label, matrix in matrices.items():
+        if matrix is not None:
+            figure = report_figures.transfer(matrix, label)
+            figures.append(_figure(f"{name}_transfer_{label}", _TRANSFER, figure))
+    if any(matrices.values()):
+        tables.append(_transfer_table(name, matrices))
+    title = f"Sequence of {len(arms[0].runs[0].games)} games"
+    return report_page.Section(title, _protocol_notes(arms), figures, tables)
+
+
+def _protocol_notes(arms: Sequence[comparison.Arm]) -> list[str]:
+    protocols = dict.fromkeys(comparison.protocol(run) for arm in arms for run in arm.runs)
+    evaluation = arms[0].runs[0].config["evaluation"]
+    seeds = sorted({seed for arm in arms for run in arm.runs for seed in run.seeds})
+    return [
+        *(f"Protocol: {protocol}." for protocol in protocols),
+        f"Scores: last evaluation, {evaluation['episodes']} episodes in fresh environments, "
+        "unclipped returns. Human-normalized: 0 is random play, 1 a human tester (DQN Zoo's "
+        "table). Intervals: 95 %, stratified bootstrap over seeds (Agarwal et al. 2021).",
+        f"Seeds: {', '.join(map(str, seeds))}. Intervals over fewer than five seeds are narrower "
+        "than the truth; over one seed they are points and say nothing.",
+        *comparison.notes(arms),
+    ]
+
+
+def _game_table(
+    name: str, arms: Sequence[comparison.Arm], games: Sequence[str]
+) -> report_page.Table:
+    returns = [comparison.final_returns(arm) for arm in arms]
+    rows = [[game, *(_mean_and_seeds(r.get(game)) for r in returns)] for game in games]
+    caption = "Evaluation return by game: mean over seeds (each seed)"
+    return report_page.Table(name, caption, ["game", *(arm.label for arm in arms)], rows)
+
+
+def _aggregate_table(arms: Sequence[comparison.Arm]) -> report_page.Table:
+    rows = []
+    for arm in arms:
+        scores = comparison.normalized(comparison.final_returns(arm))
+        cells = [_with_interval(f, scores) for f in report_figures.STATISTICS.values()]
+        rows.append([arm.label, *cells, str(len(scores)), str(statistics.num_runs(scores))])
+    header = ["agent", *report_figures.STATISTICS, "games", "seeds"]
+    caption = "Human-normalized scores over games [95 % interval]"
+    return report_page.Table("single_aggregates", caption, header, rows)
+
+
+def _pass_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
+    columns = {
+        f"{arm.label}, pass {number + 1}": one.returns
+        for arm in arms
+        for number, one in enumerate(continual.passes(arm))
+    }
+    games = arms[0].runs[0].games
+    rows = [[game, *(_mean_and_seeds(c.get(game)) for c in columns.values())] for game in games]
+    caption = "Evaluation return at the end of each game: mean over seeds (each seed)"
+    return report_page.Table(f"{name}_passes", caption, ["game", *columns], rows)
+
+
+def _change_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
+    """First pass, second pass, their difference, and the difference to the fresh control."""
+    by_label = {arm.label: continual.passes(arm) for arm in arms}
+    control = next((p for label, p in by_label.items() if label.startswith(CONTROL)), None)
+    rows = []
+    for label, found in by_label.items():
+        scores = [one.normalized for one in found]
+        cells = [_with_interval(statistics.iqm, s) if s else "" for s in scores[:2]]
+        cells += [""] * (2 - len(cells))
+        cells.append(_change(scores[1], scores[0]) if len(scores) > 1 else "")
+        is_measured = control and found is not control and len(control) == len(scores)
+        cells.append(_change(scores[-1], control[-1].normalized) if control and is_measured else "")
+        rows.append([label, *cells])
+    header = ["agent", "first pass", "second pass", "second - first", f"last pass - {CONTROL}"]
+    caption = "IQM of human-normalized scores at the end of each game [95 % interval]"
+    return report_page.Table(f"{name}_change", caption, header, rows)
+
+
+def _transfer_table(name: str, matrices: dict[str, continual.Transfer | None]) -> report_page.Table:
+    control = next((m for label, m in matrices.items() if label.startswith(CONTROL)), None)
+    rows = []
+    for label, matrix in matrices.items():
+        if matrix is None:
+            continue
+        lost = continual.forgetting(matrix)
+        gained = continual.forward_transfer(matrix, control) if matrix is not control else None
+        rows.append([label, _mean_of(lost), _mean_of(gained)])
+    header = ["agent", "forgetting", f"forward transfer (first pass - {CONTROL})"]
+    caption = "Human-normalized, mean over games and seeds"
+    return report_page.Table(f"{name}_transfer", caption, header, rows)
+
+
+def _provenance(runs: Sequence[runs_lib.Run]) -> report_page.Section:
+    rows = []
+    for run in runs:
+        start = run.starts[-1] if run.starts else {}
+        commit = str(start.get("commit", "unknown"))[:12]
+        commit += " with uncommitted changes" if start.get("uncommitted_changes") else ""
+        hardware = f"{start.get('device', '?')}, {start.get('processor', '?')}"
+        seconds = run.tables["train"].get("elapsed_seconds", np.zeros(1)).max(initial=0)
+        rows.append(
+            [
+                run.name,
+                run.games[0] if len(run.games) == 1 else f"{len(run.games)} games",
+                ", ".join(map(str, run.seeds)),
+                f"{run.frames} of {run.config['num_frames']}",
+                commit,
+                f"{hardware}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}",
+                f"{seconds / 60:.1f}",
+            ]
+        )
+    header = ["config", "game", "seed", "frames", "commit", "hardware", "minutes"]
+    caption = "Every run; minutes are those since its last start"
+    table = report_page.Table("runs", caption, header, rows)
+    return report_page.Section("Runs", [], [], [table])
+
+
+def _mean_and_seeds(values: np.ndarray | None) -> str:
+    if values is None or not len(values):
+        return ""
+    seeds = ", ".join(f"{value:g}" for value in np.round(values, 1))
+    return f"{values.mean():.1f} ({seeds})" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def _with_interval(statistic, scores: statistics.Scores) -> str:
+    interval = statistics.stratified_bootstrap(statistic, scores)
+    return f"{float(statistic(scores)):.3f} [{float(interval.low):.3f}, {float(interval.high):.3f}]"
+
+
+def _change(after: statistics.Scores, before: statistics.Scores) -> str:
+    change = continual.change(after, before)
+    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+
+
+def _mean_of(values: dict[str, float] | None) -> str:
+    known = [value for value in (values or {}).values() if not np.isnan(value)]
+    return f"{np.mean(known):+.3f}" if known else ""
+
+
+def _figure(name: str, caption: str, figure: Figure) -> report_page.Picture:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+    return report_page.Picture(name, caption, stream.getvalue())
+
+
+def _to_csv(table: report_page.Table) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
+    return text.getvalue()
+
+
+_CURVES = (
+    "Training returns (mean over seeds, shaded from least to greatest) and evaluations (points); "
+    "dotted: random play"
+)
+_AGGREGATES = "Human-normalized scores over games, 95 % intervals; a smaller gap is better"
+_PROFILES = "Performance profiles: how many runs reach at least a score"
+_IMPROVEMENTS = "Probability of improvement over the first agent; dotted: no difference"
+_LAYERS = (
+    "Hidden layers of the first seed of each run, geometric mean: parameter norm relative to the "
+    "first measurement, and the measured relative update"
+)
+_PASSES = "Evaluation return at the end of each game, a point per seed; dotted: random play"
+_TRANSFER = "Scores on every game played so far, after each game of the run"

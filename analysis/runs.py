@@ -1,0 +1,160 @@
+"""What runs have written to their directories, for figures and comparisons."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from configs import checks
+from envs import base as envs_base
+
+_TABLES = ("train", "episodes", "evaluation", "layers")
+
+Columns = dict[str, np.ndarray]
+
+
+class Evaluation(NamedTuple):
+    """A row of evaluation.csv: the mean return of one seed on one game, at one moment.
+
+    Attributes:
+      frames: of training so far.
+      task: number of the game the run was in; 0 of a run of one game.
+      game: that was played, not always the one the run was in.
+      seed: of the agent.
+      mean_return: unnormalized, over the episodes.
+    """
+
+    frames: int
+    task: int
+    game: str
+    seed: int
+    mean_return: float
+
+
+class Run(NamedTuple):
+    """A run's configuration and numbers.
+
+    Attributes:
+      path: its directory.
+      config: as plain values.
+      tables: columns of train, episodes, evaluation and layers; empty ones for missing files.
+      starts: a record of commit, hardware and versions for each start of the run.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    tables: Mapping[str, Columns]
+    starts: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The configuration's."""
+        return self.config["name"]
+
+    @property
+    def games(self) -> tuple[str, ...]:
+        """The games of a sequence in their order, or the one game, id or probe."""
+        environment = self.config["environment"]
+        return tuple(environment.get("games", (envs_base.task_name(environment),)))
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it goes through several games."""
+        return "games" in self.config["environment"]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds trained together."""
+        return tuple(self.config["seed"] + k for k in range(self.config["num_seeds"]))
+
+    @property
+    def frames(self) -> int:
+        """How many were played when it last logged."""
+        frames = self.tables["train"].get("frames", np.zeros(1))
+        return int(frames.max(initial=0))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its frames were played."""
+        return self.frames >= self.config["num_frames"]
+
+    def evaluations(self) -> Iterator[Evaluation]:
+        """The rows of evaluation.csv, in order of frames."""
+        table = self.tables["evaluation"]
+        for i in range(len(table.get("frames", ()))):
+            yield Evaluation(
+                frames=int(table["frames"][i]),
+                task=int(table["task"][i]) if "task" in table else 0,
+                game=str(table["game"][i]) if "game" in table else self.games[0],
+                seed=int(table["seed"][i]),
+                mean_return=float(table["mean_return"][i]),
+            )
+
+
+def load(path: Path) -> Run:
+    """Reads a run's directory.
+
+    Raises:
+      ConfigError: if there is no run, its configuration can't be read, or it has not logged yet.
+    """
+    if not (path / "config.json").exists():
+        raise checks.ConfigError(f"{path}: expected the directory of a run")
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except ValueError as error:
+        raise checks.ConfigError(f"{path / 'config.json'}: damaged ({error})") from error
+    tables = {name: read_table(path / f"{name}.csv") for name in _TABLES}
+    if not tables["train"]:
+        raise checks.ConfigError(f"{path}: the run has not logged anything yet")
+    return Run(path, config, tables, _read_starts(path / "provenance.jsonl"))
+
+
+def find(paths: Sequence[Path]) -> list[Run]:
+    """Loads the runs in or below the given directories: these in order, below by name.
+
+    Raises:
+      ConfigError: if one of them holds no run, or as `load`.
+    """
+    found = []
+    for path in paths:
+        directories = sorted(config.parent for config in path.rglob("config.json"))
+        if not directories:
+            raise checks.ConfigError(f"{path}: expected a directory with runs in or below it")
+        found += [load(directory) for directory in directories]
+    return found
+
+
+def read_table(path: Path) -> Columns:
+    """A CSV file as columns, numbers where all values are; {} if the file does not exist.
+
+    A last row that is not whole (the run goes on, or was killed) is left out.
+    """
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        header, *rows = list(csv.reader(stream)) or [[]]
+    rows = [row for row in rows if len(row) == len(header)]
+    columns = zip(*rows) if rows else ([] for _ in header)
+    return {name: _to_array(values) for name, values in zip(header, columns)}
+
+
+def _to_array(values: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array([float(value) for value in values])
+    except ValueError:
+        return np.array(values)
+
+
+def _read_starts(path: Path) -> list[Mapping[str, Any]]:
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:  # the line that a killed run was writing
+            continue
+    return records

@@ -1,0 +1,34 @@
+"""Compares runs: one HTML page with figures, tables and protocols, and each as PNG and CSV.
+
+python -m scripts.report --output=report runs/comparison
+
+Arguments are directories with runs in or below them. Runs of single games and of sequences get
+sections of their own.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+
+from analysis import report
+from analysis import runs as runs_lib
+from scripts import command_line
+
+_OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", required=True)
+_TITLE = flags.DEFINE_string("title", "Comparison of runs", "The page's title.")
+_MIXED = flags.DEFINE_bool("mixed_protocols", False, "Compare runs of several protocols.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the report on the runs given as arguments."""
+    if len(argv) < 2:
+        command_line.fail("no run directory given: report needs one or several")
+    runs = runs_lib.find([Path(path) for path in argv[1:]])
+    output = Path(_OUTPUT.value)
+    report.write(runs, output, report.Options(_TITLE.value, _MIXED.value))
+    logging.info("wrote %s, %d runs", output / "index.html", len(runs))
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

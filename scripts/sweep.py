@@ -1,0 +1,58 @@
+"""Trains configs x arguments x seeds, several at once; the same command continues a sweep.
+
+python -m scripts.sweep --configs=configs/rainbow.py,configs/rainbow_nap.py --games=pong,seaquest \
+    --seeds=1,2,3 --root=runs/comparison --workers=2 -- --config.num_frames=1_000_000
+
+What follows `--` is given to every run. The runs and their logs are ROOT/CONFIG/ARGUMENT/seed_S and
+seed_S.log, the state of all is in ROOT/sweep.json. Each worker has its own share of the cores;
+if there are more workers than cores they share them all, which is slower than fewer workers.
+Workers on one GPU share its memory: set XLA_PYTHON_CLIENT_MEM_FRACTION to what each may have.
+"""
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+
+from scripts import command_line
+from training import platform, sweep, sweep_jobs
+from training.sweep_record import State
+
+_FAILED = 1
+"""Exit code if some runs failed, and all others are finished."""
+
+_CONFIGS = flags.DEFINE_list("configs", [], "Files of configs/, with commas between.")
+_ARGUMENTS = flags.DEFINE_list(
+    "arguments", [], "What goes after a config's colon; a config given as file.py:ARG keeps ARG."
+)
+flags.DEFINE_alias("games", "arguments")
+_SEEDS = flags.DEFINE_list("seeds", ["1"], "The seeds, with commas between.")
+_ROOT = flags.DEFINE_string("root", None, "Where the sweep's files go.", required=True)
+_WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Runs at once; each has its share of the cores.", lower_bound=1
+)
+_REPORT_SECONDS = flags.DEFINE_float(
+    "report_seconds", 60.0, "Between reports of progress.", lower_bound=0.1
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains; returns 0 when all runs are finished, 3 when stopped before, 1 if some failed."""
+    # The checks need no device, and the runs need the GPU's memory.
+    platform.set_up("cpu")
+    seeds = sweep_jobs.parse_seeds(_SEEDS.value)
+    grid = sweep_jobs.Grid(_CONFIGS.value, _ARGUMENTS.value, seeds, argv[1:])
+    states = sweep.run(
+        grid, Path(_ROOT.value), _WORKERS.value, _REPORT_SECONDS.value, command_line.STOPPED
+    )
+    counts = collections.Counter(states)
+    logging.info("%s", ", ".join(f"{count} {state}" for state, count in counts.items()))
+    if counts[State.FINISHED] + counts[State.FAILED] < len(states):
+        logging.info("stopped; the same command continues")
+        return command_line.STOPPED
+    return _FAILED if counts[State.FAILED] else 0
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

@@ -1,0 +1,107 @@
+"""Passes, changes, transfer and forgetting, by hand."""
+
+import numpy as np
+import pytest
+
+from analysis import comparison, continual, runs
+from configs import checks
+
+# Human-normalized: boxing (x - 0.1) / 12, breakout (x - 1.7) / 28.8.
+GAMES = ("boxing", "breakout")
+SEQUENCE = {"environment.games": GAMES, "environment.frames_per_game": 48, "num_frames": 192}
+
+
+def boxing(score):
+    return 0.1 + 12 * score
+
+
+def breakout(score):
+    return 1.7 + 28.8 * score
+
+
+@pytest.fixture
+def make_arm(make_run):
+    """(name, {seed: evaluations}) -> an arm of runs through two games twice."""
+
+    def make(name, by_seed):
+        found = [make_run(name, "small", s, rows, **SEQUENCE) for s, rows in by_seed.items()]
+        return comparison.make_arms([runs.load(path) for path in found])[0]
+
+    return make
+
+
+def rows(*scores):
+    """Evaluations in the middle and at the end of each game: only the end's has the score."""
+    found = []
+    for task, score in enumerate(scores):
+        game = GAMES[task % 2]
+        value = boxing(score) if game == "boxing" else breakout(score)
+        found += [(48 * task + 24, task, game, -99.0), (48 * (task + 1), task, game, value)]
+    return found
+
+
+def test_passes_have_each_games_last_evaluation(make_arm):
+    arm = make_arm("continual_nap", {2: rows(0.1, 0.2, 0.3, 0.4), 1: rows(0.5, 0.6, 0.7, 0.8)})
+    first, second = continual.passes(arm)
+    np.testing.assert_allclose(first.normalized["boxing"], [0.5, 0.1])
+    np.testing.assert_allclose(first.normalized["breakout"], [0.6, 0.2])
+    np.testing.assert_allclose(second.normalized["boxing"], [0.7, 0.3])
+    np.testing.assert_allclose(second.returns["breakout"], [breakout(0.8), breakout(0.4)])
+
+
+def test_a_pass_that_is_not_complete_has_the_games_it_has(make_arm):
+    arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.3)})
+    assert [list(one.returns) for one in continual.passes(arm)] == [list(GAMES), ["boxing"]]
+    assert continual.passes(make_arm("continual_rainbow", {1: []})) == []
+
+
+def test_change_between_passes(make_arm):
+    arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.1, 0.2, 0.4, 0.3)})
+    first, second = continual.passes(arm)
+    change = continual.change(second.normalized, first.normalized)
+    # Sorted, without a quarter at either end: (0.3 + 0.4) / 2 - (0.1 + 0.2) / 2
+    assert change.value == pytest.approx(0.2)
+    assert (change.low, change.high) == pytest.approx((0.2, 0.2))
+    assert change.num_runs == 2
+
+
+def test_change_has_an_interval_where_seeds_differ(make_arm):
+    arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.2, 0.3, 0.9, 0.8)})
+    first, second = continual.passes(arm)
+    change = continual.change(second.normalized, first.normalized)
+    assert change.low < change.value < change.high
+    with pytest.raises(checks.ConfigError, match="without a game in common"):
+        continual.change(first.normalized, {"pong": np.zeros(1)})
+
+
+def all_games(*tasks):
+    """Evaluations of all games so far at each game's end; a tuple of scores per task."""
+    found = []
+    for task, scores in enumerate(tasks):
+        for game, score in zip(GAMES, scores):
+            value = boxing(score) if game == "boxing" else breakout(score)
+            found.append((48 * (task + 1), task, game, value))
+    return found
+
+
+def test_transfer_matrix_forgetting_and_forward_transfer(make_arm):
+    nap = make_arm(
+        "continual_nap",
+        {
+            1: all_games((0.2,), (0.1, 0.6), (0.5, 0.3), (0.3, 0.9)),
+            2: all_games((0.4,), (0.1, 0.6), (0.5, 0.3), (0.1, 0.9)),
+        },
+    )
+    reset = make_arm("continual_reset", {1: all_games((0.1,), (0.0, 0.2), (0.1, 0.0), (0.0, 0.2))})
+    matrix, control = continual.transfer(nap), continual.transfer(reset)
+    assert matrix.tasks == ["1 boxing", "2 breakout", "3 boxing", "4 breakout"]
+    expected = [[0.3, np.nan], [0.1, 0.6], [0.5, 0.3], [0.2, 0.9]]
+    np.testing.assert_allclose(matrix.returns, expected)
+    assert continual.forgetting(matrix) == pytest.approx({"boxing": 0.5 - 0.2})
+    gained = continual.forward_transfer(matrix, control)
+    assert gained == pytest.approx({"boxing": 0.3 - 0.1, "breakout": 0.6 - 0.2})
+    assert continual.forward_transfer(matrix, None) is None
+
+
+def test_no_matrix_if_only_the_present_game_was_played(make_arm):
+    assert continual.transfer(make_arm("continual_nap", {1: rows(0.1, 0.2)})) is None

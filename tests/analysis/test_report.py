@@ -1,0 +1,144 @@
+"""The report's files and numbers, and the page in a real browser."""
+
+import csv
+import getpass
+import shutil
+
+import pytest
+
+from analysis import report, runs
+from configs import checks
+
+SEQUENCE = {
+    "environment.games": ("boxing", "breakout"),
+    "environment.frames_per_game": 48,
+    "num_frames": 192,
+}
+PAGE = report.Options(title="Rainbow & <NaP>")
+_CHROMIUM_FLAGS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    # Chromium's sandbox does not work for root.
+    *(["--no-sandbox"] if getpass.getuser() == "root" else []),
+]
+
+
+@pytest.fixture
+def found(make_run):
+    """Two agents on two games with two seeds, and a continual run beside its control."""
+    paths = []
+    for name, gain in (("rainbow", 0.0), ("rainbow_nap", 6.0)):
+        for game in ("boxing", "breakout"):
+            for seed in (1, 2):
+                paths.append(make_run(name, game, seed, [(100, 0, None, 6.1 + gain + seed)]))
+    for name, gain in (("continual_nap", 3.0), ("continual_reset", 0.0)):
+        rows = [(48 * (i + 1), i, ("boxing", "breakout")[i % 2], 5.0 + gain * i) for i in range(4)]
+        rows += [(96, 1, "boxing", 1.0)]
+        paths.append(make_run(name, "small", 1, rows, **SEQUENCE))
+    return [runs.load(path) for path in paths]
+
+
+@pytest.fixture
+def written(found, tmp_path):
+    report.write(found, tmp_path / "report", PAGE)
+    return tmp_path / "report"
+
+
+def read(path):
+    with path.open(newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def test_tables_have_the_numbers(written):
+    games = read(written / "single_games.csv")
+    assert games[0] == ["game", "rainbow", "rainbow_nap"]
+    assert games[1] == ["boxing", "7.6 (7.1, 8.1)", "13.6 (13.1, 14.1)"]
+    aggregates = {row[0]: row for row in read(written / "single_aggregates.csv")}
+    # Boxing (7.6 - 0.1) / 12 = 0.625, breakout (7.6 - 1.7) / 28.8 = 0.2049; their mean:
+    assert aggregates["rainbow"][3].startswith("0.415 [")
+    assert aggregates["rainbow"][-2:] == ["2", "2"]
+    passes = read(written / "sequence_2_games_passes.csv")
+    assert passes[1] == ["boxing", "5.0", "11.0", "5.0", "5.0"]
+    change = {row[0]: row for row in read(written / "sequence_2_games_change.csv")}
+    # Of two scores the IQM is their mean: boxing +6 / 12, breakout +6 / 28.8.
+    assert change["continual_nap"][3].startswith(f"{(0.5 + 6 / 28.8) / 2:+.3f}")
+    assert change["continual_reset"][4] == ""
+    assert change["continual_nap"][4].startswith(f"{(6 / 12 + 9 / 28.8) / 2:+.3f}")
+
+
+def test_every_run_is_listed_with_its_commit(written):
+    rows = read(written / "runs.csv")
+    assert len(rows) == 1 + 10
+    assert {row[4] for row in rows[1:]} == {"0123456789ab"}
+
+
+def test_page_is_self_contained_and_escaped(written):
+    page = (written / "index.html").read_text()
+    assert "Rainbow &amp; &lt;NaP&gt;" in page
+    assert "<NaP>" not in page
+    assert "http" not in page
+    names = {path.stem for path in written.glob("*.png")}
+    parts = ("curves", "aggregates", "profiles", "improvements", "layers")
+    assert {f"single_{part}" for part in parts} <= names
+    assert {"sequence_2_games_passes", "sequence_2_games_transfer_continual_nap"} <= names
+    assert page.count("<img") == len(names)
+
+
+def test_nothing_is_overwritten_and_nothing_written_in_vain(found, tmp_path, make_run):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "mine").write_text("")
+    with pytest.raises(checks.ConfigError, match="not empty"):
+        report.write(found, tmp_path / "report", PAGE)
+    other = make_run("rainbow_ln", "boxing", 1, [], **{"environment.protocol": "machado"})
+    with pytest.raises(checks.ConfigError, match="different protocols"):
+        report.write([*found, runs.load(other)], tmp_path / "new", PAGE)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(checks.ConfigError, match="no runs"):
+        report.write([], tmp_path / "new", PAGE)
+
+
+def test_runs_without_evaluations_make_a_report_too(make_run, tmp_path):
+    single = make_run("rainbow", "boxing", 1, [])
+    sequence = make_run("continual_rainbow", "small", 1, [], frames=100)
+    report.write([runs.load(single), runs.load(sequence)], tmp_path / "report", PAGE)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "no evaluation yet" in page
+    assert "unfinished" in page
+
+
+@pytest.fixture
+def browser():
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on this machine")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=_CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("width", [1280, 375], ids=["desktop", "phone"])
+def test_page_in_a_browser(written, browser, width):
+    """Every figure is there, the console is silent, and nothing sticks out to the side."""
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    messages = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto((written / "index.html").as_uri())
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) == len(list(written.glob("*.png")))
+    assert min(widths) > 300
+    assert messages == []
+    document = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert document[0] <= document[1]
+    assert page.title() == PAGE.title
+    shown = page.evaluate("[...document.images].map(image => image.getBoundingClientRect().width)")
+    assert min(shown) > 300
+    size = page.evaluate("parseFloat(getComputedStyle(document.querySelector('li')).fontSize)")
+    assert size >= 14

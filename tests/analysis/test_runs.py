@@ -1,0 +1,84 @@
+"""Reading what runs have written, whole or not."""
+
+import numpy as np
+import pytest
+
+from analysis import runs
+from configs import checks
+
+
+def test_a_run_is_read_whole(make_run):
+    path = make_run("data_efficient", "pong", 3, [(100, 0, None, -5.0), (200, 0, None, 2.5)])
+    run = runs.load(path)
+    assert (run.name, run.games, run.seeds, run.is_sequence) == (
+        "data_efficient",
+        ("pong",),
+        (3,),
+        False,
+    )
+    assert run.is_finished
+    assert list(run.evaluations()) == [
+        runs.Evaluation(100, 0, "pong", 3, -5.0),
+        runs.Evaluation(200, 0, "pong", 3, 2.5),
+    ]
+    assert run.starts[0]["commit"] == "0123456789abcdef"
+
+
+def test_rows_without_game_and_task_are_of_the_runs_own_game(make_run):
+    path = make_run("data_efficient", "pong", 1, [])
+    (path / "evaluation.csv").write_text("frames,seed,mean_return\n100,1,3.0\n")
+    assert list(runs.load(path).evaluations()) == [runs.Evaluation(100, 0, "pong", 1, 3.0)]
+
+
+def test_half_written_lines_are_left_out(make_run):
+    path = make_run("data_efficient", "pong", 1, [(100, 0, None, 1.0)])
+    with (path / "evaluation.csv").open("a") as stream:
+        stream.write("200,0,po")
+    with (path / "provenance.jsonl").open("a") as stream:
+        stream.write('{"commit": "01')
+    run = runs.load(path)
+    assert len(list(run.evaluations())) == 1
+    assert len(run.starts) == 1
+
+
+def test_an_empty_file_has_no_rows(make_run):
+    path = make_run("data_efficient", "pong", 1, [])
+    (path / "evaluation.csv").write_text("")
+    assert list(runs.load(path).evaluations()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "config.json").unlink(), "expected the directory of a run"),
+        (lambda path: (path / "config.json").write_text("{"), "config.json: damaged"),
+        (lambda path: (path / "train.csv").unlink(), "has not logged anything"),
+    ],
+)
+def test_what_is_no_run_is_refused(make_run, damage, message):
+    path = make_run("data_efficient", "pong", 1, [])
+    damage(path)
+    with pytest.raises(checks.ConfigError, match=message):
+        runs.load(path)
+
+
+def test_find_keeps_the_order_of_its_arguments(make_run, tmp_path):
+    for name, seed in (("rainbow", 2), ("rainbow", 1), ("data_efficient", 1)):
+        make_run(name, "pong", seed, [])
+    root = tmp_path / "runs"
+    found = runs.find([root / "rainbow", root / "data_efficient"])
+    assert [(run.name, run.seeds[0]) for run in found] == [
+        ("rainbow", 1),
+        ("rainbow", 2),
+        ("data_efficient", 1),
+    ]
+    with pytest.raises(checks.ConfigError, match="expected a directory with runs"):
+        runs.find([tmp_path / "nothing"])
+
+
+def test_columns_are_numbers_where_all_are(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n2.5,y\n")
+    table = runs.read_table(tmp_path / "t.csv")
+    np.testing.assert_array_equal(table["a"], [1.0, 2.5])
+    assert table["b"].tolist() == ["x", "y"]
+    assert runs.read_table(tmp_path / "none.csv") == {}

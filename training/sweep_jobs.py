@@ -1,0 +1,219 @@
+"""What a sweep consists of, and whether all of it can be run."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from configs import checks
+from envs import atari
+from envs import base as envs_base
+from training import experiment, optimizer
+from training import task_switch as task_switch_lib
+
+_QUOTES = "'\""
+# What absl and ml_collections raise for a bad file, argument, key or value.
+_PARSE_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+      config: the file, e.g. "configs/rainbow.py".
+      argument: what goes after its colon, e.g. "pong"; "" for nothing.
+      seed: the run's.
+      overrides: further flags, each "--config.KEY=VALUE".
+    """
+
+    config: str
+    argument: str
+    seed: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Where its files are under the sweep's root."""
+        return f"{Path(self.config).stem}/{self.argument or 'default'}/seed_{self.seed}"
+
+    @property
+    def config_with_argument(self) -> str:
+        """As `--config` takes it."""
+        return f"{self.config}:{self.argument}" if self.argument else self.config
+
+    @property
+    def config_flags(self) -> list[str]:
+        """All that chooses the configuration."""
+        first = [f"--config={self.config_with_argument}", f"--config.seed={self.seed}"]
+        return [*first, *self.overrides]
+
+    def command(self, root: Path) -> list[str]:
+        """Trains, or continues where an earlier training was stopped."""
+        program = [sys.executable, "-m", "scripts.train"]
+        return [*program, *self.config_flags, f"--run_dir={root / self.name}"]
+
+    def __str__(self) -> str:
+        return f"{self.config_with_argument} seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A sweep as the user asks for it: every config with every argument and seed.
+
+    Attributes:
+      configs: files; one that brings its own argument (`file.py:small`) has no other.
+      arguments: of all other configs; none means that they get none.
+      seeds: of all of them.
+      overrides: flags "--config.KEY=VALUE" of all of them.
+    """
+
+    configs: Sequence[str]
+    arguments: Sequence[str]
+    seeds: Sequence[int]
+    overrides: Sequence[str] = ()
+
+    def jobs(self) -> list[Job]:
+        """The jobs; one seed of everything comes before the next seed.
+
+        Raises:
+          ConfigError: if there are none, two would share a directory, or an override is no
+            `--config.KEY=VALUE`.
+        """
+        for key in ("configs", "seeds"):
+            if not getattr(self, key):
+                raise checks.ConfigError(f"{key} is empty: expected one or several, with commas")
+        _check_overrides(self.overrides)
+        pairs = [pair for config in self.configs for pair in self._with_arguments(config)]
+        overrides = tuple(self.overrides)
+        jobs = [Job(*pair, seed, overrides) for seed in self.seeds for pair in pairs]
+        _check_names(jobs)
+        return jobs
+
+    def _with_arguments(self, config: str) -> list[tuple[str, str]]:
+        file, colon, own = config.partition(":")
+        return [(file, own)] if colon else [(file, other) for other in self.arguments or ("",)]
+
+
+def parse_seeds(values: Sequence[str]) -> list[int]:
+    """Turns texts into seeds; raises ConfigError for one that is no integer >= 0."""
+    for value in values:
+        if not value.isdecimal():
+            raise checks.ConfigError(f"seeds = {value!r}: expected integers >= 0, such as 1,2,3")
+    return [int(value) for value in values]
+
+
+def split(override: str) -> tuple[str, str]:
+    """The key, as "--config.KEY", and the value."""
+    key, _, value = override.partition("=")
+    return key, value
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if not override.startswith("--config.") or "=" not in override:
+            raise checks.ConfigError(f"{override!r}: expected --config.KEY=VALUE after --")
+        if override.startswith("--config.seed="):
+            raise checks.ConfigError(f"{override!r}: expected the seeds in --seeds")
+    keys = [split(override)[0] for override in overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise checks.ConfigError(f"{key}: given {keys.count(key)} times, expected once")
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for a name that is no directory of its own."""
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        if "/" in job.argument or job.argument.startswith("."):
+            raise checks.ConfigError(
+                f"arguments = {job.argument!r}: expected the name of a game, size or number, "
+                "which names a directory as well"
+            )
+        if job.name in seen:
+            raise checks.ConfigError(
+                f"configs, arguments, seeds: {job} and {seen[job.name]} would both be "
+                f"{job.name}, expected each once"
+            )
+        seen[job.name] = job
+
+
+def verify(jobs: Sequence[Job]) -> None:
+    """Checks the configurations of all jobs as a training would, but starts no environment.
+
+    Raises:
+      ConfigError: for the first job with a bad file, argument, key or value, and for seeds of a
+        config that lie nearer to each other than its num_seeds.
+    """
+    last_seeds: dict[tuple[str, str], range] = {}
+    for job in sorted(jobs, key=lambda job: job.seed):
+        config: Any = load(job)
+        try:
+            _verify_config(config)
+        except checks.ConfigError as error:
+            raise checks.ConfigError(f"{job}: {error}") from error
+        earlier = last_seeds.get((job.config, job.argument), range(0))
+        if job.seed in earlier:
+            raise checks.ConfigError(
+                f"seeds = {job.seed}: {job.config_with_argument} has num_seeds = "
+                f"{config.num_seeds}, so seed {earlier.start} trains it already"
+            )
+        last_seeds[job.config, job.argument] = range(job.seed, job.seed + config.num_seeds)
+
+
+def _verify_config(config: Any) -> None:
+    experiment.verify(config)
+    environment = config.environment
+    checks.verify("environment", environment, envs_base.find_module(environment).CHECKS)
+    for key in ("game", "games"):
+        games = environment.get(key, ())
+        for game in (games,) if isinstance(games, str) else games:
+            atari.check_game(game, f"environment.{key}")
+    optimizer.make(config.optimizer, config.training.update_period_frames)
+    task_switch_lib.SwitchSettings.from_config(config.task_switch)
+
+
+def load(job: Job) -> ml_collections.ConfigDict:
+    """Loads a job's configuration as `scripts.train` does.
+
+    Raises:
+      ConfigError: if there is no such file, it does not take the argument, or a key or value
+        does not fit.
+    """
+    if not Path(job.config).is_file():
+        raise checks.ConfigError(f"configs = {job.config!r}: expected a file")
+    given = job.config_flags
+    config = _parse(given[:1])
+    # One more at a time: the errors of ml_collections don't say which one they are about.
+    for end in range(2, len(given) + 1):
+        config = _parse(given[:end])
+    return config
+
+
+def _parse(given: Sequence[str]) -> ml_collections.ConfigDict:
+    values = flags.FlagValues()
+    argv = ["sweep", *given]
+    try:
+        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        values(argv)
+        return holder.value
+    except _PARSE_ERRORS as error:
+        culprit = " ".join(dict.fromkeys((given[0], given[-1])))
+        raise checks.ConfigError(f"{culprit}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The message in one line; of an error in a config's own code, its last line."""
+    # A KeyError's text is quoted once more each time it is passed on.
+    text = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "")
+    if "Traceback" in text:
+        return text.strip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, (KeyError, AttributeError)):
+        key, _, hint = text.partition("\n")
+        return f"unknown key {key.strip(_QUOTES)!r}. {hint.strip(_QUOTES)}"
+    return " ".join(text.split())
