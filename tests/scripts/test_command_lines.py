@@ -101,6 +101,23 @@ def test_evaluate_on_another_protocol(run_dir, tmp_path):
     assert "exists already" in again
 
 
+def test_evaluate_on_a_game_that_was_not_trained_on(run_dir):
+    error = _error(_call("evaluate", f"--run_dir={run_dir}", "--game=pong"))
+    assert "game = 'pong': expected one of breakout" in error
+
+
+def test_report_on_a_run(run_dir, tmp_path):
+    output = tmp_path / "report"
+    result = _call("report", f"--output={output}", "--title=One run", str(run_dir))
+    assert result.returncode == 0, result.stderr
+    assert "<title>One run</title>" in (output / "index.html").read_text()
+    assert (output / "single_curves.png").stat().st_size > 10_000
+    again = _error(_call("report", f"--output={output}", str(run_dir)))
+    assert "not empty, not overwritten" in again
+    nothing = _error(_call("report", f"--output={tmp_path / 'other'}", str(tmp_path / "none")))
+    assert "expected a directory with runs" in nothing
+
+
 def test_evaluation_is_repeatable(run_dir, tmp_path):
     outputs = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for output in outputs:
