@@ -113,17 +113,22 @@ def load(path: Path) -> Run:
 
 
 def find(paths: Sequence[Path]) -> list[Run]:
-    """Loads the runs in or below the given directories: these in order, below by name.
+    """Loads the runs in or below the given directories; raises ConfigError as its two parts."""
+    return [load(directory) for directory in find_directories(paths)]
+
+
+def find_directories(paths: Sequence[Path]) -> list[Path]:
+    """The directories of runs in or below the given ones: these in order, below by name.
 
     Raises:
-      ConfigError: if one of them holds no run, or as `load`.
+      ConfigError: if one of them holds no run.
     """
     found = []
     for path in paths:
         directories = sorted(config.parent for config in path.rglob("config.json"))
         if not directories:
             raise checks.ConfigError(f"{path}: expected a directory with runs in or below it")
-        found += [load(directory) for directory in directories]
+        found += directories
     return found
 
 

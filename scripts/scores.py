@@ -1,6 +1,8 @@
 """A table of scores on Atari games: published agents and one's own runs, with their protocols.
 
-python -m scripts.scores --metric=human_normalized --output=scores.md runs/rainbow/*/seed_1
+python -m scripts.scores --metric=human_normalized --output=scores.md runs/rainbow
+
+Arguments are directories with runs in or below them.
 """
 
 from collections.abc import Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from analysis import runs as runs_lib
 from analysis import score_tables
 from configs import checks
 from scripts import command_line
@@ -21,7 +24,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "A new file, .csv or .md; default:
 def main(argv: Sequence[str]) -> None:
     """Makes the table of the agents chosen and the runs given as arguments."""
     output = check_output(_OUTPUT.value)
-    own = score_tables.own_columns([score_tables.load_run(Path(path)) for path in argv[1:]])
+    directories = runs_lib.find_directories([Path(path) for path in argv[1:]])
+    own = score_tables.own_columns([score_tables.load_run(path) for path in directories])
     columns = [*score_tables.published_columns(_AGENTS.value), *own]
     if not columns:
         raise checks.ConfigError("agents = '': expected an agent or a run directory, got neither")

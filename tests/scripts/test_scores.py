@@ -76,7 +76,7 @@ def test_all_published_scores_as_a_file(tmp_path):
         (("--metric=z",), "metric"),
         (("--output=nowhere/table.md",), "output = 'nowhere/table.md': expected a file in a"),
         (("--output=table.xlsx",), "ending in .csv or .md"),
-        (("nowhere",), "run_dir = 'nowhere': expected a directory with a run"),
+        (("nowhere",), "nowhere: expected a directory with runs"),
     ],
 )
 def test_bad_arguments(arguments, expected):
