@@ -1,0 +1,56 @@
+"""Switches of the compiler: used where they exist, and without effect on the numbers."""
+
+import jax
+import numpy as np
+import pytest
+
+from training import learner as learner_lib
+from training import platform
+
+
+@pytest.fixture
+def fresh_options():
+    platform.compiler_options.cache_clear()
+    yield
+    platform.compiler_options.cache_clear()
+
+
+def test_there_are_none_for_a_gpu(fresh_options, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert platform.compiler_options() == {}
+
+
+@pytest.mark.parametrize("error", [TypeError("no such argument"), RuntimeError("no such option")])
+def test_there_are_none_where_jit_refuses_them(fresh_options, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(jax, "jit", refuse)
+    assert platform.compiler_options() == {}
+
+
+def test_an_unexpected_failure_is_not_hidden(fresh_options, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    monkeypatch.setattr(jax, "jit", fail)
+    with pytest.raises(KeyError):
+        platform.compiler_options()
+
+
+def test_updates_are_the_same_with_and_without(make_learner, random_steps, monkeypatch):
+    """Another order of the operations, not other operations."""
+    losses = []
+    for options in (platform.compiler_options(), {}):
+        monkeypatch.setattr(platform, "compiler_options", lambda options=options: options)
+        learner, state = make_learner(), None
+        for step in random_steps(0, 15, learner.num_envs):
+            step = jax.tree.map(lambda x: np.asarray(x)[None], step)
+            if state is None:
+                state = learner.init(1, step.observation)
+            state, _ = learner.observe(state, learner_lib.Observed(*step[:-1]))
+        state, metrics = learner.learn(state, 3)
+        losses.append([float(metrics["loss"][0]), float(metrics["gradient_norm"][0])])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
