@@ -17,7 +17,7 @@ from envs import atari
 
 # What may differ between the runs of an arm.
 _FREE = ("seed", "num_seeds", "platform", "log", "snapshot")
-_FREE_OF_ENVIRONMENT = ("game", "games", "frames_per_game", "num_threads", "reseed_steps")
+_FREE_OF_ENVIRONMENT = ("game", "id", "probe", "num_threads", "reseed_steps")
 
 
 class Arm(NamedTuple):
@@ -104,6 +104,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in _FREE}
     environment = config["environment"]
     kept["environment"] = {k: v for k, v in environment.items() if k not in _FREE_OF_ENVIRONMENT}
+    # The norms that a run follows are those of a run of the same game and seed.
+    schedule = {k: v for k, v in config["optimizer"]["schedule"].items() if k != "norms_file"}
+    kept["optimizer"] = {**config["optimizer"], "schedule": schedule}
     return kept
 
 

@@ -6,12 +6,20 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import comparison, reference_scores, statistics
-from configs import checks
+
+_NUM_SAMPLES = 2000
 
 
 class Pass(NamedTuple):
-    """Returns at the end of each game of one pass, [seeds] by game; unnormalized."""
+    """One pass through the games.
 
+    Attributes:
+      number: from 1.
+      returns: at the last evaluation in each game, [seeds] by game; unnormalized. Of a game that
+        comes twice in a pass, in its last visit.
+    """
+
+    number: int
     returns: dict[str, np.ndarray]
 
     @property
@@ -24,7 +32,8 @@ class Change(NamedTuple):
     """A difference of IQMs of human-normalized scores and its 95 % interval over seeds.
 
     Not of means: on a game where the human is hardly better than chance, such as Double Dunk, a
-    small change of the return would outweigh all other games.
+    small change of the return would outweigh all other games. All games of a seed are resampled
+    together, as one network has played them.
     """
 
     value: float
@@ -46,7 +55,8 @@ def passes(arm: comparison.Arm) -> list[Pass]:
             if row.game == run.games[row.task % num_games]:
                 last[row.task // num_games, row.game, row.seed] = row.mean_return
     numbers = sorted({number for number, *_ in last})
-    return [Pass(_by_game(last, number, arm.runs[0].games)) for number in numbers]
+    games = list(dict.fromkeys(arm.runs[0].games))
+    return [Pass(number + 1, _by_game(last, number, games)) for number in numbers]
 
 
 def _by_game(
@@ -60,27 +70,45 @@ def _by_game(
     return returns
 
 
-def change(after: statistics.Scores, before: statistics.Scores) -> Change:
+def change(after: statistics.Scores, before: statistics.Scores, same_runs: bool) -> Change | None:
     """IQM of `after` minus IQM of `before` over the games in both, with its interval.
 
-    Raises:
-      ConfigError: if no game is in both.
+    Args:
+      after: scores by game, [seeds], in the same order of seeds in every game.
+      before: likewise.
+      same_runs: whether both are of the same runs, which are then resampled together.
+
+    Returns:
+      None if no game is in both, or not with the same seeds everywhere.
     """
     games = [game for game in after if game in before]
-    if not games:
-        raise checks.ConfigError("passes without a game in common can't be compared")
-    x, y = ({game: scores[game] for game in games} for scores in (after, before))
-    interval = statistics.stratified_bootstrap(_difference, x, y)
-    return Change(
-        float(_difference(x, y)),
-        float(interval.low),
-        float(interval.high),
-        min(statistics.num_runs(x), statistics.num_runs(y)),
+    x, y = (
+        np.array([scores[game] for game in games]) if _is_table(scores, games) else None
+        for scores in (after, before)
     )
+    if x is None or y is None or (same_runs and x.shape != y.shape):
+        return None
+    draws_x = _draw_seeds(x.shape[1], 0)
+    draws_y = draws_x if same_runs else _draw_seeds(y.shape[1], 1)
+    samples = _iqm(x[:, draws_x]) - _iqm(y[:, draws_y])
+    low, high = np.quantile(samples, [0.025, 0.975])
+    value = _iqm(x[:, None]) - _iqm(y[:, None])
+    return Change(float(value[0]), float(low), float(high), min(x.shape[1], y.shape[1]))
 
 
-def _difference(x: statistics.Scores, y: statistics.Scores) -> np.ndarray:
-    return statistics.iqm(x) - statistics.iqm(y)
+def _is_table(scores: statistics.Scores, games: Sequence[str]) -> bool:
+    return len({len(scores[game]) for game in games}) == 1
+
+
+def _draw_seeds(num_seeds: int, rng_seed: int) -> np.ndarray:
+    """Resampled seeds [samples, seeds]: one draw for all games, which one network has played."""
+    rng = np.random.default_rng(rng_seed)
+    return rng.integers(num_seeds, size=(_NUM_SAMPLES, num_seeds))
+
+
+def _iqm(scores: np.ndarray) -> np.ndarray:
+    """IQM [samples] of scores [games, samples, seeds]."""
+    return statistics.iqm({str(i): of_game for i, of_game in enumerate(scores)})
 
 
 class Transfer(NamedTuple):
@@ -104,9 +132,10 @@ def transfer(arm: comparison.Arm) -> Transfer | None:
         for row in run.evaluations():
             cells.setdefault((row.task, row.game), {})[row.seed] = row.mean_return
     played = {game for _, game in cells}
-    games = [game for game in arm.runs[0].games if game in played & set(reference_scores.SCORES)]
+    known = played & set(reference_scores.SCORES)
+    games = [game for game in dict.fromkeys(arm.runs[0].games) if game in known]
     numbers = sorted({task for task, _ in cells})
-    if len(cells) <= len(numbers):
+    if len(cells) <= len(numbers) or not games:
         return None
     returns = np.full((len(numbers), len(games)), np.nan)
     for i, task in enumerate(numbers):

@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,8 +34,7 @@ def write(runs: Sequence[runs_lib.Run], output: Path, options: Options) -> None:
     """
     if not runs:
         raise checks.ConfigError("no runs to report on: expected one directory or more")
-    if output.exists() and any(output.iterdir()):
-        raise checks.ConfigError(f"output = {str(output)!r}: not empty, not overwritten")
+    _check_output(output)
     sections = list(_sections(runs, options.mixed_protocols))
     output.mkdir(parents=True, exist_ok=True)
     for section in sections:
@@ -46,14 +45,22 @@ def write(runs: Sequence[runs_lib.Run], output: Path, options: Options) -> None:
     (output / "index.html").write_text(report_page.render(options.title, sections))
 
 
+def _check_output(output: Path) -> None:
+    nearest = next(path for path in (output, *output.resolve().parents) if path.exists())
+    if not nearest.is_dir():
+        raise checks.ConfigError(f"output = {str(output)!r}: expected a directory, it is a file")
+    if output.exists() and any(output.iterdir()):
+        raise checks.ConfigError(f"output = {str(output)!r}: not empty, not overwritten")
+
+
 def _sections(runs: Sequence[runs_lib.Run], mixed_protocols: bool) -> Iterator[report_page.Section]:
     single = [run for run in runs if not run.is_sequence]
     sequences = [run for run in runs if run.is_sequence]
     if single:
         yield _single_games(comparison.make_arms(single, mixed_protocols))
-    for games in dict.fromkeys(run.games for run in sequences):
+    for number, games in enumerate(dict.fromkeys(run.games for run in sequences), 1):
         same = [run for run in sequences if run.games == games]
-        yield _sequence(comparison.make_arms(same, mixed_protocols))
+        yield _sequence(f"sequence_{number}", comparison.make_arms(same, mixed_protocols))
     yield _provenance(runs)
 
 
@@ -63,41 +70,42 @@ def _single_games(arms: Sequence[comparison.Arm]) -> report_page.Section:
     known = [arm for arm in evaluated if comparison.normalized(comparison.final_returns(arm))]
     figures = [_figure("single_curves", _CURVES, report_figures.curves(arms, games))]
     if known:
-        figures.append(_figure("single_aggregates", _AGGREGATES, report_figures.aggregates(known)))
-        figures.append(_figure("single_profiles", _PROFILES, report_figures.profiles(known)))
-    if len(known) > 1:
-        improvements = report_figures.improvements(known)
+        figures.append(_figure("single_aggregates", _AGGREGATES, report_figures.aggregates(arms)))
+        figures.append(_figure("single_profiles", _PROFILES, report_figures.profiles(arms)))
+    if comparable := report_figures.comparable_with_first(arms):
+        improvements = report_figures.improvements(arms, comparable)
         figures.append(_figure("single_improvements", _IMPROVEMENTS, improvements))
     figures.append(_figure("single_layers", _LAYERS, report_figures.layers(arms)))
     tables = [_game_table("single_games", evaluated, games), _aggregate_table(known)]
     return report_page.Section("Single games", _protocol_notes(arms), figures, tables)
 
 
-def _sequence(arms: Sequence[comparison.Arm]) -> report_page.Section:
-    name = f"sequence_{len(arms[0].runs[0].games)}_games"
+def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
     figures = [
         _figure(f"{name}_passes", _PASSES, report_figures.pass_returns(arms)),
         _figure(f"{name}_layers", _LAYERS, report_figures.layers(arms)),
     ]
     tables = [_pass_table(name, arms), _change_table(name, arms)]
     matrices = {arm.label: continual.transfer(arm) for arm in arms}
-    for label, matrix in matrices.items():
+    for number, (label, matrix) in enumerate(matrices.items(), 1):
         if matrix is not None:
             figure = report_figures.transfer(matrix, label)
-            figures.append(_figure(f"{name}_transfer_{label}", _TRANSFER, figure))
+            figures.append(_figure(f"{name}_transfer_{number}", _TRANSFER, figure))
     if any(matrices.values()):
-        tables.append(_transfer_table(name, matrices))
+        tables.append(_transfer_table(name, arms, matrices))
     title = f"Sequence of {len(arms[0].runs[0].games)} games"
     return report_page.Section(title, _protocol_notes(arms), figures, tables)
 
 
 def _protocol_notes(arms: Sequence[comparison.Arm]) -> list[str]:
     protocols = dict.fromkeys(comparison.protocol(run) for arm in arms for run in arm.runs)
-    evaluation = arms[0].runs[0].config["evaluation"]
+    episodes = sorted({run.config["evaluation"]["episodes"] for arm in arms for run in arm.runs})
+    moment = "before a game is left" if arms[0].runs[0].is_sequence else "of the run"
     seeds = sorted({seed for arm in arms for run in arm.runs for seed in run.seeds})
     return [
         *(f"Protocol: {protocol}." for protocol in protocols),
-        f"Scores: last evaluation, {evaluation['episodes']} episodes in fresh environments, "
+        f"Scores: last evaluation {moment}, {' or '.join(map(str, episodes))} episodes in fresh "
+        "environments, "
         "unclipped returns. Human-normalized: 0 is random play, 1 a human tester (DQN Zoo's "
         "table). Intervals: 95 %, stratified bootstrap over seeds (Agarwal et al. 2021).",
         f"Seeds: {', '.join(map(str, seeds))}. Intervals over fewer than five seeds are narrower "
@@ -128,71 +136,103 @@ def _aggregate_table(arms: Sequence[comparison.Arm]) -> report_page.Table:
 
 def _pass_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
     columns = {
-        f"{arm.label}, pass {number + 1}": one.returns
+        f"{arm.label}, pass {one.number}": one.returns
         for arm in arms
-        for number, one in enumerate(continual.passes(arm))
+        for one in continual.passes(arm)
     }
-    games = arms[0].runs[0].games
+    games = list(dict.fromkeys(arms[0].runs[0].games))
     rows = [[game, *(_mean_and_seeds(c.get(game)) for c in columns.values())] for game in games]
-    caption = "Evaluation return at the end of each game: mean over seeds (each seed)"
+    caption = "Evaluation return before each game is left: mean over seeds (each seed)"
     return report_page.Table(f"{name}_passes", caption, ["game", *columns], rows)
 
 
 def _change_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
-    """First pass, second pass, their difference, and the difference to the fresh control."""
-    by_label = {arm.label: continual.passes(arm) for arm in arms}
-    control = next((p for label, p in by_label.items() if label.startswith(CONTROL)), None)
+    """The last pass against the first, and against the control's."""
+    found = {arm.label: continual.passes(arm) for arm in arms}
+    last = max((one.number for passes in found.values() for one in passes), default=1)
     rows = []
-    for label, found in by_label.items():
-        scores = [one.normalized for one in found]
-        cells = [_with_interval(statistics.iqm, s) if s else "" for s in scores[:2]]
-        cells += [""] * (2 - len(cells))
-        cells.append(_change(scores[1], scores[0]) if len(scores) > 1 else "")
-        is_measured = control and found is not control and len(control) == len(scores)
-        cells.append(_change(scores[-1], control[-1].normalized) if control and is_measured else "")
-        rows.append([label, *cells])
-    header = ["agent", "first pass", "second pass", "second - first", f"last pass - {CONTROL}"]
-    caption = "IQM of human-normalized scores at the end of each game [95 % interval]"
+    for arm in arms:
+        by_number = {one.number: one.normalized for one in found[arm.label]}
+        control = _control_of(arm, arms)
+        theirs = (
+            {one.number: one.normalized for one in continual.passes(control)} if control else {}
+        )
+        rows.append(
+            [
+                arm.label,
+                *(_iqm(by_number.get(number)) for number in range(1, last + 1)),
+                _change(by_number.get(last), by_number.get(1), True) if last > 1 else "",
+                _change(by_number.get(last), theirs.get(last), False),
+            ]
+        )
+    header = ["agent", *(f"pass {number}" for number in range(1, last + 1))]
+    header += [f"pass {last} - pass 1", f"pass {last} - {CONTROL}"]
+    caption = "IQM of human-normalized scores before each game is left [95 % interval of changes]"
     return report_page.Table(f"{name}_change", caption, header, rows)
 
 
-def _transfer_table(name: str, matrices: dict[str, continual.Transfer | None]) -> report_page.Table:
-    control = next((m for label, m in matrices.items() if label.startswith(CONTROL)), None)
+def _control_of(arm: comparison.Arm, arms: Sequence[comparison.Arm]) -> comparison.Arm | None:
+    """The control under the arm's protocol; None of the control itself, or if there is none."""
+    for other in arms:
+        is_control = other.runs[0].name == CONTROL and other is not arm
+        if is_control and comparison.protocol(other.runs[0]) == comparison.protocol(arm.runs[0]):
+            return other
+    return None
+
+
+def _transfer_table(
+    name: str, arms: Sequence[comparison.Arm], matrices: Mapping[str, continual.Transfer | None]
+) -> report_page.Table:
     rows = []
-    for label, matrix in matrices.items():
-        if matrix is None:
-            continue
-        lost = continual.forgetting(matrix)
-        gained = continual.forward_transfer(matrix, control) if matrix is not control else None
-        rows.append([label, _mean_of(lost), _mean_of(gained)])
+    for arm in arms:
+        matrix, control = matrices[arm.label], _control_of(arm, arms)
+        if matrix is not None:
+            theirs = matrices[control.label] if control else None
+            gained = continual.forward_transfer(matrix, theirs)
+            rows.append([arm.label, _mean_of(continual.forgetting(matrix)), _mean_of(gained)])
     header = ["agent", "forgetting", f"forward transfer (first pass - {CONTROL})"]
     caption = "Human-normalized, mean over games and seeds"
     return report_page.Table(f"{name}_transfer", caption, header, rows)
 
 
 def _provenance(runs: Sequence[runs_lib.Run]) -> report_page.Section:
-    rows = []
-    for run in runs:
-        start = run.starts[-1] if run.starts else {}
-        commit = str(start.get("commit", "unknown"))[:12]
-        commit += " with uncommitted changes" if start.get("uncommitted_changes") else ""
-        hardware = f"{start.get('device', '?')}, {start.get('processor', '?')}"
-        seconds = run.tables["train"].get("elapsed_seconds", np.zeros(1)).max(initial=0)
-        rows.append(
-            [
-                run.name,
-                run.games[0] if len(run.games) == 1 else f"{len(run.games)} games",
-                ", ".join(map(str, run.seeds)),
-                f"{run.frames} of {run.config['num_frames']}",
-                commit,
-                f"{hardware}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}",
-                f"{seconds / 60:.1f}",
-            ]
-        )
+    rows = [
+        [
+            run.name,
+            run.games[0] if len(run.games) == 1 else f"{len(run.games)} games",
+            ", ".join(map(str, run.seeds)),
+            f"{run.frames} of {run.config['num_frames']}",
+            _of_starts(run, _commit),
+            _of_starts(run, _hardware),
+            f"{_seconds(run) / 60:.1f}",
+        ]
+        for run in runs
+    ]
     header = ["config", "game", "seed", "frames", "commit", "hardware", "minutes"]
-    caption = "Every run; minutes are those since its last start"
+    caption = "Every run; with several starts, the commits and machines of all of them"
     table = report_page.Table("runs", caption, header, rows)
     return report_page.Section("Runs", [], [], [table])
+
+
+def _of_starts(run: runs_lib.Run, describe: Callable[[Mapping[str, Any]], str]) -> str:
+    return "; ".join(dict.fromkeys(describe(start) for start in run.starts)) or "unknown"
+
+
+def _commit(start: Mapping[str, Any]) -> str:
+    changed = " with uncommitted changes" if start.get("uncommitted_changes") else ""
+    return str(start.get("commit", "unknown"))[:12] + changed
+
+
+def _hardware(start: Mapping[str, Any]) -> str:
+    device, processor = start.get("device", "?"), start.get("processor", "?")
+    return f"{device}, {processor}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}"
+
+
+def _seconds(run: runs_lib.Run) -> float:
+    """Of all starts together: the clock of train.csv begins anew at each."""
+    elapsed = run.tables["train"].get("elapsed_seconds", np.zeros(0))
+    ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)
+    return float(elapsed[ends].sum())
 
 
 def _mean_and_seeds(values: np.ndarray | None) -> str:
@@ -207,9 +247,15 @@ def _with_interval(statistic, scores: statistics.Scores) -> str:
     return f"{float(statistic(scores)):.3f} [{float(interval.low):.3f}, {float(interval.high):.3f}]"
 
 
-def _change(after: statistics.Scores, before: statistics.Scores) -> str:
-    change = continual.change(after, before)
-    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+def _iqm(scores: statistics.Scores | None) -> str:
+    return f"{float(statistics.iqm(scores)):.3f}" if scores else ""
+
+
+def _change(
+    after: statistics.Scores | None, before: statistics.Scores | None, same_runs: bool
+) -> str:
+    change = continual.change(after, before, same_runs) if after and before else None
+    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]" if change else ""
 
 
 def _mean_of(values: dict[str, float] | None) -> str:

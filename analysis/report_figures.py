@@ -1,5 +1,6 @@
 """The figures of a comparison report. Arms keep their colour from figure to figure."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ def aggregates(arms: Sequence[comparison.Arm]) -> Figure:
     figure, axes = _panels(len(STATISTICS), len(STATISTICS), height=0.5 + 0.35 * len(arms))
     for axis, (name, statistic) in zip(axes, STATISTICS.items()):
         for i, arm in enumerate(arms):
-            scores = comparison.normalized(comparison.final_returns(arm))
+            if not (scores := _scores(arm)):
+                continue
             interval = statistics.stratified_bootstrap(statistic, scores)
             axis.plot([interval.low, interval.high], [i, i], color=f"C{i}", linewidth=5, alpha=0.4)
             axis.plot(statistic(scores), i, "o", color=f"C{i}")
@@ -44,10 +46,12 @@ def aggregates(arms: Sequence[comparison.Arm]) -> Figure:
 def profiles(arms: Sequence[comparison.Arm]) -> Figure:
     """Fraction of runs above each human-normalized score, with 95 % bands."""
     figure, (axis,) = _panels(1, 1)
-    scores = [comparison.normalized(comparison.final_returns(arm)) for arm in arms]
+    scores = [_scores(arm) for arm in arms]
     top = max(float(values.max()) for by_game in scores for values in by_game.values())
     thresholds = np.linspace(0, max(top, 0.05) * 1.05, _PROFILE_POINTS)
     for i, (arm, by_game) in enumerate(zip(arms, scores)):
+        if not by_game:
+            continue
         profile = lambda s: statistics.performance_profile(s, thresholds)  # noqa: E731
         band = statistics.stratified_bootstrap(profile, by_game)
         axis.plot(thresholds, profile(by_game), color=f"C{i}", label=arm.label)
@@ -56,22 +60,35 @@ def profiles(arms: Sequence[comparison.Arm]) -> Figure:
     return _finish(figure, axis)
 
 
-def improvements(arms: Sequence[comparison.Arm]) -> Figure:
-    """Probability that a run of an arm is above one of the first arm, with 95 % intervals."""
-    others = arms[1:]
+def comparable_with_first(arms: Sequence[comparison.Arm]) -> list[int]:
+    """The numbers of the arms that share a game with the first one."""
+    first = _scores(arms[0])
+    return [i for i, arm in enumerate(arms) if i and first.keys() & _scores(arm).keys()]
+
+
+def improvements(arms: Sequence[comparison.Arm], others: Sequence[int]) -> Figure:
+    """Probability that a run of an arm is above one of the first arm, with 95 % intervals.
+
+    Args:
+      arms: all of them.
+      others: the numbers of those to compare with the first.
+    """
     figure, (axis,) = _panels(1, 1, height=0.8 + 0.4 * len(others))
-    first = comparison.normalized(comparison.final_returns(arms[0]))
-    for i, arm in enumerate(others):
-        scores = comparison.normalized(comparison.final_returns(arm))
-        statistic = statistics.probability_of_improvement
+    first, statistic = _scores(arms[0]), statistics.probability_of_improvement
+    for row, i in enumerate(others):
+        scores = _scores(arms[i])
         interval = statistics.stratified_bootstrap(statistic, scores, first)
-        color = f"C{i + 1}"
-        axis.plot([interval.low, interval.high], [i, i], color=color, linewidth=5, alpha=0.4)
-        axis.plot(statistic(scores, first), i, "o", color=color)
+        color = f"C{i}"
+        axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=5, alpha=0.4)
+        axis.plot(statistic(scores, first), row, "o", color=color)
     axis.axvline(0.5, color="grey", linestyle=":")
-    axis.set_yticks(range(len(others)), [arm.label for arm in others])
+    axis.set_yticks(range(len(others)), [arms[i].label for i in others])
     axis.set(xlim=(0, 1), xlabel=f"P(above {arms[0].label})", ylim=(len(others) - 0.5, -0.5))
     return _tight(figure)
+
+
+def _scores(arm: comparison.Arm) -> statistics.Scores:
+    return comparison.normalized(comparison.final_returns(arm))
 
 
 def curves(arms: Sequence[comparison.Arm], games: Sequence[str]) -> Figure:
@@ -124,21 +141,23 @@ def _draw_evaluations(axis: Any, runs: Sequence[runs_lib.Run], color: str) -> No
 
 
 def pass_returns(arms: Sequence[comparison.Arm]) -> Figure:
-    """Returns at the end of each game, first and second pass, a panel per game."""
-    games = arms[0].runs[0].games
+    """Returns before each game is left, pass by pass, a panel per game."""
+    games = list(dict.fromkeys(arms[0].runs[0].games))
+    last = 1
     figure, axes = _panels(len(games), 4, height=2.6)
     for i, arm in enumerate(arms):
-        for number, one in enumerate(continual.passes(arm)):
+        for j, one in enumerate(continual.passes(arm)):
+            last = max(last, one.number)
             for axis, game in zip(axes, games):
                 values = one.returns.get(game, np.zeros(0))
-                x = np.full(len(values), number + (i - (len(arms) - 1) / 2) * 0.15)
-                label = arm.label if number == 0 else None
+                x = np.full(len(values), one.number + (i - (len(arms) - 1) / 2) * 0.15)
+                label = arm.label if j == 0 else None
                 axis.plot(x, values, "o", color=f"C{i}", alpha=0.7, ms=5, label=label)
     for axis, game in zip(axes, games):
         if game in reference_scores.SCORES:
             axis.axhline(reference_scores.SCORES[game].random, color="grey", linestyle=":")
-        axis.set_xticks([0, 1], ["first pass", "second pass"])
-        axis.set(title=game, xlim=(-0.5, 1.5))
+        axis.set_xticks(range(1, last + 1), [f"pass {number}" for number in range(1, last + 1)])
+        axis.set(title=game, xlim=(0.5, last + 0.5))
         axis.grid(alpha=0.3)
     _add_legend(axes[0], "xx-small")
     return _tight(figure)
@@ -159,14 +178,11 @@ def layers(arms: Sequence[comparison.Arm]) -> Figure:
     """Norms of the hidden layers relative to the first measurement, and relative updates."""
     figure, axes = _panels(2, 2)
     for i, arm in enumerate(arms):
-        for run in arm.runs:
-            table = run.tables["layers"]
-            if table:
-                frames, norm, ratio = _hidden_layers(table)
-                first = not axes[0].get_legend_handles_labels()[1].count(arm.label)
-                label = arm.label if first else None
-                axes[0].plot(frames / 1e3, norm, color=f"C{i}", alpha=0.6, label=label)
-                axes[1].plot(frames / 1e3, ratio, color=f"C{i}", alpha=0.6, label=label)
+        measured = [m for run in arm.runs if (m := _hidden_layers(run.tables["layers"]))]
+        for j, (frames, norm, ratio) in enumerate(measured):
+            label = arm.label if j == 0 else None
+            axes[0].plot(frames / 1e3, norm, color=f"C{i}", alpha=0.6, label=label)
+            axes[1].plot(frames / 1e3, ratio, color=f"C{i}", alpha=0.6, label=label)
     axes[0].set(title="norm of hidden layers, relative", xlabel="frames (thousands)")
     axes[1].set(title="||dW|| / ||W|| of one update", xlabel="frames (thousands)", yscale="log")
     for axis in axes:
@@ -175,17 +191,31 @@ def layers(arms: Sequence[comparison.Arm]) -> Figure:
     return _tight(figure)
 
 
-def _hidden_layers(table: runs_lib.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames, and geometric means over the hidden layers with weights of the first seed."""
-    seeds = table["seed"] == table["seed"].min()
-    names = sorted(set(table["layer"][seeds].tolist()))
-    hidden = [name for name in names if "output" not in name and "norm" not in name]
-    columns = [seeds & (table["layer"] == name) for name in hidden]
-    norms = np.stack([table["norm"][rows] / table["norm"][rows][0] for rows in columns])
-    ratios = np.stack([table["update_ratio"][rows] for rows in columns])
+def _hidden_layers(table: runs_lib.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Frames, and geometric means over the hidden layers of the first seed; None without any.
+
+    Moments at which not all layers were written are left out.
+    """
+    if not table or not len(table["frames"]):
+        return None
+    of_seed = table["seed"] == table["seed"].min()
+    hidden = [name for name in set(table["layer"][of_seed].tolist()) if _is_hidden(name)]
+    rows = [np.flatnonzero(of_seed & (table["layer"] == name)) for name in sorted(hidden)]
+    moments = min((len(r) for r in rows), default=0)
+    if not moments:
+        return None
+    norms, ratios = (
+        np.stack([table[column][r[:moments]] for r in rows]) for column in ("norm", "update_ratio")
+    )
     with np.errstate(divide="ignore"):
-        means = [np.exp(np.log(x).mean(axis=0)) for x in (norms, ratios)]
-    return table["frames"][columns[0]], means[0], means[1]
+        means = [np.exp(np.log(x).mean(axis=0)) for x in (norms / norms[:, :1], ratios)]
+    return table["frames"][rows[0][:moments]], means[0], means[1]
+
+
+def _is_hidden(layer: str) -> bool:
+    """Whether a layer has weights that are not the output's, by the project's own names."""
+    name = layer.rpartition("/")[2]
+    return not re.search(r"(^|_)(norm|output)(_|$)", name)
 
 
 def _panels(number: int, columns: int, height: float = 3.2) -> tuple[Figure, Sequence[Any]]:

@@ -81,7 +81,7 @@ def _table(table: Table) -> str:
     )
     return (
         f"<figure><figcaption>{html.escape(table.caption)}</figcaption>"
-        f'<div class="scroll"><table id="{html.escape(table.name)}">\n'
+        f'<div class="scroll"><table id="table_{html.escape(table.name)}">\n'
         f"<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div></figure>"
     )
 

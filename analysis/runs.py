@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from configs import checks
 from envs import base as envs_base
 
 _TABLES = ("train", "episodes", "evaluation", "layers")
+
+# Columns that may look like numbers and are none, as the probes are called 1, 2, ...
+_TEXT = ("game", "layer")
 
 Columns = dict[str, np.ndarray]
 
@@ -106,6 +110,8 @@ def load(path: Path) -> Run:
         config = json.loads((path / "config.json").read_text())
     except ValueError as error:
         raise checks.ConfigError(f"{path / 'config.json'}: damaged ({error})") from error
+    if not isinstance(config, dict) or not {"name", "environment"} <= config.keys():
+        raise checks.ConfigError(f"{path / 'config.json'}: expected the configuration of a run")
     tables = {name: read_table(path / f"{name}.csv") for name in _TABLES}
     if not tables["train"]:
         raise checks.ConfigError(f"{path}: the run has not logged anything yet")
@@ -113,8 +119,19 @@ def load(path: Path) -> Run:
 
 
 def find(paths: Sequence[Path]) -> list[Run]:
-    """Loads the runs in or below the given directories; raises ConfigError as its two parts."""
-    return [load(directory) for directory in find_directories(paths)]
+    """Loads the runs in or below the given directories; those without a row are passed over.
+
+    Raises:
+      ConfigError: if one of the directories holds no run, or as `load`; if nothing is left.
+    """
+    directories = find_directories(paths)
+    begun = [path for path in directories if read_table(path / "train.csv")]
+    for path in directories:
+        if path not in begun:
+            logging.warning("%s: the run has not logged anything yet, left out", path)
+    if not begun:
+        raise checks.ConfigError(f"{paths[0]}: no run there has logged anything yet")
+    return [load(directory) for directory in begun]
 
 
 def find_directories(paths: Sequence[Path]) -> list[Path]:
@@ -143,7 +160,10 @@ def read_table(path: Path) -> Columns:
         header, *rows = list(csv.reader(stream)) or [[]]
     rows = [row for row in rows if len(row) == len(header)]
     columns = zip(*rows) if rows else ([] for _ in header)
-    return {name: _to_array(values) for name, values in zip(header, columns)}
+    return {
+        name: np.array(values) if name in _TEXT else _to_array(values)
+        for name, values in zip(header, columns)
+    }
 
 
 def _to_array(values: Sequence[str]) -> np.ndarray:

@@ -34,8 +34,8 @@ def get_config(size: str = "full") -> ml_collections.ConfigDict:
         config.evaluation.period_frames = 5_000_000
     else:
         _shrink(config)
-    environment = config.environment
-    config.num_frames = _PASSES * len(environment.games) * environment.frames_per_game
+    num_games = _PASSES * len(config.environment.games)
+    config.num_frames = config.environment.get_ref("frames_per_game") * num_games
     return config
 
 
@@ -43,7 +43,7 @@ def _shrink(config: ml_collections.ConfigDict) -> None:
     config.num_envs = 4
     config.environment.frames_per_game = 12_000
     config.environment.max_episode_frames = 27_000
-    # Two games' transitions, so that the replay holds those of the game before, as at full size.
+    # Two games' transitions; at full size it is a fifth of a game's, too few here to learn from.
     config.replay.capacity = 6_000
     config.replay.min_size = 400
     config.training.update_period_frames = 8

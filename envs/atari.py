@@ -272,6 +272,10 @@ class AtariEnvironment(base.VectorEnvironment):
         self._is_over = self._timestep.step_type == dm_env.StepType.LAST
         return self._timestep
 
+    def check_ready(self, call: str) -> None:
+        """Raises RuntimeError before `reset`, after `close`, and while a step is under way."""
+        self._turns.check_ready(call)
+
     def close(self) -> None:
         """Ends the emulator threads."""
         self._turns.close()

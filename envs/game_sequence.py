@@ -63,7 +63,7 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "GameSequence":
       ConfigError: for a bad key or value, an unknown game, or a game twice in a row.
     """
     checks.verify("environment", config, CHECKS)
-    _check_games(config["games"])
+    check_games(config["games"])
     return GameSequence(config, num_envs, seed)
 
 
@@ -82,7 +82,8 @@ def task_config(config: Mapping[str, Any], task: int) -> Any:
     return single
 
 
-def _check_games(games: Sequence[str]) -> None:
+def check_games(games: Sequence[str]) -> None:
+    """Raises ConfigError for an empty list, an unknown game, or a game twice in a row."""
     if not games:
         raise checks.ConfigError("environment.games = []: expected at least one game")
     for game in games:
@@ -136,6 +137,7 @@ class GameSequence(base.VectorEnvironment):
         """Leaves the game: the present step becomes the LAST of every lane's episode."""
         if self._is_leaving:
             raise RuntimeError("next_task twice without a step between")
+        self._game.check_ready("next_task")
         self._finished += self._game.finished_episodes()
         self._is_leaving = True
         self.task += 1

@@ -138,10 +138,8 @@ def _assemble(
     evaluator = evaluation.Evaluator(agent, config.agent.frame_stack)
     switch_settings = task_switch_lib.SwitchSettings.from_config(config.task_switch)
     task_switch = task_switch_lib.TaskSwitch(learner, switch_settings)
-    frames_per_task = _frames_per_task(config, environment.frames_per_step)
-    experiment = Experiment(
-        environment, learner, evaluator, learning_rate, task_switch, frames_per_task
-    )
+    frames = frames_per_task(config, environment.frames_per_step)
+    experiment = Experiment(environment, learner, evaluator, learning_rate, task_switch, frames)
     check_shapes(experiment)
     return experiment
 
@@ -162,8 +160,12 @@ def _importance(config: ml_collections.ConfigDict) -> learner_lib.ImportanceSche
     )
 
 
-def _frames_per_task(config: ml_collections.ConfigDict, frames_per_step: int) -> int:
-    """Frames of one seed between the games of a sequence; 0 if there is one task only."""
+def frames_per_task(config: ml_collections.ConfigDict, frames_per_step: int) -> int:
+    """Frames of one seed in each game of a sequence; 0 if there is one task only.
+
+    Raises:
+      ConfigError: if they are not a multiple of the frames of a step.
+    """
     frames = config.environment.get("frames_per_game", 0)
     step = config.num_envs * frames_per_step
     if frames % step:

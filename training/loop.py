@@ -260,8 +260,9 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
         run.progress.advance(run.counters["frames"])
         if run.is_due(config.log.layers_period_frames):
             run.recorder.layers(run.counters, run.state)
-        # A row of train.csv is about one game only.
-        if run.is_due(config.log.period_frames) or run.is_due(run.experiment.frames_per_task):
+        # A row of train.csv is about one game only, and the last is about the end.
+        is_end = run.is_finished or run.is_due(run.experiment.frames_per_task)
+        if is_end or run.is_due(config.log.period_frames):
             with timer.stage("log", always=True):
                 run.log()
         if run.is_due(config.evaluation.period_frames):

@@ -7,7 +7,7 @@ import jax
 import optax
 
 from configs import checks
-from plasticity import projection, schedules
+from plasticity import norm_growth, projection, schedules
 
 CHECKS: Mapping[str, checks.Check] = {
     "name": checks.one_of("adam", "rmsprop", "sgd"),
@@ -58,7 +58,7 @@ def reset_moments(opt_state: Any, fresh: Any) -> Any:
 
 def restart_schedule(opt_state: Any, fresh: Any) -> Any:
     """The optimizer's state with the learning-rate schedule at its beginning, as in a fresh one."""
-    return _take(opt_state, fresh, (optax.ScaleByScheduleState,))
+    return _take(opt_state, fresh, (optax.ScaleByScheduleState, norm_growth.NormGrowthState))
 
 
 def reset_projection(opt_state: Any, fresh: Any) -> Any:

@@ -3,7 +3,7 @@
 Beside frames and updates they hold:
 
 * train.csv, a row per log interval and seed: returns, losses, speed, stage times, memory;
-  task and game, here and below, tell where in a sequence of games the run is;
+  task and game, here, in episodes.csv and in evaluation.csv, tell where in a sequence the run is;
 * episodes.csv, a row per finished training episode: seed, lane, return, length in frames;
 * evaluation.csv, a row per evaluation, game that was played, and seed: mean, standard deviation,
   number of episodes;
@@ -155,7 +155,8 @@ class Recorder:
             "mean_length_frames": float(np.mean([e.length_frames for e in episodes])),
         }
         self._logs["evaluation"].append(row)
-        self._add_events("evaluation", k, row)
+        group = f"evaluation/{game}" if self._experiment.frames_per_task else "evaluation"
+        self._add_events(group, k, row)
         return row["mean_return"]
 
     def layers(self, counters: Mapping[str, int], state: learner_lib.LearnerState) -> None:

@@ -22,8 +22,11 @@ _FREE = ("num_frames", "evaluation.", "log.", "snapshot.", "platform", "environm
 
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
-    """runs/<config>/<game, id or probe>/seed_<seed>."""
-    label = envs_base.task_name(config.environment)
+    """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
+    environment = config.environment
+    label = envs_base.task_name(environment)
+    if "games" in environment:
+        label = f"{len(environment.games)}_games_of_{environment.frames_per_game}_frames"
     return Path("runs") / config.name / label / f"seed_{config.seed}"
 
 

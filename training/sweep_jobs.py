@@ -11,8 +11,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import checks
-from envs import atari
+from envs import atari, game_sequence
 from envs import base as envs_base
+from replay import ring
 from training import experiment, optimizer
 from training import task_switch as task_switch_lib
 
@@ -144,7 +145,7 @@ def _check_names(jobs: Sequence[Job]) -> None:
 
 
 def verify(jobs: Sequence[Job]) -> None:
-    """Checks the configurations of all jobs as a training would, but starts no environment.
+    """Checks the configurations of all jobs as far as it goes without starting anything.
 
     Raises:
       ConfigError: for the first job with a bad file, argument, key or value, and for seeds of a
@@ -167,15 +168,24 @@ def verify(jobs: Sequence[Job]) -> None:
 
 
 def _verify_config(config: Any) -> None:
+    """What can be told without emulators; shapes and the network are checked as a run starts."""
     experiment.verify(config)
-    environment = config.environment
-    checks.verify("environment", environment, envs_base.find_module(environment).CHECKS)
-    for key in ("game", "games"):
-        games = environment.get(key, ())
-        for game in (games,) if isinstance(games, str) else games:
-            atari.check_game(game, f"environment.{key}")
+    _verify_environment(config)
+    checks.verify("replay", config.replay, ring.CHECKS)
     optimizer.make(config.optimizer, config.training.update_period_frames)
     task_switch_lib.SwitchSettings.from_config(config.task_switch)
+
+
+def _verify_environment(config: Any) -> None:
+    environment = config.environment
+    module = envs_base.find_module(environment)
+    if hasattr(module, "CHECKS"):
+        checks.verify("environment", environment, module.CHECKS)
+    if "game" in environment:
+        atari.check_game(environment.game, "environment.game")
+    if "games" in environment:
+        game_sequence.check_games(environment.games)
+        experiment.frames_per_task(config, atari.FRAME_SKIP)
 
 
 def load(job: Job) -> ml_collections.ConfigDict:

@@ -25,7 +25,8 @@ def make_run(tmp_path):
         config = importlib.import_module(f"configs.{name}").get_config(argument)
         config.seed = seed
         config.update_from_flattened_dict(overrides)
-        games = config.environment.get("games", (config.environment.get("game"),))
+        own = str(config.environment.get("game", argument))
+        games = config.environment.get("games", (own,))
         path = tmp_path / "runs" / config.name / argument / f"seed_{seed}"
         path.mkdir(parents=True)
         (path / "config.json").write_text(json.dumps(config.to_dict()))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from analysis import comparison, continual, runs
-from configs import checks
 
 # Human-normalized: boxing (x - 0.1) / 12, breakout (x - 1.7) / 28.8.
 GAMES = ("boxing", "breakout")
@@ -58,7 +57,7 @@ def test_a_pass_that_is_not_complete_has_the_games_it_has(make_arm):
 def test_change_between_passes(make_arm):
     arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.1, 0.2, 0.4, 0.3)})
     first, second = continual.passes(arm)
-    change = continual.change(second.normalized, first.normalized)
+    change = continual.change(second.normalized, first.normalized, same_runs=True)
     # Sorted, without a quarter at either end: (0.3 + 0.4) / 2 - (0.1 + 0.2) / 2
     assert change.value == pytest.approx(0.2)
     assert (change.low, change.high) == pytest.approx((0.2, 0.2))
@@ -68,10 +67,25 @@ def test_change_between_passes(make_arm):
 def test_change_has_an_interval_where_seeds_differ(make_arm):
     arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.2, 0.3, 0.9, 0.8)})
     first, second = continual.passes(arm)
-    change = continual.change(second.normalized, first.normalized)
+    change = continual.change(second.normalized, first.normalized, same_runs=True)
     assert change.low < change.value < change.high
-    with pytest.raises(checks.ConfigError, match="without a game in common"):
-        continual.change(first.normalized, {"pong": np.zeros(1)})
+    # A seed is drawn with all its games: 0.2 if only seed 1 is, 0.6 if only seed 2 is.
+    assert (change.low, change.high) == pytest.approx((0.2, 0.6))
+
+
+def test_no_change_where_games_or_seeds_do_not_match():
+    one = {"boxing": np.zeros(2), "breakout": np.zeros(2)}
+    assert continual.change(one, {"pong": np.zeros(2)}, same_runs=False) is None
+    assert continual.change(one, {"boxing": np.zeros(1)}, same_runs=True) is None
+    uneven = {"boxing": np.zeros(2), "breakout": np.zeros(1)}
+    assert continual.change(one, uneven, same_runs=False) is None
+    assert continual.change(one, {"boxing": np.ones(1)}, same_runs=False).value == -1
+
+
+def test_passes_keep_their_numbers(make_arm):
+    """A run that was not evaluated in its first pass has a second one all the same."""
+    arm = make_arm("continual_nap", {1: [(144, 2, "boxing", 1.0), (192, 3, "breakout", 2.0)]})
+    assert [one.number for one in continual.passes(arm)] == [2]
 
 
 def all_games(*tasks):

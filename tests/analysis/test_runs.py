@@ -52,6 +52,7 @@ def test_an_empty_file_has_no_rows(make_run):
     [
         (lambda path: (path / "config.json").unlink(), "expected the directory of a run"),
         (lambda path: (path / "config.json").write_text("{"), "config.json: damaged"),
+        (lambda path: (path / "config.json").write_text("[1]"), "expected the configuration"),
         (lambda path: (path / "train.csv").unlink(), "has not logged anything"),
     ],
 )
@@ -74,6 +75,15 @@ def test_find_keeps_the_order_of_its_arguments(make_run, tmp_path):
     ]
     with pytest.raises(checks.ConfigError, match="expected a directory with runs"):
         runs.find([tmp_path / "nothing"])
+
+
+def test_runs_that_have_only_begun_are_passed_over(make_run, tmp_path):
+    make_run("rainbow", "pong", 1, [])
+    begun = make_run("rainbow", "pong", 2, [])
+    (begun / "train.csv").unlink()
+    assert [run.seeds for run in runs.find([tmp_path / "runs"])] == [(1,)]
+    with pytest.raises(checks.ConfigError, match="no run there has logged anything"):
+        runs.find([begun])
 
 
 def test_columns_are_numbers_where_all_are(tmp_path):

@@ -18,9 +18,13 @@ def _get(name: str) -> ml_collections.ConfigDict:
     return importlib.import_module(f"configs.{name}").get_config()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_config_builds_and_its_network_has_shapes(name):
-    config = _get(name)
+_SIZES = [(name, "small") for name in NAMES if name.startswith("continual")]
+
+
+@pytest.mark.parametrize(("name", "argument"), [*((name, None) for name in NAMES), *_SIZES])
+def test_config_builds_and_its_network_has_shapes(name, argument):
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    config = get_config(argument) if argument else get_config()
     assert config.name == name
     built = experiment.make(config)
     built.environment.close()

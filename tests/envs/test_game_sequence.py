@@ -165,7 +165,13 @@ def test_state_of_another_sequence_is_refused():
 
 def test_tasks_out_of_turn_are_refused():
     sequence = make_sequence()
+    with pytest.raises(RuntimeError, match="next_task before reset"):
+        sequence.next_task()
     sequence.reset()
+    sequence.send(np.zeros(2, np.int32))
+    with pytest.raises(RuntimeError, match="between a send and its recv"):
+        sequence.next_task()
+    sequence.recv()
     sequence.next_task()
     with pytest.raises(RuntimeError, match="twice"):
         sequence.next_task()

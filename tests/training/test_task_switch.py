@@ -8,8 +8,9 @@ import optax
 import pytest
 
 from configs import checks, rainbow_nap
+from plasticity import norm_growth
 from training import learner as learner_lib
-from training import task_switch
+from training import optimizer, task_switch
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(task_switch.SwitchSettings))
 CHANGES = {
@@ -141,6 +142,13 @@ def test_the_schedule_begins_again(make_learner, trained, learner):
     assert parts(trained)["schedule"][0] == 3
     later, _ = learner.learn(after, 2)
     assert parts(later)["schedule"][0] == 2
+
+
+def test_a_layer_wise_norm_growth_begins_again_too():
+    """It is a schedule as well, kept apart from the learning rate's."""
+    layer = norm_growth.NormGrowthState(*range(len(norm_growth.NormGrowthState._fields)))
+    fresh = norm_growth.NormGrowthState(*[0] * len(layer))
+    assert optimizer.restart_schedule((layer, "other"), (fresh, "new")) == (fresh, "other")
 
 
 def test_importance_starts_from_the_steps_added_so_far(learner, trained):
