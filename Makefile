@@ -4,12 +4,16 @@
 #   make test    lint, types and all tests
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make lint    formatting, lint and types only
+#   make replay-env   the replay server's environment, with which its tests run too (Python 3.11)
 
 # The first interpreter that is new enough; or say PYTHON=...
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 PEER_VENV ?= .venv-peers
+REPLAY_VENV ?= .venv-replay
+# dm-reverb has no wheel for a newer one.
+REPLAY_PYTHON ?= python3.11
 # Pinned versions; constraints-oldest.txt has the oldest that are supported.
 CONSTRAINTS ?= constraints.txt
 RUN_DIR ?= runs/make_train
@@ -17,7 +21,7 @@ RUN_DIR ?= runs/make_train
 BIN = $(VENV)/bin
 PACKAGES = agents networks plasticity replay envs training analysis configs scripts benchmarks tests
 
-.PHONY: setup train test browser lint bench clean
+.PHONY: setup train test browser lint bench replay-env replay-env-for-tests clean
 
 setup: $(VENV)/.complete
 
@@ -32,7 +36,7 @@ train: $(VENV)/.complete
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
-test: lint browser
+test: lint browser replay-env-for-tests
 	$(BIN)/python -m pytest
 
 # For the test that opens a report. Without it, and without the right to install it, that is skipped.
@@ -52,9 +56,23 @@ $(PEER_VENV)/.complete: benchmarks/peers/requirements.txt
 	$(PEER_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+replay-env: $(REPLAY_VENV)/.complete
+
+$(REPLAY_VENV)/.complete: constraints-replay.txt
+	@command -v $(REPLAY_PYTHON) >/dev/null || \
+		{ echo "error: no $(REPLAY_PYTHON) found; say REPLAY_PYTHON=... (3.11)" >&2; exit 1; }
+	$(REPLAY_PYTHON) -m venv $(REPLAY_VENV)
+	$(REPLAY_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# dm-reverb has wheels for Python 3.11 alone: without it, the tests that need a server are skipped.
+replay-env-for-tests:
+	@if command -v $(REPLAY_PYTHON) >/dev/null; then $(MAKE) replay-env; \
+		else echo "no $(REPLAY_PYTHON) found: tests of the replay server will be skipped"; fi
+
 bench: $(VENV)/.complete $(PEER_VENV)/.complete
 	$(BIN)/python -m benchmarks.components
 	$(BIN)/python -m benchmarks.end_to_end --peer_python=$(PEER_VENV)/bin/python
 
 clean:
-	rm -rf $(VENV) $(PEER_VENV) build *.egg-info
+	rm -rf $(VENV) $(PEER_VENV) $(REPLAY_VENV) build *.egg-info

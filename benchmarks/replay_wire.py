@@ -1,0 +1,306 @@
+"""Speed of the replay's wire client beside the official one, in turn, on the same server.
+
+make replay-env && python -m benchmarks.replay_wire --output=wire.json
+
+Each client has a process of its own, this file run as a worker: ours here, the official one in the
+replay server's environment. The turns alternate, their order swapped every repeat, while the other
+waits. Absolute speeds are this machine's; the ratio, taken within each repeat, is the result.
+
+Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a vector of action, return and
+discount; chunks of 4 steps; 32 unconfirmed items at most; batches of 32, 64 samples in flight.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+
+_ROOT = Path(__file__).resolve().parents[1]
+_JOBS = ("write", "read", "read_and_prioritize")
+_TABLE = {
+    "name": "transitions",
+    "kind": "prioritized",
+    "max_size": 20_000,
+    "min_size": 1,
+    "priority_exponent": 0.5,
+    "samples_per_insert": None,
+    "error_buffer": None,
+}
+_WINDOW, _CHUNK, _BATCH, _PENDING, _IN_FLIGHT = 7, 4, 32, 32, 64
+_START_S = 120.0
+
+# A job does work for about so many seconds and returns how many items it did.
+Job = Callable[[float], int]
+
+
+def main() -> None:
+    """Measures and prints the table, or is a worker."""
+    parser = argparse.ArgumentParser(prog="benchmarks.replay_wire", allow_abbrev=False)
+    parser.add_argument("--replay_python", type=Path, default=_ROOT / ".venv-replay/bin/python")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--worker", choices=["ours", "official"], help=argparse.SUPPRESS)
+    parser.add_argument("--server", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        _work(_our_jobs(args.server) if args.worker == "ours" else _official_jobs(args.server))
+        return
+    if not args.replay_python.exists():
+        parser.error(
+            f"replay_python = {str(args.replay_python)!r}: expected what make replay-env makes"
+        )
+    with tempfile.TemporaryDirectory() as directory:
+        report = _measure(args, Path(directory))
+    _show(report)
+    if args.output:
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
+    """Items per second of every job, by client, a number a repeat."""
+    server, address = _start_server(args.replay_python, directory)
+    pythons = {"ours": sys.executable, "official": str(args.replay_python)}
+    workers = {name: _Worker(python, name, address) for name, python in pythons.items()}
+    try:
+        for worker in workers.values():  # fills the table, and warms up
+            for job in _JOBS:
+                worker.ask(job, 1.0)
+        speeds = {job: {name: [] for name in workers} for job in _JOBS}
+        for repeat in range(args.repeats):
+            names = list(workers)[:: 1 if repeat % 2 == 0 else -1]
+            for job in _JOBS:
+                for name in names:
+                    speeds[job][name].append(workers[name].ask(job, args.seconds))
+    finally:
+        for worker in workers.values():
+            worker.end()
+        server.kill()
+        server.wait()
+    return {"seconds": args.seconds, "items_per_second": speeds}
+
+
+def _start_server(python: Path, directory: Path) -> tuple[subprocess.Popen, str]:
+    ready = directory / "port"
+    flags = {
+        "tables": json.dumps([_TABLE]),
+        "checkpoint_dir": directory / "checkpoints",
+        "ready_file": ready,
+    }
+    command = [str(python), "-m", "replay.reverb_server"]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + _START_S
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            sys.exit(f"error: the replay server did not start: {' '.join(command)}")
+        time.sleep(0.1)
+    return process, f"127.0.0.1:{ready.read_text().strip()}"
+
+
+class _Worker:
+    """A client in a process of its own, which does jobs when it is asked to."""
+
+    def __init__(self, python: str, name: str, address: str):
+        command = [python, "-m", "benchmarks.replay_wire", f"--worker={name}"]
+        self._name = name
+        self._process = subprocess.Popen(
+            [*command, f"--server={address}"],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._stdin = cast(TextIO, self._process.stdin)
+        self._stdout = cast(TextIO, self._process.stdout)
+
+    def ask(self, job: str, seconds: float) -> float:
+        """Has it do a job for about so many seconds; its items per second."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.write(json.dumps([job, seconds]) + "\n")
+            self._stdin.flush()
+        answer = self._stdout.readline()
+        if not answer:
+            sys.exit(f"error: worker {self._name!r} ended in {job!r}")
+        return json.loads(answer)
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _work(jobs: Mapping[str, Job]) -> None:
+    """Does jobs that stdin asks for and tells their speed."""
+    for line in sys.stdin:
+        job, seconds = json.loads(line)
+        begin = time.perf_counter()
+        count = jobs[job](seconds)
+        print(json.dumps(count / (time.perf_counter() - begin)), flush=True)
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    print("| items/s | ours | official | ratio (least to greatest) |\n|---|---|---|---|")
+    for job, speeds in report["items_per_second"].items():
+        ours, official = speeds["ours"], speeds["official"]
+        ratios = [a / b for a, b in zip(ours, official)]
+        print(
+            f"| {job} | {statistics.median(ours):,.0f} | {statistics.median(official):,.0f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+        )
+
+
+def _frames() -> np.ndarray:
+    """Frames uint8 [256, 84, 84] of moving blocks: they compress about as a game's do."""
+    random = np.random.default_rng(0)
+    background = np.kron(random.integers(0, 256, (6, 6), np.uint8), np.ones((14, 14), np.uint8))
+    frames = np.repeat(background[np.newaxis], 256, axis=0)
+    for _ in range(8):
+        place, speed = random.integers(0, 70, 2), random.integers(-3, 4, 2)
+        for t, frame in enumerate(frames):
+            row, column = (place + t * speed) % 78
+            frame[row : row + 6, column : column + 6] = random.integers(0, 256)
+    return frames
+
+
+def _steps() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A frame and a vector float32 [3], without end."""
+    frames = _frames()
+    while True:
+        for t, frame in enumerate(frames):
+            yield frame, np.array([t % 18, t, 0.97], np.float32)
+
+
+def _until(seconds: float) -> Iterator[int]:
+    """Counts up until the time is over."""
+    deadline, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < deadline:
+        count += 1
+        yield count
+
+
+def _our_jobs(address: str) -> dict[str, Job]:
+    from replay import wire
+
+    client = wire.Client(address)
+    return {
+        "write": lambda seconds: _write_ours(client, seconds),
+        "read": lambda seconds: _read_ours(client, seconds, prioritize=False),
+        "read_and_prioritize": lambda seconds: _read_ours(client, seconds, prioritize=True),
+    }
+
+
+def _write_ours(client: Any, seconds: float) -> int:
+    """Four steps a message: a chunk of frames, one of vectors, and their items."""
+    from replay import wire
+
+    steps, rows, count = _steps(), [], 0
+    with wire.Writer(client, max_pending=_PENDING) as writer:
+        for _ in _until(seconds):
+            frames, vectors = zip(*(next(steps) for _ in range(_CHUNK)))
+            rows.append((writer.chunk(np.stack(frames)), writer.chunk(np.stack(vectors))))
+            if len(rows) < 3:
+                continue
+            items = [_our_item(rows, end) for end in range(2 * _CHUNK + 1, 3 * _CHUNK + 1)]
+            count += len(writer.insert(items))
+            for chunk in rows.pop(0):
+                writer.release(chunk)
+        writer.flush()
+    return count
+
+
+def _our_item(rows: Sequence[Sequence[Any]], end: int) -> Any:
+    """The item of the seven frames before step `end` of the rows."""
+    from replay import wire
+
+    slices = []
+    for i, (frames, _) in enumerate(rows):
+        low = max(end - _WINDOW - i * _CHUNK, 0)
+        high = min(end - i * _CHUNK, _CHUNK)
+        if low < high:
+            slices.append(wire.Slice(frames, low, high - low))
+    row, place = divmod(end - 1, _CHUNK)
+    vector = wire.Column([wire.Slice(rows[row][1], place, 1)], squeeze=True)
+    return wire.NewItem(_TABLE["name"], [wire.Column(slices), vector], 1.0)
+
+
+def _read_ours(client: Any, seconds: float, prioritize: bool) -> int:
+    from replay import wire
+
+    count = 0
+    with wire.Sampler(client, _TABLE["name"], max_in_flight=_IN_FLIGHT) as sampler:
+        for _ in _until(seconds):
+            batch = sampler.take(_BATCH)
+            np.stack([item.columns[0] for item in batch])
+            np.stack([item.columns[1] for item in batch])
+            if prioritize:
+                keys = [item.key for item in batch]
+                client.update_priorities(_TABLE["name"], keys, [1.0 + count % 7] * _BATCH)
+            count += _BATCH
+    return count
+
+
+def _official_jobs(address: str) -> dict[str, Job]:
+    reverb = importlib.import_module("reverb")
+    client = reverb.Client(address)
+    return {
+        "write": lambda seconds: _write_official(client, seconds),
+        "read": lambda seconds: _read_official(client, address, seconds, prioritize=False),
+        "read_and_prioritize": lambda seconds: _read_official(
+            client, address, seconds, prioritize=True
+        ),
+    }
+
+
+def _write_official(client: Any, seconds: float) -> int:
+    steps, count = _steps(), 0
+    with client.trajectory_writer(num_keep_alive_refs=_WINDOW) as writer:
+        for column in (0, 1):
+            writer.configure((column,), num_keep_alive_refs=_WINDOW, max_chunk_length=_CHUNK)
+        for number in _until(seconds):
+            writer.append(list(next(steps)))
+            if number >= _WINDOW:
+                frames, vectors = writer.history
+                writer.create_item(_TABLE["name"], 1.0, [frames[-_WINDOW:], vectors[-1]])
+                writer.flush(block_until_num_items=_PENDING)
+                count += 1
+        writer.flush()
+    return count
+
+
+def _read_official(client: Any, address: str, seconds: float, prioritize: bool) -> int:
+    reverb = importlib.import_module("reverb")
+    tensorflow = importlib.import_module("tensorflow")
+    samples = reverb.TrajectoryDataset(
+        address,
+        _TABLE["name"],
+        dtypes=[tensorflow.uint8, tensorflow.float32],
+        shapes=[tensorflow.TensorShape([_WINDOW, 84, 84]), tensorflow.TensorShape([3])],
+        max_in_flight_samples_per_worker=_IN_FLIGHT,
+        num_workers_per_iterator=1,
+    )
+    batches = samples.batch(_BATCH, drop_remainder=True).as_numpy_iterator()
+    count = 0
+    for _ in _until(seconds):
+        batch = next(batches)
+        if prioritize:
+            updates = dict.fromkeys(batch.info.key.tolist(), 1.0 + count % 7)
+            client.mutate_priorities(_TABLE["name"], updates)
+        count += _BATCH
+    return count
+
+
+if __name__ == "__main__":
+    main()

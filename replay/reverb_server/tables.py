@@ -1,0 +1,104 @@
+"""What tables a replay server shall have: their description as JSON, checked, without Reverb."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from configs import checks
+
+_LATEST = {"name": checks.text(), "kind": checks.one_of("latest")}
+_PRIORITIZED = {
+    "name": checks.text(),
+    "kind": checks.one_of("prioritized"),
+    "max_size": checks.integer(1),
+    "min_size": checks.integer(1),
+    "priority_exponent": checks.number(0),
+    "samples_per_insert": checks.either(checks.number(0, open_low=True), checks.one_of(None)),
+    "error_buffer": checks.either(checks.number(1), checks.one_of(None)),
+}
+CHECKS: Mapping[str, Mapping[str, checks.Check]] = {"prioritized": _PRIORITIZED, "latest": _LATEST}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One table of a replay server.
+
+    Attributes:
+      name: what clients call it.
+      kind: "prioritized", which draws by priority**exponent and drops the oldest; or "latest",
+        which has one item, the newest (parameters).
+      max_size: items it holds.
+      min_size: items it must hold before one can be sampled.
+      priority_exponent: see `kind`.
+      samples_per_insert: how many samples the rate limiter allows per item that is inserted; None
+        for any number.
+      error_buffer: how many samples the ratio may be off before one side is blocked; None with
+        `samples_per_insert` None.
+    """
+
+    name: str
+    kind: str
+    max_size: int = 1
+    min_size: int = 1
+    priority_exponent: float = 0.0
+    samples_per_insert: float | None = None
+    error_buffer: float | None = None
+
+
+def parse(text: str) -> list[Table]:
+    """Reads the description of a server's tables.
+
+    Args:
+      text: a JSON list of objects, each with the keys of its kind in `CHECKS`.
+
+    Raises:
+      checks.ConfigError: it is not that, or tables of it could never be sampled or inserted into.
+    """
+    try:
+        described = json.loads(text)
+    except ValueError as error:
+        raise checks.ConfigError(f"tables: expected a JSON list of objects: {error}") from error
+    if not isinstance(described, list) or not described:
+        raise checks.ConfigError(f"tables = {described!r}: expected a list of one or more objects")
+    tables = [_table(f"tables[{i}]", config) for i, config in enumerate(described)]
+    _check_names([table.name for table in tables])
+    return tables
+
+
+def _table(section: str, config: Any) -> Table:
+    if not isinstance(config, dict):
+        raise checks.ConfigError(f"{section} = {config!r}: expected an object")
+    kind = config.get("kind")
+    if not isinstance(kind, str) or kind not in CHECKS:
+        raise checks.ConfigError(f"{section}.kind = {kind!r}: expected one of {', '.join(CHECKS)}")
+    checks.verify(section, config, CHECKS[kind])
+    table = Table(**config)
+    _check_flow(section, table)
+    return table
+
+
+def _check_flow(section: str, table: Table) -> None:
+    """Refuses what would block for ever: see reverb.rate_limiters.SampleToInsertRatio."""
+    if table.min_size > table.max_size:
+        raise checks.ConfigError(
+            f"{section}.min_size = {table.min_size}: expected at most max_size, {table.max_size}"
+        )
+    if (table.samples_per_insert is None) != (table.error_buffer is None):
+        raise checks.ConfigError(
+            f"{section}.error_buffer = {table.error_buffer!r}: expected a number if and only if "
+            f"samples_per_insert is one; it is {table.samples_per_insert!r}"
+        )
+    if table.samples_per_insert is None or table.error_buffer is None:
+        return
+    if table.error_buffer < table.samples_per_insert:
+        raise checks.ConfigError(
+            f"{section}.error_buffer = {table.error_buffer}: expected at least "
+            f"samples_per_insert, {table.samples_per_insert}"
+        )
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise checks.ConfigError(f"tables: the name {name!r} comes twice: expected it once")

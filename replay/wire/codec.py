@@ -1,0 +1,212 @@
+"""Arrays to Reverb's chunks and back.
+
+A chunk holds one tensor or more, each [T, ...] with its bytes compressed by snappy (raw blocks);
+an item's column is slices of chunks, one after the other (Reverb's tensor_compression.cc and
+trajectory_util.cc). Nothing that is received is trusted: sizes are compared before memory is taken,
+and no received byte is ever run.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import cramjam
+import numpy as np
+
+from replay.wire import messages
+from replay.wire.errors import WireError
+
+# TensorFlow's types.proto; little-endian on the wire.
+_DTYPES = {
+    1: "<f4",
+    2: "<f8",
+    3: "<i4",
+    4: "|u1",
+    5: "<i2",
+    6: "|i1",
+    8: "<c8",
+    9: "<i8",
+    10: "|b1",
+    17: "<u2",
+    18: "<c16",
+    19: "<f2",
+    22: "<u4",
+    23: "<u8",
+}
+_CODES = {np.dtype(name): code for code, name in _DTYPES.items()}
+_MAX_RANK = 32
+# A field of a protobuf message may be this long, and the server's messages have int32 lengths.
+_MAX_CONTENT_BYTES = 2**31 - 2**20
+
+DEFAULT_MAX_BYTES = 1 << 30
+
+
+def encode_tensor(array: np.ndarray) -> Any:
+    """The Tensor message of an array.
+
+    Raises:
+      ValueError: Reverb has no such type, or the array is too large for a message.
+    """
+    code = _CODES.get(array.dtype.newbyteorder("<"))
+    if code is None:
+        known = ", ".join(sorted(dtype.name for dtype in _CODES))
+        raise ValueError(f"dtype = {array.dtype}: expected one of {known}")
+    if array.nbytes > _MAX_CONTENT_BYTES:
+        raise ValueError(f"array of {array.nbytes} bytes: expected at most {_MAX_CONTENT_BYTES}")
+    tensor = messages.Tensor(dtype=code)
+    for size in array.shape:
+        tensor.shape.dim.add(size=size)
+    content = np.ascontiguousarray(array, _DTYPES[code]).reshape(-1).view(np.uint8)
+    tensor.content = bytes(cramjam.snappy.compress_raw(content.data))
+    return tensor
+
+
+def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
+    """The array of a Tensor message.
+
+    Args:
+      tensor: as received.
+      max_bytes: how large the array may be.
+
+    Raises:
+      WireError: its type, shape or content is wrong, or it is too large.
+    """
+    name = _DTYPES.get(tensor.dtype)
+    if name is None:
+        raise WireError(f"tensor with dtype {tensor.dtype}: expected one of {sorted(_DTYPES)}")
+    dtype = np.dtype(name)
+    shape = _shape(tensor)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if num_bytes > max_bytes:
+        raise WireError(f"tensor of {num_bytes} bytes, shape {shape}: expected at most {max_bytes}")
+    content = np.empty(num_bytes, np.uint8)
+    _decompress(tensor.content, content)
+    decoded = content.view(dtype).reshape(shape)
+    if dtype == np.bool_ and content.size and content.max() > 1:
+        raise WireError(f"tensor of booleans with a byte {content.max()}: expected 0 or 1")
+    return decoded
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    shape = tuple(dim.size for dim in tensor.shape.dim)
+    known = not tensor.shape.unknown_rank and all(size >= 0 for size in shape)
+    if not known or len(shape) > _MAX_RANK:
+        raise WireError(f"tensor of shape {shape[:_MAX_RANK]}: expected at most 32 sizes >= 0")
+    return shape
+
+
+def _decompress(compressed: bytes, output: np.ndarray) -> None:
+    """Fills the output, uint8 [N], with what was compressed."""
+    try:
+        length = cramjam.snappy.decompress_raw_len(compressed)
+        if length == output.size and length:
+            length = cramjam.snappy.decompress_raw_into(compressed, output.data)
+    except Exception as error:  # cramjam has an error of its own for each way to be malformed
+        raise WireError(f"tensor's content is not snappy: {error}") from error
+    if length != output.size:
+        raise WireError(f"tensor's content has {length} bytes: expected {output.size}")
+
+
+def encode_chunk(key: int, episode: int, array: np.ndarray) -> Any:
+    """The Chunk message of an array [T, ...], T >= 1.
+
+    Args:
+      key: of the chunk, 64 bits, never used for another.
+      episode: what the server counts as one episode; any number.
+      array: T steps of one column.
+
+    Raises:
+      ValueError: the array has no step, or can't be encoded.
+    """
+    if array.ndim < 1 or len(array) < 1:
+        raise ValueError(f"array of shape {array.shape}: expected [T, ...] with T >= 1")
+    chunk = messages.Chunk(key=key, num_tensors=1, uncompressed_size=array.nbytes)
+    chunk.range.episode = episode
+    chunk.range.end = len(array) - 1
+    chunk.data.tensors.append(encode_tensor(array))
+    return chunk
+
+
+def _undo_deltas(array: np.ndarray) -> np.ndarray:
+    """Undoes Reverb's delta encoding [T, ...]: whole numbers, minus those of the step before."""
+    if array.ndim < 2 or array.dtype.kind not in "iu":
+        return array
+    unsigned = array.view(array.dtype.str.replace("i", "u"))
+    return np.cumsum(unsigned, axis=0, dtype=unsigned.dtype).view(array.dtype)
+
+
+class Decoder:
+    """Columns of items out of chunks, each chunk decompressed once however often it is used.
+
+    For the items of one message: the arrays of its chunks are held until the decoder is dropped.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES):
+        """Starts without chunks; no array or column may be larger than `max_bytes`."""
+        self._max_bytes = max_bytes
+        self._arrays: dict[tuple[int, int], np.ndarray] = {}
+
+    def columns(self, trajectory: Any, chunks: Mapping[int, Any]) -> tuple[np.ndarray, ...]:
+        """The columns of an item, each [T, ...], or [...] if the writer squeezed it; read-only.
+
+        Args:
+          trajectory: the item's Trajectory message.
+          chunks: the Chunk messages that came with it, by key.
+
+        Raises:
+          WireError: it refers to what is not there, or the parts don't fit together.
+        """
+        return tuple(self._column(column, chunks) for column in trajectory.columns)
+
+    def _column(self, column: Any, chunks: Mapping[int, Any]) -> np.ndarray:
+        parts = [self._part(part, chunks) for part in column.slices]
+        if not parts:
+            raise WireError("column of an item without slices: expected one or more")
+        array = parts[0] if len(parts) == 1 else self._join(parts)
+        if not column.squeeze:
+            return array
+        if len(array) != 1:
+            raise WireError(f"squeezed column has {len(array)} steps: expected 1")
+        return array[0, ...]
+
+    def _join(self, parts: list[np.ndarray]) -> np.ndarray:
+        kinds = {(part.dtype, part.shape[1:]) for part in parts}
+        if len(kinds) != 1:
+            raise WireError(f"column's slices differ in dtype or shape: {sorted(map(str, kinds))}")
+        num_bytes = sum(part.nbytes for part in parts)
+        if num_bytes > self._max_bytes:
+            raise WireError(f"column of {num_bytes} bytes: expected at most {self._max_bytes}")
+        joined = np.concatenate(parts)
+        joined.flags.writeable = False
+        return joined
+
+    def _part(self, part: Any, chunks: Mapping[int, Any]) -> np.ndarray:
+        array = self._array(part.chunk_key, part.index, chunks)
+        end = part.offset + part.length
+        if part.offset < 0 or part.length < 1 or end > len(array):
+            raise WireError(
+                f"slice [{part.offset}, {end}) of a chunk with {len(array)} steps: expected one or "
+                "more of them"
+            )
+        return array[part.offset : end]
+
+    def _array(self, key: int, index: int, chunks: Mapping[int, Any]) -> np.ndarray:
+        array = self._arrays.get((key, index))
+        if array is None:
+            chunk = chunks.get(key)
+            if chunk is None:
+                raise WireError(f"item refers to chunk {key}, which did not come with it")
+            array = self._arrays[key, index] = self._decode(chunk, index)
+        return array
+
+    def _decode(self, chunk: Any, index: int) -> np.ndarray:
+        tensors = chunk.data.tensors
+        if not 0 <= index < len(tensors):
+            raise WireError(f"tensor {index} of a chunk with {len(tensors)}: expected one of them")
+        array = decode_tensor(tensors[index], self._max_bytes)
+        if array.ndim < 1:
+            raise WireError("chunk of a scalar: expected an array [T, ...]")
+        if chunk.delta_encoded:
+            array = _undo_deltas(array)
+        array.flags.writeable = False
+        return array
