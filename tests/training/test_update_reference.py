@@ -108,6 +108,7 @@ def make_state(learner, replay, size):
         replay=replay,
         stack=jnp.zeros((2, 4, 36, 36), jnp.uint8),
         updates=jnp.zeros((), jnp.int32),
+        importance_start=jnp.zeros((), jnp.int32),
     )
 
 
