@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
     environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
     protocol = str(environment.get("protocol", ""))
-    parts = [_GAME.value] if _GAME.value else []
+    game = envs_base.task_name(environment)
+    parts = [game] if "games" in player.config.environment else []
     parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
     name = f"evaluation_{'_'.join(parts)}.csv"
     output = Path(_OUTPUT.value) if _OUTPUT.value else Path(_RUN_DIR.value) / name
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     episodes = player.evaluator().play(
         player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value
     )
-    write(output, player.frames, protocol, episodes)
+    write(output, player.frames, game, protocol, episodes)
     returns = [episode.episode_return for episode in episodes]
     logging.info(
         "snapshot at %d frames: mean return %.2f, standard deviation %.2f, %d episodes: %s",
@@ -91,13 +92,16 @@ def choose_protocol(environment: ml_collections.ConfigDict, protocol: str | None
     return environment
 
 
-def write(output: Path, frames: int, protocol: str, episodes: Sequence[envs_base.Episode]) -> None:
+def write(
+    output: Path, frames: int, game: str, protocol: str, episodes: Sequence[envs_base.Episode]
+) -> None:
     """Writes a row per episode."""
     log = csv_log.CsvLog(output, "frames", frames)
     for number, episode in enumerate(episodes):
         log.append(
             {
                 "frames": frames,
+                "game": game,
                 "protocol": protocol,
                 "episode": number,
                 "return": episode.episode_return,

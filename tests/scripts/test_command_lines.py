@@ -96,7 +96,7 @@ def test_evaluate_on_another_protocol(run_dir, tmp_path):
     assert result.returncode == 0, result.stderr
     rows = _rows(output)
     assert len(rows) == 3
-    assert {row["protocol"] for row in rows} == {"machado"}
+    assert {(row["game"], row["protocol"]) for row in rows} == {("breakout", "machado")}
     again = _error(_call("evaluate", *arguments, f"--output={output}"))
     assert "exists already" in again
 
