@@ -40,7 +40,7 @@ CHECKS: Mapping[str, checks.Check] = {
 }
 
 _LAST = int(dm_env.StepType.LAST)
-# Keeps the seeds of a sequence's games apart from those of lanes and of evaluations.
+# In place of a lane: keeps the games' seeds apart from those of lanes and of evaluations.
 _GAME_SEEDS = 1 << 21
 
 
@@ -208,6 +208,5 @@ class GameSequence(base.VectorEnvironment):
         self._game = self._make_game()
 
     def _make_game(self) -> atari.AtariEnvironment:
-        sequence = np.random.SeedSequence(self._seed, spawn_key=(_GAME_SEEDS, self.task))
-        seed = int(sequence.generate_state(1, np.uint32)[0] >> 1)
+        seed = base.lane_seed(self._seed, _GAME_SEEDS, self.task)
         return atari.make(task_config(self._config, self.task), self.num_envs, seed)

@@ -57,6 +57,8 @@ class Recorder:
         self._last_frames = frames
         self._metric_names = experiment_lib.metric_names(experiment)
         self._metrics: list[Mapping[str, jax.Array]] = []
+        # To find a name imports modules and builds a config: once for a task, not for an episode.
+        self._games: dict[int, str] = {}
         self._returns: list[list[float]] = [[] for _ in range(config.num_seeds)]
 
     def learned(self, metrics: Mapping[str, jax.Array]) -> None:
@@ -195,8 +197,10 @@ class Recorder:
     def _moment(self, counters: Mapping[str, int]) -> dict[str, Any]:
         """When in the run, and in which of a sequence's games."""
         task = counters["task"]
-        name = envs_base.task_name(envs_base.task_config(self._config.environment, task))
-        return {"frames": counters["frames"], "task": task, "game": name}
+        if task not in self._games:
+            single = envs_base.task_config(self._config.environment, task)
+            self._games[task] = envs_base.task_name(single)
+        return {"frames": counters["frames"], "task": task, "game": self._games[task]}
 
     def _learning_rate(self, counters: Mapping[str, int]) -> float:
         return float(np.asarray(self._experiment.learning_rate(counters["schedule_updates"])))

@@ -1,13 +1,11 @@
 """The scripts as a user calls them: a small real training, then everything on its snapshot."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib.image
 import pytest
+from calling import call, error_of
 
 _ROOT = Path(__file__).parents[2]
 
@@ -34,37 +32,10 @@ _TRAIN = (
 )
 
 
-def _call(script: str, *arguments: str, limit_bytes: int | None = None, **variables: str):
-    def limit_file_size():
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    return subprocess.run(
-        [sys.executable, "-m", f"scripts.{script}", *arguments],
-        cwd=_ROOT,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        preexec_fn=limit_file_size if limit_bytes else None,
-    )
-
-
-def _error(result: subprocess.CompletedProcess) -> str:
-    """The one line of an error; fails if there is more, or no error."""
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run"
-    result = _call(*_TRAIN, f"--run_dir={path}")
+    result = call(*_TRAIN, f"--run_dir={path}")
     assert result.returncode == 0, result.stderr
     return path
 
@@ -84,7 +55,7 @@ def test_training_writes_what_the_readme_lists(run_dir):
 
 def test_finished_run_has_nothing_left_to_do(run_dir):
     before = (run_dir / "train.csv").read_bytes()
-    result = _call(*_TRAIN, f"--run_dir={run_dir}")
+    result = call(*_TRAIN, f"--run_dir={run_dir}")
     assert result.returncode == 0, result.stderr
     assert (run_dir / "train.csv").read_bytes() == before
 
@@ -92,42 +63,42 @@ def test_finished_run_has_nothing_left_to_do(run_dir):
 def test_evaluate_on_another_protocol(run_dir, tmp_path):
     output = tmp_path / "evaluation.csv"
     arguments = (f"--run_dir={run_dir}", "--episodes=3", "--num_envs=2", "--protocol=machado")
-    result = _call("evaluate", *arguments, f"--output={output}")
+    result = call("evaluate", *arguments, f"--output={output}")
     assert result.returncode == 0, result.stderr
     rows = _rows(output)
     assert len(rows) == 3
     assert {(row["game"], row["protocol"]) for row in rows} == {("breakout", "machado")}
-    again = _error(_call("evaluate", *arguments, f"--output={output}"))
+    again = error_of(call("evaluate", *arguments, f"--output={output}"))
     assert "exists already" in again
 
 
 def test_evaluate_on_a_game_that_was_not_trained_on(run_dir):
-    error = _error(_call("evaluate", f"--run_dir={run_dir}", "--game=pong"))
+    error = error_of(call("evaluate", f"--run_dir={run_dir}", "--game=pong"))
     assert "game = 'pong': expected one of breakout" in error
 
 
 def test_report_on_a_run(run_dir, tmp_path):
     output = tmp_path / "report"
-    result = _call("report", f"--output={output}", "--title=One run", str(run_dir))
+    result = call("report", f"--output={output}", "--title=One run", str(run_dir))
     assert result.returncode == 0, result.stderr
     assert "<title>One run</title>" in (output / "index.html").read_text()
     assert (output / "single_curves.png").stat().st_size > 10_000
-    again = _error(_call("report", f"--output={output}", str(run_dir)))
+    again = error_of(call("report", f"--output={output}", str(run_dir)))
     assert "not empty, not overwritten" in again
-    nothing = _error(_call("report", f"--output={tmp_path / 'other'}", str(tmp_path / "none")))
+    nothing = error_of(call("report", f"--output={tmp_path / 'other'}", str(tmp_path / "none")))
     assert "expected a directory with runs" in nothing
 
 
 def test_evaluation_is_repeatable(run_dir, tmp_path):
     outputs = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for output in outputs:
-        _call("evaluate", f"--run_dir={run_dir}", "--episodes=2", f"--output={output}")
+        call("evaluate", f"--run_dir={run_dir}", "--episodes=2", f"--output={output}")
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
 def test_record_makes_a_film(run_dir, tmp_path):
     output = tmp_path / "film.mp4"
-    result = _call("record", f"--run_dir={run_dir}", f"--output={output}", "--max_steps=30")
+    result = call("record", f"--run_dir={run_dir}", f"--output={output}", "--max_steps=30")
     assert result.returncode == 0, result.stderr
     assert output.stat().st_size > 2_000
     assert b"ftyp" in output.read_bytes()[:16]
@@ -135,7 +106,7 @@ def test_record_makes_a_film(run_dir, tmp_path):
 
 def test_plot_draws_a_picture(run_dir, tmp_path):
     output = tmp_path / "curve.png"
-    result = _call("plot", "--layers", f"--output={output}", str(run_dir))
+    result = call("plot", "--layers", f"--output={output}", str(run_dir))
     assert result.returncode == 0, result.stderr
     picture = matplotlib.image.imread(output)
     assert picture.shape[1] > 1_000
@@ -160,50 +131,50 @@ def test_plot_draws_a_picture(run_dir, tmp_path):
 )
 def test_bad_arguments_of_train(tmp_path, arguments, expected):
     path = tmp_path / "run"
-    assert expected in _error(_call("train", *arguments, f"--run_dir={path}"))
+    assert expected in error_of(call("train", *arguments, f"--run_dir={path}"))
     assert not path.exists()
 
 
 def test_gpu_that_is_not_there(tmp_path):
     arguments = ("--config=configs/rainbow.py", "--config.platform=gpu")
-    result = _call("train", *arguments, f"--run_dir={tmp_path / 'run'}", JAX_PLATFORMS="cpu")
-    assert "platform = 'gpu': no such device" in _error(result)
+    result = call("train", *arguments, f"--run_dir={tmp_path / 'run'}", JAX_PLATFORMS="cpu")
+    assert "platform = 'gpu': no such device" in error_of(result)
 
 
 def test_directory_of_another_run_is_refused_and_left_alone(run_dir):
     before = {path: path.read_bytes() for path in run_dir.glob("*.*") if path.is_file()}
-    message = _error(_call(*_TRAIN, "--config.agent.discount=0.5", f"--run_dir={run_dir}"))
+    message = error_of(call(*_TRAIN, "--config.agent.discount=0.5", f"--run_dir={run_dir}"))
     assert "agent.discount is 0.99 there, asked for 0.5" in message
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_directory_with_other_files_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    assert "holds no run" in _error(_call(*_TRAIN, f"--run_dir={tmp_path}"))
+    assert "holds no run" in error_of(call(*_TRAIN, f"--run_dir={tmp_path}"))
 
 
 def test_full_disk_ends_in_one_line_and_keeps_the_snapshot_before(tmp_path):
     """The file size limit of the process stands in for the full disk: writing fails."""
     path = tmp_path / "run"
-    first = _call(*_TRAIN, "--config.num_frames=800", f"--run_dir={path}")
+    first = call(*_TRAIN, "--config.num_frames=800", f"--run_dir={path}")
     assert first.returncode == 0, first.stderr
-    message = _error(_call(*_TRAIN, f"--run_dir={path}", limit_bytes=100_000))
+    message = error_of(call(*_TRAIN, f"--run_dir={path}", limit_bytes=100_000))
     assert "snapshot not written" in message
     assert [p.name for p in (path / "snapshots").iterdir()] == ["000000000800"]
 
 
 @pytest.mark.parametrize("script", ["evaluate", "record"])
 def test_no_such_run_or_snapshot(run_dir, tmp_path, script):
-    assert "run_dir" in _error(_call(script, f"--run_dir={tmp_path / 'none'}"))
-    message = _error(_call(script, f"--run_dir={run_dir}", "--snapshot=7"))
+    assert "run_dir" in error_of(call(script, f"--run_dir={tmp_path / 'none'}"))
+    message = error_of(call(script, f"--run_dir={run_dir}", "--snapshot=7"))
     assert "snapshot = 7: expected one of" in message
 
 
 def test_plot_without_run_or_with_a_bad_ending(run_dir, tmp_path):
-    assert "expected the directory of a run" in _error(_call("plot", str(tmp_path)))
-    assert ".xyz" in _error(_call("plot", f"--output={tmp_path / 'a.xyz'}", str(run_dir)))
+    assert "expected the directory of a run" in error_of(call("plot", str(tmp_path)))
+    assert ".xyz" in error_of(call("plot", f"--output={tmp_path / 'a.xyz'}", str(run_dir)))
 
 
 def test_plot_shown_without_a_display(run_dir):
-    result = _call("plot", "--show", str(run_dir), DISPLAY="", WAYLAND_DISPLAY="")
-    assert "show: no display" in _error(result)
+    result = call("plot", "--show", str(run_dir), DISPLAY="", WAYLAND_DISPLAY="")
+    assert "show: no display" in error_of(result)

@@ -1,37 +1,17 @@
 """scripts.scores as a user calls it."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from calling import call, error_of
 
 _ROOT = Path(__file__).parents[2]
 _RUN = "docs/results/make_train"
 
 
-def _call(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.scores", *arguments],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def _error(result: subprocess.CompletedProcess) -> str:
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return lines[0]
-
-
 def test_run_beside_a_published_agent_is_printed():
-    result = _call("--agents=rainbow_pfrl_best", _RUN)
+    result = call("scores", "--agents=rainbow_pfrl_best", _RUN)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     own = "data_efficient_nap, dqn_zoo, 200k frames"
@@ -44,7 +24,7 @@ def test_run_beside_a_published_agent_is_printed():
 def test_all_published_scores_as_a_file(tmp_path):
     output = tmp_path / "table.csv"
     arguments = ("--metric=human_normalized", f"--output={output}")
-    assert _call(*arguments).returncode == 0
+    assert call("scores", *arguments).returncode == 0
     with output.open(newline="") as stream:
         header, *rows = list(csv.reader(stream))
     table = {row[0]: dict(zip(header[1:], row[1:])) for row in rows}
@@ -63,7 +43,7 @@ def test_all_published_scores_as_a_file(tmp_path):
     assert noop["protocol"].startswith("sticky actions: none")
 
     before = output.read_bytes()
-    assert "exists already, not overwritten" in _error(_call(*arguments))
+    assert "exists already, not overwritten" in error_of(call("scores", *arguments))
     assert output.read_bytes() == before
 
 
@@ -80,4 +60,4 @@ def test_all_published_scores_as_a_file(tmp_path):
     ],
 )
 def test_bad_arguments(arguments, expected):
-    assert expected in _error(_call(*arguments))
+    assert expected in error_of(call("scores", *arguments))
