@@ -34,6 +34,7 @@ def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     config.agent = _agent()
     config.network = _network()
     config.replay = _replay()
+    config.distributed = _distributed()
     config.optimizer = _optimizer()
 
     config.training = ml_collections.ConfigDict()
@@ -125,6 +126,27 @@ def _replay() -> ml_collections.ConfigDict:
     replay.importance_exponent_end = 1.0  # [Z], linearly ...
     replay.importance_exponent_end_steps = 50_000_000  # [Z] ... until so many agent steps
     return replay
+
+
+def _distributed() -> ml_collections.ConfigDict:
+    """Of scripts.launch alone; num_envs is the number of environments of each actor there."""
+    distributed = ml_collections.ConfigDict()
+    # Frames of an environment that are compressed and sent together.
+    distributed.chunk_length = 4
+    # Transitions an actor may have sent that the server has not confirmed.
+    distributed.max_unconfirmed = 128
+    # Batches drawn ahead of the update that uses them: their priorities are as old.
+    distributed.prefetch_batches = 2
+    # Samples by which inserts may be ahead of the ratio that updates keep; 0: the least that
+    # cannot block both sides for ever.
+    distributed.error_buffer = 0
+    # Updates between two publications of the parameters to the actors.
+    distributed.publish_period_updates = 100
+    # Devices of its machine over which the learner spreads each batch; 0: all.
+    distributed.learner_devices = 0
+    # Where actors and evaluator compute: "auto", "cpu" or "gpu".
+    distributed.actor_platform = "cpu"
+    return distributed
 
 
 def _optimizer() -> ml_collections.ConfigDict:

@@ -154,6 +154,11 @@ def task_name(config: Any) -> str:
     return next(names, str(config["module"]))
 
 
+def frames_per_step(config: Mapping[str, Any]) -> int:
+    """Emulator frames of an agent step, told without building the environment."""
+    return getattr(find_module(config), "FRAME_SKIP", 1)
+
+
 def find_module(config: Mapping[str, Any]) -> ModuleType:
     """Imports `envs/<config.module>.py`; raises ConfigError if there is none with a `make`."""
     return modules.find("envs", config["module"], "environment.module")

@@ -30,12 +30,13 @@ ATARI_10 = (
 )
 """The Atari-10 set (Aitchison et al. 2023, arXiv 2210.02019)."""
 
+FRAME_SKIP = atari.FRAME_SKIP
 _OF_EACH_GAME = ("protocol", "max_episode_frames", "num_threads", "reseed_steps")
 
 CHECKS: Mapping[str, checks.Check] = {
     "module": checks.text(),
     "games": checks.each(checks.text()),
-    "frames_per_game": checks.integer(atari.FRAME_SKIP),
+    "frames_per_game": checks.integer(FRAME_SKIP),
     **{key: atari.CHECKS[key] for key in _OF_EACH_GAME},
 }
 
@@ -104,7 +105,7 @@ class GameSequence(base.VectorEnvironment):
     that are cut so are not among the `finished_episodes`.
     """
 
-    frames_per_step = atari.FRAME_SKIP
+    frames_per_step = FRAME_SKIP
     exact_resume = True
 
     def __init__(self, config: Mapping[str, Any], num_envs: int, seed: int):

@@ -1,6 +1,5 @@
 """Evaluation: an agent with fixed parameters plays whole episodes in fresh environments."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from agents import base as agents_base
 from envs import base as envs_base
+from training import acting
 from training import learner as learner_lib
 
 
@@ -18,19 +18,8 @@ class Evaluator:
 
     def __init__(self, agent: agents_base.Agent, frame_stack: int):
         """An evaluator of `agent`, which sees stacks of `frame_stack` frames (0: no stacks)."""
-        self._agent = agent
         self._frame_stack = frame_stack
-
-    @functools.cached_property
-    def act(self):
-        """(params, rng, stack, observation, is_first) -> rng, stack, actions [N]. Jitted."""
-
-        def act(params, rng, stack, observation, is_first):
-            rng, rng_act = jax.random.split(rng)
-            stack = learner_lib.push(stack, observation, is_first, self._frame_stack)
-            return rng, stack, self._agent.act_in_evaluation(params, rng_act, stack)
-
-        return jax.jit(act)
+        self.act = acting.make_act(agent.act_in_evaluation, frame_stack)
 
     def play(
         self,
@@ -83,3 +72,9 @@ class Evaluator:
                     missing[episode.lane] -= 1
                     episodes.append(episode)
         return sorted(episodes, key=lambda episode: episode.lane)
+
+
+def seed(run_seed: int, k: int, frames: int) -> int:
+    """Of an evaluation of a run's k-th seed: no lane has it, and a resumed run draws it again."""
+    sequence = np.random.SeedSequence([run_seed, k, frames], spawn_key=(1 << 20,))
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)

@@ -7,6 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from dm_env import specs
 
 from configs import checks, modules
 from envs import base as envs_base
@@ -15,6 +16,7 @@ from replay import ring
 from training import evaluation, optimizer
 from training import learner as learner_lib
 from training import task_switch as task_switch_lib
+from training import update as update_lib
 
 _CHECKS = {
     "": {
@@ -28,6 +30,7 @@ _CHECKS = {
         "agent": checks.anything(),
         "network": checks.anything(),
         "replay": checks.anything(),
+        "distributed": checks.anything(),
         "optimizer": checks.anything(),
         "training": checks.anything(),
         "task_switch": checks.anything(),
@@ -66,7 +69,6 @@ class Experiment(NamedTuple):
       environment: num_seeds * num_envs lanes; seed k has the k-th num_envs of them.
       learner: joins agent, replay and optimizer.
       evaluator: plays whole episodes.
-      learning_rate: by the number of updates since the schedule began.
       task_switch: what happens when a sequence goes to its next game.
       frames_per_task: after which it does; 0 for an environment of one task.
     """
@@ -74,7 +76,6 @@ class Experiment(NamedTuple):
     environment: envs_base.VectorEnvironment
     learner: learner_lib.Learner
     evaluator: evaluation.Evaluator
-    learning_rate: optax.Schedule
     task_switch: task_switch_lib.TaskSwitch
     frames_per_task: int
 
@@ -107,8 +108,7 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
 def _assemble(
     config: ml_collections.ConfigDict, environment: envs_base.VectorEnvironment
 ) -> Experiment:
-    agent_module = modules.find("agents", config.agent.module, "agent.module")
-    agent = agent_module.make(config, environment.action_spec())
+    update = make_update(config, environment.action_spec())
     replay = ring.make(
         config.replay,
         environment.observation_spec(),
@@ -117,34 +117,51 @@ def _assemble(
         config.agent.n_step,
         config.agent.discount,
     )
-    training = config.training
     learner = learner_lib.Learner(
-        agent=agent,
+        update=update,
         replay=replay,
-        optimizer=optimizer.make(config.optimizer, training.update_period_frames),
-        projection=projection.ProjectionSettings.from_config(config.optimizer.projection),
-        importance=_importance(config),
+        importance=make_importance(config),
         num_seeds=config.num_seeds,
         num_envs=config.num_envs,
         frame_stack=config.agent.frame_stack,
         batch_size=config.replay.batch_size,
         max_abs_reward=config.agent.max_abs_reward,
-        max_priority=config.replay.max_priority,
-        target_period_updates=training.target_update_period_frames // training.update_period_frames,
     )
-    learning_rate = schedules.make_schedule(
-        config.optimizer.schedule, config.optimizer.learning_rate, training.update_period_frames
-    )
-    evaluator = evaluation.Evaluator(agent, config.agent.frame_stack)
+    evaluator = evaluation.Evaluator(update.agent, config.agent.frame_stack)
     switch_settings = task_switch_lib.SwitchSettings.from_config(config.task_switch)
     task_switch = task_switch_lib.TaskSwitch(learner, switch_settings)
     frames = frames_per_task(config, environment.frames_per_step)
-    experiment = Experiment(environment, learner, evaluator, learning_rate, task_switch, frames)
+    experiment = Experiment(environment, learner, evaluator, task_switch, frames)
     check_shapes(experiment)
     return experiment
 
 
-def _importance(config: ml_collections.ConfigDict) -> learner_lib.ImportanceSchedule:
+def make_update(
+    config: ml_collections.ConfigDict, action_spec: specs.DiscreteArray
+) -> update_lib.Update:
+    """The agent with its optimizer and projection; raises ConfigError for a bad key or value."""
+    training = config.training
+    agent_module = modules.find("agents", config.agent.module, "agent.module")
+    return update_lib.Update(
+        agent=agent_module.make(config, action_spec),
+        optimizer=optimizer.make(config.optimizer, training.update_period_frames),
+        projection=projection.ProjectionSettings.from_config(config.optimizer.projection),
+        max_priority=config.replay.max_priority,
+        target_period_updates=training.target_update_period_frames // training.update_period_frames,
+    )
+
+
+def make_learning_rate(config: ml_collections.ConfigDict) -> optax.Schedule:
+    """The learning rate by the number of updates since the schedule began."""
+    return schedules.make_schedule(
+        config.optimizer.schedule,
+        config.optimizer.learning_rate,
+        config.training.update_period_frames,
+    )
+
+
+def make_importance(config: ml_collections.ConfigDict) -> update_lib.ImportanceSchedule:
+    """The importance weights' exponent; raises ConfigError if learning would begin too early."""
     replay = config.replay
     least = config.num_envs * (config.agent.n_step + config.agent.frame_stack + 1)
     if replay.min_size < least:
@@ -152,7 +169,7 @@ def _importance(config: ml_collections.ConfigDict) -> learner_lib.ImportanceSche
             f"replay.min_size = {replay.min_size}: expected at least {least} with num_envs = "
             f"{config.num_envs}, so that there is something to sample"
         )
-    return learner_lib.ImportanceSchedule(
+    return update_lib.ImportanceSchedule(
         begin=replay.importance_exponent,
         end=replay.importance_exponent_end,
         begin_steps=replay.min_size,

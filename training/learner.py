@@ -13,16 +13,12 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
-from agents import base as agents_base
-from plasticity import layers
-from plasticity import metrics as plasticity_metrics
-from plasticity import projection as projection_lib
 from replay import base as replay_base
 from training import platform, seeds
+from training import update as update_lib
 
-Metrics = Mapping[str, jax.Array]
+Metrics = update_lib.Metrics
 
 
 class LearnerState(NamedTuple):
@@ -58,55 +54,29 @@ class Observed(NamedTuple):
     discount: Any
 
 
-class ImportanceSchedule(NamedTuple):
-    """The exponent of the importance weights, linear in the number of steps added to the replay.
-
-    As DQN Zoo: from `begin` at `begin_steps` (when learning starts) to `end` at `end_steps`.
-    """
-
-    begin: float
-    end: float
-    begin_steps: int
-    end_steps: int
-
-    def __call__(self, steps: jax.Array) -> jax.Array:
-        """The exponent after `steps` added transitions, float32 []."""
-        duration = max(1, self.end_steps - self.begin_steps)
-        fraction = jnp.clip((steps - self.begin_steps) / duration, 0.0, 1.0)
-        return self.begin + fraction * (self.end - self.begin)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-    """Joins an agent, a replay and an optimizer.
+    """Joins a replay and the update of an agent.
 
     Attributes:
-      agent: the algorithm.
+      update: of the agent.
       replay: the replay, of num_envs lanes.
-      optimizer: from gradients to updates, projection included.
-      projection: what the projection takes for a layer, and where it puts it.
       importance: the exponent of the importance weights.
       num_seeds: K.
       num_envs: N, lanes of each seed.
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
       max_abs_reward: rewards are clipped to it.
-      max_priority: so are new priorities.
-      target_period_updates: the target network is copied every so many updates.
     """
 
-    agent: agents_base.Agent
+    update: update_lib.Update
     replay: replay_base.Replay
-    optimizer: optax.GradientTransformation
-    projection: projection_lib.ProjectionSettings
-    importance: ImportanceSchedule
+    importance: update_lib.ImportanceSchedule
     num_seeds: int
     num_envs: int
     frame_stack: int
     batch_size: int
     max_abs_reward: float
-    max_priority: float
-    target_period_updates: int
 
     @functools.cached_property
     def axes(self) -> LearnerState:
@@ -127,29 +97,16 @@ class Learner:
         def init_one(rng: jax.Array, observation: jax.Array) -> LearnerState:
             rng_params, rng = jax.random.split(rng)
             stack = empty_stack(observation, self.frame_stack)
-            params = self.init_params(rng_params, stack)
             return LearnerState(
-                params=params,
-                # A buffer of its own: the two are given away together.
-                target_params=jax.tree.map(jnp.copy, params),
-                opt_state=self.optimizer.init(params),
+                **self.update.init(rng_params, stack)._asdict(),
                 rng=rng,
                 replay=self.replay.init(),
                 stack=stack,
-                updates=jnp.zeros((), jnp.int32),
                 importance_start=jnp.zeros((), jnp.int32),
             )
 
         init_all = seeds.over_seeds(init_one, self.num_seeds, (0, 0), self.axes)
         return jax.jit(init_all)(rngs, first_observation)
-
-    def init_params(self, rng: jax.Array, stack: jax.Array) -> Any:
-        """New parameters of one seed, at their radii, so that the first projection is no jump."""
-        params = self.agent.init(rng, stack)
-        if not self.projection.enabled:
-            return params
-        radii = projection_lib.initial_radii(params, self.projection)
-        return projection_lib.project_params(params, radii, self.projection)
 
     @functools.cached_property
     def observe(self):
@@ -161,7 +118,7 @@ class Learner:
     def _observe(self, state: LearnerState, observed: Observed) -> tuple[LearnerState, jax.Array]:
         rng, rng_act = jax.random.split(state.rng)
         stack = push(state.stack, observed.observation, observed.is_first, self.frame_stack)
-        actions = self.agent.act(state.params, rng_act, stack)
+        actions = self.update.agent.act(state.params, rng_act, stack)
         chex.assert_shape(actions, (self.num_envs,))
         step = replay_base.Step(
             observation=observed.observation,
@@ -196,42 +153,19 @@ class Learner:
         return state, jax.tree.map(jnp.mean, metrics)
 
     def _update(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
-        """Sample, loss, optimizer, priorities, and the target's copy when it is due."""
+        """Sample, update, priorities."""
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
-        grads, updates, opt_state, loss, output = self._step(state, rng_loss, sample)
-        params = optax.apply_updates(state.params, updates)
-        priorities = jnp.minimum(output.priorities, self.max_priority)
-        num_updates = state.updates + 1
-        new_state = LearnerState(
-            params=params,
-            target_params=self._copied_if_due(params, state.target_params, num_updates),
-            opt_state=opt_state,
-            rng=rng,
-            replay=self.replay.update_priorities(state.replay, sample.keys, priorities),
-            stack=state.stack,
-            updates=num_updates,
-            importance_start=state.importance_start,
+        weights = self._importance_weights(state, sample)
+        after, priorities, metrics = self.update(
+            trained(state), rng_loss, sample.transition, weights
         )
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(grads), **output.metrics}
-        return new_state, metrics
+        replay = self.replay.update_priorities(state.replay, sample.keys, priorities)
+        return state._replace(**after._asdict(), rng=rng, replay=replay), metrics
 
-    def _step(self, state: LearnerState, rng: jax.Array, sample: replay_base.Sample):
-        """Gradients, updates, the optimizer's state, loss and LossOutput for one batch."""
-        weights = importance_weights(sample.probabilities, self._importance_exponent(state))
-        value_and_grad = jax.value_and_grad(self.agent.loss, has_aux=True)
-        (loss, output), grads = value_and_grad(
-            state.params, state.target_params, rng, sample.transition, weights
-        )
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-        return grads, updates, opt_state, loss, output
-
-    def _importance_exponent(self, state: LearnerState) -> jax.Array:
-        return self.importance(self.replay.num_added(state.replay) - state.importance_start)
-
-    def _copied_if_due(self, params: Any, target_params: Any, num_updates: jax.Array) -> Any:
-        is_due = num_updates % self.target_period_updates == 0
-        return jax.lax.cond(is_due, lambda: params, lambda: target_params)
+    def _importance_weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
+        steps = self.replay.num_added(state.replay) - state.importance_start
+        return update_lib.importance_weights(sample.probabilities, self.importance(steps))
 
     @functools.cached_property
     def replay_size(self):
@@ -248,27 +182,20 @@ class Learner:
 
     @functools.cached_property
     def measure(self):
-        """(state) -> {quantity: {layer: [K]}} of an update that is not carried out. Jitted.
-
-        norm: ||W||; gradient_norm: before clipping; update_ratio: ||dW|| / ||W||, the projection's
-        part of dW included.
-        """
+        """(state) -> {quantity: {layer: [K]}}, as Update.measure. Jitted."""
         mapped = seeds.over_seeds(self._measure, self.num_seeds, (self.axes,), 0)
         return jax.jit(mapped)
 
     def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:
         rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
-        grads, updates, *_ = self._step(state, rng_loss, sample)
-        settings = self.projection
-        found = layers.find_layers(
-            state.params, settings.output_pattern, settings.free_norm_pattern, settings.noisy
-        )
-        return {
-            "norm": plasticity_metrics.layer_norms(state.params, found),
-            "gradient_norm": plasticity_metrics.layer_norms(grads, found),
-            "update_ratio": plasticity_metrics.update_ratios(updates, state.params, found),
-        }
+        weights = self._importance_weights(state, sample)
+        return self.update.measure(trained(state), rng_loss, sample.transition, weights)
+
+
+def trained(state: LearnerState) -> update_lib.Trained:
+    """The part of the state that an update changes."""
+    return update_lib.Trained(state.params, state.target_params, state.opt_state, state.updates)
 
 
 def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:
@@ -296,9 +223,3 @@ def push(stack: jax.Array, newest: jax.Array, is_first: jax.Array, frame_stack: 
     is_first = is_first.reshape((-1,) + (1,) * (stack.ndim - 1))
     kept = jnp.where(is_first, jnp.zeros_like(stack), stack)[:, 1:]
     return jnp.concatenate([kept, newest[:, None]], axis=1)
-
-
-def importance_weights(probabilities: jax.Array, exponent: jax.Array) -> jax.Array:
-    """(1 / p)**exponent, divided by the batch's largest (Schaul et al. 2016), float32 [B]."""
-    # The smallest p of the batch first: (p_min / p)**exponent can't overflow.
-    return (jnp.min(probabilities) / probabilities) ** exponent

@@ -11,10 +11,10 @@ import numpy as np
 from absl import logging
 
 from envs import base as envs_base
+from training import evaluation, run_directory, snapshot, stage_timer, state_arrays, stopping
 from training import experiment as experiment_lib
 from training import progress as progress_lib
 from training import recorder as recorder_lib
-from training import run_directory, snapshot, stage_timer, state_arrays, stopping
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
 _RECENT_EPISODES = 100
@@ -54,11 +54,12 @@ class Run:
         gathered = self.store.restore(self._restore)
         if gathered is None:
             self._begin()
+        logs: dict[str, int] = dict.fromkeys(recorder_lib.LOGS, self.counters["frames"])
         self.recorder = recorder_lib.Recorder(
-            path, config, self.experiment, self.counters["frames"]
+            path, config, logs, experiment_lib.metric_names(self.experiment)
         )
         if gathered is None:
-            self.recorder.norms(self.state, 0)
+            self.recorder.norms(self.state.params, 0)
         else:
             self.recorder.set_state(gathered)
         self.progress = progress_lib.Progress(config.num_frames, self.counters["frames"])
@@ -70,6 +71,10 @@ class Run:
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
         """Puts back learner, replay, emulators and counters; returns what is the recorder's."""
+        if set(counters) != set(_COUNTERS):
+            raise snapshot.SnapshotError(
+                f"{path} is of a distributed run: continue it with scripts.launch"
+            )
         shapes = experiment_lib.state_shapes(self.experiment)
         arrays = snapshot.read_arrays(path, "learner")
         self.state = state_arrays.from_host(path, arrays, shapes, jax.devices()[0])
@@ -161,13 +166,21 @@ class Run:
         """Writes the interval's numbers, and shows them."""
         self.store.check()
         stage_times = self.timer.take(_STAGES)
-        numbers = self.recorder.interval(self.counters, self.state, stage_times)
+        sizes = np.asarray(self.experiment.learner.replay_size(self.state))
+        numbers = self.recorder.interval(self.counters, sizes, stage_times)
         shown = {"return": float(np.mean(self.recent))} if self.recent else {}
         if not np.isnan(numbers["loss"]):
             shown["loss"] = numbers["loss"]
         self.progress.report(
             self.counters["frames"], numbers["frames_per_second"], self._task_label(), shown
         )
+
+    def measure_layers(self) -> None:
+        """Measures every layer on one batch and writes it down, and the norms."""
+        self.recorder.norms(self.state.params, self.counters["updates"])
+        learner = self.experiment.learner
+        if self.counters["updates"] and np.all(learner.replay_size(self.state)):
+            self.recorder.layers(self.counters, jax.device_get(learner.measure(self.state)))
 
     def _task_label(self) -> str:
         """The game of a sequence and its number in the run; nothing where there is only one."""
@@ -198,7 +211,7 @@ class Run:
             environment,
             config.num_envs,
             config.episodes,
-            _evaluation_seed(self.config.seed, k, frames),
+            evaluation.seed(self.config.seed, k, frames),
         )
         mean = self.recorder.evaluation(self.counters, k, name, episodes)
         self.progress.write(
@@ -259,7 +272,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
         run.iterate()
         run.progress.advance(run.counters["frames"])
         if run.is_due(config.log.layers_period_frames):
-            run.recorder.layers(run.counters, run.state)
+            run.measure_layers()
         # A row of train.csv is about one game only, and the last is about the end.
         is_end = run.is_finished or run.is_due(run.experiment.frames_per_task)
         if is_end or run.is_due(config.log.period_frames):
@@ -274,9 +287,3 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
     if run.counters["frames"] > begin:
         run.save()
     return run.is_finished
-
-
-def _evaluation_seed(seed: int, k: int, frames: int) -> int:
-    """A seed that no training lane has, and that a resumed run draws again."""
-    sequence = np.random.SeedSequence([seed, k, frames], spawn_key=(1 << 20,))
-    return int(sequence.generate_state(1, np.uint32)[0] >> 1)

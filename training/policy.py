@@ -55,10 +55,10 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
         )
     path = _choose(run_dir / "snapshots", frames)
     counters = snapshot.verify(path)
-    observation_spec, action_spec = _specs(config)
+    observation_spec, action_spec = environment_specs(config)
     agent_module = modules.find("agents", config.agent.module, "agent.module")
     agent = agent_module.make(config, action_spec)
-    shapes = _param_shapes(agent, config, observation_spec)
+    shapes = param_shapes(agent, config, observation_spec)
     arrays = snapshot.read_arrays(path, "learner")
     params = state_arrays.params_of_seed(path, arrays, shapes, seed_index)
     environment: Any = envs_base.task_config(config.environment, counters["task"])
@@ -74,7 +74,8 @@ def _choose(directory: Path, frames: int | None) -> Path:
     return chosen[0]
 
 
-def _specs(config: ml_collections.ConfigDict) -> tuple[specs.Array, specs.DiscreteArray]:
+def environment_specs(config: ml_collections.ConfigDict) -> tuple[specs.Array, specs.DiscreteArray]:
+    """One lane's newest observation, and its action."""
     environment = envs_base.make(config.environment, 1, config.seed)
     try:
         return environment.observation_spec(), environment.action_spec()
@@ -82,10 +83,16 @@ def _specs(config: ml_collections.ConfigDict) -> tuple[specs.Array, specs.Discre
         environment.close()
 
 
-def _param_shapes(
+def observation_shape(config: ml_collections.ConfigDict, spec: specs.Array) -> tuple[int, ...]:
+    """The shape [1, ...] of what the agent sees of one lane: a stack of frames, or a vector."""
+    frame_stack = config.agent.frame_stack
+    return (1, frame_stack, *spec.shape) if frame_stack else (1, *spec.shape)
+
+
+def param_shapes(
     agent: agents_base.Agent, config: ml_collections.ConfigDict, spec: specs.Array
 ) -> Any:
-    frame_stack = config.agent.frame_stack
-    shape = (1, frame_stack, *spec.shape) if frame_stack else (1, *spec.shape)
+    """Shapes and types of the parameters that the agent has for observations of the spec."""
+    shape = observation_shape(config, spec)
     observation = jax.ShapeDtypeStruct(shape, np.dtype(spec.dtype))
     return jax.eval_shape(lambda o: agent.init(jax.random.key(0), o), observation)

@@ -15,6 +15,7 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -27,9 +28,8 @@ from plasticity import metrics as plasticity_metrics
 from plasticity import norm_growth, projection
 from training import csv_log
 from training import experiment as experiment_lib
-from training import learner as learner_lib
 
-_FILES = ("train", "episodes", "evaluation", "layers")
+LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers")
 
 
 class Recorder:
@@ -39,23 +39,34 @@ class Recorder:
         self,
         path: Path,
         config: ml_collections.ConfigDict,
-        experiment: experiment_lib.Experiment,
-        frames: int,
+        logs: Mapping[str, int],
+        metric_names: Sequence[str],
     ):
-        """Opens the files of the run in `path` at `frames`."""
+        """Opens the files of a run.
+
+        Args:
+          path: the run's directory.
+          config: of the run.
+          logs: which CSV files to write, of LOGS, and where each stands: rows with more frames
+            are dropped.
+          metric_names: of what the updates return.
+        """
         self._config = config
         self._path = path
-        self._experiment = experiment
+        self._learning_rates = experiment_lib.make_learning_rate(config)
+        self._projection = projection.ProjectionSettings.from_config(config.optimizer.projection)
         self._logs = {
-            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames) for name in _FILES
+            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames)
+            for name, frames in logs.items()
         }
+        frames = logs.get("train", 0)
         self._events = None
         if config.log.tensorboard:
             events_path = str(path / "tensorboard")
             self._events = tensorboardX.SummaryWriter(events_path, purge_step=frames or None)
         self._start = self._last_time = time.perf_counter()
         self._last_frames = frames
-        self._metric_names = experiment_lib.metric_names(experiment)
+        self._metric_names = metric_names
         self._metrics: list[Mapping[str, jax.Array]] = []
         # To find a name imports modules and builds a config: once for a task, not for an episode.
         self._games: dict[int, str] = {}
@@ -65,14 +76,20 @@ class Recorder:
         """Keeps metrics [K] of updates for the interval's mean; they stay on the device."""
         self._metrics.append(metrics)
 
-    def episode(self, counters: Mapping[str, int], episode: envs_base.Episode) -> None:
-        """Records a training episode."""
+    def episode(
+        self,
+        counters: Mapping[str, int],
+        episode: envs_base.Episode,
+        where: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Records a training episode; `where` are columns that tell who played it."""
         k, lane = divmod(episode.lane, self._config.num_envs)
         self._returns[k].append(episode.episode_return)
         self._logs["episodes"].append(
             {
                 **self._moment(counters),
                 "seed": self._seed(k),
+                **where,
                 "lane": lane,
                 "return": episode.episode_return,
                 "length_frames": episode.length_frames,
@@ -82,13 +99,18 @@ class Recorder:
     def interval(
         self,
         counters: Mapping[str, int],
-        state: learner_lib.LearnerState,
+        replay_sizes: np.ndarray,
         stage_times: Mapping[str, float],
     ) -> dict[str, float]:
-        """Records a log interval and returns the numbers that the seeds share or average."""
+        """Records a log interval and returns the numbers that the seeds share or average.
+
+        Args:
+          counters: of the run.
+          replay_sizes: transitions in the replay [K].
+          stage_times: seconds, or milliseconds an iteration, by column.
+        """
         means = self._mean_metrics()
         speed = self._speed(counters["frames"])
-        size = jax.device_get(self._experiment.learner.replay_size(state))
         for k, returns in enumerate(self._returns):
             row = {
                 **self._moment(counters),
@@ -98,7 +120,7 @@ class Recorder:
                 "mean_return": float(np.mean(returns)) if returns else float("nan"),
                 **{name: float(values[k]) for name, values in means.items()},
                 "learning_rate": self._learning_rate(counters),
-                "replay_size": int(size[k]),
+                "replay_size": int(replay_sizes[k]),
                 **speed,
                 **stage_times,
             }
@@ -157,17 +179,15 @@ class Recorder:
             "mean_length_frames": float(np.mean([e.length_frames for e in episodes])),
         }
         self._logs["evaluation"].append(row)
-        group = f"evaluation/{game}" if self._experiment.frames_per_task else "evaluation"
+        is_sequence = "frames_per_game" in self._config.environment
+        group = f"evaluation/{game}" if is_sequence else "evaluation"
         self._add_events(group, k, row)
         return row["mean_return"]
 
-    def layers(self, counters: Mapping[str, int], state: learner_lib.LearnerState) -> None:
-        """Measures every layer on one batch and records it, and the norms."""
-        self.norms(state, counters["updates"])
-        size = jax.device_get(self._experiment.learner.replay_size(state))
-        if not counters["updates"] or not size.all():
-            return
-        measured = jax.device_get(self._experiment.learner.measure(state))
+    def layers(
+        self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> None:
+        """Records what was measured of every layer: {quantity: {layer: [K]}}."""
         rate = self._learning_rate(counters)
         for k in range(self._config.num_seeds):
             for layer in measured["norm"]:
@@ -184,13 +204,17 @@ class Recorder:
                 self._logs["layers"].append(row)
                 self._add_events(f"layers/{layer}", k, row)
 
-    def norms(self, state: learner_lib.LearnerState, updates: int) -> None:
-        """Appends the projected layers' norms, in the format that norm_growth reads."""
-        settings = self._experiment.learner.projection
+    def norms(self, params: Any, updates: int) -> None:
+        """Appends the projected layers' norms, in the format that norm_growth reads.
+
+        Args:
+          params: with an axis over the seeds, [K, ...].
+          updates: how many were done.
+        """
         for k in range(self._config.num_seeds):
-            params = jax.tree.map(lambda x: x[k], state.params)  # noqa: B023
-            chosen = projection.selected_layers(params, settings)
-            norms = plasticity_metrics.layer_norms(params, chosen)
+            of_seed = jax.tree.map(lambda x: x[k], params)  # noqa: B023
+            chosen = projection.selected_layers(of_seed, self._projection)
+            norms = plasticity_metrics.layer_norms(of_seed, chosen)
             path = str(self._path / f"norms_seed_{self._seed(k)}.csv")
             norm_growth.append_row(path, updates, jax.device_get(norms))
 
@@ -203,7 +227,7 @@ class Recorder:
         return {"frames": counters["frames"], "task": task, "game": self._games[task]}
 
     def _learning_rate(self, counters: Mapping[str, int]) -> float:
-        return float(np.asarray(self._experiment.learning_rate(counters["schedule_updates"])))
+        return float(np.asarray(self._learning_rates(counters["schedule_updates"])))
 
     def _seed(self, k: int) -> int:
         """The number by which the k-th seed of the run is known."""

@@ -18,7 +18,15 @@ from training import files
 from training import platform as platform_lib
 
 # What may change between a run and its continuation.
-_FREE = ("num_frames", "evaluation.", "log.", "snapshot.", "platform", "environment.num_threads")
+_FREE = (
+    "num_frames",
+    "distributed.",
+    "evaluation.",
+    "log.",
+    "snapshot.",
+    "platform",
+    "environment.num_threads",
+)
 
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
@@ -34,6 +42,18 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
     """Makes the directory, or checks that it belongs to this configuration.
 
     Raises:
+      ConfigError: as `check` does.
+    """
+    check(path, config)
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
+    files.replace_text(path / "config.json", text)
+
+
+def check(path: Path, config: ml_collections.ConfigDict) -> None:
+    """Makes sure that the directory is this configuration's, or free for it; writes nothing.
+
+    Raises:
       ConfigError: if the directory holds a run of another configuration, or other files.
     """
     config_path = path / "config.json"
@@ -41,8 +61,6 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
         _check_same(path, _read_config(config_path), _flatten(config.to_dict()))
     elif path.exists() and any(path.iterdir()):
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
-    path.mkdir(parents=True, exist_ok=True)
-    files.replace_text(config_path, json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n")
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:

@@ -16,9 +16,30 @@ State = learner_lib.LearnerState
 
 def to_host(state: State) -> dict[str, np.ndarray]:
     """Copies all but the replay's observations to the host, by path."""
-    leaves = _data_by_path(_without_observations(state))
+    return to_arrays(_without_observations(state))
+
+
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Copies a tree to the host, by path; typed keys as the integers they are made of."""
     # A copy even on a CPU, where a view would change with the next update.
-    return {path: np.array(leaf) for path, leaf in leaves.items()}
+    return {path: np.array(leaf) for path, leaf in _data_by_path(tree).items()}
+
+
+def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> Any:
+    """The tree that `to_arrays` was given, on the host but for typed keys.
+
+    Args:
+      path: the snapshot's directory, for messages.
+      arrays: what `to_arrays` gave.
+      shapes: the tree's shapes and types.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not as expected.
+    """
+    snapshot.check_fits(path, _data_by_path(jax.eval_shape(_raw_keys, shapes)), arrays)
+    return jax.tree_util.tree_map_with_path(
+        lambda key_path, shape: _leaf(arrays[jax.tree_util.keystr(key_path)], shape), shapes
+    )
 
 
 def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:
@@ -48,9 +69,7 @@ def from_host(path: Path, arrays: Mapping[str, np.ndarray], shapes: State, devic
     def leaf_at(key_path, shape):
         name = jax.tree_util.keystr(key_path)
         value = observations if name == ".replay.observations" else arrays[name]
-        value = jax.device_put(value, device)
-        is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(value) if is_key else value
+        return _leaf(jax.device_put(value, device), shape)
 
     return jax.tree_util.tree_map_with_path(leaf_at, shapes)
 
@@ -78,6 +97,12 @@ def params_of_seed(
     snapshot.check_fits(path, _data_by_path(shapes), found)
     leaf = lambda key_path, _: jax.numpy.asarray(found[jax.tree_util.keystr(key_path)])  # noqa: E731
     return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _leaf(value: Any, shape: Any) -> Any:
+    """The value, as a typed key if the shape is one's."""
+    is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(value) if is_key else value
 
 
 def _without_observations(state: State) -> State:

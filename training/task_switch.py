@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from configs import checks
 from training import learner as learner_lib
 from training import optimizer, seeds
+from training import update as update_lib
 
 State = learner_lib.LearnerState
 
@@ -64,33 +65,50 @@ class TaskSwitch:
         return jax.jit(mapped, donate_argnums=0)
 
     def _apply(self, state: State) -> State:
-        settings, learner = self.settings, self.learner
+        settings, replay = self.settings, state.replay
         rng, rng_params = jax.random.split(state.rng)
-        params, target_params, replay = state.params, state.target_params, state.replay
-        if settings.reset_params:
-            params = learner.init_params(rng_params, state.stack)
-        if settings.reset_target:
-            target_params = jax.tree.map(jnp.copy, params)
         if settings.clear_replay:
-            replay = learner.replay.clear(replay)
+            replay = self.learner.replay.clear(replay)
         importance_start = state.importance_start
         if settings.restart_importance:
-            importance_start = learner.replay.num_added(replay)
+            importance_start = self.learner.replay.num_added(replay)
+        before = learner_lib.trained(state)
+        after = switch_trained(settings, self.learner.update, before, rng_params, state.stack)
         return state._replace(
-            params=params,
-            target_params=target_params,
-            opt_state=self._optimizer_state(state.opt_state, params),
-            rng=rng,
-            replay=replay,
-            importance_start=importance_start,
+            **after._asdict(), rng=rng, replay=replay, importance_start=importance_start
         )
 
-    def _optimizer_state(self, opt_state: Any, params: Any) -> Any:
-        fresh = self.learner.optimizer.init(params)
-        if self.settings.reset_params:
-            opt_state = optimizer.reset_projection(opt_state, fresh)
-        if self.settings.reset_optimizer:
-            opt_state = optimizer.reset_moments(opt_state, fresh)
-        if self.settings.restart_schedule:
-            opt_state = optimizer.restart_schedule(opt_state, fresh)
-        return opt_state
+
+def switch_trained(
+    settings: SwitchSettings,
+    update: update_lib.Update,
+    trained: update_lib.Trained,
+    rng: jax.Array,
+    stack: jax.Array,
+) -> update_lib.Trained:
+    """What was trained, as the next task begins with it.
+
+    Args:
+      settings: what to do.
+      update: of the agent.
+      trained: as the last task left it.
+      rng: of new parameters.
+      stack: observations [B, ...], for the shape of new parameters.
+    """
+    params, target_params = trained.params, trained.target_params
+    if settings.reset_params:
+        params = update.init_params(rng, stack)
+    if settings.reset_target:
+        target_params = jax.tree.map(jnp.copy, params)
+    opt_state = _optimizer_state(settings, trained.opt_state, update.optimizer.init(params))
+    return trained._replace(params=params, target_params=target_params, opt_state=opt_state)
+
+
+def _optimizer_state(settings: SwitchSettings, opt_state: Any, fresh: Any) -> Any:
+    if settings.reset_params:
+        opt_state = optimizer.reset_projection(opt_state, fresh)
+    if settings.reset_optimizer:
+        opt_state = optimizer.reset_moments(opt_state, fresh)
+    if settings.restart_schedule:
+        opt_state = optimizer.restart_schedule(opt_state, fresh)
+    return opt_state

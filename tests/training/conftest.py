@@ -50,24 +50,25 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+def make_small_learner(get_config=rainbow.get_config, changes=(), observations="frames"):
+    """The Learner, assembled as in a run: with DQN's torso on "frames", a perceptron on "vectors".
+
+    `changes` of the config are by dotted path.
+    """
+    config = get_config()
+    config.update_from_flattened_dict({**_SMALL, **dict(changes)})
+    if observations == "vectors":
+        config.agent.frame_stack = 0
+        torso = {"module": "mlp", "hidden_sizes": (8,)}
+        with config.unlocked():
+            config.network.torso = ml_collections.ConfigDict(torso)
+    return experiment._assemble(config, _SpecsOnly(SPECS[observations])).learner
+
+
 @pytest.fixture(scope="session")
 def make_learner():
-    """(get_config, changes by dotted path, observations) -> the Learner, assembled as in a run.
-
-    With DQN's torso on "frames", with a perceptron on "vectors".
-    """
-
-    def make(get_config=rainbow.get_config, changes=(), observations="frames"):
-        config = get_config()
-        config.update_from_flattened_dict({**_SMALL, **dict(changes)})
-        if observations == "vectors":
-            config.agent.frame_stack = 0
-            torso = {"module": "mlp", "hidden_sizes": (8,)}
-            with config.unlocked():
-                config.network.torso = ml_collections.ConfigDict(torso)
-        return experiment._assemble(config, _SpecsOnly(SPECS[observations])).learner
-
-    return make
+    """(get_config, changes by dotted path, observations) -> the Learner."""
+    return make_small_learner
 
 
 @pytest.fixture(scope="session")

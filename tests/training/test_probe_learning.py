@@ -27,7 +27,7 @@ def _values(run: loop.Run, observations) -> np.ndarray:
     params = jax.tree.map(lambda x: x[0], run.state.params)
     rngs = jax.random.split(jax.random.key(0), 100)
     x = np.array(observations, np.float32)[:, None]
-    apply = run.experiment.learner.agent.apply
+    apply = run.experiment.learner.update.agent.apply
     return np.mean(jax.vmap(lambda rng: apply(params, rng, x).q_values)(rngs), axis=0)
 
 

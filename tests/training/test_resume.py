@@ -66,7 +66,7 @@ def _finish(run: loop.Run) -> dict[str, np.ndarray]:
 
 def _log_if_due(run: loop.Run) -> None:
     if run.is_due(run.config.log.layers_period_frames):
-        run.recorder.layers(run.counters, run.state)
+        run.measure_layers()
     if run.is_due(run.config.log.period_frames):
         run.log()
 

@@ -62,7 +62,7 @@ def _advance(run, until):
     while run.counters["frames"] < until:
         run.iterate()
         if run.is_due(run.config.log.layers_period_frames):
-            run.recorder.layers(run.counters, run.state)
+            run.measure_layers()
         if run.is_due(run.config.log.period_frames) or run.is_due(_FRAMES_PER_GAME):
             run.log()
 
@@ -115,7 +115,7 @@ def test_a_kept_replay_delays_nothing(tmp_path):
     assert rates[3] == pytest.approx(1e-6)  # the end of a game's schedule
     assert rates[4] > 1e-4
     # From the start of a game the schedule is the same function of its updates.
-    schedule = run.experiment.learning_rate
+    schedule = experiment.make_learning_rate(run.config)
     assert rates[-1] == pytest.approx(float(schedule(run.counters["schedule_updates"])))
     run.close()
 

@@ -69,7 +69,7 @@ def draw_noise(random):
 def random_params(learner, seed, size):
     """Parameters off their initial values in every respect; all are multiplied by `size`."""
     stack = jnp.zeros((1, 4, 36, 36), jnp.uint8)
-    shapes = jax.eval_shape(learner.agent.init, jax.random.key(0), stack)
+    shapes = jax.eval_shape(learner.update.agent.init, jax.random.key(0), stack)
     random = np.random.RandomState(seed)
 
     def draw(name, shape):
@@ -103,7 +103,7 @@ def make_state(learner, replay, size):
     return learner_lib.LearnerState(
         params=params,
         target_params=random_params(learner, 2, size),
-        opt_state=learner.optimizer.init(params),
+        opt_state=learner.update.optimizer.init(params),
         rng=jax.random.key(3),
         replay=replay,
         stack=jnp.zeros((2, 4, 36, 36), jnp.uint8),
