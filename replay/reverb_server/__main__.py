@@ -144,17 +144,25 @@ def _build(reverb: Any, table: tables_lib.Table) -> Any:
     selectors = reverb.selectors
     prioritized = table.kind == "prioritized"
     sampler = selectors.Prioritized(table.priority_exponent) if prioritized else selectors.Fifo()
-    limiter = reverb.rate_limiters.MinSize(table.min_size)
-    if table.samples_per_insert is not None:
-        limiter = reverb.rate_limiters.SampleToInsertRatio(
-            table.samples_per_insert, table.min_size, table.error_buffer
-        )
     return reverb.Table(
         name=table.name,
         sampler=sampler,
         remover=selectors.Fifo(),  # of its own: two that are one would hang at the first insert
         max_size=table.max_size,
-        rate_limiter=limiter,
+        rate_limiter=_rate_limiter(reverb, table),
+        max_times_sampled=1 if table.kind == "queue" else 0,
+    )
+
+
+def _rate_limiter(reverb: Any, table: tables_lib.Table) -> Any:
+    if table.samples_per_insert is None or table.error_buffer is None:
+        return reverb.rate_limiters.MinSize(table.min_size)
+    balance = table.samples_per_insert * table.min_size
+    # As large as Reverb's own limiters have it where a side is free.
+    low = -sys.float_info.max if table.blocks == "inserts" else balance - table.error_buffer
+    bounds = (low, balance + table.error_buffer)
+    return reverb.rate_limiters.SampleToInsertRatio(
+        table.samples_per_insert, table.min_size, bounds
     )
 
 

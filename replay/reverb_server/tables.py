@@ -8,6 +8,7 @@ from typing import Any
 from configs import checks
 
 _LATEST = {"name": checks.text(), "kind": checks.one_of("latest")}
+_QUEUE = {"name": checks.text(), "kind": checks.one_of("queue"), "max_size": checks.integer(1)}
 _PRIORITIZED = {
     "name": checks.text(),
     "kind": checks.one_of("prioritized"),
@@ -16,8 +17,14 @@ _PRIORITIZED = {
     "priority_exponent": checks.number(0),
     "samples_per_insert": checks.either(checks.number(0, open_low=True), checks.one_of(None)),
     "error_buffer": checks.either(checks.number(1), checks.one_of(None)),
+    "blocks": checks.one_of("both", "inserts"),
 }
-CHECKS: Mapping[str, Mapping[str, checks.Check]] = {"prioritized": _PRIORITIZED, "latest": _LATEST}
+CHECKS: Mapping[str, Mapping[str, checks.Check]] = {
+    "prioritized": _PRIORITIZED,
+    "latest": _LATEST,
+    "queue": _QUEUE,
+}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"prioritized": {"blocks": "both"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +33,9 @@ class Table:
 
     Attributes:
       name: what clients call it.
-      kind: "prioritized", which draws by priority**exponent and drops the oldest; or "latest",
-        which has one item, the newest (parameters).
+      kind: "prioritized", which draws by priority**exponent and drops the oldest; "latest", which
+        has one item, the newest (parameters); or "queue", which gives every item once, the oldest
+        first, and drops the oldest when there is no room.
       max_size: items it holds.
       min_size: items it must hold before one can be sampled.
       priority_exponent: see `kind`.
@@ -35,6 +43,7 @@ class Table:
         for any number.
       error_buffer: how many samples the ratio may be off before one side is blocked; None with
         `samples_per_insert` None.
+      blocks: "both" sides, or "inserts" alone, where those who sample keep the ratio themselves.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Table:
     priority_exponent: float = 0.0
     samples_per_insert: float | None = None
     error_buffer: float | None = None
+    blocks: str = "both"
 
 
 def parse(text: str) -> list[Table]:
@@ -72,6 +82,7 @@ def _table(section: str, config: Any) -> Table:
     kind = config.get("kind")
     if not isinstance(kind, str) or kind not in CHECKS:
         raise checks.ConfigError(f"{section}.kind = {kind!r}: expected one of {', '.join(CHECKS)}")
+    config = {**_DEFAULTS.get(kind, {}), **config}
     checks.verify(section, config, CHECKS[kind])
     table = Table(**config)
     _check_flow(section, table)

@@ -97,6 +97,11 @@ class Client:
         response = self._call("ServerInfo", messages.Empty(), "asking for the tables", timeout_s)
         return {table.name: _table_info(table) for table in response.tables}
 
+    def incarnation(self, timeout_s: float | None = None) -> int:
+        """128 bits that the server draws at each of its starts, restored or not."""
+        response = self._call("ServerInfo", messages.Empty(), "asking which it is", timeout_s)
+        return response.tables_state_id.high << 64 | response.tables_state_id.low
+
     def update_priorities(
         self,
         table: str,
@@ -140,11 +145,9 @@ class Client:
         return self._call("Checkpoint", request, "writing a checkpoint", timeout_s).path
 
     def stream(self, method: str, requests: Iterable[Any]) -> Any:
-        """Starts a streaming call; iterate over it for the responses."""
-        request, response = messages.METHODS[method]
-        start = self._channel.stream_stream(
-            messages.path(method), request.SerializeToString, response.FromString
-        )
+        """Starts a streaming call with messages, or bytes of such; iterate for the responses."""
+        _, response = messages.METHODS[method]
+        start = self._channel.stream_stream(messages.path(method), _serialize, response.FromString)
         return start(iter(requests))
 
     def _call(self, method: str, request: Any, doing: str, timeout_s: float | None) -> Any:
@@ -167,6 +170,10 @@ def check_priority(priority: float) -> float:
     if not math.isfinite(priority) or priority < 0:
         raise ValueError(f"priority = {priority}: expected a finite number >= 0")
     return float(priority)
+
+
+def _serialize(request: Any) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
 
 
 def _keys(keys: Iterable[int]) -> Sequence[int]:

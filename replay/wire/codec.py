@@ -8,7 +8,7 @@ and no received byte is ever run.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import cramjam
 import numpy as np
@@ -88,9 +88,9 @@ def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in tensor.shape.dim)
-    known = not tensor.shape.unknown_rank and all(size >= 0 for size in shape)
-    if not known or len(shape) > _MAX_RANK:
+    message = tensor.shape
+    shape = tuple([dim.size for dim in message.dim])
+    if message.unknown_rank or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         raise WireError(f"tensor of shape {shape[:_MAX_RANK]}: expected at most 32 sizes >= 0")
     return shape
 
@@ -135,6 +135,28 @@ def _undo_deltas(array: np.ndarray) -> np.ndarray:
     return np.cumsum(unsigned, axis=0, dtype=unsigned.dtype).view(array.dtype)
 
 
+class Parts(NamedTuple):
+    """A column of an item, in pieces that share memory with those of other items.
+
+    Attributes:
+      arrays: one or more of the same dtype and shape [T, ...], one after the other along time;
+        read-only.
+      squeeze: whether the column has no time axis; there is one step then.
+    """
+
+    arrays: tuple[np.ndarray, ...]
+    squeeze: bool
+
+    def join(self) -> np.ndarray:
+        """The column [T, ...], or [...] if the writer squeezed it; read-only."""
+        if len(self.arrays) == 1:
+            (array,) = self.arrays
+        else:
+            array = np.concatenate(self.arrays)
+            array.flags.writeable = False
+        return array[0, ...] if self.squeeze else array
+
+
 class Decoder:
     """Columns of items out of chunks, each chunk decompressed once however often it is used.
 
@@ -149,6 +171,13 @@ class Decoder:
     def columns(self, trajectory: Any, chunks: Mapping[int, Any]) -> tuple[np.ndarray, ...]:
         """The columns of an item, each [T, ...], or [...] if the writer squeezed it; read-only.
 
+        Arguments and errors: as of `parts`.
+        """
+        return tuple(parts.join() for parts in self.parts(trajectory, chunks))
+
+    def parts(self, trajectory: Any, chunks: Mapping[int, Any]) -> tuple[Parts, ...]:
+        """The columns of an item.
+
         Args:
           trajectory: the item's Trajectory message.
           chunks: the Chunk messages that came with it, by key.
@@ -156,29 +185,26 @@ class Decoder:
         Raises:
           WireError: it refers to what is not there, or the parts don't fit together.
         """
-        return tuple(self._column(column, chunks) for column in trajectory.columns)
+        return tuple([self._column(column, chunks) for column in trajectory.columns])
 
-    def _column(self, column: Any, chunks: Mapping[int, Any]) -> np.ndarray:
-        parts = [self._part(part, chunks) for part in column.slices]
-        if not parts:
+    def _column(self, column: Any, chunks: Mapping[int, Any]) -> Parts:
+        arrays = tuple([self._part(part, chunks) for part in column.slices])
+        if not arrays:
             raise WireError("column of an item without slices: expected one or more")
-        array = parts[0] if len(parts) == 1 else self._join(parts)
-        if not column.squeeze:
-            return array
-        if len(array) != 1:
-            raise WireError(f"squeezed column has {len(array)} steps: expected 1")
-        return array[0, ...]
+        if len(arrays) > 1:
+            self._check_fit(arrays)
+        num_steps = sum(map(len, arrays))
+        if column.squeeze and num_steps != 1:
+            raise WireError(f"squeezed column has {num_steps} steps: expected 1")
+        return Parts(arrays, column.squeeze)
 
-    def _join(self, parts: list[np.ndarray]) -> np.ndarray:
-        kinds = {(part.dtype, part.shape[1:]) for part in parts}
+    def _check_fit(self, arrays: tuple[np.ndarray, ...]) -> None:
+        kinds = {(array.dtype, array.shape[1:]) for array in arrays}
         if len(kinds) != 1:
             raise WireError(f"column's slices differ in dtype or shape: {sorted(map(str, kinds))}")
-        num_bytes = sum(part.nbytes for part in parts)
+        num_bytes = sum([array.nbytes for array in arrays])
         if num_bytes > self._max_bytes:
             raise WireError(f"column of {num_bytes} bytes: expected at most {self._max_bytes}")
-        joined = np.concatenate(parts)
-        joined.flags.writeable = False
-        return joined
 
     def _part(self, part: Any, chunks: Mapping[int, Any]) -> np.ndarray:
         array = self._array(part.chunk_key, part.index, chunks)

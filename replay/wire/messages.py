@@ -72,7 +72,8 @@ _SCHEMA: dict[str, list[tuple[int, str, str]]] = {
         (7, "size", "int64"),
         (8, "name", "string"),
     ],
-    "InfoResponse": [(2, "tables", "TableInfo*")],
+    "Uint128": [(1, "high", "uint64"), (2, "low", "uint64")],
+    "InfoResponse": [(1, "tables_state_id", "Uint128"), (2, "tables", "TableInfo*")],
     "CheckpointResponse": [(1, "path", "string")],
     "Empty": [],
 }

@@ -3,6 +3,7 @@
 import collections
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -23,7 +24,7 @@ class Sampled(NamedTuple):
       table_size: items that the table had.
       priority: of the item when it was drawn.
       times_sampled: how often it has been drawn, this time included.
-      columns: its arrays, read-only; items of one message may share memory.
+      parts: its columns; items of one message may share memory.
     """
 
     key: int
@@ -31,7 +32,12 @@ class Sampled(NamedTuple):
     table_size: int
     priority: float
     times_sampled: int
-    columns: tuple[np.ndarray, ...]
+    parts: tuple[codec.Parts, ...]
+
+    @property
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """Its columns as arrays, read-only; those in several parts are joined at every call."""
+        return tuple(parts.join() for parts in self.parts)
 
 
 class Assembler:
@@ -54,8 +60,8 @@ class Assembler:
         for entry in response.entries:
             self._collect(entry)
             if entry.end_of_sequence:
-                columns = decoder.columns(self._info.item.trajectory, self._chunks)
-                complete.append(_sampled(self._info, columns))
+                parts = decoder.parts(self._info.item.trajectory, self._chunks)
+                complete.append(_sampled(self._info, parts))
                 self._info, self._chunks = None, {}
         return complete
 
@@ -69,10 +75,10 @@ class Assembler:
             self._chunks[chunk.key] = chunk
 
 
-def _sampled(info: Any, columns: tuple[np.ndarray, ...]) -> Sampled:
-    if not columns or not 0 <= info.probability <= 1 or info.table_size < 1:
+def _sampled(info: Any, parts: tuple[codec.Parts, ...]) -> Sampled:
+    if not parts or not 0 <= info.probability <= 1 or info.table_size < 1:
         raise errors.WireError(
-            f"item {info.item.key} of {len(columns)} columns, probability {info.probability}, "
+            f"item {info.item.key} of {len(parts)} columns, probability {info.probability}, "
             f"from {info.table_size} items: expected 1 or more, 0 to 1, and 1 or more"
         )
     return Sampled(
@@ -81,8 +87,85 @@ def _sampled(info: Any, columns: tuple[np.ndarray, ...]) -> Sampled:
         table_size=info.table_size,
         priority=info.item.priority,
         times_sampled=info.item.times_sampled,
-        columns=columns,
+        parts=parts,
     )
+
+
+class SampleStream:
+    """Samples of one table as they come, decoded in a thread of its own.
+
+    Attributes:
+      doing, address: what it does and where, for errors.
+    """
+
+    def __init__(
+        self,
+        client: client_lib.Client,
+        table: str,
+        count: int,
+        on_samples: Callable[[list[Sampled]], None],
+        on_end: Callable[[errors.WireError], None],
+        max_bytes: int = codec.DEFAULT_MAX_BYTES,
+    ):
+        """Opens the stream.
+
+        Args:
+          client: of the server.
+          table: its name.
+          count: samples to ask for at first.
+          on_samples: called with what has come, in the stream's thread. A WireError that it raises
+            ends the stream.
+          on_end: called with the cause when the stream has ended, in the stream's thread.
+          max_bytes: how large an array of an item may be.
+        """
+        self.doing, self.address = f"sampling from {table!r}", client.address
+        self._table = table
+        self._on_samples, self._on_end = on_samples, on_end
+        self._asked = 0
+        self._asking = threading.Lock()
+        self._requests: queue.SimpleQueue = queue.SimpleQueue()
+        self.ask(count)
+        self._call = client.stream("SampleStream", iter(self._requests.get, None))
+        reader = (Assembler(max_bytes),)
+        self._thread = threading.Thread(
+            target=self._read, args=reader, name="replay-sampler", daemon=True
+        )
+        self._thread.start()
+
+    def ask(self, count: int) -> None:
+        """Asks for so many more samples; any thread may."""
+        with self._asking:
+            self._asked += count
+        self._requests.put(messages.SampleRequest(table=self._table, num_samples=count))
+
+    def close(self) -> None:
+        """Ends the stream; samples on their way are lost, though counted."""
+        self._requests.put(None)
+        self._call.cancel()
+        self._thread.join(_JOIN_S)
+
+    def _read(self, assembler: Assembler) -> None:
+        """Decodes samples until the stream ends; a thread of its own."""
+        where = f"{self.doing} at {self.address}"
+        error = errors.WireUnavailableError(f"{where}: the server ended the stream")
+        try:
+            for response in self._call:
+                samples = assembler.feed(response)
+                self._count(len(samples))
+                self._on_samples(samples)
+        except grpc.RpcError as failure:
+            error = errors.from_rpc(failure, self.doing, self.address)
+        except Exception as failure:  # or else nobody would know that no more samples come
+            known = isinstance(failure, errors.WireError)
+            error = failure if known else errors.WireError(f"{where}: {failure!r}")
+            self._call.cancel()
+        self._on_end(error)
+
+    def _count(self, num_samples: int) -> None:
+        with self._asking:
+            self._asked -= num_samples
+            if self._asked < 0:
+                raise errors.WireError(f"{self.doing}: the server sent more than it was asked for")
 
 
 class Sampler:
@@ -109,23 +192,12 @@ class Sampler:
         """
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight = {max_in_flight}: expected an integer >= 1")
-        self._doing = f"sampling from {table!r}"
-        self._address = client.address
-        self._table = table
         self._max_in_flight = max_in_flight
-        self._in_flight = 0
         self._ready: collections.deque[Sampled] = collections.deque()
         self._error: errors.WireError | None = None
         # Guards what the stream's thread changes: the ready samples and the error.
         self._changed = threading.Condition()
-        self._requests: queue.SimpleQueue = queue.SimpleQueue()
-        self._ask(max_in_flight)
-        self._call = client.stream("SampleStream", iter(self._requests.get, None))
-        reader = (Assembler(max_bytes),)
-        self._thread = threading.Thread(
-            target=self._read, args=reader, name="replay-sampler", daemon=True
-        )
-        self._thread.start()
+        self._stream = SampleStream(client, table, max_in_flight, self._keep, self._end, max_bytes)
 
     def __enter__(self) -> "Sampler":
         return self
@@ -138,12 +210,13 @@ class Sampler:
         """Samples that can be taken without waiting."""
         return len(self._ready)
 
-    def take(self, count: int, timeout_s: float = 60.0) -> list[Sampled]:
+    def take(self, count: int, timeout_s: float = 60.0, ask_more: bool = True) -> list[Sampled]:
         """The next samples; asks for as many more.
 
         Args:
           count: how many, at most `max_in_flight`.
           timeout_s: how long to wait for them, in seconds.
+          ask_more: False for the last ones.
 
         Raises:
           errors.WireTimeoutError: they did not come in time; those that did are kept.
@@ -156,46 +229,26 @@ class Sampler:
             if len(self._ready) < count:
                 raise self._error or self._late(count, timeout_s)
             taken = [self._ready.popleft() for _ in range(count)]
-            self._ask(count)
+        if ask_more:
+            self._stream.ask(count)
         return taken
 
     def close(self) -> None:
         """Ends the stream; samples not taken are lost, though counted."""
-        self._requests.put(None)
-        self._call.cancel()
-        self._thread.join(_JOIN_S)
-
-    def _ask(self, count: int) -> None:
-        self._in_flight += count
-        self._requests.put(messages.SampleRequest(table=self._table, num_samples=count))
+        self._stream.close()
 
     def _late(self, count: int, timeout_s: float) -> errors.WireTimeoutError:
         return errors.WireTimeoutError(
-            f"{self._doing} at {self._address}: {len(self._ready)} of {count} after "
+            f"{self._stream.doing} at {self._stream.address}: {len(self._ready)} of {count} after "
             f"{timeout_s:g} s: the rate limiter waits for inserts, or the server does not answer"
         )
 
-    def _read(self, assembler: Assembler) -> None:
-        """Decodes samples until the stream ends; a thread of its own."""
-        error = errors.WireUnavailableError(
-            f"{self._doing} at {self._address}: the server ended the stream"
-        )
-        try:
-            for response in self._call:
-                self._keep(assembler.feed(response))
-        except grpc.RpcError as failure:
-            error = errors.from_rpc(failure, self._doing, self._address)
-        except errors.WireError as failure:
-            error = failure
-            self._call.cancel()
-        with self._changed:
-            self._error = error
-            self._changed.notify_all()
-
     def _keep(self, samples: list[Sampled]) -> None:
         with self._changed:
-            self._in_flight -= len(samples)
-            if self._in_flight < 0:
-                raise errors.WireError(f"{self._doing}: the server sent more than it was asked for")
             self._ready.extend(samples)
+            self._changed.notify_all()
+
+    def _end(self, error: errors.WireError) -> None:
+        with self._changed:
+            self._error = error
             self._changed.notify_all()

@@ -1,18 +1,14 @@
 """Writing: chunks sent once, items that refer to them, and proof that they arrived."""
 
-import queue
 import secrets
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import grpc
 import numpy as np
 
 from replay.wire import client as client_lib
 from replay.wire import codec, errors, messages
-
-_JOIN_S = 5.0
+from replay.wire import stream as stream_lib
 
 
 class Chunk:
@@ -60,14 +56,43 @@ class NewItem(NamedTuple):
     priority: float
 
 
-class _Pending(NamedTuple):
-    """An item on its way: what is needed to send it, now or again."""
+class Keyed(NamedTuple):
+    """An item with a key: what is needed to send it, now or again."""
 
     message: Any
     chunks: tuple[Chunk, ...]
 
 
-class Writer:
+class ChunkMaker:
+    """What encodes chunks for the items to come."""
+
+    def __init__(self):
+        """Begins an episode."""
+        self._episode = new_key()
+
+    def start_episode(self) -> None:
+        """Chunks from now on belong to another episode, of which the server keeps count."""
+        self._episode = new_key()
+
+    def chunk(self, array: np.ndarray) -> Chunk:
+        """Encodes T steps of one column, [T, ...]; sent with the first item that refers to them.
+
+        The server holds the chunk for later items until `release`.
+
+        Raises:
+          ValueError: there is no step, or Reverb has no such type.
+        """
+        return Chunk(codec.encode_chunk(new_key(), self._episode, array), len(array))
+
+    def release(self, chunk: Chunk) -> None:
+        """Says that no item to come refers to the chunk (it would be sent again).
+
+        The items that do keep it on the server until they are gone.
+        """
+        chunk.released = True
+
+
+class Writer(ChunkMaker):
     """A stream of chunks and items into a server; for one thread.
 
     An item counts as written when the server has confirmed it (`flush`). Unconfirmed ones are kept,
@@ -84,12 +109,10 @@ class Writer:
         """
         if max_pending < 1:
             raise ValueError(f"max_pending = {max_pending}: expected an integer >= 1")
+        super().__init__()
         self._max_pending = max_pending
-        self._episode = _new_key()
-        self._pending: dict[int, _Pending] = {}
-        # Guards what the stream's thread changes: the pending items and the error.
-        self._changed = threading.Condition()
-        self._open(client)
+        self._stream = stream_lib.InsertStream(client)
+        self._on_server: dict[int, Chunk] = {}
 
     def __enter__(self) -> "Writer":
         return self
@@ -100,29 +123,7 @@ class Writer:
     @property
     def num_pending(self) -> int:
         """Items that were inserted but not confirmed yet."""
-        with self._changed:
-            return len(self._pending)
-
-    def start_episode(self) -> None:
-        """Chunks from now on belong to another episode, of which the server keeps count."""
-        self._episode = _new_key()
-
-    def chunk(self, array: np.ndarray) -> Chunk:
-        """Encodes T steps of one column, [T, ...]; sent with the first item that refers to them.
-
-        The server holds the chunk for later items until `release`.
-
-        Raises:
-          ValueError: there is no step, or Reverb has no such type.
-        """
-        return Chunk(codec.encode_chunk(_new_key(), self._episode, array), len(array))
-
-    def release(self, chunk: Chunk) -> None:
-        """Says that no item to come refers to the chunk (it would be sent again).
-
-        The items that do keep it on the server until they are gone.
-        """
-        chunk.released = True
+        return self._stream.num_unconfirmed
 
     def arrays(self, table: str, arrays: Sequence[np.ndarray], priority: float) -> NewItem:
         """An item of arrays of any shape, each in a chunk that no other item shares."""
@@ -151,13 +152,10 @@ class Writer:
             raise ValueError(f"{len(items)} items at once: expected at most {self._max_pending}")
         if not items:
             return []
-        new = [_pending(item) for item in items]
+        new = [keyed(item) for item in items]
         room = self._max_pending - len(new)
         self._wait(room, timeout_s, f"inserting {len(new)} items")
-        with self._changed:
-            if self._error is not None:
-                raise self._error
-            self._pending.update({item.message.key: item for item in new})
+        self._stream.expect({item.message.key: item for item in new})
         self._send(new)
         return [item.message.key for item in new]
 
@@ -172,95 +170,77 @@ class Writer:
 
     def reconnect(self, client: client_lib.Client) -> None:
         """Opens a new stream, to the same server or another, and sends what is unconfirmed."""
-        self._end()
-        self._open(client)
-        with self._changed:
-            pending = list(self._pending.values())
-        for item in pending:
+        self._stream.close()
+        pending = self._stream.unconfirmed()
+        self._stream = stream_lib.InsertStream(client)
+        self._stream.adopt(pending)
+        self._on_server = {}
+        for item in pending.values():
             self._send([item])
 
     def close(self) -> None:
         """Ends the stream; items that are unconfirmed may or may not arrive."""
-        self._end()
+        self._stream.close()
 
-    def _open(self, client: client_lib.Client) -> None:
-        self._address = client.address
-        self._error: errors.WireError | None = None
-        self._on_server: dict[int, Chunk] = {}
-        self._requests: queue.SimpleQueue = queue.SimpleQueue()
-        self._call = client.stream("InsertStream", iter(self._requests.get, None))
-        self._thread = threading.Thread(target=self._read, name="replay-writer", daemon=True)
-        self._thread.start()
-
-    def _end(self) -> None:
-        self._requests.put(None)
-        self._call.cancel()
-        self._thread.join(_JOIN_S)
-
-    def _send(self, items: list[_Pending]) -> None:
+    def _send(self, items: list[Keyed]) -> None:
         """Sends items with the chunks that this stream has not yet brought to the server."""
-        request = messages.InsertRequest(items=[item.message for item in items])
-        used = {chunk.key: chunk for item in items for chunk in item.chunks}
-        missing = [chunk for key, chunk in used.items() if key not in self._on_server]
-        request.chunks.extend(chunk.message for chunk in missing)
-        there = self._on_server | used
-        # The server ends the stream unless it is told exactly the chunks it shall still hold.
-        self._on_server = {key: chunk for key, chunk in there.items() if not chunk.released}
-        request.keep.extend(self._on_server)
-        self._requests.put(request)
+        message, self._on_server = request(items, self._on_server)
+        self._stream.send(message)
 
     def _wait(self, num_pending: int, timeout_s: float, doing: str) -> None:
         """Waits until at most so many items are unconfirmed."""
-
-        def done() -> bool:
-            return self._error is not None or len(self._pending) <= num_pending
-
-        with self._changed:
-            self._changed.wait_for(done, timeout_s)
-            left = len(self._pending)
-            if left > num_pending:
-                raise self._error or errors.WireTimeoutError(
-                    f"{doing} at {self._address}: {left} items unconfirmed after {timeout_s:g} s: "
-                    "the rate limiter waits for samples, or the server does not answer"
-                )
-
-    def _read(self) -> None:
-        """Takes confirmations until the stream ends; a thread of its own."""
-        call = self._call
-        try:
-            for response in call:
-                self._confirm(response.keys)
-            error = errors.WireUnavailableError(
-                f"inserting at {self._address}: the server ended the stream"
+        left = self._stream.wait(num_pending, timeout_s)
+        if left > num_pending:
+            raise errors.WireTimeoutError(
+                f"{doing} at {self._stream.address}: {left} items unconfirmed after "
+                f"{timeout_s:g} s: the rate limiter waits for samples, or the server does not "
+                "answer"
             )
-        except grpc.RpcError as failure:
-            error = errors.from_rpc(failure, "inserting", self._address)
-        with self._changed:
-            if call is self._call:
-                self._error = error
-            self._changed.notify_all()
-
-    def _confirm(self, keys: Sequence[int]) -> None:
-        with self._changed:
-            for key in keys:
-                self._pending.pop(key, None)
-            self._changed.notify_all()
 
 
-def _new_key() -> int:
+def request(items: Iterable[Keyed], held: Mapping[int, Chunk]) -> tuple[Any, dict[int, Chunk]]:
+    """The InsertRequest of items, with the chunks that the server does not hold yet.
+
+    Args:
+      items: to send together.
+      held: the chunks that the server holds for this stream, by key.
+
+    Returns:
+      The message, and the chunks that the server holds after it.
+    """
+    message = messages.InsertRequest()
+    there = dict(held)
+    for item in items:
+        message.items.append(item.message)
+        for chunk in item.chunks:
+            if chunk.key not in there:
+                message.chunks.append(chunk.message)
+                there[chunk.key] = chunk
+    # The server ends the stream unless it is told exactly the chunks it shall still hold.
+    kept = {key: chunk for key, chunk in there.items() if not chunk.released}
+    message.keep.extend(kept)
+    return message, kept
+
+
+def new_key() -> int:
+    """64 random bits: of a chunk, an item or an episode."""
     return secrets.randbits(64)
 
 
-def _pending(item: NewItem) -> _Pending:
-    """Checks an item and gives it a key."""
+def keyed(item: NewItem) -> Keyed:
+    """Checks an item and gives it a key.
+
+    Raises:
+      ValueError: it can't be written.
+    """
     if not item.table or not item.columns:
         raise ValueError(f"item of {len(item.columns)} columns for {item.table!r}: expected both")
     priority = client_lib.check_priority(item.priority)
-    message = messages.Item(key=_new_key(), table=item.table, priority=priority)
+    message = messages.Item(key=new_key(), table=item.table, priority=priority)
     for column in item.columns:
         message.trajectory.columns.append(_column(column))
     chunks = {part.chunk.key: part.chunk for column in item.columns for part in column.slices}
-    return _Pending(message, tuple(chunks.values()))
+    return Keyed(message, tuple(chunks.values()))
 
 
 def _column(column: Column) -> Any:

@@ -1,8 +1,9 @@
 """The replay contract (replay/base.py), asked of every backend.
 
 A backend joins by one more entry of BACKENDS. What the contract leaves open is left open here:
-how long before it is overwritten a transition is dropped, and whether the tail of an episode that
-has ended waits for its n steps.
+how long before it is overwritten a transition is dropped, whether the tail of an episode that has
+ended waits for its n steps, and the type of the keys. "reverb" needs the replay server's
+environment: make replay-env.
 """
 
 import functools
@@ -12,11 +13,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+import replay_server
 from dm_env import specs
 from scipy import stats
 
-from replay import base, ring
-from training import learner
+from replay import base, ring, wire
+from replay.reverb import backend as reverb_backend
+from training import update
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 VECTOR = specs.Array((3,), np.float32, name="observation")
@@ -37,19 +40,43 @@ def make_ring(*, capacity, num_lanes, **settings):
     )
 
 
-BACKENDS = {"ring": make_ring}
-
-
 @functools.cache
-def build(backend, **settings):
-    """A replay is pure functions of its state, so tests of equal settings can share it."""
-    spec = FRAME if settings["frame_stack"] else VECTOR
-    return BACKENDS[backend](observation_spec=spec, **settings)
+def build_ring(**settings):
+    """A ring is pure functions of its state, so tests of equal settings can share it."""
+    return make_ring(observation_spec=spec_of(settings), **settings)
+
+
+def spec_of(settings):
+    return FRAME if settings["frame_stack"] else VECTOR
+
+
+@pytest.fixture
+def make_reverb(request):
+    """(settings by name) -> a replay on the session's server, closed with the test."""
+    opened = []
+
+    def make(*, capacity, **settings):
+        client = wire.Client(request.getfixturevalue("server").address)
+        table = replay_server.transitions_table(capacity)
+        replay = reverb_backend.ReverbReplay(
+            client, table, spec_of(settings), capacity=capacity, **settings
+        )
+        opened.append((replay, client))
+        return replay
+
+    yield make
+    for replay, client in opened:
+        replay.close()
+        client.close()
+
+
+BACKENDS = ["ring", pytest.param("reverb", marks=replay_server.needs_server)]
 
 
 @pytest.fixture(params=BACKENDS)
 def make_replay(request):
     """(settings by name) -> a replay, ready to be called."""
+    build = build_ring if request.param == "ring" else request.getfixturevalue("make_reverb")
 
     def make(**changes):
         settings = {
@@ -61,7 +88,7 @@ def make_replay(request):
             "priority_exponent": 0.5,
             "uniform_mix": 0.0,
         }
-        return build(request.param, **{**settings, **changes})
+        return build(**{**settings, **changes})
 
     return make
 
@@ -147,6 +174,7 @@ class Play:
         )
         self.state = self.replay.init()
         self.owners = {}
+        self.key_dtype = None
 
     def observation(self, lane):
         """One that says whose it is: lane and row; never zero."""
@@ -192,6 +220,7 @@ class Play:
 
     def sample(self, seed):
         sample = self.replay.sample(self.state, jax.random.key(seed), BATCH)
+        self.key_dtype = sample.keys.dtype
         return jax.tree.map(np.asarray, sample)
 
     def found(self):
@@ -216,9 +245,12 @@ class Play:
 
     def set_priorities(self, found, priorities):
         """Sets priorities {(lane, row): number} by the keys they were found with."""
-        keys = np.array([found[who].key for who in priorities], np.int32)
-        values = np.array(list(priorities.values()), np.float32)
-        self.state = self.replay.update_priorities(self.state, keys, values)
+        self.update([found[who].key for who in priorities], list(priorities.values()))
+
+    def update(self, keys, priorities):
+        """Sets priorities of keys, which are plain numbers, in the replay's own type."""
+        keys = np.array(keys, self.key_dtype)
+        self.state = self.replay.update_priorities(self.state, keys, np.float32(priorities))
 
 
 def assert_transition(found, expected):
@@ -343,9 +375,7 @@ def test_clear_forgets_transitions_and_priorities_and_counts_on(make_replay):
     assert sorted(found) == [7, 8, 9]
     assert {float(item.transition.r_t) for item in found.values()} == {3.5}  # 2 + 1 + 0.5
     # All alike again: the large priorities from before are not given to new transitions.
-    play.state = play.replay.update_priorities(
-        play.state, np.array([found[7].key], np.int32), np.array([1.0], np.float32)
-    )
+    play.update([found[7].key], [1.0])
     assert len(set(shares(play.found()).values())) == 1
 
 
@@ -478,8 +508,7 @@ def test_an_update_reaches_the_living_among_the_dead(make_replay):
 def test_of_equal_keys_in_one_update_the_largest_priority_counts(make_replay, priorities):
     play = Play(make_replay).run(10)
     key = play.found()[0, 2].key
-    keys = np.full(3, key, np.int32)
-    play.state = play.replay.update_priorities(play.state, keys, np.float32(priorities))
+    play.update([key] * 3, priorities)
     found = shares(play.found())
     assert found[2] == pytest.approx(2 * found[3], rel=1e-5)
 
@@ -500,7 +529,7 @@ def test_uniform_mix_keeps_zero_priorities_alive(make_replay):
 
 def test_importance_weights_by_hand():
     """(1/p)^(1/2) = 10, 5, 2, divided by the largest."""
-    weights = learner.importance_weights(np.float32([0.01, 0.04, 0.25]), np.float32(0.5))
+    weights = update.importance_weights(np.float32([0.01, 0.04, 0.25]), np.float32(0.5))
     np.testing.assert_allclose(weights, [1, 0.5, 0.2], rtol=1e-6)
 
 
@@ -508,5 +537,5 @@ def test_importance_weights_by_hand():
     ("steps", "exponent"), [(0, 0.4), (20, 0.4), (70, 0.7), (120, 1.0), (10**9, 1.0)]
 )
 def test_importance_exponent_rises_linearly_from_the_start_of_learning(steps, exponent):
-    schedule = learner.ImportanceSchedule(0.4, 1.0, begin_steps=20, end_steps=120)
+    schedule = update.ImportanceSchedule(0.4, 1.0, begin_steps=20, end_steps=120)
     assert float(schedule(np.int32(steps))) == pytest.approx(exponent, rel=1e-6)

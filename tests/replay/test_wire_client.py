@@ -14,84 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import replay_server
+from replay_server import LIMITS, TABLES, Server, prioritized
 
 from replay import wire
 from replay.wire import messages
-from training import processes
 
-PYTHON = Path(__file__).parents[2] / ".venv-replay/bin/python"
 ORACLE = Path(__file__).with_name("reverb_oracle.py")
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON.with_name("pip").exists() or not PYTHON.exists(),
-    reason="no replay server's environment: make replay-env",
-)
-
-START_S = 40.0
-
-
-def prioritized(name, **changes):
-    table = {
-        "name": name,
-        "kind": "prioritized",
-        "max_size": 1000,
-        "min_size": 1,
-        "priority_exponent": 0.5,
-        "samples_per_insert": None,
-        "error_buffer": None,
-    }
-    return {**table, **changes}
-
-
-LIMITS = {"min_size": 4, "samples_per_insert": 2, "error_buffer": 4}
-TABLES = (
-    prioritized("free"),
-    prioritized("small", max_size=3),
-    prioritized("limited", **LIMITS),
-    {"name": "parameters", "kind": "latest"},
-)
-
-
-class Server:
-    """A replay server in a directory; its checkpoints stay when it ends."""
-
-    def __init__(self, directory, tables=TABLES, port=0):
-        self.ready = directory / "port"
-        flags = {
-            "port": port,
-            "tables": json.dumps(tables),
-            "checkpoint_dir": directory / "checkpoints",
-            "ready_file": self.ready,
-        }
-        command = [str(PYTHON), "-m", "replay.reverb_server"]
-        command += [f"--{name}={value}" for name, value in flags.items()]
-        self.process = processes.Process(command, directory / "log")
-
-    def wait_until_ready(self):
-        while not self.ready.exists():
-            ended = self.process.poll() is not None or self.process.seconds > START_S
-            assert not ended, self.process.lines()
-            time.sleep(0.05)
-        self.port = int(self.ready.read_text())
-        self.address = f"127.0.0.1:{self.port}"
-        return self
-
-    def wait_for_end(self):
-        """The exit code; None if it is still there after the time that a start may take."""
-        while self.process.poll() is None and self.process.seconds < START_S:
-            time.sleep(0.05)
-        return self.process.poll()
-
-    def end(self, number):
-        self.process.send(number)
-        return self.process.wait()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("replay")).wait_until_ready()
-    yield running
-    running.end(signal.SIGKILL)
+pytestmark = replay_server.needs_server
 
 
 class Oracle:
@@ -99,7 +30,7 @@ class Oracle:
 
     def __init__(self, address):
         self.process = subprocess.Popen(
-            [PYTHON, ORACLE, address],
+            [replay_server.PYTHON, ORACLE, address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
