@@ -16,7 +16,7 @@ from configs import checks
 from envs import atari
 
 # What may differ between the runs of an arm.
-_FREE = ("seed", "num_seeds", "platform", "log", "snapshot")
+_FREE = ("seed", "num_seeds", "platform", "log", "snapshot", "distributed")
 _FREE_OF_ENVIRONMENT = ("game", "id", "probe", "num_threads", "reseed_steps")
 
 
@@ -66,20 +66,25 @@ def protocol(run: runs_lib.Run) -> str:
         return f"environment {environment['module']}"
     rules = atari.PROTOCOLS[environment["protocol"]]
     sticky, noops = rules.sticky_probability, rules.max_noop_frames
+    all_actions = has_all_actions(run.config)
     parts = [
         environment["protocol"],
         f"sticky actions {sticky:g}" if sticky else "no sticky actions",
         f"up to {noops} no-ops" if noops else "no no-ops",
         "life losses not told" if rules.life_loss_discount == 1 else "discount 0 on life loss",
-        "all 18 actions" if _has_all_actions(run, rules) else "minimal actions",
+        "all 18 actions" if all_actions else "minimal actions",
         f"episodes of at most {environment['max_episode_frames']} frames",
     ]
     return ", ".join(parts)
 
 
-def _has_all_actions(run: runs_lib.Run, rules: atari.Protocol) -> bool:
-    chosen = run.config["environment"].get("full_action_space")
-    return run.is_sequence or (rules.full_action_space if chosen is None else chosen)
+def has_all_actions(config: Mapping[str, Any]) -> bool:
+    """Whether an Atari run's agent chooses among all 18 actions, not the game's minimal set."""
+    environment = config["environment"]
+    chosen = environment.get("full_action_space")
+    if chosen is None:
+        chosen = atari.PROTOCOLS[environment["protocol"]].full_action_space
+    return "games" in environment or chosen
 
 
 def _check_alike(runs: Sequence[runs_lib.Run]) -> None:
@@ -125,12 +130,12 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: s
 
 def final_returns(arm: Arm) -> dict[str, np.ndarray]:
     """Mean return [seeds] of each game at the last evaluation of each run; unnormalized."""
-    last: dict[tuple[str, int], float] = {}
+    last: dict[tuple[str, int], runs_lib.Evaluation] = {}
     for run in arm.runs:
-        last |= {(row.game, row.seed): row.mean_return for row in run.evaluations()}
+        last |= run.last_evaluations()
     returns: dict[str, list[float]] = {}
-    for (game, _), value in sorted(last.items()):
-        returns.setdefault(game, []).append(value)
+    for (game, _), row in sorted(last.items()):
+        returns.setdefault(game, []).append(row.mean_return)
     return {game: np.array(values) for game, values in returns.items()}
 
 

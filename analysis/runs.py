@@ -29,6 +29,7 @@ class Evaluation(NamedTuple):
       game: that was played, not always the one the run was in.
       seed: of the agent.
       mean_return: unnormalized, over the episodes.
+      episodes: how many.
     """
 
     frames: int
@@ -36,6 +37,7 @@ class Evaluation(NamedTuple):
     game: str
     seed: int
     mean_return: float
+    episodes: int
 
 
 class Run(NamedTuple):
@@ -95,7 +97,12 @@ class Run(NamedTuple):
                 game=str(table["game"][i]) if "game" in table else self.games[0],
                 seed=int(table["seed"][i]),
                 mean_return=float(table["mean_return"][i]),
+                episodes=int(table["episodes"][i]),
             )
+
+    def last_evaluations(self) -> dict[tuple[str, int], Evaluation]:
+        """The last evaluation of each game and seed."""
+        return {(row.game, row.seed): row for row in self.evaluations()}
 
 
 def load(path: Path) -> Run:

@@ -7,18 +7,26 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import published_scores, reference_scores, statistics
+from analysis import comparison, published_scores, reference_scores, statistics
+from analysis import runs as runs_lib
 from configs import checks
 from envs import atari
-from training import csv_log, run_directory
 
 # What may differ between the runs of a column; their label tells the frames.
-_FREE = ("seed", "num_seeds", "num_frames", "platform", "evaluation", "log", "snapshot")
+_FREE = (
+    "seed",
+    "num_seeds",
+    "num_frames",
+    "platform",
+    "distributed",
+    "evaluation",
+    "log",
+    "snapshot",
+)
 _FREE_OF_ENVIRONMENT = ("game", "num_threads", "reseed_steps")
 
 
@@ -50,31 +58,6 @@ class Table(NamedTuple):
     protocols: Sequence[str]
 
 
-class Run(NamedTuple):
-    """A run of this project at its last evaluation.
-
-    Attributes:
-      path: its directory.
-      config: its configuration, as plain values.
-      evaluations: the last row of evaluation.csv by game and seed.
-    """
-
-    path: Path
-    config: Mapping[str, Any]
-    evaluations: Mapping[tuple[str, int], Mapping[str, str]]
-
-    @property
-    def frames(self) -> int:
-        """Frames of training before the last evaluation."""
-        return max(int(row["frames"]) for row in self.evaluations.values())
-
-    @property
-    def label(self) -> str:
-        """Configuration, protocol and frames."""
-        protocol = self.config["environment"]["protocol"]
-        return f"{self.config['name']}, {protocol}, {_shorten(self.frames)} frames"
-
-
 def published_columns(names: Sequence[str] | None) -> list[Column]:
     """Columns of published agents; None stands for all of them.
 
@@ -96,37 +79,17 @@ def published_columns(names: Sequence[str] | None) -> list[Column]:
     ]
 
 
-def load_run(path: Path) -> Run:
-    """Reads a run's configuration and last evaluations.
+def own_columns(runs: Sequence[runs_lib.Run]) -> list[Column]:
+    """Columns of runs' last evaluations; runs that differ in seed and game alone share one.
 
     Raises:
-      ConfigError: if there is no run of Atari games, or no evaluation of it yet.
+      ConfigError: if a run is not of Atari games or has no evaluation yet, or if a game and seed
+        comes twice in a column, or has no reference scores.
     """
-    config = run_directory.read_config(path).to_dict()
-    environment = config["environment"]
-    if environment["module"] not in ("atari", "game_sequence"):
-        raise checks.ConfigError(
-            f"{path}: environment.module = {environment['module']!r}: expected 'atari' or "
-            "'game_sequence'"
-        )
-    file = path / "evaluation.csv"
-    rows = csv_log.read_rows(file) if file.exists() else []
-    if not rows:
-        raise checks.ConfigError(f"{file}: expected an evaluation of the run, found none")
-    # Rows are in the order of frames: of the same game and seed, the last one stays.
-    last = {(row.get("game") or environment["game"], int(row["seed"])): row for row in rows}
-    return Run(path, config, last)
-
-
-def own_columns(runs: Sequence[Run]) -> list[Column]:
-    """Columns of runs; those that differ in seed and game alone share one.
-
-    Raises:
-      ConfigError: if a game and seed comes twice in a column, or has no reference scores.
-    """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str], list[runs_lib.Run]] = {}
     for run in runs:
-        groups.setdefault((run.label, _settings(run.config)), []).append(run)
+        _check(run)
+        groups.setdefault((_label(run), _settings(run.config)), []).append(run)
     labels = [label for label, _ in groups]
     return [
         _own_column(label if labels.count(label) == 1 else f"{label} ({group[0].path})", group)
@@ -207,6 +170,29 @@ def _summary_rows(columns: Sequence[Column], games: Sequence[str]) -> list[list[
     return [*rows, ["games above human", *above], ["games", *(str(len(n)) for n in normalized)]]
 
 
+def _check(run: runs_lib.Run) -> None:
+    module = run.config["environment"]["module"]
+    if module not in ("atari", "game_sequence"):
+        raise checks.ConfigError(
+            f"{run.path}: environment.module = {module!r}: expected 'atari' or 'game_sequence'"
+        )
+    if not run.last_evaluations():
+        raise checks.ConfigError(
+            f"{run.path / 'evaluation.csv'}: expected an evaluation of the run, found none"
+        )
+
+
+def _label(run: runs_lib.Run) -> str:
+    """Configuration, protocol and frames."""
+    protocol = run.config["environment"]["protocol"]
+    return f"{run.name}, {protocol}, {_shorten(_evaluated_frames(run))} frames"
+
+
+def _evaluated_frames(run: runs_lib.Run) -> int:
+    """Frames of training before the last evaluation."""
+    return max(row.frames for row in run.last_evaluations().values())
+
+
 def _settings(config: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in config.items() if key not in _FREE}
     kept["environment"] = {
@@ -217,28 +203,27 @@ def _settings(config: Mapping[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _own_column(label: str, runs: Sequence[Run]) -> Column:
+def _own_column(label: str, runs: Sequence[runs_lib.Run]) -> Column:
     scores: dict[str, dict[int, float]] = {}
     for run in runs:
-        for (game, seed), row in run.evaluations.items():
+        for (game, seed), row in run.last_evaluations().items():
             reference_scores.get(game)
             seeds = scores.setdefault(game, {})
             if seed in seeds:
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {game} comes a second time")
-            seeds[seed] = float(row["mean_return"])
+            seeds[seed] = row.mean_return
     arrays = {game: np.array(list(seeds.values())) for game, seeds in scores.items()}
     return Column(label, _own_protocol(runs, arrays).describe() + "; source: own runs", arrays)
 
 
-def _own_protocol(runs: Sequence[Run], scores: statistics.Scores) -> published_scores.Protocol:
-    environment = runs[0].config["environment"]
+def _own_protocol(
+    runs: Sequence[runs_lib.Run], scores: statistics.Scores
+) -> published_scores.Protocol:
+    environment, sequence = runs[0].config["environment"], runs[0].is_sequence
     rules = atari.PROTOCOLS[environment["protocol"]]
-    sequence = environment["module"] == "game_sequence"
-    all_actions = environment.get("full_action_space")
-    if all_actions is None:
-        all_actions = rules.full_action_space or sequence
-    episodes = {int(row["episodes"]) for run in runs for row in run.evaluations.values()}
-    frames = _shorten(runs[0].frames)
+    all_actions = comparison.has_all_actions(runs[0].config)
+    episodes = {row.episodes for run in runs for row in run.last_evaluations().values()}
+    frames = _shorten(_evaluated_frames(runs[0]))
     return _describe_rules(rules)._replace(
         actions="all 18" if all_actions else "the game's minimal set",
         episode_cap=f"{environment['max_episode_frames']:,} frames",

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     """Makes the table of the agents chosen and the runs given as arguments."""
     output = check_output(_OUTPUT.value)
     directories = runs_lib.find_directories([Path(path) for path in argv[1:]])
-    own = score_tables.own_columns([score_tables.load_run(path) for path in directories])
+    own = score_tables.own_columns([runs_lib.load(path) for path in directories])
     columns = [*score_tables.published_columns(_AGENTS.value), *own]
     if not columns:
         raise checks.ConfigError("agents = '': expected an agent or a run directory, got neither")

@@ -18,16 +18,16 @@ def test_a_run_is_read_whole(make_run):
     )
     assert run.is_finished
     assert list(run.evaluations()) == [
-        runs.Evaluation(100, 0, "pong", 3, -5.0),
-        runs.Evaluation(200, 0, "pong", 3, 2.5),
+        runs.Evaluation(100, 0, "pong", 3, -5.0, 5),
+        runs.Evaluation(200, 0, "pong", 3, 2.5, 5),
     ]
     assert run.starts[0]["commit"] == "0123456789abcdef"
 
 
 def test_rows_without_game_and_task_are_of_the_runs_own_game(make_run):
     path = make_run("data_efficient", "pong", 1, [])
-    (path / "evaluation.csv").write_text("frames,seed,mean_return\n100,1,3.0\n")
-    assert list(runs.load(path).evaluations()) == [runs.Evaluation(100, 0, "pong", 1, 3.0)]
+    (path / "evaluation.csv").write_text("frames,seed,mean_return,episodes\n100,1,3.0,5\n")
+    assert list(runs.load(path).evaluations()) == [runs.Evaluation(100, 0, "pong", 1, 3.0, 5)]
 
 
 def test_half_written_lines_are_left_out(make_run):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import score_tables
+from analysis import runs, score_tables
 from configs import checks
 
 _HEADER = "frames,seed,episodes,mean_return,std_return,mean_length_frames"
@@ -25,6 +25,7 @@ def write_run(tmp_path):
         path = tmp_path / name
         path.mkdir()
         (path / "config.json").write_text(json.dumps(config))
+        (path / "train.csv").write_text("frames,mean_return\n1000000,1.0\n")
         if rows:
             (path / "evaluation.csv").write_text("\n".join(rows) + "\n")
         return path
@@ -33,7 +34,7 @@ def write_run(tmp_path):
 
 
 def _columns(*paths: Path) -> list[score_tables.Column]:
-    return score_tables.own_columns([score_tables.load_run(path) for path in paths])
+    return score_tables.own_columns([runs.load(path) for path in paths])
 
 
 def test_runs_of_games_and_seeds_share_a_column(write_run):
@@ -102,15 +103,13 @@ def test_same_seed_twice_is_refused(write_run):
         _columns(*paths)
 
 
-def test_runs_without_scores_to_show(write_run, tmp_path):
-    with pytest.raises(checks.ConfigError, match="expected a directory with a run"):
-        score_tables.load_run(tmp_path / "none")
+def test_runs_without_scores_to_show(write_run):
     with pytest.raises(checks.ConfigError, match="expected an evaluation of the run, found none"):
-        score_tables.load_run(write_run("a"))
+        _columns(write_run("a"))
     with pytest.raises(checks.ConfigError, match="expected an evaluation of the run, found none"):
-        score_tables.load_run(write_run("b", _HEADER))
+        _columns(write_run("b", _HEADER))
     with pytest.raises(checks.ConfigError, match=r"environment.module = 'probes': expected"):
-        score_tables.load_run(write_run("c", _HEADER, environment={"module": "probes"}))
+        _columns(write_run("c", _HEADER, environment={"module": "probes"}))
     run = write_run("d", _HEADER, "2000,1,5,10,1,9", environment={"game": "tetris"})
     with pytest.raises(checks.ConfigError, match="game = 'tetris': no reference scores"):
         _columns(run)
