@@ -1,0 +1,126 @@
+"""Where the replay server is, and waiting for it as long as it takes."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from replay import wire
+
+POLL_S = 0.5
+_ATTEMPT_S = 5.0
+_LOG_EVERY_S = 30.0
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to end
+    """The process shall end, before what was waited for has happened."""
+
+
+class Patience:
+    """Tells why there is waiting, every so often, as long as there is."""
+
+    def __init__(self, who: str, every_s: float = _LOG_EVERY_S):
+        """Begins to wait.
+
+        Args:
+          who: waits, e.g. "actor_2".
+          every_s: seconds between two lines in the log, the first after as many.
+        """
+        self._who = who
+        self._every_s = every_s
+        self._begin = self._told = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the begin."""
+        return time.monotonic() - self._begin
+
+    def tell(self, cause: str) -> None:
+        """Logs the cause if it is time to."""
+        now = time.monotonic()
+        if now - self._told >= self._every_s:
+            self._told = now
+            logging.warning("%s: %s for %.0f s", self._who, cause, self.seconds)
+
+    def is_due(self) -> bool:
+        """Whether `tell` would log: for a cause that takes time to find out."""
+        return time.monotonic() - self._told >= self._every_s
+
+
+def publish_address(path: Path, address: str) -> None:
+    """Writes an address into a file, in one step; its directory is made if it isn't there.
+
+    Args:
+      path: of the file.
+      address: "host:port".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(f"{address}\n")
+    temporary.replace(path)
+
+
+def read_address(path: Path) -> str | None:
+    """The address in a file that `publish_address` writes; None if there is none yet.
+
+    Raises:
+      OSError: the file is there and can't be read.
+    """
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Client:
+    """Connects to the server whose address is in a file, which is read again at each attempt.
+
+    Args:
+      address_file: see `publish_address`.
+      stop: whether to give up; asked at least twice a second.
+      who: to name in the log, where the cause is told twice a minute.
+
+    Returns:
+      A client whose server accepts connections.
+
+    Raises:
+      Stopped: `stop` said so.
+    """
+    patience = Patience(who)
+    while not stop():
+        address, cause = _look_up(address_file)
+        client = _try(address, address_file, stop) if address else None
+        if client is not None:
+            return client
+        patience.tell(cause)
+        if not address:
+            time.sleep(POLL_S)
+    raise Stopped(f"{who}: asked to end before it had reached the replay server")
+
+
+def _look_up(address_file: Path) -> tuple[str | None, str]:
+    """The address, and what is wrong if there is no connection."""
+    try:
+        address = read_address(address_file)
+    except OSError as error:  # a shared file system may fail for a while
+        return None, f"{address_file} not readable ({error})"
+    if address is None:
+        return None, f"no address in {address_file} yet"
+    return address, f"replay server at {address} not reachable"
+
+
+def _try(address: str, address_file: Path, stop: Callable[[], bool]) -> wire.Client | None:
+    """Tries for some seconds, then anew: a connection may be accepted and never answered."""
+    client = wire.Client(address)
+    end = time.monotonic() + _ATTEMPT_S
+    while True:
+        try:
+            client.wait_until_ready(POLL_S)
+            return client
+        except wire.WireUnavailableError:
+            moved = _look_up(address_file)[0] != address
+            if moved or stop() or time.monotonic() > end:
+                client.close()
+                return None

@@ -1,0 +1,90 @@
+"""A TCP proxy that can be cut, for tests of what happens when a network fails."""
+
+import contextlib
+import socket
+import threading
+
+
+class TcpProxy:
+    """Forwards connections to a target, except while it is cut.
+
+    Attributes:
+      address: "127.0.0.1:port", which stays.
+      target: "host:port"; may be changed, for connections to come.
+    """
+
+    def __init__(self, target):
+        self.target = target
+        self._sockets = []
+        self._lock = threading.Lock()
+        self._open_gate = threading.Event()
+        self._open_gate.set()
+        self._port = 0
+        self._listen()
+        self.address = f"127.0.0.1:{self._port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def drop(self):
+        """Ends all connections and refuses new ones, until `restore`."""
+        self._end(self._listener)
+        with self._lock:
+            ended, self._sockets = self._sockets, []
+        for connection in ended:
+            self._end(connection)
+
+    def freeze(self):
+        """Accepts connections and bytes, but forwards none until `restore`, which forwards all."""
+        self._open_gate.clear()
+
+    def restore(self):
+        """Lets everything through again, first what was held back."""
+        self._open_gate.set()
+        if self._listener.fileno() < 0:
+            self._listen()
+
+    def close(self):
+        self._open_gate.set()
+        self.drop()
+
+    def _listen(self):
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                threading.Thread(target=self._connect, args=(near,), daemon=True).start()
+
+    def _connect(self, near):
+        self._open_gate.wait()
+        host, port = self.target.rsplit(":", 1)
+        try:
+            far = socket.create_connection((host, int(port)), 5)
+        except OSError:
+            near.close()
+            return
+        far.settimeout(None)
+        with self._lock:
+            self._sockets += [near, far]
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+
+    def _forward(self, source, sink):
+        with contextlib.suppress(OSError):
+            while content := source.recv(1 << 16):
+                self._open_gate.wait()
+                sink.sendall(content)
+        self._end(sink)
+
+    @staticmethod
+    def _end(connection):
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
