@@ -7,6 +7,9 @@ What follows `--` is given to every run. The runs and their logs are ROOT/CONFIG
 seed_S.log, the state of all is in ROOT/sweep.json. Each worker has its own share of the cores;
 if there are more workers than cores they share them all, which is slower than fewer workers.
 Workers on one GPU share its memory: set XLA_PYTHON_CLIENT_MEM_FRACTION to what each may have.
+
+With --cluster=ray the runs are spread over a Ray cluster, whose nodes must see the checkout, its
+environment and ROOT at the same paths; --workers is how many run at once on all nodes together.
 """
 
 import collections
@@ -16,7 +19,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from scripts import command_line
-from training import platform, sweep, sweep_jobs
+from training import platform, processes, sweep, sweep_jobs
 from training.sweep_record import State
 
 _FAILED = 1
@@ -35,6 +38,15 @@ _WORKERS = flags.DEFINE_integer(
 _REPORT_SECONDS = flags.DEFINE_float(
     "report_seconds", 60.0, "Between reports of progress.", lower_bound=0.1
 )
+_CLUSTER = flags.DEFINE_enum(
+    "cluster", "local", ["local", "ray"], "Where the runs are: here, or on a Ray cluster."
+)
+_CPUS = flags.DEFINE_float(
+    "cpus_per_run", 1.0, "With --cluster=ray: what a run takes of a node's.", lower_bound=0.0
+)
+_GPUS = flags.DEFINE_float(
+    "gpus_per_run", 0.0, "With --cluster=ray: the same; 0.5 if two share one.", lower_bound=0.0
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +56,12 @@ def main(argv: Sequence[str]) -> int:
     seeds = sweep_jobs.parse_seeds(_SEEDS.value)
     grid = sweep_jobs.Grid(_CONFIGS.value, _ARGUMENTS.value, seeds, argv[1:])
     states = sweep.run(
-        grid, Path(_ROOT.value), _WORKERS.value, _REPORT_SECONDS.value, command_line.STOPPED
+        grid,
+        Path(_ROOT.value),
+        _WORKERS.value,
+        _REPORT_SECONDS.value,
+        command_line.STOPPED,
+        _starter(),
     )
     counts = collections.Counter(states)
     logging.info("%s", ", ".join(f"{count} {state}" for state, count in counts.items()))
@@ -52,6 +69,18 @@ def main(argv: Sequence[str]) -> int:
         logging.info("stopped; the same command continues")
         return command_line.STOPPED
     return _FAILED if counts[State.FAILED] else 0
+
+
+def _starter() -> sweep.Start:
+    """What starts a run where the flags say."""
+    if _CLUSTER.value == "local":
+        return processes.Process
+    from training import ray_processes
+
+    ray_processes.connect()
+    return lambda command, log, cores: ray_processes.RayProcess(
+        command, log, _CPUS.value, _GPUS.value
+    )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TAIL_BYTES = 1 << 16
+
+
+class Running(Protocol):
+    """A command under way, here or on another machine; see `Process` for what each does."""
+
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    def poll(self) -> int | None: ...  # noqa: D102
+    def wait(self) -> int: ...  # noqa: D102
+    def send(self, number: signal.Signals) -> None: ...  # noqa: D102
+    def lines(self) -> list[str]: ...  # noqa: D102
 
 
 class Process:
@@ -66,14 +78,29 @@ class Process:
 
     def lines(self) -> list[str]:
         """The last lines that this process wrote to its log, empty ones left out."""
-        try:
-            with self._log.open("rb") as stream:
-                end = stream.seek(0, os.SEEK_END)
-                stream.seek(max(self._log_begin, end - _TAIL_BYTES))
-                text = stream.read().decode(errors="replace")
-        except OSError:  # the user may move a log away
-            return []
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return last_lines(self._log, self._log_begin)
+
+
+def last_lines(log: Path, begin: int = 0) -> list[str]:
+    """The last lines of a log from a byte on, empty ones left out; none if it can't be read."""
+    try:
+        with log.open("rb") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(begin, end - _TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+    except OSError:  # the user may move a log away
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def describe(exit_code: int) -> str:
+    """An exit code in words: "exit code 1", "SIGKILL"."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
 
 
 def share_cores(cores: Sequence[int], num_workers: int) -> list[Sequence[int]]:

@@ -12,7 +12,13 @@ class StopRequest:
     A context manager; only for the main thread.
     """
 
-    def __init__(self):
+    def __init__(self, action: str = "stopping after a snapshot"):
+        """Changes nothing yet.
+
+        Args:
+          action: what follows the signal, for the message.
+        """
+        self._action = action
         self.requested = False
         self._previous: dict[int, object] = {}
 
@@ -27,9 +33,8 @@ class StopRequest:
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.requested = True
-        logging.info(
-            "%s: stopping after a snapshot; once more to stop at once", signal.Signals(number).name
-        )
+        name = signal.Signals(number).name
+        logging.info("%s: %s; once more to stop at once", name, self._action)
         self._restore()
 
     def _restore(self) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from absl import logging
 
-from training import processes, stopping, sweep_jobs, sweep_record
+from training import log_lines, processes, stopping, sweep_jobs, sweep_record
 from training.sweep_jobs import Grid, Job
 from training.sweep_record import State
 
 _POLL_SECONDS = 0.2
-_MAX_LINE = 200
-# What absl writes before a message: level and date, time, thread, file and line.
-_LOG_PREFIX = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ \S+:\d+\] +")
+Start = Callable[[list[str], Path, Sequence[int]], processes.Running]
+
 _PROGRESS = re.compile(r"frame \d+ of \d+ ")
 
 
@@ -32,6 +31,7 @@ class Sweep:
         record: sweep_record.Record,
         stopped_code: int,
         command: Callable[[Job, Path], list[str]] = Job.command,
+        start: Start = processes.Process,
     ):
         """Starts nothing yet.
 
@@ -41,14 +41,16 @@ class Sweep:
           record: has begun with these jobs.
           stopped_code: the exit code of a command that was stopped before its end.
           command: what a job is, as an executable's path and arguments.
+          start: starts it, here by default; gets the command, the log, and the worker's cores.
         """
         self._root = root
         self._jobs = jobs
         self._record = record
         self._stopped_code = stopped_code
         self._command = command
+        self._start_process = start
         self._waiting = collections.deque(job for job in jobs if not record.is_finished(job))
-        self._running: dict[int, tuple[Job, processes.Process]] = {}
+        self._running: dict[int, tuple[Job, processes.Running]] = {}
         self._sent: signal.Signals | None = None
 
     def run(self, num_workers: int, report_seconds: float) -> list[State]:
@@ -100,7 +102,7 @@ class Sweep:
             if worker not in self._running and self._waiting:
                 job = self._waiting.popleft()
                 log = self._root / f"{job.name}.log"
-                process = processes.Process(self._command(job, self._root), log, cores[worker])
+                process = self._start_process(self._command(job, self._root), log, cores[worker])
                 self._running[worker] = job, process
                 self._record.started(job)
                 self._say(State.RUNNING, job, str(log))
@@ -115,7 +117,7 @@ class Sweep:
                 self._record.ended(job, state, exit_code, process.seconds)
                 parts = [_duration(process.seconds)]
                 if state == State.FAILED:
-                    parts.append(f"exit code {exit_code}: {_last(process.lines())}")
+                    parts.append(f"exit code {exit_code}: {log_lines.last(process.lines())}")
                 self._say(state, job, "  ".join(parts))
 
     def _state_after(self, exit_code: int) -> State:
@@ -145,7 +147,7 @@ class Sweep:
     def _report(self) -> None:
         for job, process in self._running.values():
             lines = process.lines()
-            progress = _last([line for line in lines if _PROGRESS.search(line)] or lines)
+            progress = log_lines.last([line for line in lines if _PROGRESS.search(line)] or lines)
             self._say(State.RUNNING, job, f"{_duration(process.seconds)}  {progress}")
 
     def _say(self, state: State, job: Job, text: str) -> None:
@@ -155,7 +157,12 @@ class Sweep:
 
 
 def run(
-    grid: Grid, root: Path, num_workers: int, report_seconds: float, stopped_code: int
+    grid: Grid,
+    root: Path,
+    num_workers: int,
+    report_seconds: float,
+    stopped_code: int,
+    start: Start = processes.Process,
 ) -> list[State]:
     """Checks everything, then trains what is not yet finished; see `Sweep.run`.
 
@@ -171,13 +178,9 @@ def run(
     with sweep_record.claim(root):
         record = sweep_record.Record(root)
         record.begin(grid, jobs)
-        return Sweep(root, jobs, record, stopped_code).run(num_workers, report_seconds)
+        sweep = Sweep(root, jobs, record, stopped_code, start=start)
+        return sweep.run(num_workers, report_seconds)
 
 
 def _duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=int(seconds)))
-
-
-def _last(lines: Sequence[str]) -> str:
-    """The last line without what absl puts before it, shortened to fit."""
-    return _LOG_PREFIX.sub("", lines[-1])[:_MAX_LINE] if lines else "nothing written"

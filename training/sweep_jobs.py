@@ -155,7 +155,7 @@ def verify(jobs: Sequence[Job]) -> None:
     for job in sorted(jobs, key=lambda job: job.seed):
         config: Any = load(job)
         try:
-            _verify_config(config)
+            verify_config(config)
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
         earlier = last_seeds.get((job.config, job.argument), range(0))
@@ -167,8 +167,12 @@ def verify(jobs: Sequence[Job]) -> None:
         last_seeds[job.config, job.argument] = range(job.seed, job.seed + config.num_seeds)
 
 
-def _verify_config(config: Any) -> None:
-    """What can be told without emulators; shapes and the network are checked as a run starts."""
+def verify_config(config: Any) -> None:
+    """Checks what can be without emulators; shapes and the network are checked as a run starts.
+
+    Raises:
+      ConfigError: for the first bad key or value.
+    """
     experiment.verify(config)
     _verify_environment(config)
     checks.verify("replay", config.replay, ring.CHECKS)

@@ -1,0 +1,196 @@
+"""Trains with several processes; the same command continues a run that was stopped or killed.
+
+python -m scripts.launch --config=configs/rainbow_nap.py:breakout --actors=4
+
+starts a replay server (after `make replay-env`), a learner, an evaluator and four actors, each of
+which has config.num_envs environments, and keeps them alive. Their logs are RUN_DIR/logs/*.log; the
+other files are those of scripts.train.
+
+On several machines, which must see the run directory, the checkout and its environments at the same
+paths: --cluster=ray, or --start_with, as scripts/slurm/actor_nodes.sbatch does. A single role is
+
+python -m scripts.launch --config=configs/rainbow_nap.py:breakout --actors=4 --role=actor --index=3
+"""
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from configs import checks
+from replay.reverb import settings
+from scripts import command_line
+from training import experiment, platform, processes, run_directory, supervisor, sweep_jobs
+from training.roles import base, replay
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
+)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir",
+    None,
+    "Where the run's files go; default: runs/<config>/<game>/seed_<seed>_distributed.",
+)
+_ACTORS = flags.DEFINE_integer("actors", 2, "How many actors the run has.", lower_bound=1)
+_ROLE = flags.DEFINE_enum("role", None, base.ROLES, "Run this role alone; default: all of them.")
+_INDEX = flags.DEFINE_integer("index", 0, "Which of the actors, from 0.", lower_bound=0)
+_HOST = flags.DEFINE_string(
+    "host",
+    None,
+    "By what name or number other machines reach the replay server's, which may be anybody's: it "
+    "asks for no password. Default: localhost, which they don't; with Ray, this machine's.",
+)
+_PORT = flags.DEFINE_integer(
+    "port", 0, "Of the replay server; 0: any that is free.", lower_bound=0, upper_bound=65535
+)
+_REPLAY_PYTHON = flags.DEFINE_string(
+    "replay_python",
+    ".venv-replay/bin/python",
+    "The interpreter of the replay server's environment, which `make replay-env` makes.",
+)
+_REPORT_SECONDS = flags.DEFINE_float(
+    "report_seconds", 60.0, "Between two lines about the whole run.", lower_bound=0.1
+)
+_CLUSTER = flags.DEFINE_enum(
+    "cluster", "local", ["local", "ray"], "Where the roles run: here, or on a Ray cluster."
+)
+_START_WITH = flags.DEFINE_string(
+    "start_with",
+    None,
+    "An executable that starts a role, perhaps elsewhere: it is given the role's label, such as "
+    "actor_3, and the command; it ends when that does, with its exit code, and passes SIGTERM on.",
+)
+
+_RUN_SECONDS = 600.0
+"""How long a role waits for the learner to begin the run."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains; returns 0 when all frames are played, 3 when stopped before, 1 after a failure."""
+    del argv
+    config: Any = command_line.load_config(_CONFIG)
+    experiment.verify(config)
+    settings.verify(config, _ACTORS.value)
+    run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
+    if _ROLE.value:
+        return _run_role(_role(_ROLE.value, config, run_dir))
+    return _supervise(config, run_dir)
+
+
+def _default_path(config: Any) -> Path:
+    path = run_directory.default_path(config)
+    return path.with_name(f"{path.name}_distributed")
+
+
+def _role(name: str, config: Any, run_dir: Path) -> base.Role:
+    limit = _ACTORS.value if name == "actor" else 1
+    if _INDEX.value >= limit:
+        raise checks.ConfigError(
+            f"index = {_INDEX.value}: expected 0 to {limit - 1} with role = {name!r} and "
+            f"actors = {_ACTORS.value}"
+        )
+    return base.Role(
+        name=name,
+        config=config,
+        run_dir=run_dir,
+        num_actors=_ACTORS.value,
+        index=_INDEX.value,
+        host=_HOST.value or "localhost",
+        port=_PORT.value,
+        replay_python=Path(_REPLAY_PYTHON.value),
+    )
+
+
+def _run_role(role: base.Role) -> int:
+    """Runs a role in this process; returns its exit code."""
+    config: Any = role.config
+    # The replay role computes nothing: its JAX, which configs import, must not take a device.
+    if role.name == "learner":
+        platform.set_up(config.platform)
+        sweep_jobs.verify_config(config)
+        run_directory.claim(role.run_dir, config)
+    else:
+        _wait_for_run(role)
+    if role.name in ("actor", "evaluator"):
+        platform.set_up(config.distributed.actor_platform)
+    return importlib.import_module(f"training.roles.{role.name}").run(role)
+
+
+def _wait_for_run(role: base.Role) -> None:
+    """Waits until the learner has claimed the directory, whose other files would deter it."""
+    deadline = time.monotonic() + _RUN_SECONDS
+    while not (role.run_dir / "config.json").exists():
+        run_directory.check(role.run_dir, role.config)
+        if time.monotonic() > deadline:
+            raise checks.ConfigError(
+                f"run_dir = {str(role.run_dir)!r}: no learner has begun a run there in "
+                f"{_RUN_SECONDS:.0f} s"
+            )
+        time.sleep(0.5)
+    run_directory.check(role.run_dir, role.config)
+
+
+def _supervise(config: Any, run_dir: Path) -> int:
+    """Checks everything, then starts all roles and keeps them alive; returns the exit code."""
+    # The checks need no device, and the learner needs the GPU's memory.
+    platform.set_up("cpu")
+    sweep_jobs.verify_config(config)
+    replay.check_python(Path(_REPLAY_PYTHON.value))
+    start = _starter(config)
+    run_directory.claim(run_dir, config)
+    logging.info("run directory: %s", run_dir)
+    roles = [("replay", 0), ("learner", 0), *(("actor", i) for i in range(_ACTORS.value))]
+    if config.evaluation.period_frames > 0:
+        roles.append(("evaluator", 0))
+    exit_code = supervisor.Supervisor(
+        roles,
+        lambda name, index: _command(name, index, run_dir),
+        run_dir,
+        _REPORT_SECONDS.value,
+        start,
+    ).run()
+    if exit_code != supervisor.FAILED:
+        logging.info("finished" if exit_code == 0 else "stopped; the same command continues")
+    return exit_code
+
+
+def _command(name: str, index: int, run_dir: Path) -> list[str]:
+    """A role's: this one's flags as they were given, then its own, which take their place."""
+    given = [argument for argument in sys.argv[1:] if argument != "--"]
+    own = {"role": name, "index": index, "run_dir": run_dir.absolute(), "cluster": "local"}
+    if _CLUSTER.value == "ray":
+        from training import ray_processes
+
+        own["host"] = ray_processes.NODE_ADDRESS
+    program = [sys.executable, "-m", "scripts.launch"]
+    return [*program, *given, *(f"--{key}={value}" for key, value in own.items())]
+
+
+def _starter(config: Any) -> supervisor.Start:
+    """What starts a role where the flags say."""
+    program = _START_WITH.value
+    if _CLUSTER.value == "ray":
+        if program:
+            raise checks.ConfigError(
+                f"start_with = {program!r}: expected none with cluster = 'ray'"
+            )
+        from training import ray_roles
+
+        return ray_roles.starter(config, _ACTORS.value, _HOST.value)
+    if not program:
+        return supervisor.start_here
+    if not os.access(program, os.X_OK) or os.path.isdir(program):
+        raise checks.ConfigError(f"start_with = {program!r}: expected an executable file")
+    return lambda name, index, command, log: processes.Process(
+        [program, base.label(name, index), *command], log
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

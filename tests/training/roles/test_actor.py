@@ -1,0 +1,49 @@
+"""Parts of the actor that need no server."""
+
+from configs import probe
+from training.roles import actor, base, messages
+
+
+def _episode(number):
+    return messages.Episode(0, float(number), 4)
+
+
+def test_episodes_are_kept_until_the_learner_knows_them():
+    episodes = actor._UnknownEpisodes(first=10)
+    for number in range(10, 14):
+        episodes.add(_episode(number))
+    assert episodes.after(0) == (10, [_episode(i) for i in range(10, 14)])
+    assert episodes.after(12) == (12, [_episode(12), _episode(13)])
+    # A restarted learner may know less again: what is forgotten is forgotten.
+    assert episodes.after(11) == (12, [_episode(12), _episode(13)])
+    # One of a life that goes on may know more than this process has played.
+    assert episodes.after(99) == (14, [])
+    episodes.add(_episode(14))
+    assert episodes.after(14) == (14, [_episode(14)])
+
+
+def test_a_report_stays_small():
+    episodes = actor._UnknownEpisodes(first=0)
+    for number in range(2 * actor._MAX_EPISODES):
+        episodes.add(_episode(number))
+    first, found = episodes.after(3)
+    assert (first, len(found)) == (3, actor._MAX_EPISODES)
+
+
+def test_journals_of_absent_actors_are_shared_out(tmp_path):
+    for index in range(7):
+        (tmp_path / "actors" / str(index)).mkdir(parents=True)
+    roles = [
+        base.Role("actor", probe.get_config(), tmp_path, num_actors=2, index=i) for i in range(2)
+    ]
+    names = [[path.name for path in role.absent_journal_dirs()] for role in roles]
+    assert names == [["2", "4", "6"], ["3", "5"]]
+
+
+def test_a_status_that_is_not_there_or_not_whole_is_empty(tmp_path):
+    role = base.Role("actor", probe.get_config(), tmp_path, num_actors=2, index=1)
+    assert base.read_status(tmp_path, "actor_1") == {}
+    role.write_status({"frames": 5})
+    assert base.read_status(tmp_path, "actor_1")["frames"] == 5
+    base.status_path(tmp_path, "actor_1").write_text('{"frames": ')
+    assert base.read_status(tmp_path, "actor_1") == {}

@@ -1,0 +1,86 @@
+"""The learner's accounts of its actors' lives."""
+
+import pytest
+
+from training.roles import ledger, messages
+
+
+def report(**changes):
+    first = messages.Report(
+        life=7,
+        actor=0,
+        frames=0,
+        transitions=0,
+        task=0,
+        confirmed=0,
+        incarnation=1,
+        first_episode=0,
+        episodes=[],
+    )
+    return first._replace(**changes)
+
+
+def episodes(count):
+    return [messages.Episode(0, float(i), 4) for i in range(count)]
+
+
+def test_frames_are_added_over_lives_and_never_go_back():
+    """A restarted actor begins at its last record, before what it had reported."""
+    accounts = ledger.Ledger()
+    for life, frames in [(7, 40), (8, 100), (7, 80), (8, 60), (8, 140)]:
+        accounts.take(report(life=life, frames=frames))
+    assert accounts.frames == 80 + 140
+
+
+def test_each_episode_is_taken_once():
+    accounts = ledger.Ledger()
+    taken = accounts.take(report(first_episode=0, episodes=episodes(3)))
+    assert [number for number, _ in taken] == [0, 1, 2]
+    assert accounts.take(report(first_episode=0, episodes=episodes(3))) == []
+    again = accounts.take(report(first_episode=1, episodes=episodes(4)))
+    assert [number for number, _ in again] == [3, 4]
+    assert accounts.episodes == {7: 5}
+
+
+def test_episodes_in_the_file_are_not_taken_again():
+    accounts = ledger.Ledger()
+    accounts.note_episodes([(7, 0), (7, 1), (8, 0)])
+    taken = accounts.take(report(first_episode=0, episodes=episodes(3)))
+    assert [number for number, _ in taken] == [2]
+
+
+def test_confirmations_of_another_server_do_not_count():
+    accounts = ledger.Ledger()
+    accounts.take(report(life=7, confirmed=5, incarnation=1))
+    accounts.take(report(life=8, confirmed=6, incarnation=2))
+    assert accounts.confirmed(2) == {8: 6}
+    accounts.take(report(life=7, confirmed=9, incarnation=2))
+    assert accounts.confirmed(2) == {7: 9, 8: 6}
+
+
+def test_actors_that_are_not_heard_of_are_not_waited_for(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: now)
+    accounts = ledger.Ledger()
+    accounts.take(report(life=7))
+    now += 8.0
+    accounts.take(report(life=8, task=1))
+    assert [r.life for r in accounts.alive()] == [7, 8]
+    now += 8.0
+    assert [r.life for r in accounts.alive()] == [8]
+
+
+def test_the_accounts_survive_a_snapshot():
+    accounts, restored = ledger.Ledger(), ledger.Ledger()
+    accounts.take(report(life=2**62, frames=2**40, transitions=2**39, episodes=episodes(2)))
+    restored.set_state(accounts.get_state())
+    assert restored.frames == 2**40
+    assert restored.transitions == 2**39
+    assert restored.episodes == {2**62: 2}
+
+
+@pytest.mark.parametrize("empty", [ledger.Ledger()])
+def test_an_empty_ledger_survives_too(empty):
+    restored = ledger.Ledger()
+    restored.set_state(empty.get_state())
+    assert restored.frames == 0

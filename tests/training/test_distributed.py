@@ -1,0 +1,157 @@
+"""Whole distributed runs: a real replay server, two actors, a learner, and what is done to them.
+
+Needs the replay server's environment: make replay-env.
+"""
+
+import importlib
+import random
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import replay_audit
+from benchmarks.launched_run import REPLAY_PYTHON, Launch
+from training import policy, snapshot
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not REPLAY_PYTHON.exists(), reason="no replay server's environment: make replay-env"
+    ),
+]
+
+GAMMA = 0.99
+
+
+def _counters(run_dir):
+    return snapshot.verify(snapshot.list_saved(run_dir / "snapshots")[0])
+
+
+def _values(run_dir, observations):
+    """Mean q-values over noise, [B, A], of the newest snapshot."""
+    player = policy.load(run_dir)
+    rngs = jax.random.split(jax.random.key(0), 100)
+    x = np.array(observations, np.float32)[:, None]
+    q_values = jax.vmap(lambda rng: player.agent.apply(player.params, rng, x).q_values)(rngs)
+    return np.mean(q_values, axis=0)
+
+
+def _check_accounts(launch, num_frames, idle_frames, period_frames):
+    """All frames, all their updates, each episode once."""
+    counters = _counters(launch.run_dir)
+    assert counters["frames"] >= num_frames
+    assert counters["updates"] == (num_frames - idle_frames) // period_frames
+    episodes = [(row["life"], int(row["episode"])) for row in launch.rows("episodes")]
+    assert len(set(episodes)) == len(episodes)
+    frames = [int(row["frames"]) for row in launch.rows("train")]
+    assert frames == sorted(set(frames))
+    return counters
+
+
+def test_learns_a_probe_as_one_process_does(tmp_path):
+    """Policy and values depend on the observation; see test_probe_learning."""
+    with Launch(tmp_path / "run", "configs/probe.py:5") as launch:
+        assert launch.wait(120) == 0
+        _check_accounts(launch, 6_000, 100, 4)
+    values = _values(tmp_path / "run", [-1.0, 1.0])
+    np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
+
+
+def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
+    """Actors, learner, server and evaluator at random moments; then everything at once."""
+    moments = random.Random(0)
+    changes = {
+        "num_frames": 12_000,
+        "replay.capacity": 20_000,  # none is dropped, so that they can be counted
+        "snapshot.period_frames": 1_000,
+        "evaluation.period_frames": 4_000,
+        "evaluation.episodes": 2,
+    }
+    with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
+        launch.wait_for(1_000, 90)
+        for label in ("actor_0", "server", "learner", "actor_1", "evaluator"):
+            time.sleep(moments.uniform(0.2, 1.5))
+            launch.kill(label)
+        launch.wait_for(launch.status("learner").get("frames", 0) + 1_000, 120)
+        restarted = {row["role"] for row in launch.rows("restarts")}
+        launch.kill_all()
+    assert {"actor_0", "learner", "actor_1"} <= restarted
+    assert restarted & {"replay", "replay_0"}
+    with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
+        assert launch.wait(150) == 0
+        _check_accounts(launch, 12_000, 100, 4)
+        found = replay_audit.audit(launch)
+    assert found.stored == found.journaled
+    assert (found.lost, found.doubled) == (0, 0)
+    values = _values(tmp_path / "run", [-1.0, 1.0])
+    np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
+
+
+def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
+    """Atari frames in stacks, the evaluation, layers, and a clean stop by SIGTERM."""
+    changes = {
+        "num_frames": 8_000,
+        "num_envs": 4,
+        "replay.min_size": 500,
+        "log.period_frames": 1_000,
+        "log.layers_period_frames": 2_000,
+        "snapshot.period_frames": 100_000,
+        "evaluation.period_frames": 4_000,
+        "evaluation.episodes": 1,
+        "environment.max_episode_frames": 2_000,
+    }
+    config = "configs/data_efficient_nap.py:pong"
+    with Launch(tmp_path / "run", config, **changes) as launch:
+        launch.wait_for(3_000, 200)
+        launch.process.send(15)
+        assert launch.wait(60) == 3
+        assert not launch.roles()
+    stopped_at = _counters(tmp_path / "run")["frames"]
+    assert stopped_at >= 3_000
+    with Launch(tmp_path / "run", config, **changes) as launch:
+        assert launch.wait(300) == 0
+        counters = _check_accounts(launch, 8_000, 2_000, 4)
+        assert counters["frames"] < 8_000 + 4_000
+        assert {row["game"] for row in launch.rows("train")} == {"pong"}
+        assert len(launch.rows("evaluation")) >= 1
+        norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
+        assert np.ptp(norms) / norms[0] < 1e-5
+
+
+def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
+    """The learner owns the schedule: actors follow it, the replay is cleared, updates add up."""
+    changes = {
+        "num_frames": 9_000,
+        "num_envs": 2,
+        "environment.games": "('pong', 'breakout')",
+        "environment.frames_per_game": 3_000,
+        "environment.max_episode_frames": 1_000,
+        "replay.min_size": 250,
+        "log.period_frames": 500,
+        "evaluation.period_frames": 0,
+        "training.update_period_frames": 16,
+        "training.target_update_period_frames": 1_600,
+        "task_switch.clear_replay": True,
+    }
+    with Launch(tmp_path / "run", "configs/continual_rainbow.py:small", **changes) as launch:
+        assert launch.wait(300) == 0
+        counters = _counters(tmp_path / "run")
+        games = [row["game"] for row in launch.rows("train")]
+    assert counters["task"] == 2
+    assert [g for i, g in enumerate(games) if i == 0 or g != games[i - 1]] == [
+        "pong",
+        "breakout",
+        "pong",
+    ]
+    # Three games of 3000 frames, 1000 of each (and the overshoot) to fill the replay.
+    assert counters["idle_frames"] >= 3_000
+    assert counters["updates"] == (9_000 - counters["idle_frames"]) // 16
+    assert 0 < counters["cleared_updates"] < counters["updates"]
+
+
+def test_configs_have_what_a_distributed_run_asks_for():
+    for name in ("rainbow", "probe", "cartpole", "continual_nap", "data_efficient"):
+        config = importlib.import_module(f"configs.{name}").get_config()
+        assert config.distributed.chunk_length == 4

@@ -1,0 +1,300 @@
+"""The role `actor`: a vector environment and a batched policy that fill the replay.
+
+A restarted actor continues its life: its journal, its counts. Its episodes begin anew; of those
+that ran, up to n_step + chunk_length steps a lane are counted but have no transitions.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dm_env
+import jax
+import numpy as np
+from absl import logging
+
+from configs import modules
+from envs import base as envs_base
+from replay import base as replay_base
+from replay import wire
+from replay.reverb import connection, journaled_writer, settings, trajectories
+from replay.reverb import journal as journal_lib
+from training import acting, policy, stopping
+from training import learner as learner_lib
+from training.roles import base, messages
+from training.roles import link as link_lib
+
+FINISHED, STOPPED = 0, 3
+_STATUS_S = 1.0
+_SYNC_S = 5.0
+_FLUSH_S = 600.0
+_POLL_S = 0.1
+_MAX_EPISODES = 500
+# In place of a lane: keeps actors' seeds apart from those of lanes, evaluations and games.
+_ACTOR_SEEDS = 1 << 22
+
+
+def run(role: base.Role) -> int:
+    """Plays until the learner says that the run is finished, or until SIGINT or SIGTERM.
+
+    Returns:
+      The exit code: 0 if the run is finished, 3 if not.
+    """
+    with stopping.StopRequest() as stop:
+        actor = Actor(role, lambda: stop.requested)
+        try:
+            actor.play()
+        except connection.Stopped:
+            pass
+        finally:
+            actor.close()
+    return FINISHED if actor.is_finished else STOPPED
+
+
+class _UnknownEpisodes:
+    """Finished episodes that the learner is not known to have written down; threads share it."""
+
+    def __init__(self, first: int):
+        """The next one has number `first`."""
+        self._first = first
+        self._episodes: list[messages.Episode] = []
+        self._lock = threading.Lock()
+
+    def add(self, episode: messages.Episode) -> None:
+        with self._lock:
+            self._episodes.append(episode)
+
+    def after(self, num_known: int) -> tuple[int, list[messages.Episode]]:
+        """Forgets those with numbers below `num_known`; the first number of the others, and they.
+
+        At most so many that a message stays small.
+        """
+        with self._lock:
+            done = min(max(0, num_known - self._first), len(self._episodes))
+            self._first += done
+            del self._episodes[:done]
+            return self._first, self._episodes[:_MAX_EPISODES]
+
+
+class Actor:
+    """One actor's environments, policy, journal and connections."""
+
+    _writer: journaled_writer.JournaledWriter
+    _builder: trajectories.TrajectoryBuilder
+
+    def __init__(self, role: base.Role, stop: Callable[[], bool]):
+        """Starts the emulators, and waits for nothing.
+
+        Args:
+          role: which actor of which run.
+          stop: whether the process was asked to end.
+        """
+        self._role, self._stop = role, stop
+        self._config: Any = role.config
+        self._journal = journal_lib.Journal(role.journal_dir)
+        new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0}
+        self._counters = {**new, **self._journal.counters}
+        self._counters["starts"] += 1
+        seed = envs_base.lane_seed(
+            self._config.seed, _ACTOR_SEEDS + role.index, self._counters["starts"]
+        )
+        num_envs = self._config.num_envs
+        self._environment = envs_base.make(self._config.environment, num_envs, seed)
+        self._rng = jax.random.key(seed)
+        self._episodes = _UnknownEpisodes(self._counters["episodes"])
+        self._confirmed = self._incarnation = 0
+        self._is_open = False
+        self._link = link_lib.Link(self._reconnect, self._make_agent(), self._report)
+        self._synced_at = self._told_at = time.monotonic()
+        self._told_frames = self._counters["frames"]
+
+    def _make_agent(self) -> Any:
+        """Builds the agent; returns the shapes of its parameters."""
+        environment, config = self._environment, self._config
+        agent_module = modules.find("agents", config.agent.module, "agent.module")
+        agent = agent_module.make(config, environment.action_spec())
+        self._act = acting.make_act(agent.act, config.agent.frame_stack)
+        return policy.param_shapes(agent, config, environment.observation_spec())
+
+    def _reconnect(self, stop: Callable[[], bool]) -> wire.Client:
+        return connection.connect(self._role.address_file, stop, self._role.label)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the learner has said that nothing more is to be played."""
+        status = self._link.status
+        return status is not None and status.finished
+
+    @property
+    def _status(self) -> messages.Status:
+        """The newest; from the first parameters on there is one."""
+        status = self._link.status
+        assert status is not None
+        return status
+
+    def _must_end(self) -> bool:
+        return self._stop() or self.is_finished
+
+    def play(self) -> None:
+        """Plays until there is an end.
+
+        Raises:
+          connection.Stopped: it came while something was waited for.
+        """
+        self._open_writer()
+        self._await_parameters()
+        timestep = self._begin()
+        while not self._must_end():
+            self._follow_parameters()
+            actions = self._choose(timestep)
+            self._environment.send(actions)
+            self._record(timestep, actions)
+            timestep = self._environment.recv()
+            self._count()
+            if self._status.task > self._environment.task:
+                timestep = self._environment.next_task()
+            self._tell()
+
+    def _make_writer(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
+        return journaled_writer.JournaledWriter(
+            journal,
+            self._reconnect,
+            self._must_end,
+            self._role.label,
+            self._config.distributed.max_unconfirmed,
+            while_waiting=self._tell,
+        )
+
+    def _send_for_the_absent(self) -> None:
+        """Sends what is left in journals of actors that the run had and has no more."""
+        for directory in self._role.absent_journal_dirs():
+            with journal_lib.Journal(directory) as journal, self._make_writer(journal) as writer:
+                writer.flush(_FLUSH_S)
+                logging.info("%s: sent what %s had left", self._role.label, directory)
+
+    def _open_writer(self) -> None:
+        self._send_for_the_absent()
+        self._writer = self._make_writer(self._journal)
+        self._is_open = True
+        config = self._config
+        self._builder = trajectories.TrajectoryBuilder(
+            self._writer,
+            settings.TRANSITIONS,
+            config.num_envs,
+            config.agent.frame_stack,
+            config.agent.n_step,
+            config.agent.discount,
+            config.distributed.chunk_length,
+        )
+
+    def _await_parameters(self) -> None:
+        patience = connection.Patience(self._role.label)
+        while self._link.parameters is None:
+            if self._must_end():
+                raise connection.Stopped("asked to end before there were parameters")
+            patience.tell("the learner has published no parameters")
+            self._tell()
+            time.sleep(_POLL_S)
+        self._version = -1
+
+    def _begin(self) -> dm_env.TimeStep:
+        """The first time step, of the game that the run is at."""
+        environment = self._environment
+        timestep = environment.reset()
+        while environment.task < self._status.task:
+            environment.next_task()
+            timestep = environment.step(np.zeros(environment.num_envs, np.int32))
+        observation = jax.numpy.asarray(timestep.observation)
+        self._stack = learner_lib.empty_stack(observation, self._config.agent.frame_stack)
+        return timestep
+
+    def _follow_parameters(self) -> None:
+        newest = self._link.parameters
+        assert newest is not None
+        if newest.updates != self._version:
+            self._params, self._version = jax.device_put(newest.params), newest.updates
+
+    def _choose(self, timestep: Any) -> np.ndarray:
+        is_first = np.asarray(timestep.first())
+        self._rng, self._stack, actions = self._act(
+            self._params, self._rng, self._stack, timestep.observation, is_first
+        )
+        return np.asarray(actions)
+
+    def _record(self, timestep: Any, actions: Any) -> None:
+        """Writes what the step completes, while the emulators work on the next one."""
+        largest = self._config.agent.max_abs_reward
+        clipped: Any = np.clip(timestep.reward, -largest, largest)
+        step = replay_base.Step(
+            observation=timestep.observation,
+            is_first=timestep.first(),
+            is_last=timestep.last(),
+            reward=clipped,
+            discount=timestep.discount,
+            action=actions,
+        )
+        frames = self._environment.num_envs * self._environment.frames_per_step
+        self._counters["frames"] += frames
+        items = self._builder.add(step, self._status.weight)
+        size = self._config.distributed.max_unconfirmed
+        for begin in range(0, len(items), size):
+            part = items[begin : begin + size]
+            self._counters["transitions"] += len(part)
+            self._writer.insert(part, self._counters)
+
+    def _count(self) -> None:
+        for episode in self._environment.finished_episodes():
+            self._counters["episodes"] += 1
+            self._episodes.add(messages.Episode(*episode))
+
+    def _report(self, status: messages.Status | None) -> messages.Report:
+        """What the link tells the learner; called in its thread."""
+        life, counters = self._journal.life, self._journal.counters
+        first, episodes = self._episodes.after(status.episodes.get(life, 0) if status else 0)
+        return messages.Report(
+            life=life,
+            actor=self._role.index,
+            frames=counters.get("frames", 0),
+            transitions=counters.get("transitions", 0),
+            task=self._environment.task,
+            confirmed=self._confirmed,
+            incarnation=self._incarnation,
+            first_episode=first,
+            episodes=episodes,
+        )
+
+    def _tell(self) -> None:
+        """Keeps the journal short, and others informed; called about twice a second or more."""
+        now = time.monotonic()
+        if self._is_open and now - self._synced_at > _SYNC_S:
+            self._synced_at = now
+            self._keep_journal_short()
+        if now - self._told_at > _STATUS_S:
+            frames = self._counters["frames"]
+            self._role.write_status(
+                {
+                    "frames": frames,
+                    "frames_per_second": (frames - self._told_frames) / (now - self._told_at),
+                    "parameter_age_seconds": self._link.parameter_age_s,
+                    "pending": self._writer.num_pending if self._is_open else 0,
+                }
+            )
+            self._told_at, self._told_frames = now, frames
+
+    def _keep_journal_short(self) -> None:
+        progress = self._writer.progress()
+        self._confirmed = progress.confirmed_through
+        self._incarnation = messages.short_incarnation(progress.incarnation)
+        status = self._link.status
+        if status is not None and progress.life in status.confirmed:
+            self._writer.truncate(status.confirmed[progress.life])
+
+    def close(self) -> None:
+        """Ends threads, connections and emulators."""
+        self._link.close()
+        if self._is_open:
+            self._writer.close()
+        self._journal.close()
+        self._environment.close()
+        logging.info("%s: %d frames in this life", self._role.label, self._counters["frames"])

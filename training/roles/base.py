@@ -1,0 +1,92 @@
+"""What the roles of a distributed run share: its directory, and their reports of themselves."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_collections
+
+from training import files
+
+ROLES = ("replay", "learner", "evaluator", "actor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """One process of a distributed run.
+
+    Attributes:
+      name: one of ROLES.
+      config: of the run.
+      run_dir: the run's directory, which all roles see.
+      num_actors: how many actors the run has.
+      index: which of several processes with the same role, from 0.
+      host: by what name or number other machines reach this one; "localhost": they don't.
+      port: of the replay server; 0: any that is free.
+      replay_python: the interpreter of the replay server's environment.
+    """
+
+    name: str
+    config: ml_collections.ConfigDict
+    run_dir: Path
+    num_actors: int
+    index: int = 0
+    host: str = "localhost"
+    port: int = 0
+    replay_python: Path = Path(".venv-replay/bin/python")
+
+    @property
+    def label(self) -> str:
+        """The name, with the index where there may be several: "learner", "actor_3"."""
+        return label(self.name, self.index)
+
+    @property
+    def address_file(self) -> Path:
+        """Holds "host:port" of the replay server, replaced whenever it has started."""
+        return self.run_dir / "replay" / "address"
+
+    @property
+    def journal_dir(self) -> Path:
+        """What an actor keeps for the case that it or the server is killed."""
+        return self.run_dir / "actors" / str(self.index)
+
+    def absent_journal_dirs(self) -> list[Path]:
+        """Those of actors with an index beyond this run's, as far as they are this actor's share.
+
+        There are such if the run has had more actors before.
+        """
+        found = [p for p in self.journal_dir.parent.glob("*") if p.name.isdecimal()]
+        return sorted(
+            path
+            for path in found
+            if int(path.name) >= self.num_actors and int(path.name) % self.num_actors == self.index
+        )
+
+    def write_status(self, numbers: Mapping[str, float | str]) -> None:
+        """Tells how this process fares; see `read_status`."""
+        path = status_path(self.run_dir, self.label)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace_text(path, json.dumps({"time": time.time(), **numbers}))
+
+
+def label(name: str, index: int) -> str:
+    """How a role's process is called in names of files and in messages."""
+    return f"{name}_{index}" if name == "actor" else name
+
+
+def status_path(run_dir: Path, process: str) -> Path:
+    """Where the process of a label tells how it fares."""
+    return run_dir / "status" / f"{process}.json"
+
+
+def read_status(run_dir: Path, process: str) -> dict[str, float | str]:
+    """What a process has last told of itself; nothing if it has not, or not wholly.
+
+    "time" is when, in seconds since the epoch; the other keys are the role's own.
+    """
+    try:
+        return json.loads(status_path(run_dir, process).read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,125 @@
+"""The role `evaluator`: plays whole episodes with the newest parameters, every so many frames."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from absl import logging
+
+from configs import modules
+from envs import base as envs_base
+from replay import wire
+from replay.reverb import connection
+from training import csv_log, evaluation, policy, stopping
+from training import recorder as recorder_lib
+from training.roles import base, messages
+from training.roles import link as link_lib
+
+FINISHED, STOPPED = 0, 3
+_POLL_S = 0.2
+_STATUS_S = 1.0
+_NEVER = 2**62  # frames: rows that were written stay
+
+
+def run(role: base.Role) -> int:
+    """Evaluates until the run is finished and its end evaluated, or until SIGINT or SIGTERM.
+
+    The first signal is obeyed between two evaluations.
+
+    Returns:
+      The exit code: 0 if the run is finished, 3 if not.
+    """
+    with stopping.StopRequest() as stop:
+        evaluator = Evaluator(role, lambda: stop.requested)
+        try:
+            return FINISHED if evaluator.work() else STOPPED
+        finally:
+            evaluator.close()
+
+
+class Evaluator:
+    """Evaluates at the first parameters after each multiple of evaluation.period_frames."""
+
+    def __init__(self, role: base.Role, stop: Callable[[], bool]):
+        """Plays nothing yet.
+
+        Args:
+          role: the evaluator's.
+          stop: whether the process was asked to end.
+        """
+        self._role, self._stop = role, stop
+        self._config: Any = role.config
+        spec, action_spec = policy.environment_specs(self._config)
+        agent_module = modules.find("agents", self._config.agent.module, "agent.module")
+        agent = agent_module.make(self._config, action_spec)
+        self._player = evaluation.Evaluator(agent, self._config.agent.frame_stack)
+        self._recorder = recorder_lib.Recorder(
+            role.run_dir, self._config, {"evaluation": _NEVER}, ()
+        )
+        self._frames = self._last_frames()
+        shapes = policy.param_shapes(agent, self._config, spec)
+        self._link = link_lib.Link(self._connect, shapes)
+        self._told_at = 0.0
+
+    def _connect(self, stop: Callable[[], bool]) -> wire.Client:
+        return connection.connect(self._role.address_file, stop, self._role.label)
+
+    def _last_frames(self) -> int:
+        """At how many frames the last evaluation of the run was."""
+        path = self._role.run_dir / "evaluation.csv"
+        rows = csv_log.read_rows(path) if path.exists() else []
+        return max((int(row["frames"]) for row in rows), default=0)
+
+    def work(self) -> bool:
+        """Evaluates whenever it is time to; whether the run is finished."""
+        while not self._stop():
+            status, parameters = self._link.status, self._link.parameters
+            if status is not None and parameters is not None:
+                is_end = status.finished and parameters.updates == status.version
+                if self._is_due(parameters, is_end):
+                    self._evaluate(parameters)
+                if is_end:
+                    return True
+            self._tell()
+            time.sleep(_POLL_S)
+        return False
+
+    def _is_due(self, parameters: messages.Parameters, is_end: bool) -> bool:
+        if not parameters.updates or parameters.frames <= self._frames:
+            return False
+        period = self._config.evaluation.period_frames
+        return is_end or parameters.frames // period > self._frames // period
+
+    def _evaluate(self, parameters: messages.Parameters) -> None:
+        """Plays the present game, or every game so far if evaluation.all_games is set."""
+        config, task = self._config, parameters.task
+        tasks = range(task + 1) if config.evaluation.all_games else (task,)
+        environments = (envs_base.task_config(config.environment, i) for i in tasks)
+        by_name = {envs_base.task_name(environment): environment for environment in environments}
+        params = jax.device_put(parameters.params)
+        seed = evaluation.seed(config.seed, 0, parameters.frames)
+        for name, environment in by_name.items():
+            episodes = self._player.play(
+                params, environment, config.evaluation.num_envs, config.evaluation.episodes, seed
+            )
+            mean = self._recorder.evaluation(parameters._asdict(), 0, name, episodes)
+            logging.info(
+                "frame %d, %s: evaluation return %.2f over %d episodes",
+                parameters.frames,
+                name,
+                mean,
+                len(episodes),
+            )
+        self._frames = parameters.frames
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at > _STATUS_S:
+            self._told_at = now
+            self._role.write_status({"frames": self._frames})
+
+    def close(self) -> None:
+        """Ends threads and connections."""
+        self._link.close()
+        self._recorder.close()

@@ -1,0 +1,139 @@
+"""The learner's way to the replay server: batches, their priorities, and the actors' reports."""
+
+from collections.abc import Callable
+from typing import Any
+
+from absl import logging
+from dm_env import specs
+
+from replay import wire
+from replay.reverb import batches, connection, priorities, settings
+from training.roles import base, messages
+
+_MAX_REPORTS_AHEAD = 64
+_DROP = 256
+_WAIT_S = 1.0
+_TIMEOUT_S = 60.0
+
+
+class Feed:
+    """Streams to one incarnation of the server; when they break, `open` makes new ones."""
+
+    def __init__(
+        self,
+        role: base.Role,
+        spec: specs.Array,
+        weights: priorities.SamplingWeights,
+        stop: Callable[[], bool],
+    ):
+        """Connects to nothing yet.
+
+        Args:
+          role: the learner's.
+          spec: of one lane's newest observation.
+          weights: turns priorities into sampling weights.
+          stop: whether the process was asked to end.
+        """
+        self._role, self._spec, self._weights, self._stop = role, spec, weights, stop
+        self._config: Any = role.config
+        self._opened: list[Any] = []
+
+    def open(self, num_samples: int) -> None:
+        """Connects, waiting as long as it takes, in place of what was open before.
+
+        A server that was restored counts fewer samples than the updates have used, and would make
+        the inserts wait for them: so many are drawn and dropped. Their updates were done.
+
+        Args:
+          num_samples: drawn by the updates since the table was last cleared.
+
+        Raises:
+          connection.Stopped: the process was asked to end.
+          wire.WireError: the connection broke again.
+        """
+        self.close()
+        role = self._role
+        self.client = connection.connect(role.address_file, self._stop, role.label)
+        self._opened.append(self.client)
+        self.incarnation = self.client.incarnation()
+        self._drop_samples(num_samples)
+        self._reports = wire.Sampler(self.client, settings.REPORTS, _MAX_REPORTS_AHEAD)
+        self._opened.append(self._reports)
+        self._open_streams()
+
+    def _open_streams(self) -> None:
+        replay = self._config.replay
+        self._sender = priorities.PrioritySender(
+            self.client, settings.TRANSITIONS, self._weights, max_queue=2
+        )
+        self._opened.append(self._sender)
+        self._reader = batches.BatchReader(
+            self.client,
+            settings.TRANSITIONS,
+            self._spec,
+            self._config.agent.frame_stack,
+            replay.batch_size,
+            self._config.distributed.prefetch_batches,
+        )
+        self._opened.append(self._reader)
+
+    def _drop_samples(self, num_samples: int) -> None:
+        counted = self.client.server_info()[settings.TRANSITIONS].num_samples
+        missing = num_samples - counted
+        if missing <= 0:
+            return
+        logging.info("the server has forgotten %d samples that updates have used", missing)
+        patience = connection.Patience(self._role.label)
+        with wire.Sampler(self.client, settings.TRANSITIONS, _DROP) as sampler:
+            while missing > 0:
+                if self._stop():
+                    raise connection.Stopped("asked to end while the server caught up")
+                try:
+                    missing -= len(sampler.take(min(_DROP, missing), _WAIT_S))
+                except wire.WireTimeoutError as error:
+                    patience.tell(str(error))
+
+    def batch(self, timeout_s: float) -> batches.Batch | None:
+        """The next batch; None if there is none in time. Raises WireError."""
+        if not self._reader.num_ready:
+            try:
+                return self._reader.take(timeout_s)
+            except wire.WireTimeoutError:
+                return None
+        return self._reader.take(timeout_s)
+
+    def prioritize(self, batch: batches.Batch, new_priorities: Any) -> None:
+        """Has the batch's new priorities [B] sent; they may still be computed."""
+        self._sender.put(batch, new_priorities, _TIMEOUT_S)
+
+    def reports(self) -> list[messages.Report]:
+        """Those that have come since the last call. Raises WireError."""
+        # One is asked for where there is none: of a broken stream, that raises what broke it.
+        try:
+            taken = self._reports.take(max(1, self._reports.num_ready), 0.0)
+        except wire.WireTimeoutError:
+            return []
+        return [messages.Report.decode(sampled.columns) for sampled in taken]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return bool(self._opened)
+
+    def drain(self) -> None:
+        """Waits until all priorities are sent."""
+        self._sender.drain(_TIMEOUT_S)
+
+    def clear(self) -> None:
+        """Empties the table, and drops the batches that were drawn from it."""
+        for stream in (self._reader, self._sender):
+            self._opened.remove(stream)
+            stream.close()
+        self.client.reset(settings.TRANSITIONS, _TIMEOUT_S)
+        self._weights.reset()
+        self._open_streams()
+
+    def close(self) -> None:
+        """Ends all streams, and the connection."""
+        while self._opened:
+            self._opened.pop().close()

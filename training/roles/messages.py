@@ -1,0 +1,193 @@
+"""What the roles tell each other, as arrays of items in the replay server's small tables.
+
+Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape is a
+WireError.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from replay import wire
+
+# A life is a journal's: the actor may be restarted in it; see replay/reverb/journal.py.
+Life = int
+
+
+class Status(NamedTuple):
+    """Where the run stands, as the learner tells it.
+
+    Attributes:
+      frames, updates: of the whole run.
+      task: of a sequence, from 0: what the actors shall play.
+      finished: whether nothing more is to be played.
+      version: the updates of the newest parameters that were published.
+      weight: what new transitions get as their sampling weight.
+      confirmed: by life, the last record of its journal that the newest checkpoint has.
+      episodes: by life, how many of its episodes the learner has written down.
+    """
+
+    frames: int
+    updates: int
+    task: int
+    finished: bool
+    version: int
+    weight: float
+    confirmed: Mapping[Life, int]
+    episodes: Mapping[Life, int]
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: whole numbers, the weight, and a row [life, record, episodes] a life."""
+        numbers = [self.frames, self.updates, self.task, int(self.finished), self.version]
+        lives = sorted(self.confirmed.keys() | self.episodes.keys())
+        rows = [[life, self.confirmed.get(life, 0), self.episodes.get(life, 0)] for life in lives]
+        return [
+            np.array(numbers, np.int64),
+            np.array(self.weight, np.float64),
+            np.array(rows, np.int64).reshape(-1, 3),
+        ]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
+        """The status of `encode`'s arrays; raises WireError."""
+        _check("status", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 3))])
+        frames, updates, task, finished, version = arrays[0].tolist()
+        rows = arrays[2].tolist()
+        return cls(
+            frames=frames,
+            updates=updates,
+            task=task,
+            finished=bool(finished),
+            version=version,
+            weight=float(arrays[1]),
+            confirmed={life: record for life, record, _ in rows},
+            episodes={life: episodes for life, _, episodes in rows},
+        )
+
+
+class Parameters(NamedTuple):
+    """The network's parameters and when they were those of the learner.
+
+    Attributes:
+      frames, updates: the learner's counts then.
+      task: of a sequence, from 0.
+      schedule_updates: updates since the learning-rate schedule began.
+      params: a pytree of arrays.
+    """
+
+    frames: int
+    updates: int
+    task: int
+    schedule_updates: int
+    params: Any
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: the counts, then the leaves in jax.tree.leaves' order."""
+        numbers = np.array(self[:4], np.int64)
+        return [numbers, *(np.asarray(leaf) for leaf in jax.tree.leaves(self.params))]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray], shapes: Any) -> "Parameters":
+        """The parameters of `encode`'s arrays.
+
+        Args:
+          arrays: as received.
+          shapes: the parameters' shapes and types as this process's configuration has them.
+
+        Raises:
+          WireError: they differ: a process runs another configuration or version.
+        """
+        leaves, structure = jax.tree.flatten(shapes)
+        expected = [(leaf.dtype, leaf.shape) for leaf in leaves]
+        _check("parameters", arrays, [(np.int64, (4,)), *expected])
+        params = jax.tree.unflatten(structure, arrays[1:])
+        return cls._make([*arrays[0].tolist(), params])
+
+
+class Episode(NamedTuple):
+    """A finished training episode.
+
+    Attributes:
+      lane: of the actor.
+      episode_return: unclipped.
+      length_frames: in the emulator's frames.
+    """
+
+    lane: int
+    episode_return: float
+    length_frames: int
+
+
+class Report(NamedTuple):
+    """What an actor has done in its life, all counts from that life's beginning.
+
+    Attributes:
+      life: the journal's.
+      actor: its index.
+      frames: of steps that are in the journal.
+      transitions: those that are in the journal, or were.
+      task: what it plays.
+      confirmed: the last record of the journal that the server has confirmed, like all before.
+      incarnation: of the server that has; see `short_incarnation`.
+      first_episode: the number, from 0, of the first of `episodes`.
+      episodes: those the learner has not acknowledged yet.
+    """
+
+    life: Life
+    actor: int
+    frames: int
+    transitions: int
+    task: int
+    confirmed: int
+    incarnation: int
+    first_episode: int
+    episodes: Sequence[Episode]
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: whole numbers, and a row an episode."""
+        rows = np.array(list(self.episodes), np.float64).reshape(-1, 3)
+        return [np.array(self[:8], np.int64), rows]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "Report":
+        """The report of `encode`'s arrays; raises WireError."""
+        _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 3))])
+        rows = arrays[1].tolist()
+        episodes = [Episode(int(lane), total, int(length)) for lane, total, length in rows]
+        return cls._make([*arrays[0].tolist(), episodes])
+
+
+def short_incarnation(incarnation: int) -> int:
+    """What of a server's 128 bits fits a signed integer of 64: enough to tell two apart."""
+    return incarnation & (2**63 - 1)
+
+
+def _check(
+    what: str, arrays: Sequence[np.ndarray], expected: Sequence[tuple[Any, tuple[int | None, ...]]]
+) -> None:
+    """Raises WireError unless the arrays have the types and shapes; None is any size."""
+    if len(arrays) != len(expected):
+        raise wire.WireError(f"{what} of {len(arrays)} arrays: expected {len(expected)}")
+    for i, (array, (dtype, shape)) in enumerate(zip(arrays, expected)):
+        fits = len(array.shape) == len(shape) and all(
+            size in (None, found) for size, found in zip(shape, array.shape)
+        )
+        if array.dtype != dtype or not fits:
+            raise wire.WireError(
+                f"{what}: array {i} is {array.dtype}{list(array.shape)}, expected "
+                f"{np.dtype(dtype)}{list(shape)}: do all processes run the same configuration?"
+            )
+
+
+def latest(client: wire.Client, table: str, timeout_s: float) -> tuple[np.ndarray, ...]:
+    """The arrays of the one item of a table with kind "latest".
+
+    Raises:
+      WireTimeoutError: there is none yet, or the server does not answer.
+      WireError: the connection broke.
+    """
+    # A sampler of its own: one that is kept would have drawn ahead what is old by now.
+    with wire.Sampler(client, table, max_in_flight=1) as sampler:
+        return sampler.take(1, timeout_s)[0].columns
