@@ -18,6 +18,8 @@ from absl import logging
 from configs import checks
 from training import processes
 
+# Types are checked without Ray too.
+# pyright: reportMissingImports=false
 try:
     import ray
     import ray.exceptions

@@ -18,5 +18,28 @@ case $label in
   *) echo "error: role_step.sh: $label is no role" >&2; exit 2 ;;
 esac
 
-# --exact: no more than that, so that there is room for other steps. srun passes SIGTERM on.
-exec srun --job-name="$label" --nodes=1 --ntasks=1 --exact --unbuffered "${size[@]}" "$@"
+# At SIGTERM, by which a role is asked to end, srun would kill the step. It passes SIGUSR1 on, to all
+# processes there, and on the node that becomes SIGTERM again, for the role alone.
+on_node='
+  trap "" USR1
+  "$@" & role=$!
+  trap "kill -TERM $role" USR1
+  while :; do
+    wait "$role"; code=$?
+    kill -0 "$role" 2>/dev/null || exit "$code"
+  done
+'
+
+# --exact: no more than asked for, so that there is room for other steps. training.processes has
+# srun, and so the step, end with this script in any case.
+"$1" -m training.processes $$ "" "$(command -v srun)" \
+  --job-name="$label" --nodes=1 --ntasks=1 --exact --unbuffered "${size[@]}" \
+  bash -c "$on_node" "$label" "$@" &
+step=$!
+trap 'kill -USR1 "$step"' TERM
+set +e
+while :; do
+  wait "$step"
+  code=$?
+  kill -0 "$step" 2>/dev/null || exit "$code"
+done

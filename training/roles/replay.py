@@ -75,13 +75,14 @@ def _tables(role: base.Role) -> list[dict[str, Any]]:
 
     A checkpoint fits its own tables alone; and a buffer for more actors is one for fewer.
     """
-    tables = settings.tables(role.config, role.num_actors)
+    config: Any = role.config
+    tables = settings.tables(config, role.num_actors)
     file = role.address_file.parent / "tables.json"
     has_checkpoint = any((role.address_file.parent / "checkpoints").iterdir())
-    is_computed = not role.config["distributed"]["error_buffer"]
+    is_computed = not config["distributed"]["error_buffer"]
     if has_checkpoint and is_computed and file.exists():
         kept = json.loads(file.read_text())[0]["error_buffer"]
-        least = settings.least_error_buffer(role.config, role.num_actors)
+        least = settings.least_error_buffer(config, role.num_actors)
         if kept < least:
             raise checks.ConfigError(
                 f"actors = {role.num_actors}: they need an error buffer of {least}, and the replay "
