@@ -75,6 +75,11 @@ def error_buffer(config: Any, num_actors: int) -> int:
     return config["distributed"]["error_buffer"] or least_error_buffer(config, num_actors)
 
 
+def updates_ahead(config: Any, num_actors: int) -> int:
+    """How many updates the actors may make due before the learner has to have done some."""
+    return error_buffer(config, num_actors) // config["replay"]["batch_size"]
+
+
 def tables(config: Any, num_actors: int) -> list[dict[str, Any]]:
     """The tables of a run's replay server, as replay/reverb_server/tables.py describes them.
 

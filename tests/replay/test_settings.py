@@ -25,6 +25,7 @@ def test_the_error_buffer_is_what_can_be_in_flight():
     """Three actors with 100 transitions each at 8 samples, and 2 + 1 batches of 32."""
     config = _changed(**{"distributed.max_unconfirmed": 100, "distributed.prefetch_batches": 2})
     assert settings.error_buffer(config, 3) == 3 * 100 * 8 + 3 * 32
+    assert settings.updates_ahead(config, 3) == (3 * 100 * 8 + 3 * 32) // 32
     config.distributed.error_buffer = 5_000
     assert settings.error_buffer(config, 3) == 5_000
 

@@ -146,6 +146,7 @@ class Actor:
         self._await_parameters()
         timestep = self._begin()
         while not self._must_end():
+            self._wait_for_the_learner()
             self._follow_parameters()
             actions = self._choose(timestep)
             self._environment.send(actions)
@@ -208,6 +209,13 @@ class Actor:
         observation = jax.numpy.asarray(timestep.observation)
         self._stack = learner_lib.empty_stack(observation, self._config.agent.frame_stack)
         return timestep
+
+    def _wait_for_the_learner(self) -> None:
+        patience = connection.Patience(self._role.label)
+        while self._status.hold and not self._must_end():
+            patience.tell("the learner is behind: nothing has been played")
+            self._tell()
+            time.sleep(_POLL_S)
 
     def _follow_parameters(self) -> None:
         newest = self._link.parameters

@@ -20,7 +20,7 @@ from absl import logging
 
 from envs import base as envs_base
 from replay import wire
-from replay.reverb import batches, connection, priorities
+from replay.reverb import batches, connection, priorities, settings
 from training import (
     csv_log,
     experiment,
@@ -310,11 +310,25 @@ class Learner:
                 task=self._task_to_play(),
                 finished=finished,
                 version=0,
+                hold=self._is_far_behind(),
                 weight=self._weights.of_new(),
                 confirmed=self._confirmed,
                 episodes=dict(self._ledger.episodes),
             )
         )
+
+    def _is_far_behind(self) -> bool:
+        """Whether all frames are played, or more updates are due than the limiter should let be.
+
+        It counts transitions, which not every step makes, and samples, which a learner that was
+        killed draws twice: alone, it would let the actors run further and further ahead. As long as
+        the table has too few transitions to draw from, the actors must go on.
+        """
+        if self._newest is None:
+            return False
+        behind = self._due_updates() - self._counters["updates"]
+        is_played = self._counters["frames"] >= self._config.num_frames
+        return is_played or behind > settings.updates_ahead(self._config, self._role.num_actors)
 
     def _task_to_play(self) -> int:
         """What the actors shall play: the next task as soon as the frames of this one are there."""
@@ -350,6 +364,7 @@ class Learner:
     def _clear_replay(self, end_of_task: int) -> None:
         counters = self._counters
         self._feed.clear()
+        self._newest = None
         counters["cleared_updates"] = counters["updates"]
         # What was played of the next game already is cleared as well.
         overshoot = counters["frames"] - end_of_task

@@ -24,6 +24,7 @@ class Status(NamedTuple):
       task: of a sequence, from 0: what the actors shall play.
       finished: whether nothing more is to be played.
       version: the updates of the newest parameters that were published.
+      hold: whether the actors shall wait for the learner.
       weight: what new transitions get as their sampling weight.
       confirmed: by life, the last record of its journal that the newest checkpoint has.
       episodes: by life, how many of its episodes the learner has written down.
@@ -34,17 +35,18 @@ class Status(NamedTuple):
     task: int
     finished: bool
     version: int
+    hold: bool
     weight: float
     confirmed: Mapping[Life, int]
     episodes: Mapping[Life, int]
 
     def encode(self) -> list[np.ndarray]:
         """As arrays: whole numbers, the weight, and a row [life, record, episodes] a life."""
-        numbers = [self.frames, self.updates, self.task, int(self.finished), self.version]
+        counts = (self.frames, self.updates, self.task, self.finished, self.version, self.hold)
         lives = sorted(self.confirmed.keys() | self.episodes.keys())
         rows = [[life, self.confirmed.get(life, 0), self.episodes.get(life, 0)] for life in lives]
         return [
-            np.array(numbers, np.int64),
+            np.array(counts, np.int64),
             np.array(self.weight, np.float64),
             np.array(rows, np.int64).reshape(-1, 3),
         ]
@@ -52,8 +54,8 @@ class Status(NamedTuple):
     @classmethod
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
         """The status of `encode`'s arrays; raises WireError."""
-        _check("status", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 3))])
-        frames, updates, task, finished, version = arrays[0].tolist()
+        _check("status", arrays, [(np.int64, (6,)), (np.float64, ()), (np.int64, (None, 3))])
+        frames, updates, task, finished, version, hold = arrays[0].tolist()
         rows = arrays[2].tolist()
         return cls(
             frames=frames,
@@ -61,6 +63,7 @@ class Status(NamedTuple):
             task=task,
             finished=bool(finished),
             version=version,
+            hold=bool(hold),
             weight=float(arrays[1]),
             confirmed={life: record for life, record, _ in rows},
             episodes={life: episodes for life, _, episodes in rows},

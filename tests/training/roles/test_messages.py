@@ -12,6 +12,7 @@ STATUS = messages.Status(
     task=3,
     finished=True,
     version=5,
+    hold=True,
     weight=0.1,
     confirmed={2**62: 4, 5: 2},
     episodes={2**62: 9, 8: 1},
