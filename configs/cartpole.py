@@ -2,7 +2,7 @@
 
     python -m scripts.train --config=configs/cartpole.py
 
-Expected: an evaluation return of 475 of 500 and more.
+Expected: an evaluation return of 500 of 500 with seeds 1 and 3; with seed 2, 222.
 """
 
 import ml_collections
@@ -24,10 +24,13 @@ def get_config(environment_id: str = "CartPole-v1") -> ml_collections.ConfigDict
     config.agent.frame_stack = 0
     config.agent.v_max = 100.0
     config.network.head.hidden_size = 128
+    # With the 0.1 of rainbow.py two of three seeds never leave their first action.
+    config.network.head.noisy_sigma = 0.5
     config.replay.capacity = 20_000
     config.replay.min_size = 500
     config.replay.importance_exponent_end_steps = 40_000
-    config.optimizer.learning_rate = 5e-4
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.epsilon = 1e-6
     config.optimizer.schedule.name = "linear"
     config.optimizer.schedule.unit = "frames"
     config.optimizer.schedule.duration = config.get_ref("num_frames")
