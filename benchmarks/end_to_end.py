@@ -9,12 +9,9 @@ the cores is shown and left out: the implementations suffer from company very di
 """
 
 import contextlib
-import datetime
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from benchmarks import line_protocol
+from benchmarks import line_protocol, machine
 from configs import checks
 from scripts import command_line
 
@@ -84,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
         print(error.output, file=sys.stderr)
         command_line.fail(str(error))
     report = {
-        "machine": _machine(),
+        "machine": machine.describe(),
         "seconds": _SECONDS.value,
         "workers": descriptions,
         "summary": summarize(repeats),
@@ -167,20 +164,10 @@ def _check_same_work(workers: Sequence[line_protocol.Worker]) -> None:
 
 
 def _take_turn(worker: line_protocol.Worker) -> Turn:
-    begin = _busy_seconds()
+    begin = machine.busy_seconds()
     window = worker.run(_SECONDS.value)
-    others = max(0.0, _busy_seconds() - begin - window.cpu_seconds)
+    others = max(0.0, machine.busy_seconds() - begin - window.cpu_seconds)
     return Turn(window, others / (window.seconds * (os.cpu_count() or 1)))
-
-
-def _busy_seconds() -> float:
-    """Seconds that the cores were busy, or taken by another virtual machine; nan if unknown."""
-    try:
-        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
-    except OSError:
-        return float("nan")
-    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
@@ -204,13 +191,13 @@ def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
     }
     for peer in names[1:]:
         ratios = [_speed(r[_OURS].window) / _speed(r[peer].window) for r in counted]
-        summary["ratio"] = _spread(ratios)
+        summary["ratio"] = machine.spread(ratios)
     return summary
 
 
 def _summarize_worker(windows: Sequence[line_protocol.Window]) -> dict[str, Any]:
     return {
-        "agent_steps_per_second": _spread([_speed(w) for w in windows]),
+        "agent_steps_per_second": machine.spread([_speed(w) for w in windows]),
         "updates_per_second": statistics.median(w.updates / w.seconds for w in windows),
         "peak_memory_mb": max(w.peak_memory_mb for w in windows),
     }
@@ -218,39 +205,6 @@ def _summarize_worker(windows: Sequence[line_protocol.Window]) -> dict[str, Any]
 
 def _speed(window: line_protocol.Window) -> float:
     return window.agent_steps / window.seconds
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
-    }
-
-
-def _processor() -> str:
-    """The CPU's model as the kernel names it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The project's commit, marked if files differ from it; "unknown" outside a repository."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return result.stdout.strip()
 
 
 def _show_repeat(number: int, repeat: Repeat) -> None:
@@ -302,14 +256,14 @@ def _verdict(summary: Mapping[str, Any]) -> str:
 
 def _markdown(report: Mapping[str, Any]) -> str:
     """The table with what it was measured on."""
-    machine = report["machine"]
+    measured_on = report["machine"]
     versions = [
         f"{name}: " + ", ".join(f"{p} {v}" for p, v in worker["versions"].items())
         for name, worker in report["workers"].items()
     ]
     where = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['date']}, commit "
-        f"{machine['commit']}; turns of {report['seconds']:g} s."
+        f"{measured_on['processor']}, {measured_on['cores']} cores, {measured_on['date']}, commit "
+        f"{measured_on['commit']}; turns of {report['seconds']:g} s."
     )
     lines = [*_table(report), "", _verdict(report["summary"]), "", where, "", *versions]
     return "\n".join(lines) + "\n"

@@ -6,13 +6,17 @@ Each client has a process of its own, this file run as a worker: ours here, the 
 replay server's environment. The turns alternate, their order swapped every repeat, while the other
 waits. Absolute speeds are this machine's; the ratio, taken within each repeat, is the result.
 
-Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a vector of action, return and
-discount; chunks of 4 steps; 32 unconfirmed items at most; batches of 32, 64 samples in flight.
+Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
+discount and number of steps; chunks of 4 steps of one of 8 environments; 64 unconfirmed items at
+most; batches of 32, 64 samples in flight. Both clients turn steps into such items, and items into
+batches of two stacks each; with priorities, they send a new one for each of the batch.
 """
 
 import argparse
+import collections
 import contextlib
 import importlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -32,11 +36,13 @@ _TABLE = {
     "kind": "prioritized",
     "max_size": 20_000,
     "min_size": 1,
-    "priority_exponent": 0.5,
+    "priority_exponent": 1.0,
     "samples_per_insert": None,
     "error_buffer": None,
 }
-_WINDOW, _CHUNK, _BATCH, _PENDING, _IN_FLIGHT = 7, 4, 32, 32, 64
+_NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK = 8, 4, 3, 0.99, 4
+_WINDOW = _STACK + _N_STEP
+_PENDING, _BATCH, _PREFETCH = 64, 32, 2
 _START_S = 120.0
 
 # A job does work for about so many seconds and returns how many items it did.
@@ -152,14 +158,20 @@ def _work(jobs: Mapping[str, Job]) -> None:
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    print("| items/s | ours | official | ratio (least to greatest) |\n|---|---|---|---|")
+    print("| items/s (batches/s) | ours | official | ratio (least to greatest) |")
+    print("|---|---|---|---|")
     for job, speeds in report["items_per_second"].items():
         ours, official = speeds["ours"], speeds["official"]
         ratios = [a / b for a, b in zip(ours, official)]
         print(
-            f"| {job} | {statistics.median(ours):,.0f} | {statistics.median(official):,.0f} | "
+            f"| {job} | {_speed(job, ours)} | {_speed(job, official)} | "
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
+
+
+def _speed(job: str, items_per_second: Sequence[float]) -> str:
+    median = statistics.median(items_per_second)
+    return f"{median:,.0f}" + ("" if job == "write" else f" ({median / _BATCH:.0f})")
 
 
 def _frames() -> np.ndarray:
@@ -175,12 +187,14 @@ def _frames() -> np.ndarray:
     return frames
 
 
-def _steps() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A frame and a vector float32 [3], without end."""
-    frames = _frames()
-    while True:
-        for t, frame in enumerate(frames):
-            yield frame, np.array([t % 18, t, 0.97], np.float32)
+def _steps() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames [N, 84, 84], actions and rewards [N] of one endless episode in every lane."""
+    frames, lanes = _frames(), np.arange(_NUM_LANES)
+    for t in itertools.count():
+        # The emulator's own memory: what a client keeps it must copy.
+        observation = frames[(t + 17 * lanes) % len(frames)]
+        actions = ((t + lanes) % 18).astype(np.int32)
+        yield observation, actions, (t % (lanes + 2) == 0).astype(np.float32)
 
 
 def _until(seconds: float) -> Iterator[int]:
@@ -203,52 +217,46 @@ def _our_jobs(address: str) -> dict[str, Job]:
 
 
 def _write_ours(client: Any, seconds: float) -> int:
-    """Four steps a message: a chunk of frames, one of vectors, and their items."""
-    from replay import wire
+    """As an actor does it, without its journal."""
+    from replay import base, wire
+    from replay.reverb import trajectories
 
-    steps, rows, count = _steps(), [], 0
+    steps, count = _steps(), 0
+    no, ones = np.zeros(_NUM_LANES, bool), np.ones(_NUM_LANES, np.float32)
     with wire.Writer(client, max_pending=_PENDING) as writer:
-        for _ in _until(seconds):
-            frames, vectors = zip(*(next(steps) for _ in range(_CHUNK)))
-            rows.append((writer.chunk(np.stack(frames)), writer.chunk(np.stack(vectors))))
-            if len(rows) < 3:
-                continue
-            items = [_our_item(rows, end) for end in range(2 * _CHUNK + 1, 3 * _CHUNK + 1)]
-            count += len(writer.insert(items))
-            for chunk in rows.pop(0):
-                writer.release(chunk)
+        builder = trajectories.TrajectoryBuilder(
+            writer, _TABLE["name"], _NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK
+        )
+        for number in _until(seconds):
+            observation, actions, rewards = next(steps)
+            is_first = ~no if number == 1 else no
+            arrays: Any = (observation, is_first, no, rewards, ones, actions)
+            items = builder.add(base.Step(*arrays), 1.0)
+            if items and number > 2 * _CHUNK:  # the first ones have fewer frames
+                count += len(writer.insert(items))
         writer.flush()
     return count
 
 
-def _our_item(rows: Sequence[Sequence[Any]], end: int) -> Any:
-    """The item of the seven frames before step `end` of the rows."""
-    from replay import wire
-
-    slices = []
-    for i, (frames, _) in enumerate(rows):
-        low = max(end - _WINDOW - i * _CHUNK, 0)
-        high = min(end - i * _CHUNK, _CHUNK)
-        if low < high:
-            slices.append(wire.Slice(frames, low, high - low))
-    row, place = divmod(end - 1, _CHUNK)
-    vector = wire.Column([wire.Slice(rows[row][1], place, 1)], squeeze=True)
-    return wire.NewItem(_TABLE["name"], [wire.Column(slices), vector], 1.0)
-
-
 def _read_ours(client: Any, seconds: float, prioritize: bool) -> int:
-    from replay import wire
+    """As a learner does it."""
+    from dm_env import specs
 
+    from replay.reverb import batches, priorities
+
+    spec = specs.Array((84, 84), np.uint8)
+    weights = priorities.SamplingWeights(0.5, 0.001)
     count = 0
-    with wire.Sampler(client, _TABLE["name"], max_in_flight=_IN_FLIGHT) as sampler:
+    with (
+        batches.BatchReader(client, _TABLE["name"], spec, _STACK, _BATCH, _PREFETCH) as reader,
+        priorities.PrioritySender(client, _TABLE["name"], weights, max_queue=2) as sender,
+    ):
         for _ in _until(seconds):
-            batch = sampler.take(_BATCH)
-            np.stack([item.columns[0] for item in batch])
-            np.stack([item.columns[1] for item in batch])
+            batch = reader.take()
             if prioritize:
-                keys = [item.key for item in batch]
-                client.update_priorities(_TABLE["name"], keys, [1.0 + count % 7] * _BATCH)
+                sender.put(batch, np.full(_BATCH, 1.0 + count % 7, np.float32))
             count += _BATCH
+        sender.drain()
     return count
 
 
@@ -265,19 +273,39 @@ def _official_jobs(address: str) -> dict[str, Job]:
 
 
 def _write_official(client: Any, seconds: float) -> int:
+    """A writer for each environment, as it is meant, and the sums that our builder does."""
     steps, count = _steps(), 0
-    with client.trajectory_writer(num_keep_alive_refs=_WINDOW) as writer:
-        for column in (0, 1):
-            writer.configure((column,), num_keep_alive_refs=_WINDOW, max_chunk_length=_CHUNK)
+    with contextlib.ExitStack() as stack:
+        writers = [_official_writer(client, stack) for _ in range(_NUM_LANES)]
+        recent: list[Any] = [collections.deque(maxlen=_N_STEP + 1) for _ in writers]
         for number in _until(seconds):
-            writer.append(list(next(steps)))
-            if number >= _WINDOW:
-                frames, vectors = writer.history
-                writer.create_item(_TABLE["name"], 1.0, [frames[-_WINDOW:], vectors[-1]])
-                writer.flush(block_until_num_items=_PENDING)
-                count += 1
-        writer.flush()
+            for writer, last, frame, action, reward in zip(writers, recent, *next(steps)):
+                last.append((int(action), float(reward)))
+                writer.append([frame, _record(last)])
+                if number > _WINDOW:
+                    frames, records = writer.history
+                    writer.create_item(_TABLE["name"], 1.0, [frames[-_WINDOW:], records[-1]])
+                    writer.flush(block_until_num_items=_PENDING // _NUM_LANES)
+                    count += 1
+        for writer in writers:
+            writer.flush()
     return count
+
+
+def _official_writer(client: Any, stack: contextlib.ExitStack) -> Any:
+    writer = stack.enter_context(client.trajectory_writer(num_keep_alive_refs=_WINDOW))
+    for column in (0, 1):
+        writer.configure((column,), num_keep_alive_refs=_WINDOW, max_chunk_length=_CHUNK)
+    return writer
+
+
+def _record(last: Sequence[tuple[int, float]]) -> np.ndarray:
+    """Action, return, discount and number of steps of the transition that ends now."""
+    total, discount = 0.0, 1.0
+    for _, reward in itertools.islice(last, 1, None):
+        total += discount * reward
+        discount *= _DISCOUNT
+    return np.array([last[0][0], total, discount, len(last) - 1], np.float32)
 
 
 def _read_official(client: Any, address: str, seconds: float, prioritize: bool) -> int:
@@ -287,14 +315,18 @@ def _read_official(client: Any, address: str, seconds: float, prioritize: bool) 
         address,
         _TABLE["name"],
         dtypes=[tensorflow.uint8, tensorflow.float32],
-        shapes=[tensorflow.TensorShape([_WINDOW, 84, 84]), tensorflow.TensorShape([3])],
-        max_in_flight_samples_per_worker=_IN_FLIGHT,
+        shapes=[tensorflow.TensorShape([_WINDOW, 84, 84]), tensorflow.TensorShape([4])],
+        max_in_flight_samples_per_worker=_PREFETCH * _BATCH,
         num_workers_per_iterator=1,
     )
     batches = samples.batch(_BATCH, drop_remainder=True).as_numpy_iterator()
     count = 0
     for _ in _until(seconds):
         batch = next(batches)
+        frames, records = batch.data
+        stacks = frames[:, :_STACK], frames[:, _N_STEP:]
+        s_tm1, s_t = map(np.ascontiguousarray, stacks)
+        assert len(s_tm1) == len(s_t) == len(records)
         if prioritize:
             updates = dict.fromkeys(batch.info.key.tolist(), 1.0 + count % 7)
             client.mutate_priorities(_TABLE["name"], updates)

@@ -97,7 +97,7 @@ class ShardedUpdate:
 
     @functools.cached_property
     def learn(self):
-        """(state, Batch, steps) -> state, priorities [B], metrics. Jitted; takes state's memory.
+        """(state, Batch, steps) -> state, priorities [B], metrics [1]. Jitted; takes the memory.
 
         `steps` are those added to the replay since the importance schedule began.
         """
@@ -120,7 +120,7 @@ class ShardedUpdate:
         trained, priorities, metrics = self.update(
             state.trained, rng_loss, batch.transition, weights
         )
-        return State(*trained, rng), priorities, metrics
+        return State(*trained, rng), priorities, jax.tree.map(lambda x: x[None], metrics)
 
     @functools.cached_property
     def measure(self):
@@ -158,7 +158,7 @@ def batch_shapes(observation_shape: Sequence[int], dtype: Any) -> Batch:
 
 
 def choose_devices(count: int, batch_size: int) -> list[Any]:
-    """The first `count` of this process's devices, or all of them if it is 0.
+    """The first `count` of this process's devices; as many as can share a batch if it is 0.
 
     Raises:
       ConfigError: there are not so many, or they can't share a batch evenly.
@@ -169,7 +169,8 @@ def choose_devices(count: int, batch_size: int) -> list[Any]:
             f"distributed.learner_devices = {count}: expected at most {len(found)}, as many as "
             "there are"
         )
-    count = count or len(found)
+    if not count:
+        count = max(n for n in range(1, len(found) + 1) if batch_size % n == 0)
     if batch_size % count:
         raise checks.ConfigError(
             f"replay.batch_size = {batch_size}: expected a multiple of the {count} devices that "

@@ -78,10 +78,13 @@ def _stack(arrays: Sequence[np.ndarray], end: int, output: np.ndarray) -> None:
         output[:-begin] = 0
     first = 0
     for array in arrays:
-        low, high = max(begin, first), min(end, first + len(array))
-        if low < high:
+        last = first + len(array)
+        if last > begin and first < end:
+            # By comparisons: this is done for every part of every item.
+            low = begin if begin > first else first
+            high = end if end < last else last
             output[low - begin : high - begin] = array[low - first : high - first]
-        first += len(array)
+        first = last
 
 
 def _records(samples: Sequence[sampler_lib.Sampled]) -> np.ndarray:

@@ -182,6 +182,19 @@ class JournaledWriter(writer_lib.ChunkMaker):
         fresh = self._when_there_is_room(lambda: self._append(new, counters), self._stop)
         self._settle(self._max_pending, self._stop, fresh)
 
+    def serve(self) -> None:
+        """Connects again if the connection has broken, and sends what the server then lacks.
+
+        For a writer that is idle: one that inserts does so by itself.
+
+        Raises:
+          connection.Stopped: `stop` said so.
+          wire.WireError: the server refuses what it is sent, several times in a row.
+        """
+        if self._stream.error is not None:
+            self._reconnect(self._stream.error, self._stop)
+            self._settle(self._max_pending, self._stop)
+
     def flush(self, timeout_s: float) -> None:
         """Waits until every record is confirmed, whatever `stop` says.
 

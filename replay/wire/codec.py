@@ -6,6 +6,7 @@ trajectory_util.cc). Nothing that is received is trusted: sizes are compared bef
 and no received byte is ever run.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -33,8 +34,12 @@ _DTYPES = {
     22: "<u4",
     23: "<u8",
 }
-_CODES = {np.dtype(name): code for code, name in _DTYPES.items()}
+_DECODED = {code: np.dtype(name) for code, name in _DTYPES.items()}
+_CODES = {dtype: code for code, dtype in _DECODED.items()}
+_BOOL = _CODES[np.dtype(np.bool_)]
 _MAX_RANK = 32
+# Of a shape with as many sizes; TensorFlow may name them.
+_MAX_SHAPE_BYTES = 1024
 # A field of a protobuf message may be this long, and the server's messages have int32 lengths.
 _MAX_CONTENT_BYTES = 2**31 - 2**20
 
@@ -71,10 +76,9 @@ def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray
     Raises:
       WireError: its type, shape or content is wrong, or it is too large.
     """
-    name = _DTYPES.get(tensor.dtype)
-    if name is None:
+    dtype = _DECODED.get(tensor.dtype)
+    if dtype is None:
         raise WireError(f"tensor with dtype {tensor.dtype}: expected one of {sorted(_DTYPES)}")
-    dtype = np.dtype(name)
     shape = _shape(tensor)
     num_bytes = math.prod(shape) * dtype.itemsize
     if num_bytes > max_bytes:
@@ -82,13 +86,22 @@ def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray
     content = np.empty(num_bytes, np.uint8)
     _decompress(tensor.content, content)
     decoded = content.view(dtype).reshape(shape)
-    if dtype == np.bool_ and content.size and content.max() > 1:
+    if tensor.dtype == _BOOL and content.size and content.max() > 1:
         raise WireError(f"tensor of booleans with a byte {content.max()}: expected 0 or 1")
     return decoded
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
-    message = tensor.shape
+    content = tensor.shape.SerializeToString()
+    if len(content) > _MAX_SHAPE_BYTES:
+        raise WireError(f"tensor's shape has {len(content)} bytes: expected at most 32 sizes >= 0")
+    return _parse_shape(content)
+
+
+# There are few, in every chunk one of them; to go through a message takes longer than to copy it.
+@functools.lru_cache(256)
+def _parse_shape(content: bytes) -> tuple[int, ...]:
+    message = messages.Shape.FromString(content)
     shape = tuple([dim.size for dim in message.dim])
     if message.unknown_rank or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         raise WireError(f"tensor of shape {shape[:_MAX_RANK]}: expected at most 32 sizes >= 0")
@@ -98,9 +111,11 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 def _decompress(compressed: bytes, output: np.ndarray) -> None:
     """Fills the output, uint8 [N], with what was compressed."""
     try:
-        length = cramjam.snappy.decompress_raw_len(compressed)
-        if length == output.size and length:
+        # Into nothing it can't be written; what is longer than the output is an error.
+        if output.size:
             length = cramjam.snappy.decompress_raw_into(compressed, output.data)
+        else:
+            length = cramjam.snappy.decompress_raw_len(compressed)
     except Exception as error:  # cramjam has an error of its own for each way to be malformed
         raise WireError(f"tensor's content is not snappy: {error}") from error
     if length != output.size:
@@ -199,33 +214,33 @@ class Decoder:
         return Parts(arrays, column.squeeze)
 
     def _check_fit(self, arrays: tuple[np.ndarray, ...]) -> None:
-        kinds = {(array.dtype, array.shape[1:]) for array in arrays}
-        if len(kinds) != 1:
-            raise WireError(f"column's slices differ in dtype or shape: {sorted(map(str, kinds))}")
-        num_bytes = sum([array.nbytes for array in arrays])
+        dtype, shape, num_bytes = arrays[0].dtype, arrays[0].shape[1:], 0
+        for array in arrays:
+            if array.dtype != dtype or array.shape[1:] != shape:
+                kinds = sorted({f"{array.dtype} {array.shape[1:]}" for array in arrays})
+                raise WireError(f"column's slices differ in dtype or shape: {kinds}")
+            num_bytes += array.nbytes
         if num_bytes > self._max_bytes:
             raise WireError(f"column of {num_bytes} bytes: expected at most {self._max_bytes}")
 
     def _part(self, part: Any, chunks: Mapping[int, Any]) -> np.ndarray:
-        array = self._array(part.chunk_key, part.index, chunks)
-        end = part.offset + part.length
-        if part.offset < 0 or part.length < 1 or end > len(array):
-            raise WireError(
-                f"slice [{part.offset}, {end}) of a chunk with {len(array)} steps: expected one or "
-                "more of them"
-            )
-        return array[part.offset : end]
-
-    def _array(self, key: int, index: int, chunks: Mapping[int, Any]) -> np.ndarray:
-        array = self._arrays.get((key, index))
+        place = part.chunk_key, part.index
+        array = self._arrays.get(place)
         if array is None:
-            chunk = chunks.get(key)
-            if chunk is None:
-                raise WireError(f"item refers to chunk {key}, which did not come with it")
-            array = self._arrays[key, index] = self._decode(chunk, index)
-        return array
+            array = self._arrays[place] = self._decode(*place, chunks)
+        begin, length = part.offset, part.length
+        end = begin + length
+        if begin < 0 or length < 1 or end > len(array):
+            raise WireError(
+                f"slice [{begin}, {end}) of a chunk with {len(array)} steps: expected one or more "
+                "of them"
+            )
+        return array[begin:end]
 
-    def _decode(self, chunk: Any, index: int) -> np.ndarray:
+    def _decode(self, key: int, index: int, chunks: Mapping[int, Any]) -> np.ndarray:
+        chunk = chunks.get(key)
+        if chunk is None:
+            raise WireError(f"item refers to chunk {key}, which did not come with it")
         tensors = chunk.data.tensors
         if not 0 <= index < len(tensors):
             raise WireError(f"tensor {index} of a chunk with {len(tensors)}: expected one of them")
@@ -234,5 +249,5 @@ class Decoder:
             raise WireError("chunk of a scalar: expected an array [T, ...]")
         if chunk.delta_encoded:
             array = _undo_deltas(array)
-        array.flags.writeable = False
+        array.setflags(write=False)
         return array

@@ -110,6 +110,7 @@ def _classes() -> dict[str, Any]:
 
 _BY_NAME = _classes()
 
+Shape: Any = _BY_NAME["Shape"]
 Tensor: Any = _BY_NAME["Tensor"]
 Chunk: Any = _BY_NAME["Chunk"]
 Column: Any = _BY_NAME["Column"]

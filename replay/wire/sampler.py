@@ -76,17 +76,18 @@ class Assembler:
 
 
 def _sampled(info: Any, parts: tuple[codec.Parts, ...]) -> Sampled:
-    if not parts or not 0 <= info.probability <= 1 or info.table_size < 1:
+    item, probability, table_size = info.item, info.probability, info.table_size
+    if not parts or not 0 <= probability <= 1 or table_size < 1:
         raise errors.WireError(
-            f"item {info.item.key} of {len(parts)} columns, probability {info.probability}, "
-            f"from {info.table_size} items: expected 1 or more, 0 to 1, and 1 or more"
+            f"item {item.key} of {len(parts)} columns, probability {probability}, "
+            f"from {table_size} items: expected 1 or more, 0 to 1, and 1 or more"
         )
     return Sampled(
-        key=info.item.key,
-        probability=info.probability,
-        table_size=info.table_size,
-        priority=info.item.priority,
-        times_sampled=info.item.times_sampled,
+        key=item.key,
+        probability=probability,
+        table_size=table_size,
+        priority=item.priority,
+        times_sampled=item.times_sampled,
         parts=parts,
     )
 

@@ -44,6 +44,11 @@ class InsertStream:
         with self._changed:
             return next(iter(self._unconfirmed.values()), None)
 
+    @property
+    def error(self) -> errors.WireError | None:
+        """What broke the stream; None as long as it is not known to be broken."""
+        return self._error
+
     def unconfirmed(self) -> dict[int, Any]:
         """What came with each unconfirmed item, by key, in the order of `expect`."""
         with self._changed:

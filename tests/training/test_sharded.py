@@ -97,7 +97,9 @@ def test_more_devices_than_there_are_are_refused():
         sharded.choose_devices(99, 198)
 
 
-def test_a_batch_that_devices_cant_share_is_refused(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: [None, None, None])
+def test_devices_must_share_a_batch_evenly(monkeypatch):
+    """Of three, two do by default; all three are refused."""
+    monkeypatch.setattr(jax, "local_devices", lambda: [0, 1, 2])
+    assert sharded.choose_devices(0, 32) == [0, 1]
     with pytest.raises(checks.ConfigError, match="batch_size = 32: expected a multiple of the 3"):
-        sharded.choose_devices(0, 32)
+        sharded.choose_devices(3, 32)

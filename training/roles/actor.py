@@ -28,7 +28,6 @@ from training.roles import link as link_lib
 FINISHED, STOPPED = 0, 3
 _STATUS_S = 1.0
 _SYNC_S = 5.0
-_FLUSH_S = 600.0
 _POLL_S = 0.1
 _MAX_EPISODES = 500
 # In place of a lane: keeps actors' seeds apart from those of lanes, evaluations and games.
@@ -65,16 +64,19 @@ class _UnknownEpisodes:
         with self._lock:
             self._episodes.append(episode)
 
-    def after(self, num_known: int) -> tuple[int, list[messages.Episode]]:
-        """Forgets those with numbers below `num_known`; the first number of the others, and they.
+    def after(self, num_known: int, num_kept: int) -> tuple[int, list[messages.Episode]]:
+        """Forgets those with numbers below `num_known`.
 
-        At most so many that a message stays small.
+        Returns:
+          The first number of the others, and those of them with numbers below `num_kept`, which is
+          as far as a restarted actor would know of them; no more than fit a small message.
         """
         with self._lock:
             done = min(max(0, num_known - self._first), len(self._episodes))
             self._first += done
             del self._episodes[:done]
-            return self._first, self._episodes[:_MAX_EPISODES]
+            count = min(max(0, num_kept - self._first), _MAX_EPISODES)
+            return self._first, self._episodes[:count]
 
 
 class Actor:
@@ -103,10 +105,14 @@ class Actor:
         self._environment = envs_base.make(self._config.environment, num_envs, seed)
         self._rng = jax.random.key(seed)
         self._episodes = _UnknownEpisodes(self._counters["episodes"])
-        self._confirmed = self._incarnation = 0
-        self._is_open = False
-        self._link = link_lib.Link(self._reconnect, self._make_agent(), self._report)
-        self._synced_at = self._told_at = time.monotonic()
+        self._absent = [journal_lib.Journal(path) for path in role.absent_journal_dirs()]
+        self._open_writers: list[journaled_writer.JournaledWriter] = []
+        # By life: incarnation of the server, and what it has confirmed of the journal.
+        self._confirmed: dict[int, tuple[int, int]] = {}
+        # The task that is played, and the one that the learner is told of.
+        self._recorded_task = self._told_task = -1
+        self._link = link_lib.Link(self._reconnect, self._make_agent(), self._reports)
+        self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
 
     def _make_agent(self) -> Any:
@@ -124,7 +130,7 @@ class Actor:
     def is_finished(self) -> bool:
         """Whether the learner has said that nothing more is to be played."""
         status = self._link.status
-        return status is not None and status.finished
+        return status is not None and status.is_end(self._config.num_frames)
 
     @property
     def _status(self) -> messages.Status:
@@ -151,14 +157,18 @@ class Actor:
             actions = self._choose(timestep)
             self._environment.send(actions)
             self._record(timestep, actions)
+            # What was left of an earlier task is on its way.
+            self._recorded_task = self._environment.task
             timestep = self._environment.recv()
             self._count()
             if self._status.task > self._environment.task:
                 timestep = self._environment.next_task()
+            self._serve_idle_writers()
             self._tell()
 
-    def _make_writer(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
-        return journaled_writer.JournaledWriter(
+    def _open(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
+        """A writer for a journal; it sends what the server may lack of that."""
+        writer = journaled_writer.JournaledWriter(
             journal,
             self._reconnect,
             self._must_end,
@@ -166,18 +176,13 @@ class Actor:
             self._config.distributed.max_unconfirmed,
             while_waiting=self._tell,
         )
-
-    def _send_for_the_absent(self) -> None:
-        """Sends what is left in journals of actors that the run had and has no more."""
-        for directory in self._role.absent_journal_dirs():
-            with journal_lib.Journal(directory) as journal, self._make_writer(journal) as writer:
-                writer.flush(_FLUSH_S)
-                logging.info("%s: sent what %s had left", self._role.label, directory)
+        self._open_writers.append(writer)
+        return writer
 
     def _open_writer(self) -> None:
-        self._send_for_the_absent()
-        self._writer = self._make_writer(self._journal)
-        self._is_open = True
+        for journal in self._absent:
+            self._open(journal)
+        self._writer = self._open(self._journal)
         config = self._config
         self._builder = trajectories.TrajectoryBuilder(
             self._writer,
@@ -214,6 +219,7 @@ class Actor:
         patience = connection.Patience(self._role.label)
         while self._status.hold and not self._must_end():
             patience.tell("the learner is behind: nothing has been played")
+            self._serve_idle_writers()
             self._tell()
             time.sleep(_POLL_S)
 
@@ -254,20 +260,27 @@ class Actor:
     def _count(self) -> None:
         for episode in self._environment.finished_episodes():
             self._counters["episodes"] += 1
-            self._episodes.add(messages.Episode(*episode))
+            self._episodes.add(messages.Episode(*episode, self._environment.task))
 
-    def _report(self, status: messages.Status | None) -> messages.Report:
+    def _reports(self, status: messages.Status | None) -> list[messages.Report]:
         """What the link tells the learner; called in its thread."""
-        life, counters = self._journal.life, self._journal.counters
-        first, episodes = self._episodes.after(status.episodes.get(life, 0) if status else 0)
+        known = status.episodes.get(self._journal.life, 0) if status else 0
+        kept = self._journal.counters.get("episodes", 0)
+        own = self._report(self._journal, *self._episodes.after(known, kept))
+        return [own, *(self._report(journal, 0, []) for journal in self._absent)]
+
+    def _report(
+        self, journal: journal_lib.Journal, first: int, episodes: list[messages.Episode]
+    ) -> messages.Report:
+        incarnation, confirmed = self._confirmed.get(journal.life, (0, 0))
         return messages.Report(
-            life=life,
+            life=journal.life,
             actor=self._role.index,
-            frames=counters.get("frames", 0),
-            transitions=counters.get("transitions", 0),
-            task=self._environment.task,
-            confirmed=self._confirmed,
-            incarnation=self._incarnation,
+            frames=journal.counters.get("frames", 0),
+            transitions=journal.counters.get("transitions", 0),
+            task=self._told_task,
+            confirmed=confirmed,
+            incarnation=incarnation,
             first_episode=first,
             episodes=episodes,
         )
@@ -275,9 +288,11 @@ class Actor:
     def _tell(self) -> None:
         """Keeps the journal short, and others informed; called about twice a second or more."""
         now = time.monotonic()
-        if self._is_open and now - self._synced_at > _SYNC_S:
+        if now - self._synced_at > _SYNC_S:
             self._synced_at = now
-            self._keep_journal_short()
+            self._keep_journals_short()
+        if self._recorded_task != self._told_task and not self._num_pending:
+            self._told_task = self._recorded_task
         if now - self._told_at > _STATUS_S:
             frames = self._counters["frames"]
             self._role.write_status(
@@ -285,24 +300,38 @@ class Actor:
                     "frames": frames,
                     "frames_per_second": (frames - self._told_frames) / (now - self._told_at),
                     "parameter_age_seconds": self._link.parameter_age_s,
-                    "pending": self._writer.num_pending if self._is_open else 0,
+                    "pending": self._num_pending,
                 }
             )
             self._told_at, self._told_frames = now, frames
 
-    def _keep_journal_short(self) -> None:
-        progress = self._writer.progress()
-        self._confirmed = progress.confirmed_through
-        self._incarnation = messages.short_incarnation(progress.incarnation)
+    @property
+    def _num_pending(self) -> int:
+        return sum(writer.num_pending for writer in self._open_writers)
+
+    def _keep_journals_short(self) -> None:
         status = self._link.status
-        if status is not None and progress.life in status.confirmed:
-            self._writer.truncate(status.confirmed[progress.life])
+        for writer in self._open_writers:
+            progress = writer.progress()
+            incarnation = messages.short_incarnation(progress.incarnation)
+            self._confirmed[progress.life] = incarnation, progress.confirmed_through
+            if status is not None and progress.life in status.confirmed:
+                writer.truncate(status.confirmed[progress.life])
+
+    def _serve_idle_writers(self) -> None:
+        """Has those that nothing is written with send what a restarted server lacks."""
+        now = time.monotonic()
+        if now - self._served_at > _SYNC_S:
+            self._served_at = now
+            for writer in self._open_writers:
+                writer.serve()
 
     def close(self) -> None:
         """Ends threads, connections and emulators."""
         self._link.close()
-        if self._is_open:
-            self._writer.close()
-        self._journal.close()
+        for writer in self._open_writers:
+            writer.close()
+        for journal in (*self._absent, self._journal):
+            journal.close()
         self._environment.close()
         logging.info("%s: %d frames in this life", self._role.label, self._counters["frames"])

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import ml_collections
-
-from training import files
+from absl import logging
 
 ROLES = ("replay", "learner", "evaluator", "actor")
 
@@ -67,8 +66,14 @@ class Role:
     def write_status(self, numbers: Mapping[str, float | str]) -> None:
         """Tells how this process fares; see `read_status`."""
         path = status_path(self.run_dir, self.label)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace_text(path, json.dumps({"time": time.time(), **numbers}))
+        temporary = path.with_suffix(".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not flushed to the disk: after a crash of the machine it is of no use.
+            temporary.write_text(json.dumps({"time": time.time(), **numbers}))
+            temporary.replace(path)
+        except OSError as error:  # a full disk must not end what goes on without a status
+            logging.log_every_n_seconds(logging.WARNING, "status not written: %s", 60, error)
 
 
 def label(name: str, index: int) -> str:

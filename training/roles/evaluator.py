@@ -1,5 +1,6 @@
 """The role `evaluator`: plays whole episodes with the newest parameters, every so many frames."""
 
+import collections
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,9 +58,10 @@ class Evaluator:
         self._recorder = recorder_lib.Recorder(
             role.run_dir, self._config, {"evaluation": _NEVER}, ()
         )
-        self._frames = self._last_frames()
+        self._frames = self._noted_frames = self._last_frames()
+        self._due: collections.deque[messages.Parameters] = collections.deque()
         shapes = policy.param_shapes(agent, self._config, spec)
-        self._link = link_lib.Link(self._connect, shapes)
+        self._link = link_lib.Link(self._connect, shapes, on_parameters=self._note)
         self._told_at = 0.0
 
     def _connect(self, stop: Callable[[], bool]) -> wire.Client:
@@ -74,22 +76,36 @@ class Evaluator:
     def work(self) -> bool:
         """Evaluates whenever it is time to; whether the run is finished."""
         while not self._stop():
+            if self._due:
+                self._evaluate(self._due.popleft())
+                continue
             status, parameters = self._link.status, self._link.parameters
-            if status is not None and parameters is not None:
-                is_end = status.finished and parameters.updates == status.version
-                if self._is_due(parameters, is_end):
-                    self._evaluate(parameters)
-                if is_end:
-                    return True
+            if status is not None and parameters is not None and self._is_end(status, parameters):
+                return True
             self._tell()
             time.sleep(_POLL_S)
         return False
 
-    def _is_due(self, parameters: messages.Parameters, is_end: bool) -> bool:
-        if not parameters.updates or parameters.frames <= self._frames:
+    def _is_end(self, status: messages.Status, parameters: messages.Parameters) -> bool:
+        """Whether the run is finished and its end evaluated, if there was any learning after."""
+        if not status.is_end(self._config.num_frames) or parameters.updates != status.version:
             return False
+        if parameters.updates and parameters.frames > self._frames:
+            self._evaluate(parameters)
+        return True
+
+    def _note(self, parameters: messages.Parameters) -> None:
+        """Keeps parameters that are to be evaluated; called in the link's thread.
+
+        They may be replaced by newer ones before an evaluation under way has ended.
+        """
         period = self._config.evaluation.period_frames
-        return is_end or parameters.frames // period > self._frames // period
+        is_due = parameters.frames // period > self._noted_frames // period
+        # The run's end is evaluated with the parameters that it leaves.
+        is_last = parameters.frames >= self._config.num_frames
+        if parameters.updates and is_due and not is_last:
+            self._noted_frames = parameters.frames
+            self._due.append(parameters)
 
     def _evaluate(self, parameters: messages.Parameters) -> None:
         """Plays the present game, or every game so far if evaluation.all_games is set."""

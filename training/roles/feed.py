@@ -1,5 +1,6 @@
 """The learner's way to the replay server: batches, their priorities, and the actors' reports."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,8 @@ from replay.reverb import batches, connection, priorities, settings
 from training.roles import base, messages
 
 _MAX_REPORTS_AHEAD = 64
-_DROP = 256
-_WAIT_S = 1.0
+_POLL_S = 0.1
+_ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
 
 
@@ -84,14 +85,12 @@ class Feed:
             return
         logging.info("the server has forgotten %d samples that updates have used", missing)
         patience = connection.Patience(self._role.label)
-        with wire.Sampler(self.client, settings.TRANSITIONS, _DROP) as sampler:
-            while missing > 0:
+        with wire.Discard(self.client, settings.TRANSITIONS, missing) as discard:
+            while discard.left > 0:
                 if self._stop():
                     raise connection.Stopped("asked to end while the server caught up")
-                try:
-                    missing -= len(sampler.take(min(_DROP, missing), _WAIT_S))
-                except wire.WireTimeoutError as error:
-                    patience.tell(str(error))
+                patience.tell(f"the server has {discard.left} samples to catch up")
+                time.sleep(_POLL_S)
 
     def batch(self, timeout_s: float) -> batches.Batch | None:
         """The next batch; None if there is none in time. Raises WireError."""
@@ -120,9 +119,10 @@ class Feed:
         """Whether there is a connection, as far as is known."""
         return bool(self._opened)
 
-    def drain(self) -> None:
-        """Waits until all priorities are sent."""
-        self._sender.drain(_TIMEOUT_S)
+    def check(self) -> None:
+        """Raises WireError if the server does not answer, or is another one by now."""
+        if self.client.incarnation(_ANSWER_S) != self.incarnation:
+            raise wire.WireUnavailableError(f"{self.client.address}: the server was restarted")
 
     def clear(self) -> None:
         """Empties the table, and drops the batches that were drawn from it."""

@@ -20,7 +20,7 @@ from absl import logging
 
 from envs import base as envs_base
 from replay import wire
-from replay.reverb import batches, connection, priorities, settings
+from replay.reverb import batches, connection, priorities
 from training import (
     csv_log,
     experiment,
@@ -34,20 +34,9 @@ from training import (
 from training import progress as progress_lib
 from training import recorder as recorder_lib
 from training import task_switch as task_switch_lib
-from training.roles import base, feed, ledger, messages, publisher
+from training.roles import base, feed, ledger, messages, pace, publisher
 
 FINISHED, STOPPED = 0, 3
-_COUNTERS: tuple[str, ...] = (
-    "frames",
-    "updates",
-    "episodes",
-    "task",
-    "schedule_updates",
-    "idle_frames",
-    # Updates done, and steps added, when the replay and the importance schedule began anew.
-    "cleared_updates",
-    "importance_start",
-)
 _RECENT_EPISODES = 100
 _BATCH_WAIT_S = 0.2
 _IDLE_S = 0.005
@@ -56,6 +45,10 @@ _RETRY_S = 0.5
 _STATUS_S = 1.0
 _CHECKPOINT_S = 1800.0
 _LAST_CHECKPOINT_S = 300.0
+# Without a report for so long, the connection may be gone without having said so.
+_SILENT_S = 10.0
+# What the evaluator is given to fetch the parameters that a task ends with.
+_LEAVE_S = 1.0
 _NEVER = 2**62  # frames: of rows that are facts, whatever the learner has forgotten
 _STAGES = ("batch", "learn")
 
@@ -106,8 +99,14 @@ class Learner:
         self._checkpoint: concurrent.futures.Future | None = None
         self._confirmed: Mapping[int, int] = {}
         self._newest: batches.Batch | None = None
-        self._told_at, self._told = time.monotonic(), dict(self._counters)
+        self._told_at, self._told = time.monotonic(), (0, 0)
         self._reported_at = 0.0
+        self._heard_at = time.monotonic()
+        # Since when a task is being left, and whether all actors play the next one.
+        self._left_at: float | None = None
+        self._is_followed = False
+        self._saved: dict[str, int] | None = None
+        self._is_checkpoint_wanted = False
 
     def _connect(self, stop: Callable[[], bool]) -> wire.Client:
         return connection.connect(self._role.address_file, stop, self._role.label)
@@ -115,8 +114,10 @@ class Learner:
     def _build(self) -> None:
         config = self._config
         self._spec, action_spec = policy.environment_specs(config)
-        self._frames_per_step = envs_base.frames_per_step(config.environment)
-        self._frames_per_task = experiment.frames_per_task(config, self._frames_per_step)
+        frames_per_step = envs_base.frames_per_step(config.environment)
+        frames_per_task = experiment.frames_per_task(config, frames_per_step)
+        num_actors = self._role.num_actors
+        self._pace = pace.Pace(config, frames_per_step, frames_per_task, num_actors)
         devices = sharded.choose_devices(
             config.distributed.learner_devices, config.replay.batch_size
         )
@@ -134,8 +135,6 @@ class Learner:
     def _restore_or_begin(self) -> None:
         self._ledger = ledger.Ledger()
         self._recent: collections.deque[float] = collections.deque(maxlen=_RECENT_EPISODES)
-        self._counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
-        self._counters["idle_frames"] = self._frames_before_learning
         self._store = snapshot.SnapshotStore(self._path / "snapshots", self._config.snapshot.keep)
         self._gathered = self._store.restore(self._restore)
         if self._gathered is None:
@@ -143,7 +142,7 @@ class Learner:
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
         """Puts back the state and the counts; returns what is the recorder's."""
-        if set(counters) != set(_COUNTERS):
+        if set(counters) != set(pace.COUNTERS):
             raise snapshot.SnapshotError(
                 f"{path} is of a run of one process: continue it with scripts.train"
             )
@@ -153,11 +152,11 @@ class Learner:
         arrays = snapshot.read_arrays(path, "learner")
         state = state_arrays.from_arrays(path, arrays, shapes)
         self._state = self._update.put(jax.tree.map(lambda x: x[0], state))
-        self._counters = counters
+        self._pace.counters = counters
         gathered = snapshot.read_arrays(path, "loop")
         self._recent.extend(gathered.pop("recent_returns").tolist())
-        self._ledger.set_state(gathered)
-        del gathered["ledger"]
+        self._ledger.set_state({"ledger": gathered.pop("ledger")})
+        self._pace.hear(self._ledger.frames)
         largest, mean = gathered.pop("weights").tolist()
         self._weights.restore(largest, mean)
         logging.info("continuing from %s", path)
@@ -188,29 +187,13 @@ class Learner:
         return sharded.batch_shapes(shape, spec.dtype)
 
     @property
-    def _frames_before_learning(self) -> int:
-        return self._config.replay.min_size * self._frames_per_step
+    def _counters(self) -> dict[str, int]:
+        return self._pace.counters
 
     @property
     def is_finished(self) -> bool:
         """Whether all frames were played and all their updates done."""
-        counters = self._counters
-        is_played = counters["frames"] >= self._config.num_frames
-        is_last_task = self._end_of_task() >= self._config.num_frames
-        return is_played and is_last_task and counters["updates"] >= self._due_updates()
-
-    def _end_of_task(self) -> int:
-        """The frame at which the present task ends."""
-        if not self._frames_per_task:
-            return self._config.num_frames
-        end = (self._counters["task"] + 1) * self._frames_per_task
-        return min(end, self._config.num_frames)
-
-    def _due_updates(self) -> int:
-        """Updates that should have been done by now; see training.loop."""
-        frames = min(self._counters["frames"], self._end_of_task())
-        learning_frames = frames - self._counters["idle_frames"]
-        return max(0, learning_frames // self._config.training.update_period_frames)
+        return self._pace.is_finished
 
     def learn(self) -> None:
         """Learns until the run is finished or is to stop, whatever happens to the others.
@@ -229,11 +212,14 @@ class Learner:
                 self._open_feed()
 
     def _open_feed(self) -> None:
-        counters, batch_size = self._counters, self._config.replay.batch_size
+        # The actors must not wait for what waits for them: a restored table may lack transitions.
+        self._newest, self._is_followed = None, False
+        self._set_status()
         while True:
             try:
-                used = batch_size * (counters["updates"] - counters["cleared_updates"])
-                return self._feed.open(used)
+                self._feed.open(self._pace.samples_used)
+                self._heard_at = time.monotonic()
+                return
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
                 logging.warning("%s; connecting again", error)
                 time.sleep(_RETRY_S)
@@ -242,10 +228,10 @@ class Learner:
         """Takes reports, does one update if it is due, and whatever else is."""
         before = self._counters["frames"]
         self._take_reports()
-        if self._counters["updates"] < self._due_updates():
+        if self._pace.updates_behind:
             self._learn_one_batch()
-        elif self._counters["frames"] >= self._end_of_task() and not self.is_finished:
-            self._switch_task()
+        elif self._pace.is_task_over and not self.is_finished:
+            self._leave_task()
         else:
             time.sleep(_IDLE_S)
         self._write_what_is_due(before)
@@ -258,15 +244,24 @@ class Learner:
         if now - self._reported_at < _REPORTS_S:
             return
         self._reported_at = now
-        for report in self._feed.reports():
-            for number, episode in self._ledger.take(report):
-                self._counters["episodes"] += 1
-                self._recent.append(episode.episode_return)
-                where = {"actor": report.actor, "life": report.life, "episode": number}
-                played = envs_base.Episode(*episode)
-                self._recorder.episode(self._counters, played, where)
-        self._counters["frames"] = max(self._counters["frames"], self._ledger.frames)
+        reports = self._feed.reports()
+        if reports:
+            self._heard_at = now
+        elif now - self._heard_at > _SILENT_S:
+            self._heard_at = now
+            self._feed.check()
+        for report in reports:
+            self._book(report)
+        self._pace.hear(self._ledger.frames)
         self._set_status()
+
+    def _book(self, report: messages.Report) -> None:
+        for number, episode in self._ledger.take(report):
+            self._counters["episodes"] += 1
+            self._recent.append(episode.episode_return)
+            where = {"actor": report.actor, "life": report.life, "episode": number}
+            played = envs_base.Episode(*episode[:3])
+            self._recorder.episode({**self._counters, "task": episode.task}, played, where)
 
     def _learn_one_batch(self) -> None:
         batch = self._feed.batch(_BATCH_WAIT_S)
@@ -274,19 +269,15 @@ class Learner:
             return
         on_device = self._update.put_batch(batch.transition, batch.probabilities)
         self._state, new_priorities, metrics = self._update.learn(
-            self._state, on_device, self._importance_steps()
+            self._state, on_device, self._pace.importance_steps
         )
-        self._feed.prioritize(batch, new_priorities)
+        # Before the priorities are sent, which may fail: the update is done.
         self._newest = batch
-        self._counters["updates"] += 1
-        self._counters["schedule_updates"] += 1
-        self._recorder.learned(_with_seed_axis(metrics))
+        self._pace.count_update()
+        self._recorder.learned(metrics)
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
             self._publish_parameters()
-
-    def _importance_steps(self) -> np.ndarray:
-        steps = self._counters["frames"] // self._frames_per_step
-        return np.array(steps - self._counters["importance_start"], np.int32)
+        self._feed.prioritize(batch, new_priorities)
 
     def _publish_parameters(self) -> None:
         counters = self._counters
@@ -307,70 +298,57 @@ class Learner:
             messages.Status(
                 frames=counters["frames"],
                 updates=counters["updates"],
-                task=self._task_to_play(),
+                task=self._pace.task_to_play,
                 finished=finished,
                 version=0,
-                hold=self._is_far_behind(),
+                hold=self._is_followed or self._must_catch_up(),
                 weight=self._weights.of_new(),
                 confirmed=self._confirmed,
                 episodes=dict(self._ledger.episodes),
             )
         )
 
-    def _is_far_behind(self) -> bool:
-        """Whether all frames are played, or more updates are due than the limiter should let be.
+    def _must_catch_up(self) -> bool:
+        # As long as the table has too few transitions to draw from, the actors must go on.
+        return self._newest is not None and self._pace.is_far_behind
 
-        It counts transitions, which not every step makes, and samples, which a learner that was
-        killed draws twice: alone, it would let the actors run further and further ahead. As long as
-        the table has too few transitions to draw from, the actors must go on.
-        """
-        if self._newest is None:
-            return False
-        behind = self._due_updates() - self._counters["updates"]
-        is_played = self._counters["frames"] >= self._config.num_frames
-        return is_played or behind > settings.updates_ahead(self._config, self._role.num_actors)
-
-    def _task_to_play(self) -> int:
-        """What the actors shall play: the next task as soon as the frames of this one are there."""
-        if not self._frames_per_task:
-            return 0
-        is_over = self._counters["frames"] >= self._end_of_task() < self._config.num_frames
-        return self._counters["task"] + is_over
-
-    def _switch_task(self) -> None:
-        """Begins the next task, when all actors have."""
+    def _leave_task(self) -> None:
+        """Begins the next task when all actors have, and the evaluator has what this one made."""
+        if self._left_at is None:
+            self._left_at = time.monotonic()
+            self._publish_parameters()
         task = self._counters["task"] + 1
         alive = self._ledger.alive()
-        if not alive or any(report.task < task for report in alive):
+        self._is_followed = bool(alive) and all(report.task >= task for report in alive)
+        if not self._is_followed:
+            # An actor may wait for room in the replay before it hears of the next task.
+            self._feed.batch(0.0)
+        is_evaluated = bool(self._config.evaluation.period_frames)
+        is_early = is_evaluated and time.monotonic() - self._left_at < _LEAVE_S
+        if is_early or not self._is_followed:
             time.sleep(_IDLE_S)
             return
-        end = self._end_of_task()
+        self._is_followed = False
+        self._left_at = None
+        self._log()
+        self._begin_task()
+
+    def _begin_task(self) -> None:
+        """Does what is to be done at the beginning of a task."""
         rng, rng_params = jax.random.split(self._state.rng)
         trained = task_switch_lib.switch_trained(
             self._switch, self._update.update, self._state.trained, rng_params, self._stack
         )
         self._state = self._update.put(sharded.State(*trained, rng))
-        counters = self._counters
-        counters["task"] = task
-        if self._switch.restart_importance:
-            counters["importance_start"] = counters["frames"] // self._frames_per_step
-        if self._switch.restart_schedule:
-            counters["schedule_updates"] = 0
+        self._pace.begin_task(self._switch)
         if self._switch.clear_replay:
-            self._clear_replay(end)
+            self._feed.clear()
+            self._newest = None
+            # A server or learner that is restored from before would bring the old task back.
+            self._save()
+            self._wait_for_snapshot()
         self._recent.clear()
         self._publish_parameters()
-
-    def _clear_replay(self, end_of_task: int) -> None:
-        counters = self._counters
-        self._feed.clear()
-        self._newest = None
-        counters["cleared_updates"] = counters["updates"]
-        # What was played of the next game already is cleared as well.
-        overshoot = counters["frames"] - end_of_task
-        counters["idle_frames"] += self._frames_before_learning + overshoot
-        # A server that is restored from before would bring the old transitions back.
-        self._save()
 
     def _write_what_is_due(self, before: int) -> None:
         config = self._config
@@ -392,7 +370,7 @@ class Learner:
         batch = self._newest
         if batch is not None:
             on_device = self._update.put_batch(batch.transition, batch.probabilities)
-            measured = self._update.measure(self._state, on_device, self._importance_steps())
+            measured = self._update.measure(self._state, on_device, self._pace.importance_steps)
             self._recorder.layers(self._counters, _with_seed_axis(jax.device_get(measured)))
 
     def _log(self) -> None:
@@ -417,14 +395,16 @@ class Learner:
 
     def _tell(self) -> None:
         """Writes this process's status, for those who look on."""
-        now, counters, told = time.monotonic(), self._counters, self._told
+        now, (frames, updates) = time.monotonic(), self._told
         seconds = max(now - self._told_at, 1e-3)
+        counters = self._counters
         numbers = {
             "frames": counters["frames"],
             "num_frames": self._config.num_frames,
             "updates": counters["updates"],
-            "frames_per_second": (counters["frames"] - told["frames"]) / seconds,
-            "updates_per_second": (counters["updates"] - told["updates"]) / seconds,
+            "updates_behind": self._pace.updates_behind,
+            "frames_per_second": (counters["frames"] - frames) / seconds,
+            "updates_per_second": (counters["updates"] - updates) / seconds,
             "transitions": self._ledger.transitions,
             "replay_size": self._replay_size(),
             "game": self._game(),
@@ -432,37 +412,49 @@ class Learner:
         if self._recent:
             numbers["mean_return"] = float(np.mean(self._recent))
         self._role.write_status(numbers)
-        self._told_at, self._told = now, dict(counters)
+        self._told_at, self._told = now, (counters["frames"], counters["updates"])
 
     def _save(self) -> None:
         """Begins a snapshot here and a checkpoint there; a disk that fails stops neither run."""
         self._save_snapshot()
-        if self._checkpoint is None and self._feed.is_open:
+        self._is_checkpoint_wanted = True
+        self._collect_checkpoint()
+
+    def _save_snapshot(self) -> None:
+        if self._saved == self._counters:
+            return
+        # The first attempt may only tell that the write before it failed.
+        for _ in range(2):
+            try:
+                self._store.save(self._contents)
+                self._saved = dict(self._counters)
+                return
+            except snapshot.SnapshotError as error:
+                logging.error("%s; the run goes on", error)
+
+    def _wait_for_snapshot(self) -> None:
+        try:
+            self._store.wait()
+        except snapshot.SnapshotError as error:
+            self._saved = None
+            logging.error("%s; the run goes on", error)
+
+    def _collect_checkpoint(self) -> None:
+        """Lets the actors forget what a finished checkpoint has; begins the next one if wanted."""
+        if self._checkpoint is not None and self._checkpoint.done():
+            error = self._checkpoint.exception()
+            if error is None:
+                self._confirmed = self._checkpoint.result()
+            else:
+                logging.error("replay not checkpointed: %s; the run goes on", error)
+            self._checkpoint = None
+        if self._checkpoint is None and self._is_checkpoint_wanted and self._feed.is_open:
+            self._is_checkpoint_wanted = False
             incarnation = self._feed.incarnation
             confirmed = self._ledger.confirmed(messages.short_incarnation(incarnation))
             self._checkpoint = self._checkpointer.submit(
                 _checkpoint, self._feed.client, incarnation, confirmed
             )
-
-    def _save_snapshot(self) -> None:
-        # The first attempt may only tell that the write before it failed.
-        for _ in range(2):
-            try:
-                self._store.save(self._contents)
-                return
-            except snapshot.SnapshotError as error:
-                logging.error("%s; the run goes on", error)
-
-    def _collect_checkpoint(self) -> None:
-        """Lets the actors forget what a finished checkpoint has."""
-        if self._checkpoint is None or not self._checkpoint.done():
-            return
-        error = self._checkpoint.exception()
-        if error is None:
-            self._confirmed = self._checkpoint.result()
-        else:
-            logging.error("replay not checkpointed: %s; the run goes on", error)
-        self._checkpoint = None
 
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         del earlier
@@ -484,12 +476,10 @@ class Learner:
         self._publish_parameters()
         self._set_status(finished=self.is_finished)
         self._save()
-        try:
-            self._store.wait()
-        except snapshot.SnapshotError as error:
-            logging.error("%s", error)
-        if self._checkpoint is not None:
-            concurrent.futures.wait([self._checkpoint], _LAST_CHECKPOINT_S)
+        self._wait_for_snapshot()
+        end = time.monotonic() + _LAST_CHECKPOINT_S
+        while self._checkpoint is not None and time.monotonic() < end:
+            concurrent.futures.wait([self._checkpoint], end - time.monotonic())
             self._collect_checkpoint()
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import logging
@@ -16,7 +16,7 @@ _TIMEOUT_S = 10.0
 _JOIN_S = 15.0
 
 Connect = Callable[[Callable[[], bool]], wire.Client]
-MakeReport = Callable[[messages.Status | None], messages.Report | None]
+MakeReports = Callable[[messages.Status | None], Sequence[messages.Report]]
 
 
 class Link:
@@ -30,18 +30,21 @@ class Link:
         self,
         connect: Connect,
         shapes: Any,
-        report: MakeReport = lambda status: None,
+        reports: MakeReports = lambda status: (),
+        on_parameters: Callable[[messages.Parameters], None] = lambda parameters: None,
     ):
         """Starts the thread.
 
         Args:
           connect: gives a client whose server is ready; see replay.reverb.connection.
           shapes: of the parameters, as this process's configuration has them.
-          report: what to tell now, if anything, by the newest status; called in the thread.
+          reports: what to tell now, by the newest status; called in the thread.
+          on_parameters: gets all parameters that are fetched; called in the thread.
         """
         self._connect = connect
         self._shapes = shapes
-        self._report = report
+        self._reports = reports
+        self._on_parameters = on_parameters
         self._closing = threading.Event()
         self._status: messages.Status | None = None
         self._parameters: messages.Parameters | None = None
@@ -85,18 +88,17 @@ class Link:
         try:
             with self._connect(self._closing.is_set) as client, wire.Writer(client) as writer:
                 while not self._closing.is_set():
-                    self._send_report(writer)
+                    self._send_reports(writer)
                     self._fetch(client)
                     self._closing.wait(_PERIOD_S)
         except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
             logging.warning("%s; trying anew", error)
             self._closing.wait(_PERIOD_S)
 
-    def _send_report(self, writer: wire.Writer) -> None:
-        report = self._report(self._status)
-        if report is not None:
+    def _send_reports(self, writer: wire.Writer) -> None:
+        for report in self._reports(self._status):
             writer.insert([writer.arrays(settings.REPORTS, report.encode(), 1.0)], _TIMEOUT_S)
-            writer.flush(_TIMEOUT_S)
+        writer.flush(_TIMEOUT_S)
 
     def _fetch(self, client: wire.Client) -> None:
         """Fetches the status, and the parameters if they are newer than those that are here."""
@@ -108,4 +110,5 @@ class Link:
         if self._parameters is None or self._parameters.updates != self._status.version:
             arrays = messages.latest(client, settings.PARAMETERS, _TIMEOUT_S)
             self._parameters = messages.Parameters.decode(arrays, self._shapes)
+            self._on_parameters(self._parameters)
         self._fetched_at = time.monotonic()

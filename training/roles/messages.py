@@ -40,6 +40,10 @@ class Status(NamedTuple):
     confirmed: Mapping[Life, int]
     episodes: Mapping[Life, int]
 
+    def is_end(self, num_frames: int) -> bool:
+        """Whether the run of so many frames is finished; one that was may go on with more."""
+        return self.finished and self.frames >= num_frames
+
     def encode(self) -> list[np.ndarray]:
         """As arrays: whole numbers, the weight, and a row [life, record, episodes] a life."""
         counts = (self.frames, self.updates, self.task, self.finished, self.version, self.hold)
@@ -116,11 +120,13 @@ class Episode(NamedTuple):
       lane: of the actor.
       episode_return: unclipped.
       length_frames: in the emulator's frames.
+      task: of a sequence, from 0, in which it was played.
     """
 
     lane: int
     episode_return: float
     length_frames: int
+    task: int = 0
 
 
 class Report(NamedTuple):
@@ -131,7 +137,7 @@ class Report(NamedTuple):
       actor: its index.
       frames: of steps that are in the journal.
       transitions: those that are in the journal, or were.
-      task: what it plays.
+      task: what it plays; all that it recorded of earlier ones is confirmed.
       confirmed: the last record of the journal that the server has confirmed, like all before.
       incarnation: of the server that has; see `short_incarnation`.
       first_episode: the number, from 0, of the first of `episodes`.
@@ -150,15 +156,17 @@ class Report(NamedTuple):
 
     def encode(self) -> list[np.ndarray]:
         """As arrays: whole numbers, and a row an episode."""
-        rows = np.array(list(self.episodes), np.float64).reshape(-1, 3)
+        rows = np.array(list(self.episodes), np.float64).reshape(-1, 4)
         return [np.array(self[:8], np.int64), rows]
 
     @classmethod
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Report":
         """The report of `encode`'s arrays; raises WireError."""
-        _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 3))])
+        _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 4))])
+        if not np.all(np.isfinite(arrays[1])) or np.any(arrays[1][:, [0, 2, 3]] < 0):
+            raise wire.WireError("report: an episode with numbers that are none")
         rows = arrays[1].tolist()
-        episodes = [Episode(int(lane), total, int(length)) for lane, total, length in rows]
+        episodes = [Episode(int(i), total, int(n), int(task)) for i, total, n, task in rows]
         return cls._make([*arrays[0].tolist(), episodes])
 
 
@@ -193,4 +201,4 @@ def latest(client: wire.Client, table: str, timeout_s: float) -> tuple[np.ndarra
     """
     # A sampler of its own: one that is kept would have drawn ahead what is old by now.
     with wire.Sampler(client, table, max_in_flight=1) as sampler:
-        return sampler.take(1, timeout_s)[0].columns
+        return sampler.take(1, timeout_s, ask_more=False)[0].columns

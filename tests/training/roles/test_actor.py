@@ -12,21 +12,30 @@ def test_episodes_are_kept_until_the_learner_knows_them():
     episodes = actor._UnknownEpisodes(first=10)
     for number in range(10, 14):
         episodes.add(_episode(number))
-    assert episodes.after(0) == (10, [_episode(i) for i in range(10, 14)])
-    assert episodes.after(12) == (12, [_episode(12), _episode(13)])
+    assert episodes.after(0, 14) == (10, [_episode(i) for i in range(10, 14)])
+    assert episodes.after(12, 14) == (12, [_episode(12), _episode(13)])
     # A restarted learner may know less again: what is forgotten is forgotten.
-    assert episodes.after(11) == (12, [_episode(12), _episode(13)])
+    assert episodes.after(11, 14) == (12, [_episode(12), _episode(13)])
     # One of a life that goes on may know more than this process has played.
-    assert episodes.after(99) == (14, [])
+    assert episodes.after(99, 14) == (14, [])
     episodes.add(_episode(14))
-    assert episodes.after(14) == (14, [_episode(14)])
+    assert episodes.after(14, 15) == (14, [_episode(14)])
+
+
+def test_episodes_that_a_restart_would_not_know_of_are_not_told_yet():
+    """Their numbers would be given to others."""
+    episodes = actor._UnknownEpisodes(first=0)
+    for number in range(3):
+        episodes.add(_episode(number))
+    assert episodes.after(0, 2) == (0, [_episode(0), _episode(1)])
+    assert episodes.after(2, 2) == (2, [])
 
 
 def test_a_report_stays_small():
     episodes = actor._UnknownEpisodes(first=0)
     for number in range(2 * actor._MAX_EPISODES):
         episodes.add(_episode(number))
-    first, found = episodes.after(3)
+    first, found = episodes.after(3, 10_000)
     assert (first, len(found)) == (3, actor._MAX_EPISODES)
 
 

@@ -20,7 +20,15 @@ STATUS = messages.Status(
 PARAMS = {"layer": {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}}
 PARAMETERS = messages.Parameters(10, 20, 1, 15, PARAMS)
 REPORT = messages.Report(
-    2**62, 1, 400, 90, 2, 33, 2**61, 6, [messages.Episode(0, -1.5, 40), messages.Episode(3, 2.0, 8)]
+    2**62,
+    1,
+    400,
+    90,
+    2,
+    33,
+    2**61,
+    6,
+    [messages.Episode(0, -1.5, 40, 1), messages.Episode(3, 2.0, 8, 2)],
 )
 
 
@@ -62,6 +70,8 @@ def test_malformed_reports_and_statuses_are_refused():
     numbers, episodes = REPORT.encode()
     with pytest.raises(wire.WireError, match=r"report: array 1 is float64\[2, 2\]"):
         messages.Report.decode([numbers, episodes[:, :2]])
+    with pytest.raises(wire.WireError, match="an episode with numbers that are none"):
+        messages.Report.decode([numbers, np.full_like(episodes, np.nan)])
     with pytest.raises(wire.WireError, match="status of 0 arrays"):
         messages.Status.decode([])
 

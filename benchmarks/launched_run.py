@@ -1,0 +1,162 @@
+"""A distributed run as a user starts it, and its processes, for benchmarks and tests."""
+
+import csv
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from configs import checks
+from training import processes
+from training.roles import base
+
+REPLAY_PYTHON = machine.ROOT / ".venv-replay/bin/python"
+_KILLED_S = 20.0
+_POLL_S = 0.1
+_SHOWN_LINES = 8
+
+
+class Launch:
+    """`python -m scripts.launch` in the background; ends with its processes at the block's end.
+
+    Attributes:
+      run_dir: the run's directory.
+      command: what is run.
+      process: it, while the block lasts.
+    """
+
+    process: processes.Process
+
+    def __init__(self, run_dir: Path, config: str, actors: int = 2, **overrides: Any):
+        """Starts nothing yet.
+
+        Args:
+          run_dir: the run's directory.
+          config: the flag's value.
+          actors: how many there are.
+          **overrides: of the configuration, by the key with its dots.
+        """
+        # As the roles are told of it, which are found by that.
+        self.run_dir = run_dir.absolute()
+        flags = {"config": config, "run_dir": self.run_dir, "actors": actors, "report_seconds": 1}
+        flags |= {f"config.{key}": value for key, value in overrides.items()}
+        flags["config.log.tensorboard"] = False
+        self.command = [sys.executable, "-m", "scripts.launch"]
+        self.command += [f"--{key}={value}" for key, value in flags.items()]
+        self.log = self.run_dir.with_name(f"{self.run_dir.name}.log")
+
+    def __enter__(self) -> "Launch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill_all()
+
+    def start(self) -> None:
+        """Runs the command; again, if it was run and has ended."""
+        self.process = processes.Process(self.command, self.log)
+
+    def kill_all(self) -> None:
+        """Everything at once, as when a machine fails."""
+        self.process.send(signal.SIGKILL)
+        self.process.wait()
+        wait_until(lambda: not self.roles(), _KILLED_S, self.tail)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code. Raises TimeoutError."""
+        wait_until(lambda: self.process.poll() is not None, timeout_s, self.tail)
+        return self.process.poll()
+
+    def wait_for(self, frames: int, timeout_s: float) -> None:
+        """Until the learner has heard of so many frames. Raises TimeoutError."""
+        wait_until(lambda: self.frames() >= frames, timeout_s, self.tail)
+
+    def frames(self) -> int:
+        """Those that the learner has last told of; 0 before."""
+        return int(self.status("learner").get("frames", 0))
+
+    def status(self, label: str) -> dict[str, Any]:
+        """What the process of a label has last told of itself."""
+        return base.read_status(self.run_dir, label)
+
+    def roles(self) -> dict[str, int]:
+        """The run's living processes by label, the server's own included: their numbers."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                arguments = path.read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            label = self._label(arguments)
+            if label:
+                found[label] = int(path.parent.name)
+        return found
+
+    def _label(self, arguments: Sequence[str]) -> str | None:
+        if f"--checkpoint_dir={self.run_dir}/replay/checkpoints" in arguments:
+            return "server"
+        flags = dict(a[2:].split("=", 1) for a in arguments if a.startswith("--") and "=" in a)
+        if flags.get("run_dir") != str(self.run_dir) or "role" not in flags:
+            return None
+        return base.label(flags["role"], int(flags["index"]))
+
+    def kill(self, label: str) -> bool:
+        """Kills a role as it is; whether there was one to kill."""
+        return self.send(label, signal.SIGKILL)
+
+    def send(self, label: str, number: signal.Signals) -> bool:
+        """Sends a signal to the process of a label; whether there was one."""
+        process = self.roles().get(label)
+        if process is not None:
+            os.kill(process, number)
+        return process is not None
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        """Those of a CSV file; none if it isn't there."""
+        path = self.run_dir / f"{name}.csv"
+        if not path.exists():
+            return []
+        with path.open() as stream:
+            return list(csv.DictReader(stream))
+
+    def tail(self) -> str:
+        """The ends of all logs."""
+        logs = [self.log, *sorted((self.run_dir / "logs").glob("*.log"))]
+        return "\n".join(
+            f"== {log}\n" + "\n".join(processes.last_lines(log)[-_SHOWN_LINES:]) for log in logs
+        )
+
+
+def wait_until(
+    condition: Callable[[], object], timeout_s: float, describe: Callable[[], str] = lambda: ""
+) -> None:
+    """Waits until something is so.
+
+    Raises:
+      TimeoutError: it is not within `timeout_s` seconds; with what `describe` says.
+    """
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {timeout_s:g} s\n{describe()}")
+        time.sleep(_POLL_S)
+
+
+def config_arguments(arguments: Sequence[str]) -> tuple[str, Mapping[str, str]]:
+    """What of a command line is about the configuration: the file, and the keys' values.
+
+    Raises:
+      ConfigError: there is no file, or a flag without "=".
+    """
+    about = [a.lstrip("-").split("=", 1) for a in arguments if a.lstrip("-").startswith("config")]
+    if any(len(flag) == 1 for flag in about):
+        raise checks.ConfigError("config: expected --config=FILE and --config.KEY=VALUE, with =")
+    values = dict(about)
+    if "config" not in values:
+        raise checks.ConfigError("config: expected --config=FILE")
+    config = values.pop("config")
+    return config, {key.partition(".")[2]: value for key, value in values.items()}

@@ -1,0 +1,70 @@
+"""What a benchmark tells of the machine it ran on, and of the company it had."""
+
+import contextlib
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def describe() -> dict[str, Any]:
+    """The processor, its cores, the date and the project's commit."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+    }
+
+
+def busy_seconds() -> float:
+    """Seconds that the cores were busy, or taken by another virtual machine; nan if unknown."""
+    try:
+        line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    except OSError:
+        return float("nan")
+    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def used_seconds(processes: Iterable[int]) -> float:
+    """Seconds of a core that living processes, given by their numbers, have had so far."""
+    ticks = 0
+    for number in processes:
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+            stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8")
+            fields = stat.rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The median, the least and the greatest."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def _processor() -> str:
+    """The CPU's model as the kernel names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The project's commit, marked if files differ from it; "unknown" outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return result.stdout.strip()

@@ -1,0 +1,153 @@
+"""Whether the replay server has every transition of a run's actors, and each once.
+
+Of a run that has ended: its server is started alone, from its checkpoint, the actors' journals are
+sent to it, as by restarted actors, and what it then has is compared with what they have had.
+"""
+
+import contextlib
+import functools
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import launched_run
+from replay import wire
+from replay.reverb import connection, journal, journaled_writer, settings
+from replay.wire import messages
+from training import processes
+
+_WHO = "audit"
+_START_S = 120.0
+_SEND_S = 600.0
+_MANY = 1_000
+_AHEAD = 10**9
+
+
+class Audit(NamedTuple):
+    """What was found.
+
+    Attributes:
+      journaled: transitions that were ever put into the journals.
+      sent: of them, those that the journals had and the restored server was sent.
+      stored: transitions in the server's table.
+      lost: of those journaled, those that the table does not have.
+      doubled: in the table beyond that.
+      frames, episodes: as the journals have counted them.
+    """
+
+    journaled: int
+    sent: int
+    stored: int
+    lost: int
+    doubled: int
+    frames: int
+    episodes: int
+
+
+class _Account(NamedTuple):
+    """A journal's: the keys of the items that it still has, and its counters."""
+
+    keys: list[int]
+    counters: dict[str, int]
+
+    @property
+    def num_dropped(self) -> int:
+        """Transitions whose records the journal has dropped."""
+        return self.counters.get("transitions", 0) - len(self.keys)
+
+
+def audit(launch: launched_run.Launch) -> Audit:
+    """Counts what a run's replay has; the run may be continued afterwards.
+
+    Args:
+      launch: of the run; none of its processes may be there. The table's capacity must be more than
+        all its transitions, and it must never have been cleared.
+
+    Raises:
+      ValueError: the table is full, so that it may have dropped transitions.
+      TimeoutError, wire.WireError: the server does not start, or does not take what it is sent.
+    """
+    with _replay_role(launch), _client(launch) as client:
+        # Else the rate limiter would wait for a learner.
+        with wire.Discard(client, settings.TRANSITIONS, _AHEAD):
+            paths = sorted((launch.run_dir / "actors").iterdir())
+            sent = [_send(path, launch) for path in paths]
+        accounts = [_read(path) for path in paths]
+        return _compare(client, accounts, sum(sent))
+
+
+@contextlib.contextmanager
+def _replay_role(launch: launched_run.Launch) -> Iterator[None]:
+    """The run's replay server, alone."""
+    (launch.run_dir / "replay" / "address").unlink(missing_ok=True)
+    command = [*launch.command, "--role=replay", "--index=0"]
+    role = processes.Process(command, launch.log)
+    try:
+        yield
+    finally:
+        role.send(signal.SIGTERM)
+        role.wait()
+
+
+def _connect(launch: launched_run.Launch, stop: journaled_writer.Stop) -> wire.Client:
+    return connection.connect(launch.run_dir / "replay" / "address", stop, _WHO)
+
+
+def _client(launch: launched_run.Launch) -> wire.Client:
+    patience = connection.Patience(_WHO)
+    try:
+        return _connect(launch, lambda: patience.seconds > _START_S)
+    except connection.Stopped as error:
+        raise TimeoutError(f"no replay server\n{launch.tail()}") from error
+
+
+def _send(path: Path, launch: launched_run.Launch) -> int:
+    """Sends what the server may lack of a journal; how many transitions that is."""
+    connect = functools.partial(_connect, launch)
+    patience = connection.Patience(_WHO)
+    with journal.Journal(path) as opened:
+        records = opened.records(opened.truncated)
+        num_items = sum(len(_items(record)) for _, record in records)
+        with journaled_writer.JournaledWriter(
+            opened, connect, lambda: patience.seconds > _SEND_S, _WHO, _MANY
+        ) as writer:
+            writer.flush(_SEND_S)
+    return num_items
+
+
+def _items(record: bytes) -> list[int]:
+    """The keys of a record's items."""
+    return [item.key for item in messages.InsertRequest.FromString(record).items]
+
+
+def _read(path: Path) -> _Account:
+    with journal.Journal(path) as opened:
+        keys = [key for _, record in opened.records(0) for key in _items(record)]
+        return _Account(keys, opened.counters)
+
+
+def _compare(client: wire.Client, accounts: list[_Account], sent: int) -> Audit:
+    """Takes the journals' items out of the table: what is left are those that they have dropped."""
+    keys = [key for account in accounts for key in account.keys]
+    stored = _size(client)
+    for begin in range(0, len(keys), _MANY):
+        client.delete(settings.TRANSITIONS, keys[begin : begin + _MANY])
+    left = _size(client)
+    dropped = sum(account.num_dropped for account in accounts)
+    return Audit(
+        journaled=len(keys) + dropped,
+        sent=sent,
+        stored=stored,
+        lost=len(keys) - (stored - left) + max(0, dropped - left),
+        doubled=max(0, left - dropped),
+        frames=sum(account.counters.get("frames", 0) for account in accounts),
+        episodes=sum(account.counters.get("episodes", 0) for account in accounts),
+    )
+
+
+def _size(client: wire.Client) -> int:
+    table = client.server_info()[settings.TRANSITIONS]
+    if table.size >= table.max_size:
+        raise ValueError(f"replay.capacity = {table.max_size}: expected more than all transitions")
+    return table.size
