@@ -152,7 +152,10 @@ class Supervisor:
         logging.warning("%s: %s; again in %.0f s", member.label, what, member.wait or 0.0)
         if not member.is_finished:
             self._restarts += 1
-            _append(self._run_dir / _RESTARTS, member.label, end)
+            try:
+                _append(self._run_dir / _RESTARTS, member.label, end)
+            except OSError as error:  # a full disk must not end the run
+                logging.warning("%s not written: %s", _RESTARTS, error)
 
     def _judge(self, member: Member, end: End) -> None:
         """Raises one of the errors of `_keep_alive` if the role is not to be started again."""

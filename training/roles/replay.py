@@ -86,7 +86,8 @@ def _tables(role: base.Role) -> list[dict[str, Any]]:
         if kept < least:
             raise checks.ConfigError(
                 f"actors = {role.num_actors}: they need an error buffer of {least}, and the replay "
-                f"of this run was begun with {kept:.0f}: expected fewer actors"
+                f"of this run was begun with {kept:.0f}: expected fewer actors, or less "
+                "distributed.max_unconfirmed or prefetch_batches"
             )
         tables[0]["error_buffer"] = kept
     files.replace_text(file, json.dumps(tables, indent=1) + "\n")
