@@ -47,12 +47,6 @@ _ROOT = Path(__file__).resolve().parents[1]
 _OURS = "ours"
 # The share of the cores that other processes may have.
 _MAX_DISTURBANCE = 0.05
-_KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-    "MALLOC_ARENA_MAX": "1",
-}
 
 
 class Turn(NamedTuple):
@@ -138,7 +132,7 @@ def _measure(commands: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], lis
         for name, command in commands.items():
             print(f"warming up {name} ...", file=sys.stderr)
             keeps_memory = name != _OURS and _PEER_KEEPS_MEMORY.value
-            variables = _KEEP_FREED_MEMORY if keeps_memory else None
+            variables = machine.KEEP_FREED_MEMORY if keeps_memory else None
             workers.append(line_protocol.Worker(name, command, _ROOT, variables))
             stack.callback(workers[-1].close)
         _check_same_work(workers)

@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,13 @@ from typing import Any, TextIO, cast
 
 import numpy as np
 
-_ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import machine
+
+_ROOT = machine.ROOT
+# As our learner does; of both, but several threads may allocate at once.
+_KEEP_FREED_MEMORY = {
+    name: value for name, value in machine.KEEP_FREED_MEMORY.items() if "ARENA" not in name
+}
 _JOBS = ("write", "read", "read_and_prioritize")
 _TABLE = {
     "name": "transitions",
@@ -124,6 +131,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [*command, f"--server={address}"],
             cwd=_ROOT,
+            env={**os.environ, **_KEEP_FREED_MEMORY},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

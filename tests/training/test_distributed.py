@@ -97,7 +97,7 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
 def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     """Atari frames in stacks, the evaluation, layers, and a clean stop by SIGTERM."""
     changes = {
-        "num_frames": 8_000,
+        "num_frames": 6_000,
         "num_envs": 4,
         "replay.min_size": 500,
         "log.period_frames": 1_000,
@@ -109,16 +109,16 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     }
     config = "configs/data_efficient_nap.py:pong"
     with Launch(tmp_path / "run", config, **changes) as launch:
-        launch.wait_for(3_000, 200)
+        launch.wait_for(2_500, 200)
         launch.process.send(15)
         assert launch.wait(60) == 3
         assert not launch.roles()
     stopped_at = _counters(tmp_path / "run")["frames"]
-    assert stopped_at >= 3_000
+    assert stopped_at >= 2_500
     with Launch(tmp_path / "run", config, **changes) as launch:
         assert launch.wait(300) == 0
-        counters = _check_accounts(launch, 8_000, 2_000, 4)
-        assert counters["frames"] < 8_000 + 4_000
+        counters = _check_accounts(launch, 6_000, 2_000, 4)
+        assert counters["frames"] < 6_000 + 4_000
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
         norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
