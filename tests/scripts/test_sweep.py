@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+import waiting
 
 from configs import checks
 from scripts import command_line
@@ -19,26 +19,9 @@ from training.sweep_record import State
 
 _ROOT = Path(__file__).parents[2]
 _PROBE = "configs/probe.py"
-_TIMEOUT_SECONDS = 60
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
-
-
-def _wait_for(condition) -> None:
-    end = time.monotonic() + _TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.02)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but that nobody has asked about does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _states(root: Path) -> dict[str, str]:
@@ -180,7 +163,7 @@ def test_process_dies_with_its_parent(tmp_path):
     killed = subprocess.run([sys.executable, "-c", parent, str(log)], cwd=_ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
     pid = int(log.read_text())
-    _wait_for(lambda: not _is_alive(pid))
+    waiting.wait_for(lambda: not waiting.is_alive(pid))
 
 
 # Working through the jobs, with shell scripts in the place of trainings.
@@ -258,7 +241,7 @@ def _signal_when(path: Path, condition, count: int = 1) -> threading.Thread:
 
     def wait_and_kill():
         for number in range(count):
-            _wait_for(lambda n=number: path.exists() and condition(path.read_text(), n))
+            waiting.wait_for(lambda n=number: path.exists() and condition(path.read_text(), n))
             os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=wait_and_kill, daemon=True)
@@ -287,7 +270,7 @@ def test_second_signal_kills(tmp_path):
     thread = _signal_when(log, lambda text, n: wanted[n] in text, count=2)
     assert _run(tmp_path, [script]) == [State.STOPPED]
     thread.join()
-    assert not _is_alive(int(log.read_text().split()[1]))
+    assert not waiting.is_alive(int(log.read_text().split()[1]))
 
 
 def test_error_leaves_no_process_behind(tmp_path, monkeypatch):
@@ -295,13 +278,13 @@ def test_error_leaves_no_process_behind(tmp_path, monkeypatch):
     log = tmp_path / "probe/default/seed_1.log"
 
     def fail(*_):
-        _wait_for(lambda: log.read_text())
+        waiting.wait_for(lambda: log.read_text())
         raise RuntimeError("broken")
 
     monkeypatch.setattr(sweep.Sweep, "_report", fail)
     with pytest.raises(RuntimeError, match="broken"):
         _run(tmp_path, [script])
-    assert not _is_alive(int(log.read_text()))
+    assert not waiting.is_alive(int(log.read_text()))
 
 
 # The record.
@@ -415,7 +398,7 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     foreign = tmp_path / "probe/1/seed_2"
     log = tmp_path / "probe/1/seed_1.log"
     with subprocess.Popen(_command(tmp_path, *overrides), cwd=_ROOT) as process:
-        _wait_for(lambda: log.exists() and "of 10000" in log.read_text())
+        waiting.wait_for(lambda: log.exists() and "of 10000" in log.read_text())
         process.terminate()
     assert process.returncode == command_line.STOPPED
     states = {"probe/1/seed_1": State.STOPPED, "probe/1/seed_2": State.WAITING}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 from configs import checks
 from scripts import command_line
@@ -30,7 +31,6 @@ from training import (  # noqa: E402
 from training.ray_processes import RayProcess  # noqa: E402
 
 _ROOT = Path(__file__).parents[2]
-_TIMEOUT_SECONDS = 60
 _NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
 # The loss of a node is noticed after half a minute otherwise.
 _HEALTH = {
@@ -45,22 +45,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the load_module"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def _wait_for(condition) -> None:
-    end = time.monotonic() + _TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but that nobody has asked about does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def _parent(pid: int) -> int:
@@ -99,7 +83,7 @@ def shell(cluster, tmp_path):
 
 
 def _first_line(process: RayProcess) -> str:
-    _wait_for(lambda: process.poll() is not None or process.lines())
+    waiting.wait_for(lambda: process.poll() is not None or process.lines())
     return process.lines()[0]
 
 
@@ -130,7 +114,7 @@ def test_signals(shell):
     process.send(signal.SIGTERM)
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not _is_alive(pid)
+    assert not waiting.is_alive(pid)
 
 
 def test_process_without_room_waits_and_can_be_ended(shell):
@@ -148,7 +132,7 @@ def test_process_dies_with_its_ray_process(shell):
     os.kill(_parent(pid), signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert "lost with its Ray process" in process.lines()[-1]
-    _wait_for(lambda: not _is_alive(pid))
+    waiting.wait_for(lambda: not waiting.is_alive(pid))
 
 
 def test_command_that_cannot_be_started(cluster, tmp_path):
@@ -173,7 +157,7 @@ def test_process_dies_with_the_one_that_started_it(cluster, tmp_path):
     log = tmp_path / "log"
     killed = subprocess.run([sys.executable, "-c", _KILLED, str(log)], check=False)
     assert killed.returncode == -signal.SIGKILL
-    _wait_for(lambda: not _is_alive(int(log.read_text())))
+    waiting.wait_for(lambda: not waiting.is_alive(int(log.read_text())))
 
 
 def test_nodes_are_found_by_their_address(cluster):
@@ -216,11 +200,11 @@ def test_roles_come_up_again_where_there_is_a_node(cluster, tmp_path):
 
     def disturb():
         try:
-            _wait_for(lambda: all(map(lives, labels)))
+            waiting.wait_for(lambda: all(map(lives, labels)))
             os.kill(lives("actor_0")[0][0], signal.SIGKILL)
-            _wait_for(lambda: len(lives("actor_0")) == 2)
+            waiting.wait_for(lambda: len(lives("actor_0")) == 2)
             cluster.remove_node(nodes[1], allow_graceful=False)
-            _wait_for(lambda: len(lives("actor_1")) == 2)
+            waiting.wait_for(lambda: len(lives("actor_1")) == 2)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -237,7 +221,7 @@ def test_roles_come_up_again_where_there_is_a_node(cluster, tmp_path):
     assert first == raylets[1]
     assert second in (raylets[0], _raylet(cluster.head_node))
     assert {lives(label)[0][1] for label in labels[:2]} == {_raylet(cluster.head_node)}
-    assert not any(_is_alive(pid) for label in labels for pid, _ in lives(label))
+    assert not any(waiting.is_alive(pid) for label in labels for pid, _ in lives(label))
     rows = (tmp_path / "restarts.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["actor_0", "actor_1"]
 

@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+import waiting
 
 from configs import checks
 from training import processes, status_line, supervised, supervisor
 from training.roles import base
 
 _ROOT = Path(__file__).parents[2]
-_TIMEOUT_SECONDS = 60
 _QUICK = supervised.Timing(
     poll=0.02,
     first_delay=0.1,
@@ -38,22 +38,6 @@ _WORK = "while :; do sleep 0.02; done"
 _ENDS = f"trap 'sleep 0.2; echo $LABEL >> $EVENTS; exit 3' TERM; echo $$ > $LABEL.pid; {_WORK}"
 _IGNORES = f"trap '' TERM; echo $$ > $LABEL.pid; {_WORK}"
 _ALL = (("replay", 0), ("learner", 0), ("actor", 0), ("actor", 1), ("evaluator", 0))
-
-
-def _wait_for(condition) -> None:
-    end = time.monotonic() + _TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.02)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but that nobody has asked about does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 class _Fake:
@@ -76,7 +60,7 @@ class _Fake:
 
     def pid(self, label: str) -> int:
         path = self.run_dir / f"{label}.pid"
-        _wait_for(lambda: path.exists() and path.read_text().strip())
+        waiting.wait_for(lambda: path.exists() and path.read_text().strip())
         return int(path.read_text())
 
     def pids(self) -> list[int]:
@@ -152,7 +136,7 @@ def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
     fake = _Fake(tmp_path, timing=timing, learner=_ALL_UP, evaluator=evaluator)
 
     def stop():
-        _wait_for(lambda: (tmp_path / "events").exists() and len(fake.events()) == 3)
+        waiting.wait_for(lambda: (tmp_path / "events").exists() and len(fake.events()) == 3)
         os.kill(os.getpid(), signal.SIGINT)
 
     if is_told:
@@ -174,7 +158,7 @@ def test_signal_ends_the_learner_first(tmp_path):
     thread.join()
     events = fake.events()
     assert (events[0], events[-1], len(events)) == ("learner", "replay", 5)
-    assert not any(map(_is_alive, fake.pids()))
+    assert not any(map(waiting.is_alive, fake.pids()))
 
 
 def test_replay_is_kept_alive_while_the_learner_saves(tmp_path):
@@ -200,7 +184,7 @@ def test_process_that_ignores_the_signal_is_killed(tmp_path, messages):
     learner = "until [ -s actor_0.pid ]; do sleep 0.02; done; sleep 0.2"
     fake = _Fake(tmp_path, _ALL[:-1], learner=learner, actor_0=_IGNORES)
     assert fake.run() == 0
-    assert not _is_alive(fake.pid("actor_0"))
+    assert not waiting.is_alive(fake.pid("actor_0"))
     assert any("actor_0: killed" in text for text in messages())
 
 
@@ -210,14 +194,14 @@ def test_second_signal_kills(tmp_path):
     def stop():
         fake.pids()
         os.kill(os.getpid(), signal.SIGTERM)
-        _wait_for((tmp_path / "asked").exists)
+        waiting.wait_for((tmp_path / "asked").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     _in_background(stop)
     begin = time.monotonic()
     assert fake.run() == supervisor.STOPPED
     assert time.monotonic() - begin < 10
-    assert not any(map(_is_alive, fake.pids()))
+    assert not any(map(waiting.is_alive, fake.pids()))
 
 
 # What dies is started again.
@@ -304,7 +288,7 @@ def test_run_ends_when_a_role_keeps_dying(tmp_path, messages):
         for text in messages()
     )
     assert len(fake.deaths()) == 2
-    assert not any(_is_alive(int(path.read_text())) for path in tmp_path.glob("*.pid"))
+    assert not any(waiting.is_alive(int(path.read_text())) for path in tmp_path.glob("*.pid"))
 
 
 def test_refused_input_ends_the_run_at_once(tmp_path):
@@ -313,7 +297,7 @@ def test_refused_input_ends_the_run_at_once(tmp_path):
     with pytest.raises(checks.ConfigError, match=r"^actor_1: x = 3: expected 2$"):
         fake.run()
     assert "learner" in fake.events()
-    assert not any(_is_alive(int(path.read_text())) for path in tmp_path.glob("*.pid"))
+    assert not any(waiting.is_alive(int(path.read_text())) for path in tmp_path.glob("*.pid"))
     assert not (tmp_path / "restarts.csv").exists()
 
 
@@ -345,7 +329,7 @@ def test_error_in_the_supervisor_leaves_no_process(tmp_path, monkeypatch):
     monkeypatch.setattr(status_line, "compose", fail)
     with pytest.raises(RuntimeError, match="broken"):
         fake.run()
-    assert not any(map(_is_alive, fake.pids()))
+    assert not any(map(waiting.is_alive, fake.pids()))
 
 
 _KILLED = """
@@ -365,13 +349,13 @@ supervisor.Supervisor(roles, command, run_dir, 100.0).run()
 def test_supervisor_that_is_killed_takes_its_processes_and_theirs_along(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], cwd=_ROOT)
     files = [tmp_path / f"{name}.child" for name in ("replay", "learner", "actor")]
-    _wait_for(lambda: all(file.exists() and file.read_text() for file in files))
+    waiting.wait_for(lambda: all(file.exists() and file.read_text() for file in files))
     pids = [int(file.read_text()) for file in files]
     pids += [int(Path(f"/proc/{pid}/stat").read_text().split()[3]) for pid in pids]
-    assert all(map(_is_alive, pids))
+    assert all(map(waiting.is_alive, pids))
     parent.kill()
     parent.wait()
-    _wait_for(lambda: not any(map(_is_alive, pids)))
+    waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)))
 
 
 # What is told of the run.
