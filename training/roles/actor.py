@@ -312,7 +312,11 @@ class Actor:
     def _keep_journals_short(self) -> None:
         status = self._link.status
         for writer in self._open_writers:
-            progress = writer.progress()
+            try:
+                progress = writer.progress()
+            except OSError as error:  # a full disk; nothing is dropped that may not be on it
+                logging.warning("%s: journal not flushed: %s", self._role.label, error)
+                continue
             incarnation = messages.short_incarnation(progress.incarnation)
             self._confirmed[progress.life] = incarnation, progress.confirmed_through
             if status is not None and progress.life in status.confirmed:

@@ -101,6 +101,8 @@ class Learner:
         self._newest: batches.Batch | None = None
         self._told_at, self._told = time.monotonic(), (0, 0)
         self._reported_at = 0.0
+        # What was due in an iteration that a dying server has cut short is due in the next one.
+        self._written_frames = self._counters["frames"]
         self._heard_at = time.monotonic()
         # Since when a task is being left, and whether all actors play the next one.
         self._left_at: float | None = None
@@ -226,7 +228,6 @@ class Learner:
 
     def _iterate(self) -> None:
         """Takes reports, does one update if it is due, and whatever else is."""
-        before = self._counters["frames"]
         self._take_reports()
         if self._pace.updates_behind:
             self._learn_one_batch()
@@ -234,7 +235,7 @@ class Learner:
             self._leave_task()
         else:
             time.sleep(_IDLE_S)
-        self._write_what_is_due(before)
+        self._write_what_is_due()
         self._progress.advance(self._counters["frames"])
         if time.monotonic() - self._told_at > _STATUS_S:
             self._tell()
@@ -350,18 +351,20 @@ class Learner:
         self._recent.clear()
         self._publish_parameters()
 
-    def _write_what_is_due(self, before: int) -> None:
+    def _write_what_is_due(self) -> None:
         config = self._config
-        if self._is_due(config.log.layers_period_frames, before):
+        if self._is_due(config.log.layers_period_frames):
             self._measure_layers()
-        if self._is_due(config.log.period_frames, before) or self.is_finished:
+        if self._is_due(config.log.period_frames) or self.is_finished:
             self._log()
-        if self._is_due(config.snapshot.period_frames, before):
+        if self._is_due(config.snapshot.period_frames):
             self._save()
+        self._written_frames = self._counters["frames"]
         self._collect_checkpoint()
 
-    def _is_due(self, period_frames: int, before: int) -> bool:
-        """Whether a multiple of a period (0: never) was completed since there were `before`."""
+    def _is_due(self, period_frames: int) -> bool:
+        """Whether a multiple of a period (0: never) was completed since it was last asked."""
+        before = self._written_frames
         frames = self._counters["frames"]
         return bool(period_frames) and frames // period_frames > before // period_frames
 
