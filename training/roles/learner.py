@@ -6,10 +6,9 @@ running ahead of it.
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from training import (
 from training import progress as progress_lib
 from training import recorder as recorder_lib
 from training import task_switch as task_switch_lib
-from training.roles import base, feed, ledger, messages, pace, publisher
+from training.roles import base, feed, ledger, messages, pace, publisher, saving
 
 FINISHED, STOPPED = 0, 3
 _RECENT_EPISODES = 100
@@ -43,7 +42,6 @@ _IDLE_S = 0.005
 _REPORTS_S = 0.02
 _RETRY_S = 0.5
 _STATUS_S = 1.0
-_CHECKPOINT_S = 1800.0
 _LAST_CHECKPOINT_S = 300.0
 # Without a report for so long, the connection may be gone without having said so.
 _SILENT_S = 10.0
@@ -95,9 +93,7 @@ class Learner:
         self._open_files()
         self._feed = feed.Feed(role, self._spec, self._weights, stop)
         self._publisher = publisher.Publisher(self._connect)
-        self._checkpointer = concurrent.futures.ThreadPoolExecutor(1)
-        self._checkpoint: concurrent.futures.Future | None = None
-        self._confirmed: Mapping[int, int] = {}
+        self._saver = saving.Saver(self._store, self._feed, self._ledger, self._contents)
         self._newest: batches.Batch | None = None
         self._told_at, self._told = time.monotonic(), (0, 0)
         self._reported_at = 0.0
@@ -107,8 +103,6 @@ class Learner:
         # Since when a task is being left, and whether all actors play the next one.
         self._left_at: float | None = None
         self._is_followed = False
-        self._saved: dict[str, int] | None = None
-        self._is_checkpoint_wanted = False
 
     def _connect(self, stop: Callable[[], bool]) -> wire.Client:
         return connection.connect(self._role.address_file, stop, self._role.label)
@@ -304,7 +298,7 @@ class Learner:
                 version=0,
                 hold=self._is_followed or self._must_catch_up(),
                 weight=self._weights.of_new(),
-                confirmed=self._confirmed,
+                confirmed=self._saver.confirmed,
                 episodes=dict(self._ledger.episodes),
             )
         )
@@ -346,8 +340,8 @@ class Learner:
             self._feed.clear()
             self._newest = None
             # A server or learner that is restored from before would bring the old task back.
-            self._save()
-            self._wait_for_snapshot()
+            self._saver.save(self._counters)
+            self._saver.wait_for_snapshot()
         self._recent.clear()
         self._publish_parameters()
 
@@ -358,9 +352,9 @@ class Learner:
         if self._is_due(config.log.period_frames) or self.is_finished:
             self._log()
         if self._is_due(config.snapshot.period_frames):
-            self._save()
+            self._saver.save(self._counters)
         self._written_frames = self._counters["frames"]
-        self._collect_checkpoint()
+        self._saver.tend()
 
     def _is_due(self, period_frames: int) -> bool:
         """Whether a multiple of a period (0: never) was completed since it was last asked."""
@@ -417,48 +411,6 @@ class Learner:
         self._role.write_status(numbers)
         self._told_at, self._told = now, (counters["frames"], counters["updates"])
 
-    def _save(self) -> None:
-        """Begins a snapshot here and a checkpoint there; a disk that fails stops neither run."""
-        self._save_snapshot()
-        self._is_checkpoint_wanted = True
-        self._collect_checkpoint()
-
-    def _save_snapshot(self) -> None:
-        if self._saved == self._counters:
-            return
-        # The first attempt may only tell that the write before it failed.
-        for _ in range(2):
-            try:
-                self._store.save(self._contents)
-                self._saved = dict(self._counters)
-                return
-            except snapshot.SnapshotError as error:
-                logging.error("%s; the run goes on", error)
-
-    def _wait_for_snapshot(self) -> None:
-        try:
-            self._store.wait()
-        except snapshot.SnapshotError as error:
-            self._saved = None
-            logging.error("%s; the run goes on", error)
-
-    def _collect_checkpoint(self) -> None:
-        """Lets the actors forget what a finished checkpoint has; begins the next one if wanted."""
-        if self._checkpoint is not None and self._checkpoint.done():
-            error = self._checkpoint.exception()
-            if error is None:
-                self._confirmed = self._checkpoint.result()
-            else:
-                logging.error("replay not checkpointed: %s; the run goes on", error)
-            self._checkpoint = None
-        if self._checkpoint is None and self._is_checkpoint_wanted and self._feed.is_open:
-            self._is_checkpoint_wanted = False
-            incarnation = self._feed.incarnation
-            confirmed = self._ledger.confirmed(messages.short_incarnation(incarnation))
-            self._checkpoint = self._checkpointer.submit(
-                _checkpoint, self._feed.client, incarnation, confirmed
-            )
-
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         del earlier
         return snapshot.Contents(
@@ -478,12 +430,9 @@ class Learner:
         """Writes a last snapshot and a last checkpoint."""
         self._publish_parameters()
         self._set_status(finished=self.is_finished)
-        self._save()
-        self._wait_for_snapshot()
-        end = time.monotonic() + _LAST_CHECKPOINT_S
-        while self._checkpoint is not None and time.monotonic() < end:
-            concurrent.futures.wait([self._checkpoint], end - time.monotonic())
-            self._collect_checkpoint()
+        self._saver.save(self._counters)
+        self._saver.wait_for_snapshot()
+        self._saver.wait_for_checkpoint(_LAST_CHECKPOINT_S)
 
     def close(self) -> None:
         """Ends threads and connections; a checkpoint under way as well."""
@@ -492,21 +441,7 @@ class Learner:
         self._tell()
         self._publisher.close()
         self._feed.close()
-        self._checkpointer.shutdown(wait=False)
-
-
-def _checkpoint(
-    client: wire.Client, incarnation: int, confirmed: Mapping[int, int]
-) -> Mapping[int, int]:
-    """Has the server write a checkpoint; returns what is in it of the actors' journals.
-
-    Raises:
-      wire.WireError: it was not written, or by another incarnation than `confirmed` is about.
-    """
-    path = client.checkpoint(_CHECKPOINT_S)
-    if client.incarnation() != incarnation:
-        raise wire.WireError(f"checkpoint {path}: the server was restarted meanwhile")
-    return confirmed
+        self._saver.close()
 
 
 def _with_seed_axis(tree: Any) -> Any:
