@@ -10,9 +10,11 @@ import time
 import jax
 import numpy as np
 import pytest
+import tcp_proxy
 
 from benchmarks import replay_audit
 from benchmarks.launched_run import REPLAY_PYTHON, Launch
+from replay.reverb import connection
 from training import policy, snapshot
 
 pytestmark = [
@@ -92,6 +94,35 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
     assert (found.lost, found.doubled) == (0, 0)
     values = _values(tmp_path / "run", [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
+
+
+def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
+    """Connections are dropped and refused for a while; then they freeze without a word.
+
+    Everyone comes to the server through a proxy, once its address is in the place of the server's.
+    """
+    changes = {"num_frames": 10_000, "replay.capacity": 20_000}
+    with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
+        launch.wait_for(200, 90)
+        file = tmp_path / "run" / "replay" / "address"
+        with tcp_proxy.TcpProxy(connection.read_address(file)) as proxy:
+            connection.publish_address(file, proxy.address)
+            for label in ("learner", "actor_0", "actor_1"):
+                launch.kill(label)
+            launch.wait_for(launch.status("learner")["frames"] + 300, 120)
+            for cut in (proxy.drop, proxy.freeze):
+                cut()
+                time.sleep(2.0)
+                frames = launch.status("learner")["frames"]
+                time.sleep(5.0)
+                # What was on its way may still be learned from.
+                assert launch.status("learner")["frames"] < frames + 600
+                proxy.restore()
+                launch.wait_for(frames + 800, 120)
+            assert launch.wait(150) == 0
+        _check_accounts(launch, 10_000, 100, 4)
+        found = replay_audit.audit(launch)
+    assert (found.lost, found.doubled) == (0, 0)
 
 
 def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
