@@ -145,7 +145,6 @@ def test_roles_are_given_the_flags_as_they_are(tmp_path):
         assert given_label == label
         assert command[3:] == [*given, *own]
     _check_role_command(calls["actor_2"][1:])
-    assert "| actors 0/3: starting starting starting frames/s |" in result.stderr
     assert (run_dir / "config.json").exists()
     assert "finished" in result.stderr
 
