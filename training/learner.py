@@ -164,8 +164,11 @@ class Learner:
         return state._replace(**after._asdict(), rng=rng, replay=replay), metrics
 
     def _importance_weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
-        steps = self.replay.num_added(state.replay) - state.importance_start
-        return update_lib.importance_weights(sample.probabilities, self.importance(steps))
+        exponent = self._importance_exponent(state)
+        return update_lib.importance_weights(sample.probabilities, exponent)
+
+    def _importance_exponent(self, state: LearnerState) -> jax.Array:
+        return self.importance(self.replay.num_added(state.replay) - state.importance_start)
 
     @functools.cached_property
     def replay_size(self):
