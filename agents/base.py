@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from dm_env import specs
 
+from configs import modules
 from replay import base as replay_base
 
 Params = Any
@@ -41,3 +43,12 @@ class Agent(NamedTuple):
         tuple[jax.Array, LossOutput],
     ]
     apply: Callable[[Params, jax.Array, jax.Array], Any]
+
+
+def make(config: Any, action_spec: specs.DiscreteArray) -> Agent:
+    """Builds the agent that `agents/<config.agent.module>.py` describes.
+
+    Raises:
+      ConfigError: if there is no such module, a key is unknown or a value out of range.
+    """
+    return modules.find("agents", config.agent.module, "agent.module").make(config, action_spec)

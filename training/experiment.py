@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from dm_env import specs
 
-from configs import checks, modules
+from agents import base as agents_base
+from configs import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
 from replay import ring
@@ -141,9 +142,8 @@ def make_update(
 ) -> update_lib.Update:
     """The agent with its optimizer and projection; raises ConfigError for a bad key or value."""
     training = config.training
-    agent_module = modules.find("agents", config.agent.module, "agent.module")
     return update_lib.Update(
-        agent=agent_module.make(config, action_spec),
+        agent=agents_base.make(config, action_spec),
         optimizer=optimizer.make(config.optimizer, training.update_period_frames),
         projection=projection.ProjectionSettings.from_config(config.optimizer.projection),
         max_priority=config.replay.max_priority,

@@ -9,7 +9,7 @@ import numpy as np
 from dm_env import specs
 
 from agents import base as agents_base
-from configs import checks, modules
+from configs import checks
 from envs import base as envs_base
 from training import evaluation, run_directory, snapshot, state_arrays
 
@@ -56,8 +56,7 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
     path = _choose(run_dir / "snapshots", frames)
     counters = snapshot.verify(path)
     observation_spec, action_spec = environment_specs(config)
-    agent_module = modules.find("agents", config.agent.module, "agent.module")
-    agent = agent_module.make(config, action_spec)
+    agent = agents_base.make(config, action_spec)
     shapes = param_shapes(agent, config, observation_spec)
     arrays = snapshot.read_arrays(path, "learner")
     params = state_arrays.params_of_seed(path, arrays, shapes, seed_index)

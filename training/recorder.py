@@ -29,6 +29,9 @@ from plasticity import norm_growth, projection
 from training import csv_log
 from training import experiment as experiment_lib
 
+KEEP_ROWS = 2**62
+"""Stands for a moment after all rows of a file: they are facts, and none of them is dropped."""
+
 LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers")
 
 

@@ -44,10 +44,6 @@ class Patience:
             self._told = now
             logging.warning("%s: %s for %.0f s", self._who, cause, self.seconds)
 
-    def is_due(self) -> bool:
-        """Whether `tell` would log: for a cause that takes time to find out."""
-        return time.monotonic() - self._told >= self._every_s
-
 
 def publish_address(path: Path, address: str) -> None:
     """Writes an address into a file, in one step; its directory is made if it isn't there.

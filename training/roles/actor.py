@@ -14,10 +14,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from configs import modules
+from agents import base as agents_base
 from envs import base as envs_base
 from replay import base as replay_base
-from replay import wire
 from replay.reverb import connection, journaled_writer, settings, trajectories
 from replay.reverb import journal as journal_lib
 from training import acting, policy, stopping
@@ -25,7 +24,6 @@ from training import learner as learner_lib
 from training.roles import base, messages
 from training.roles import link as link_lib
 
-FINISHED, STOPPED = 0, 3
 _STATUS_S = 1.0
 _SYNC_S = 5.0
 _POLL_S = 0.1
@@ -48,7 +46,7 @@ def run(role: base.Role) -> int:
             pass
         finally:
             actor.close()
-    return FINISHED if actor.is_finished else STOPPED
+    return base.FINISHED if actor.is_finished else base.STOPPED
 
 
 class _UnknownEpisodes:
@@ -111,20 +109,16 @@ class Actor:
         self._confirmed: dict[int, tuple[int, int]] = {}
         # The task that is played, and the one that the learner is told of.
         self._recorded_task = self._told_task = -1
-        self._link = link_lib.Link(self._reconnect, self._make_agent(), self._reports)
+        self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
         self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
 
     def _make_agent(self) -> Any:
         """Builds the agent; returns the shapes of its parameters."""
         environment, config = self._environment, self._config
-        agent_module = modules.find("agents", config.agent.module, "agent.module")
-        agent = agent_module.make(config, environment.action_spec())
+        agent = agents_base.make(config, environment.action_spec())
         self._act = acting.make_act(agent.act, config.agent.frame_stack)
         return policy.param_shapes(agent, config, environment.observation_spec())
-
-    def _reconnect(self, stop: Callable[[], bool]) -> wire.Client:
-        return connection.connect(self._role.address_file, stop, self._role.label)
 
     @property
     def is_finished(self) -> bool:
@@ -170,7 +164,7 @@ class Actor:
         """A writer for a journal; it sends what the server may lack of that."""
         writer = journaled_writer.JournaledWriter(
             journal,
-            self._reconnect,
+            self._role.connect,
             self._must_end,
             self._role.label,
             self._config.distributed.max_unconfirmed,

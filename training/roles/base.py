@@ -3,11 +3,17 @@
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_collections
 from absl import logging
+
+from replay import wire
+from replay.reverb import connection
+
+FINISHED, STOPPED = 0, 3
+"""Exit codes of a role: the run is finished; it was asked to end before that."""
 
 ROLES = ("replay", "learner", "evaluator", "actor")
 
@@ -50,6 +56,10 @@ class Role:
     def journal_dir(self) -> Path:
         """What an actor keeps for the case that it or the server is killed."""
         return self.run_dir / "actors" / str(self.index)
+
+    def connect(self, stop: Callable[[], bool]) -> wire.Client:
+        """A client of the replay server, when it is there; see replay.reverb.connection.connect."""
+        return connection.connect(self.address_file, stop, self.label)
 
     def absent_journal_dirs(self) -> list[Path]:
         """Those of actors with an index beyond this run's, as far as they are this actor's share.

@@ -8,19 +8,15 @@ from typing import Any
 import jax
 from absl import logging
 
-from configs import modules
+from agents import base as agents_base
 from envs import base as envs_base
-from replay import wire
-from replay.reverb import connection
 from training import csv_log, evaluation, policy, stopping
 from training import recorder as recorder_lib
 from training.roles import base, messages
 from training.roles import link as link_lib
 
-FINISHED, STOPPED = 0, 3
 _POLL_S = 0.2
 _STATUS_S = 1.0
-_NEVER = 2**62  # frames: rows that were written stay
 
 
 def run(role: base.Role) -> int:
@@ -34,7 +30,7 @@ def run(role: base.Role) -> int:
     with stopping.StopRequest() as stop:
         evaluator = Evaluator(role, lambda: stop.requested)
         try:
-            return FINISHED if evaluator.work() else STOPPED
+            return base.FINISHED if evaluator.work() else base.STOPPED
         finally:
             evaluator.close()
 
@@ -52,20 +48,16 @@ class Evaluator:
         self._role, self._stop = role, stop
         self._config: Any = role.config
         spec, action_spec = policy.environment_specs(self._config)
-        agent_module = modules.find("agents", self._config.agent.module, "agent.module")
-        agent = agent_module.make(self._config, action_spec)
+        agent = agents_base.make(self._config, action_spec)
         self._player = evaluation.Evaluator(agent, self._config.agent.frame_stack)
         self._recorder = recorder_lib.Recorder(
-            role.run_dir, self._config, {"evaluation": _NEVER}, ()
+            role.run_dir, self._config, {"evaluation": recorder_lib.KEEP_ROWS}, ()
         )
         self._frames = self._noted_frames = self._last_frames()
         self._due: collections.deque[messages.Parameters] = collections.deque()
         shapes = policy.param_shapes(agent, self._config, spec)
-        self._link = link_lib.Link(self._connect, shapes, on_parameters=self._note)
+        self._link = link_lib.Link(role.connect, shapes, on_parameters=self._note)
         self._told_at = 0.0
-
-    def _connect(self, stop: Callable[[], bool]) -> wire.Client:
-        return connection.connect(self._role.address_file, stop, self._role.label)
 
     def _last_frames(self) -> int:
         """At how many frames the last evaluation of the run was."""

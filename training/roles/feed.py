@@ -54,7 +54,7 @@ class Feed:
         """
         self.close()
         role = self._role
-        self.client = connection.connect(role.address_file, self._stop, role.label)
+        self.client = role.connect(self._stop)
         self._opened.append(self.client)
         self.incarnation = self.client.incarnation()
         self._drop_samples(num_samples)

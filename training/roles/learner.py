@@ -35,7 +35,6 @@ from training import recorder as recorder_lib
 from training import task_switch as task_switch_lib
 from training.roles import base, feed, ledger, messages, pace, publisher, saving
 
-FINISHED, STOPPED = 0, 3
 _RECENT_EPISODES = 100
 _BATCH_WAIT_S = 0.2
 _IDLE_S = 0.005
@@ -47,7 +46,6 @@ _LAST_CHECKPOINT_S = 300.0
 _SILENT_S = 10.0
 # What the evaluator is given to fetch the parameters that a task ends with.
 _LEAVE_S = 1.0
-_NEVER = 2**62  # frames: of rows that are facts, whatever the learner has forgotten
 _STAGES = ("batch", "learn")
 
 
@@ -65,7 +63,7 @@ def run(role: base.Role) -> int:
             learner.save_and_wait()
         finally:
             learner.close()
-    return FINISHED if learner.is_finished else STOPPED
+    return base.FINISHED if learner.is_finished else base.STOPPED
 
 
 class Learner:
@@ -92,7 +90,7 @@ class Learner:
         self._restore_or_begin()
         self._open_files()
         self._feed = feed.Feed(role, self._spec, self._weights, stop)
-        self._publisher = publisher.Publisher(self._connect)
+        self._publisher = publisher.Publisher(role.connect)
         self._saver = saving.Saver(self._store, self._feed, self._ledger, self._contents)
         self._newest: batches.Batch | None = None
         self._told_at, self._told = time.monotonic(), (0, 0)
@@ -103,9 +101,6 @@ class Learner:
         # Since when a task is being left, and whether all actors play the next one.
         self._left_at: float | None = None
         self._is_followed = False
-
-    def _connect(self, stop: Callable[[], bool]) -> wire.Client:
-        return connection.connect(self._role.address_file, stop, self._role.label)
 
     def _build(self) -> None:
         config = self._config
@@ -164,7 +159,7 @@ class Learner:
             jax.eval_shape(lambda: self._update.init(0, self._stack)), self._empty_batch()
         )
         # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
-        logs = {"train": frames, "layers": frames, "episodes": _NEVER}
+        logs = {"train": frames, "layers": frames, "episodes": recorder_lib.KEEP_ROWS}
         self._recorder = recorder_lib.Recorder(path, self._config, logs, names)
         if self._gathered is None:
             self._recorder.norms(_with_seed_axis(self._state.params), 0)
