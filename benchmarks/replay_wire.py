@@ -3,8 +3,10 @@
 make replay-env && python -m benchmarks.replay_wire --output=wire.json
 
 Each client has a process of its own, this file run as a worker: ours here, the official one in the
-replay server's environment. The turns alternate, their order swapped every repeat, while the other
-waits. Absolute speeds are this machine's; the ratio, taken within each repeat, is the result.
+replay server's environment. Ours decodes in a thread or, as a client of its own, in processes. The
+turns alternate, their order swapped every repeat, while the others wait; a turn is timed from its
+first batch on. Absolute speeds are this machine's; the ratio, taken within each repeat, is the
+result.
 
 Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
 discount and number of steps; chunks of 4 steps of one of 8 environments; 64 unconfirmed items at
@@ -37,7 +39,10 @@ _ROOT = machine.ROOT
 _KEEP_FREED_MEMORY = {
     name: value for name, value in machine.KEEP_FREED_MEMORY.items() if "ARENA" not in name
 }
-_JOBS = ("write", "read", "read_and_prioritize")
+_READING = ("read", "read_and_prioritize")
+_JOBS = ("write", *_READING)
+# What each client is asked to do.
+_CLIENTS = {"thread": _JOBS, "processes": _READING, "official": _JOBS}
 _TABLE = {
     "name": "transitions",
     "kind": "prioritized",
@@ -52,8 +57,8 @@ _WINDOW = _STACK + _N_STEP
 _PENDING, _BATCH, _PREFETCH = 64, 32, 2
 _START_S = 120.0
 
-# A job does work for about so many seconds and returns how many items it did.
-Job = Callable[[float], int]
+# A job does work for about so many seconds and returns how many items it did per second.
+Job = Callable[[float], float]
 
 
 def main() -> None:
@@ -62,12 +67,13 @@ def main() -> None:
     parser.add_argument("--replay_python", type=Path, default=_ROOT / ".venv-replay/bin/python")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
+    parser.add_argument("--processes", type=int, default=2, help="that decode")
     parser.add_argument("--output", type=Path, help="JSON file to write")
-    parser.add_argument("--worker", choices=["ours", "official"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=list(_CLIENTS), help=argparse.SUPPRESS)
     parser.add_argument("--server", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        _work(_our_jobs(args.server) if args.worker == "ours" else _official_jobs(args.server))
+        _work(_jobs(args.worker, args.server, args.processes))
         return
     if not args.replay_python.exists():
         parser.error(
@@ -83,24 +89,29 @@ def main() -> None:
 def _measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Items per second of every job, by client, a number a repeat."""
     server, address = _start_server(args.replay_python, directory)
-    pythons = {"ours": sys.executable, "official": str(args.replay_python)}
-    workers = {name: _Worker(python, name, address) for name, python in pythons.items()}
+    workers = {
+        name: _Worker(
+            str(args.replay_python) if name == "official" else sys.executable,
+            name,
+            [f"--server={address}", f"--processes={args.processes}"],
+        )
+        for name in _CLIENTS
+    }
+    speeds = {job: {name: [] for name in _CLIENTS if job in _CLIENTS[name]} for job in _JOBS}
     try:
-        for worker in workers.values():  # fills the table, and warms up
-            for job in _JOBS:
-                worker.ask(job, 1.0)
-        speeds = {job: {name: [] for name in workers} for job in _JOBS}
+        for job in _JOBS:  # fills the table, and warms up
+            for name in speeds[job]:
+                workers[name].ask(job, 1.0)
         for repeat in range(args.repeats):
-            names = list(workers)[:: 1 if repeat % 2 == 0 else -1]
             for job in _JOBS:
-                for name in names:
+                for name in list(speeds[job])[:: 1 if repeat % 2 == 0 else -1]:
                     speeds[job][name].append(workers[name].ask(job, args.seconds))
     finally:
         for worker in workers.values():
             worker.end()
         server.kill()
         server.wait()
-    return {"seconds": args.seconds, "items_per_second": speeds}
+    return {"seconds": args.seconds, "processes": args.processes, "items_per_second": speeds}
 
 
 def _start_server(python: Path, directory: Path) -> tuple[subprocess.Popen, str]:
@@ -125,11 +136,11 @@ def _start_server(python: Path, directory: Path) -> tuple[subprocess.Popen, str]
 class _Worker:
     """A client in a process of its own, which does jobs when it is asked to."""
 
-    def __init__(self, python: str, name: str, address: str):
+    def __init__(self, python: str, name: str, flags: Sequence[str]):
         command = [python, "-m", "benchmarks.replay_wire", f"--worker={name}"]
         self._name = name
         self._process = subprocess.Popen(
-            [*command, f"--server={address}"],
+            [*command, *flags],
             cwd=_ROOT,
             env={**os.environ, **_KEEP_FREED_MEMORY},
             stdin=subprocess.PIPE,
@@ -160,21 +171,27 @@ def _work(jobs: Mapping[str, Job]) -> None:
     """Does jobs that stdin asks for and tells their speed."""
     for line in sys.stdin:
         job, seconds = json.loads(line)
-        begin = time.perf_counter()
-        count = jobs[job](seconds)
-        print(json.dumps(count / (time.perf_counter() - begin)), flush=True)
+        print(json.dumps(jobs[job](seconds)), flush=True)
 
 
 def _show(report: Mapping[str, Any]) -> None:
     print("| items/s (batches/s) | ours | official | ratio (least to greatest) |")
     print("|---|---|---|---|")
     for job, speeds in report["items_per_second"].items():
-        ours, official = speeds["ours"], speeds["official"]
-        ratios = [a / b for a, b in zip(ours, official)]
-        print(
-            f"| {job} | {_speed(job, ours)} | {_speed(job, official)} | "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-        )
+        official = speeds["official"]
+        for name in [name for name in speeds if name != "official"]:
+            ratios = [a / b for a, b in zip(speeds[name], official)]
+            print(
+                f"| {_label(job, name, report['processes'])} | {_speed(job, speeds[name])} | "
+                f"{_speed(job, official)} | {statistics.median(ratios):.2f} "
+                f"({min(ratios):.2f} to {max(ratios):.2f}) |"
+            )
+
+
+def _label(job: str, client: str, num_processes: int) -> str:
+    if job not in _READING:
+        return job
+    return f"{job}, {'a thread' if client == 'thread' else f'{num_processes} processes'}"
 
 
 def _speed(job: str, items_per_second: Sequence[float]) -> str:
@@ -213,22 +230,31 @@ def _until(seconds: float) -> Iterator[int]:
         yield count
 
 
-def _our_jobs(address: str) -> dict[str, Job]:
+def _jobs(client: str, address: str, num_processes: int) -> dict[str, Job]:
+    if client == "official":
+        return _official_jobs(address)
+    return _our_jobs(address, num_processes if client == "processes" else 0)
+
+
+def _our_jobs(address: str, num_processes: int) -> dict[str, Job]:
     from replay import wire
 
     client = wire.Client(address)
     return {
         "write": lambda seconds: _write_ours(client, seconds),
-        "read": lambda seconds: _read_ours(client, seconds, prioritize=False),
-        "read_and_prioritize": lambda seconds: _read_ours(client, seconds, prioritize=True),
+        "read": lambda seconds: _read_ours(client, seconds, num_processes, prioritize=False),
+        "read_and_prioritize": lambda seconds: _read_ours(
+            client, seconds, num_processes, prioritize=True
+        ),
     }
 
 
-def _write_ours(client: Any, seconds: float) -> int:
+def _write_ours(client: Any, seconds: float) -> float:
     """As an actor does it, without its journal."""
     from replay import base, wire
     from replay.reverb import trajectories
 
+    begin = time.perf_counter()
     steps, count = _steps(), 0
     no, ones = np.zeros(_NUM_LANES, bool), np.ones(_NUM_LANES, np.float32)
     with wire.Writer(client, max_pending=_PENDING) as writer:
@@ -243,29 +269,33 @@ def _write_ours(client: Any, seconds: float) -> int:
             if items and number > 2 * _CHUNK:  # the first ones have fewer frames
                 count += len(writer.insert(items))
         writer.flush()
-    return count
+    return count / (time.perf_counter() - begin)
 
 
-def _read_ours(client: Any, seconds: float, prioritize: bool) -> int:
+def _read_ours(client: Any, seconds: float, num_processes: int, prioritize: bool) -> float:
     """As a learner does it."""
     from dm_env import specs
 
-    from replay.reverb import batches, priorities
+    from replay.reverb import batch_reader, priorities
 
     spec = specs.Array((84, 84), np.uint8)
     weights = priorities.SamplingWeights(0.5, 0.001)
     count = 0
     with (
-        batches.BatchReader(client, _TABLE["name"], spec, _STACK, _BATCH, _PREFETCH) as reader,
-        priorities.PrioritySender(client, _TABLE["name"], weights, max_queue=2) as sender,
+        batch_reader.BatchReader(
+            client, _TABLE["name"], spec, _STACK, _BATCH, _PREFETCH, num_processes
+        ) as reader,
+        priorities.PrioritySender(client, _TABLE["name"], weights) as sender,
     ):
+        reader.take()
+        begin = time.perf_counter()
         for _ in _until(seconds):
             batch = reader.take()
             if prioritize:
                 sender.put(batch, np.full(_BATCH, 1.0 + count % 7, np.float32))
             count += _BATCH
         sender.drain()
-    return count
+        return count / (time.perf_counter() - begin)
 
 
 def _official_jobs(address: str) -> dict[str, Job]:
@@ -280,8 +310,9 @@ def _official_jobs(address: str) -> dict[str, Job]:
     }
 
 
-def _write_official(client: Any, seconds: float) -> int:
+def _write_official(client: Any, seconds: float) -> float:
     """A writer for each environment, as it is meant, and the sums that our builder does."""
+    begin = time.perf_counter()
     steps, count = _steps(), 0
     with contextlib.ExitStack() as stack:
         writers = [_official_writer(client, stack) for _ in range(_NUM_LANES)]
@@ -297,7 +328,7 @@ def _write_official(client: Any, seconds: float) -> int:
                     count += 1
         for writer in writers:
             writer.flush()
-    return count
+    return count / (time.perf_counter() - begin)
 
 
 def _official_writer(client: Any, stack: contextlib.ExitStack) -> Any:
@@ -316,7 +347,7 @@ def _record(last: Sequence[tuple[int, float]]) -> np.ndarray:
     return np.array([last[0][0], total, discount, len(last) - 1], np.float32)
 
 
-def _read_official(client: Any, address: str, seconds: float, prioritize: bool) -> int:
+def _read_official(client: Any, address: str, seconds: float, prioritize: bool) -> float:
     reverb = importlib.import_module("reverb")
     tensorflow = importlib.import_module("tensorflow")
     samples = reverb.TrajectoryDataset(
@@ -328,7 +359,8 @@ def _read_official(client: Any, address: str, seconds: float, prioritize: bool) 
         num_workers_per_iterator=1,
     )
     batches = samples.batch(_BATCH, drop_remainder=True).as_numpy_iterator()
-    count = 0
+    next(batches)
+    begin, count = time.perf_counter(), 0
     for _ in _until(seconds):
         batch = next(batches)
         frames, records = batch.data
@@ -339,7 +371,7 @@ def _read_official(client: Any, address: str, seconds: float, prioritize: bool) 
             updates = dict.fromkeys(batch.info.key.tolist(), 1.0 + count % 7)
             client.mutate_priorities(_TABLE["name"], updates)
         count += _BATCH
-    return count
+    return count / (time.perf_counter() - begin)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The replay contract: what a learner may ask of any backend."""
 
-from typing import Any, NamedTuple, Protocol
+from __future__ import annotations
 
-import jax
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # processes that only decode need not wait for it
+    import jax
 
 State = Any
 

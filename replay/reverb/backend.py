@@ -12,9 +12,8 @@ import numpy as np
 from dm_env import specs
 
 from replay import base
-from replay.reverb import batches, priorities, trajectories
+from replay.reverb import batch_reader, priorities, trajectories
 from replay.wire import client as client_lib
-from replay.wire import sampler as sampler_lib
 from replay.wire import writer as writer_lib
 
 State = Any
@@ -122,9 +121,10 @@ class ReverbReplay:
           Numpy arrays; the keys are uint64 [B].
         """
         self._writer_of(state).flush()
-        with sampler_lib.Sampler(self._client, self._table, batch_size) as sampler:
-            samples = sampler.take(batch_size, ask_more=False)
-        batch = batches.assemble(samples, self._frame_stack, self._spec)
+        with batch_reader.BatchReader(
+            self._client, self._table, self._spec, self._frame_stack, batch_size, prefetch_batches=1
+        ) as reader:
+            batch = reader.take(ask_more=False)
         self._weights.observe(batch)
         arrays: Any = (batch.keys, batch.probabilities, np.int32(batch.table_size))
         return base.Sample(batch.transition, *arrays)

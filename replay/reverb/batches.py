@@ -1,23 +1,20 @@
-"""Batches out of sampled items, put together ahead of the learner's need.
+"""Batches out of sampled items.
 
 Nothing that is received is trusted: an item that is not as replay/reverb/trajectories.py writes
 them is a WireError.
 """
 
-import collections
-import functools
-import threading
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from dm_env import specs
 
 from replay import base
-from replay.reverb import trajectories
-from replay.wire import client as client_lib
-from replay.wire import errors
-from replay.wire import sampler as sampler_lib
+from replay.reverb import rows, trajectories
+from replay.wire import codec, errors, sample_stream
+
+_RECORD = ((trajectories.RECORD_SIZE,), np.float32)
 
 
 class Batch(NamedTuple):
@@ -39,248 +36,176 @@ class Batch(NamedTuple):
     table_size: int
 
 
-def assemble(samples: Sequence[sampler_lib.Sampled], frame_stack: int, spec: specs.Array) -> Batch:
-    """Puts items of one table into a batch.
+class BatchSpec(NamedTuple):
+    """What is in a batch.
 
-    Args:
-      samples: B of them, in the order they were drawn.
+    Attributes:
+      batch_size: B.
       frame_stack: S; 0 for vectors, left as they are.
-      spec: one lane's newest observation.
-
-    Raises:
-      WireError: an item is not a transition of that kind.
+      shape, dtype: of one lane's newest observation.
     """
-    records = _records(samples)
-    size = max(frame_stack, 1)
-    s_tm1, s_t = (np.empty((len(samples), size, *spec.shape), spec.dtype) for _ in range(2))
-    for i, (sample, k) in enumerate(zip(samples, records[:, 3].tolist())):
-        frames = sample.parts[0]
-        num_frames = _count_frames(sample, k, size, spec)
-        _stack(frames.arrays, num_frames - int(k), s_tm1[i])
-        _stack(frames.arrays, num_frames, s_t[i])
-    if not frame_stack:
-        s_tm1, s_t = s_tm1[:, 0], s_t[:, 0]
-    actions = records[:, 0].astype(np.int32)
-    arrays: Any = (s_tm1, actions, records[:, 1], records[:, 2], s_t)
+
+    batch_size: int
+    frame_stack: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def stacks(self) -> tuple[int, ...]:
+        """The shape of s_tm1 and s_t, [B, S, ...] or [B, ...]."""
+        stack = (self.frame_stack,) if self.frame_stack else ()
+        return (self.batch_size, *stack, *self.shape)
+
+    @classmethod
+    def from_json(cls, text: str) -> "BatchSpec":
+        """What json.dumps made of one."""
+        batch_size, frame_stack, shape, dtype = json.loads(text)
+        return cls(batch_size, frame_stack, tuple(shape), dtype)
+
+
+def join(shares: Sequence[Batch]) -> Batch:
+    """One batch of several, in memory of its own."""
+    arrays: Any = map(np.concatenate, zip(*[share.transition for share in shares]))
     return Batch(
         transition=base.Transition(*arrays),
-        keys=np.array([sample.key for sample in samples], np.uint64),
-        probabilities=_probabilities(samples),
-        weights=_weights(samples),
-        table_size=samples[-1].table_size,
+        keys=np.concatenate([share.keys for share in shares]),
+        probabilities=np.concatenate([share.probabilities for share in shares]),
+        weights=np.concatenate([share.weights for share in shares]),
+        table_size=shares[-1].table_size,
     )
 
 
-def _stack(arrays: Sequence[np.ndarray], end: int, output: np.ndarray) -> None:
-    """Makes the stack [S, ...] of the frames before the `end`-th; zeros before the first."""
-    begin = end - len(output)
-    if begin < 0:
-        output[:-begin] = 0
-    first = 0
-    for array in arrays:
-        last = first + len(array)
-        if last > begin and first < end:
-            # By comparisons: this is done for every part of every item.
-            low = begin if begin > first else first
-            high = end if end < last else last
-            output[low - begin : high - begin] = array[low - first : high - first]
-        first = last
+class BatchDecoder:
+    """Batches out of the messages of a sample stream, items in the order they were drawn.
+
+    What is done in Python for each item costs more than to decompress its frames: it is no more
+    than to find its chunks. Checks, stacks and copies are made for a batch at once.
+    """
+
+    def __init__(
+        self,
+        spec: BatchSpec,
+        allocate: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None,
+        max_bytes: int = codec.DEFAULT_MAX_BYTES,
+    ):
+        """Starts an empty batch.
+
+        Args:
+          spec: of the batches.
+          allocate: gives the memory of the next batch's s_tm1 and s_t; None: new arrays.
+          max_bytes: how large the frames of a batch's chunks may be together.
+        """
+        self.spec = spec
+        self._allocate = allocate or self._new_stacks
+        self._history = max(spec.frame_stack, 1)
+        self._framing = sample_stream.Framing()
+        self._frames = rows.Rows("frames", spec.shape, spec.dtype, max_bytes)
+        self._records = rows.Rows("a record", *_RECORD, max_bytes)
+        self._begin()
+
+    def feed(self, response: Any) -> Iterator[Batch]:
+        """The batches that are complete with this SampleResponse.
+
+        Raises:
+          errors.WireError: it makes no sense, or an item is no transition of that kind.
+        """
+        for info, chunks in self._framing.complete(response):
+            self._add(info, chunks)
+            if len(self._drawn) == self.spec.batch_size:
+                yield self._batch(info.table_size)
+                self._begin()
+
+    def _begin(self) -> None:
+        self._frames.clear()
+        self._records.clear()
+        # Key, probability and weight of each item; where its record is, and all its frames are.
+        self._drawn: list[tuple[int, float, float]] = []
+        self._record_rows: list[int] = []
+        self._frame_rows: list[int] = []
+        self._num_frames: list[int] = []
+
+    def _add(self, info: Any, chunks: Mapping[int, Any]) -> None:
+        item = info.item
+        columns = item.trajectory.columns
+        if len(columns) != trajectories.NUM_COLUMNS:
+            raise _wrong(item.key, f"{len(columns)} columns", "frames and a record")
+        frames = self._frames.find(item.key, columns[0], chunks)
+        records = self._records.find(item.key, columns[1], chunks)
+        if columns[0].squeeze or not columns[1].squeeze or len(records) != 1:
+            raise _wrong(item.key, "other columns", "frames [T, ...] and a record without T")
+        self._frame_rows += frames
+        self._num_frames.append(len(frames))
+        self._record_rows += records
+        self._drawn.append((item.key, info.probability, item.priority))
+
+    def _batch(self, table_size: int) -> Batch:
+        keys, probabilities, weights = zip(*self._drawn)
+        keys = np.array(keys, np.uint64)
+        records = np.empty((self.spec.batch_size, trajectories.RECORD_SIZE), np.float32)
+        self._records.take(self._record_rows, records)
+        _check_records(keys, records)
+        s_tm1, s_t = self._allocate()
+        for stack, output in zip(self._stacks(keys, records[:, 3]), (s_tm1, s_t)):
+            self._frames.take(stack.reshape(-1), output)
+        arrays: Any = (s_tm1, records[:, 0].astype(np.int32), *records.T[1:3].copy(), s_t)
+        return Batch(
+            transition=base.Transition(*arrays),
+            keys=keys,
+            probabilities=_probabilities(keys, probabilities),
+            weights=_weights(keys, weights),
+            table_size=table_size,
+        )
+
+    def _new_stacks(self) -> tuple[np.ndarray, np.ndarray]:
+        shape, dtype = self.spec.stacks, self.spec.dtype
+        return np.empty(shape, dtype), np.empty(shape, dtype)
+
+    def _stacks(self, keys: np.ndarray, num_steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the frames of s_tm1 and of s_t, each [B, S], with zeros before the first."""
+        num_frames = np.array(self._num_frames)
+        most = num_steps + self._history
+        is_right = (num_steps < num_frames) & (num_frames <= most)
+        if not is_right.all():
+            i = int(np.argmin(is_right))
+            found = f"{num_frames[i]} frames for {num_steps[i]:g} steps"
+            raise _wrong(keys[i], found, f"{num_steps[i] + 1:g} to {most[i]:g}")
+        all_rows, ends = np.array(self._frame_rows), np.cumsum(num_frames)
+        begins = (ends - num_frames)[:, np.newaxis]
+        newest = ends[:, np.newaxis] + np.arange(-self._history, 0)
+        stacks = newest - num_steps.astype(np.int64)[:, np.newaxis], newest
+        before, after = (
+            np.where(stack < begins, rows.ZEROS, all_rows[np.maximum(stack, 0)]) for stack in stacks
+        )
+        return before, after
 
 
-def _records(samples: Sequence[sampler_lib.Sampled]) -> np.ndarray:
-    """The records float32 [B, 4]: actions, returns, discounts, numbers of steps."""
-    found = []
-    for sample in samples:
-        if len(sample.parts) != trajectories.NUM_COLUMNS:
-            raise _wrong(sample, f"{len(sample.parts)} columns", "frames and a record")
-        record = sample.parts[1].join()
-        if record.shape != (trajectories.RECORD_SIZE,) or record.dtype != np.float32:
-            raise _wrong(sample, f"record {_kind(record)}", "float32 (4,)")
-        found.append(record)
-    records = np.stack(found)
+def _check_records(keys: np.ndarray, records: np.ndarray) -> None:
+    """Takes actions, returns, discounts and numbers of steps, float32 [B, 4]."""
     is_action = (records[:, 0] >= 0) & (records[:, 0] <= trajectories.MAX_ACTION)
     is_whole = (records[:, [0, 3]] == np.floor(records[:, [0, 3]])).all(axis=1)
     is_right = is_action & is_whole & (records[:, 3] >= 1) & np.isfinite(records).all(axis=1)
     if not is_right.all():
         i = int(np.argmin(is_right))
-        raise _wrong(
-            samples[i],
-            f"record {records[i].tolist()}",
-            "an action, two finite numbers, and 1 step or more",
-        )
-    return records
+        found = f"record {records[i].tolist()}"
+        raise _wrong(keys[i], found, "an action, two finite numbers, and 1 step or more")
 
 
-def _count_frames(
-    sample: sampler_lib.Sampled, num_steps: float, size: int, spec: specs.Array
-) -> int:
-    """Checks an item's frames for a transition of so many steps and stacks of `size`."""
-    arrays, squeeze = sample.parts[0]
-    newest = arrays[-1]
-    if newest.dtype != spec.dtype or newest.shape[1:] != spec.shape or squeeze:
-        found = sample.parts[0].join()
-        raise _wrong(sample, f"frames {_kind(found)}", f"{spec.dtype} of shapes {spec.shape}")
-    num_frames = sum(map(len, arrays))
-    if not num_steps + 1 <= num_frames <= num_steps + size:
-        raise _wrong(
-            sample,
-            f"{num_frames} frames for {num_steps:g} steps",
-            f"{num_steps + 1:g} to {num_steps + size:g}",
-        )
-    return num_frames
-
-
-def _probabilities(samples: Sequence[sampler_lib.Sampled]) -> np.ndarray:
-    probabilities = np.array([sample.probability for sample in samples], np.float32)
+def _probabilities(keys: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    probabilities = np.array(values, np.float32)
     if not (probabilities > 0).all():
         i = int(np.argmin(probabilities > 0))
-        raise _wrong(samples[i], f"probability {probabilities[i]}", "more than 0")
+        raise _wrong(keys[i], f"probability {probabilities[i]}", "more than 0")
     return probabilities
 
 
-def _weights(samples: Sequence[sampler_lib.Sampled]) -> np.ndarray:
-    weights = np.array([sample.priority for sample in samples], np.float64)
+def _weights(keys: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    weights = np.array(values, np.float64)
     is_right = np.isfinite(weights) & (weights >= 0)
     if not is_right.all():
         i = int(np.argmin(is_right))
-        raise _wrong(samples[i], f"priority {weights[i]}", "a finite number >= 0")
+        raise _wrong(keys[i], f"priority {weights[i]}", "a finite number >= 0")
     return weights
 
 
-def _kind(array: np.ndarray) -> str:
-    return f"{array.dtype} {array.shape}"
-
-
-def _wrong(sample: sampler_lib.Sampled, found: str, expected: str) -> errors.WireError:
-    return errors.WireError(f"item {sample.key} has {found}: expected {expected}")
-
-
-class BatchReader:
-    """Draws and assembles batches ahead, in threads of its own; `take` is for one thread.
-
-    More is asked for only when a batch is taken, so that never more than `max_in_flight` samples
-    are drawn by priorities that later updates may have changed, or counted by the server's rate
-    limiter without having been used.
-    """
-
-    def __init__(
-        self,
-        client: client_lib.Client,
-        table: str,
-        spec: specs.Array,
-        frame_stack: int,
-        batch_size: int,
-        prefetch_batches: int = 2,
-        num_streams: int = 1,
-    ):
-        """Asks for the first batches.
-
-        Args:
-          client: of the server.
-          table: its name.
-          spec: one lane's newest observation.
-          frame_stack: S; 0 for vectors, left as they are.
-          batch_size: transitions of a batch.
-          prefetch_batches: how many batches are asked for ahead, over all streams.
-          num_streams: of the server, each with its thread; at most `prefetch_batches`.
-        """
-        if not 1 <= num_streams <= prefetch_batches:
-            raise ValueError(f"num_streams = {num_streams}: expected 1 to {prefetch_batches}")
-        self._doing = f"reading batches from {table!r} at {client.address}"
-        self._batch_size = batch_size
-        self._max_in_flight = prefetch_batches * batch_size
-        self._ready: collections.deque[tuple[Batch, _BatchStream]] = collections.deque()
-        self._error: errors.WireError | None = None
-        # Guards what the streams' threads change: the ready batches and the error.
-        self._changed = threading.Condition()
-        shares = [len(range(i, prefetch_batches, num_streams)) for i in range(num_streams)]
-        assemble_one = functools.partial(assemble, frame_stack=frame_stack, spec=spec)
-        self._streams = [
-            _BatchStream(client, table, share, batch_size, assemble_one, self._keep, self._end)
-            for share in shares
-        ]
-
-    def __enter__(self) -> "BatchReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def max_in_flight(self) -> int:
-        """The staleness bound: samples drawn, or asked for, that `take` has not returned."""
-        return self._max_in_flight
-
-    @property
-    def num_ready(self) -> int:
-        """Batches that can be taken without waiting."""
-        return len(self._ready)
-
-    def take(self, timeout_s: float = 60.0) -> Batch:
-        """The next batch; asks for another.
-
-        Args:
-          timeout_s: how long to wait for it, in seconds.
-
-        Raises:
-          errors.WireTimeoutError: it did not come in time.
-          errors.WireError: a stream is broken, and the batches that had come are taken: make
-            another reader.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._error, timeout_s)
-            if not self._ready:
-                raise self._error or self._late(timeout_s)
-            batch, stream = self._ready.popleft()
-        stream.ask(self._batch_size)
-        return batch
-
-    def close(self) -> None:
-        """Ends the streams; batches not taken are lost, though counted."""
-        for stream in self._streams:
-            stream.close()
-
-    def _late(self, timeout_s: float) -> errors.WireTimeoutError:
-        return errors.WireTimeoutError(
-            f"{self._doing}: none after {timeout_s:g} s: the table has too few items, its rate "
-            "limiter waits for inserts, or the server does not answer"
-        )
-
-    def _keep(self, batch: Batch, stream: "_BatchStream") -> None:
-        with self._changed:
-            self._ready.append((batch, stream))
-            self._changed.notify_all()
-
-    def _end(self, error: errors.WireError) -> None:
-        with self._changed:
-            self._error = self._error or error
-            self._changed.notify_all()
-
-
-class _BatchStream(sampler_lib.SampleStream):
-    """One stream's samples, assembled where they are decoded.
-
-    Not in another thread: the two would take turns at Python's lock for every chunk.
-    """
-
-    def __init__(
-        self,
-        client: client_lib.Client,
-        table: str,
-        num_batches: int,
-        batch_size: int,
-        assemble_one: Callable[[list[sampler_lib.Sampled]], Batch],
-        on_batch: Callable[[Batch, "_BatchStream"], None],
-        on_end: Callable[[errors.WireError], None],
-    ):
-        self._batch_size = batch_size
-        self._assemble, self._on_batch = assemble_one, on_batch
-        self._samples: list[sampler_lib.Sampled] = []
-        super().__init__(client, table, num_batches * batch_size, self._collect, on_end)
-
-    def _collect(self, samples: list[sampler_lib.Sampled]) -> None:
-        self._samples += samples
-        while len(self._samples) >= self._batch_size:
-            batch = self._assemble(self._samples[: self._batch_size])
-            del self._samples[: self._batch_size]
-            self._on_batch(batch, self)
+def _wrong(key: int, found: str, expected: str) -> errors.WireError:
+    return errors.WireError(f"item {key} has {found}: expected {expected}")

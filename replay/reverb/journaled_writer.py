@@ -10,8 +10,7 @@ from absl import logging
 from replay import wire
 from replay.reverb import connection
 from replay.reverb import journal as journal_lib
-from replay.wire import messages
-from replay.wire import stream as stream_lib
+from replay.wire import insert_stream, messages
 from replay.wire import writer as writer_lib
 
 Stop = Callable[[], bool]
@@ -343,7 +342,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
 
     def _reach(
         self, unconfirmed: Mapping[int, int], stop: Stop
-    ) -> tuple[wire.Client, stream_lib.InsertStream]:
+    ) -> tuple[wire.Client, insert_stream.InsertStream]:
         """Connects, and decides what to send, given the unconfirmed items' keys and records."""
         client, stream, incarnation = self._open(stop)
         if incarnation == self._journal.incarnation:
@@ -356,13 +355,13 @@ class JournaledWriter(writer_lib.ChunkMaker):
         self._tell_what_is_sent(client.address, is_known=bool(unconfirmed))
         return client, stream
 
-    def _open(self, stop: Stop) -> tuple[wire.Client, stream_lib.InsertStream, int]:
+    def _open(self, stop: Stop) -> tuple[wire.Client, insert_stream.InsertStream, int]:
         """Connects; the server's incarnation is that at the other end of the stream."""
         patience = connection.Patience(self._who)
         while True:
             client = self._connect(lambda: self._polled(stop))
             # In this order: by itself, a client connects to the next server at its address.
-            stream = stream_lib.InsertStream(client)
+            stream = insert_stream.InsertStream(client)
             try:
                 return client, stream, client.incarnation(_PROBE_TIMEOUT_S)
             except wire.WireError as error:

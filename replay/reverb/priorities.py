@@ -7,6 +7,7 @@ does m; new weights of a batch are counted in before they are mixed with it.
 """
 
 import collections
+import itertools
 import threading
 import time
 from typing import Any
@@ -115,6 +116,8 @@ def _checked(priorities: np.ndarray) -> np.ndarray:
 class PrioritySender:
     """Brings the priorities of batches to the server, in a thread of its own.
 
+    A call takes longer than what it brings, so that what is there by then is sent with it.
+
     What goes wrong there is raised by the next `put` or `drain`, and by all that follow: make
     another sender. The priorities that were on their way are lost then.
     """
@@ -124,7 +127,7 @@ class PrioritySender:
         client: client_lib.Client,
         table: str,
         weights: SamplingWeights,
-        max_queue: int = 8,
+        max_queue: int = 4,
     ):
         """Starts the thread.
 
@@ -138,7 +141,7 @@ class PrioritySender:
             raise ValueError(f"max_queue = {max_queue}: expected an integer >= 1")
         self._client, self._table, self._weights = client, table, weights
         self._max_queue = max_queue
-        # The first is the one under way.
+        # The first are those under way.
         self._queue: collections.deque[tuple[batches.Batch, Any]] = collections.deque()
         self._error: Exception | None = None
         self._is_closed = False
@@ -202,25 +205,38 @@ class PrioritySender:
 
     def _run(self) -> None:
         """Sends until it is closed, or fails."""
-        while (work := self._next()) is not None:
+        while self._wait_for_work():
             try:
-                self._send(*work)
+                num_sent = self._send()
             except Exception as error:  # whatever the device says of a failed computation, too
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()
                 return
             with self._changed:
-                self._queue.popleft()
+                for _ in range(num_sent):
+                    self._queue.popleft()
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[batches.Batch, Any] | None:
+    def _wait_for_work(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._queue)
-            return None if self._is_closed else self._queue[0]
+            return not self._is_closed
 
-    def _send(self, batch: batches.Batch, priorities: Any) -> None:
-        values = np.asarray(priorities)
-        self._weights.observe(batch)
-        stored = self._weights.update(batch.keys, batch.weights, values)
-        self._client.update_priorities(self._table, batch.keys.tolist(), stored.tolist())
+    def _send(self) -> int:
+        """Sends the oldest batch's, and those of others that are computed by then; how many."""
+        np.asarray(self._queue[0][1])
+        with self._changed:
+            work = list(itertools.takewhile(lambda pair: _is_computed(pair[1]), self._queue))
+        updates: dict[int, float] = {}
+        for batch, priorities in work:
+            self._weights.observe(batch)
+            stored = self._weights.update(batch.keys, batch.weights, np.asarray(priorities))
+            updates.update(zip(batch.keys.tolist(), stored.tolist()))
+        self._client.update_priorities(self._table, updates.keys(), updates.values())
+        return len(work)
+
+
+def _is_computed(values: Any) -> bool:
+    # Of JAX's arrays; others always are.
+    return not hasattr(values, "is_ready") or values.is_ready()

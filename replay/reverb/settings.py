@@ -12,6 +12,7 @@ CHECKS: Mapping[str, checks.Check] = {
     "chunk_length": checks.integer(1),
     "max_unconfirmed": checks.integer(1),
     "prefetch_batches": checks.integer(1),
+    "decoder_processes": checks.integer(-1),
     "error_buffer": checks.integer(0),
     "publish_period_updates": checks.integer(1),
     "learner_devices": checks.integer(0),
@@ -36,6 +37,12 @@ def verify(config: Any, num_actors: int) -> None:
         raise checks.ConfigError(
             f"num_seeds = {config['num_seeds']}: expected 1 in a distributed run; start one for "
             "each seed"
+        )
+    processes = config["distributed"]["decoder_processes"]
+    if processes > config["replay"]["batch_size"]:
+        raise checks.ConfigError(
+            f"distributed.decoder_processes = {processes}: expected at most replay.batch_size = "
+            f"{config['replay']['batch_size']}, of which each decodes a share"
         )
     asked, least = config["distributed"]["error_buffer"], least_error_buffer(config, num_actors)
     if asked and asked < least:

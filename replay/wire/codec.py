@@ -76,19 +76,40 @@ def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray
     Raises:
       WireError: its type, shape or content is wrong, or it is too large.
     """
-    dtype = _DECODED.get(tensor.dtype)
-    if dtype is None:
-        raise WireError(f"tensor with dtype {tensor.dtype}: expected one of {sorted(_DTYPES)}")
-    shape = _shape(tensor)
+    dtype, shape = tensor_kind(tensor)
     num_bytes = math.prod(shape) * dtype.itemsize
     if num_bytes > max_bytes:
         raise WireError(f"tensor of {num_bytes} bytes, shape {shape}: expected at most {max_bytes}")
     content = np.empty(num_bytes, np.uint8)
-    _decompress(tensor.content, content)
-    decoded = content.view(dtype).reshape(shape)
-    if tensor.dtype == _BOOL and content.size and content.max() > 1:
-        raise WireError(f"tensor of booleans with a byte {content.max()}: expected 0 or 1")
-    return decoded
+    decode_into(tensor, content.data)
+    return content.view(dtype).reshape(shape)
+
+
+def tensor_kind(tensor: Any) -> tuple[np.dtype, tuple[int, ...]]:
+    """The dtype and shape that a Tensor message says it has; of any size.
+
+    Raises:
+      WireError: there is no such type or shape.
+    """
+    dtype = _DECODED.get(tensor.dtype)
+    if dtype is None:
+        raise WireError(f"tensor with dtype {tensor.dtype}: expected one of {sorted(_DTYPES)}")
+    return dtype, _shape(tensor)
+
+
+def decode_into(tensor: Any, output: memoryview) -> None:
+    """Fills memory with the content of a Tensor message.
+
+    Args:
+      tensor: as received, of the memory's size.
+      output: contiguous bytes.
+
+    Raises:
+      WireError: its content is wrong.
+    """
+    _decompress(tensor.content, output)
+    if tensor.dtype == _BOOL and (largest := np.asarray(output).max(initial=0)) > 1:
+        raise WireError(f"tensor of booleans with a byte {largest}: expected 0 or 1")
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
@@ -108,18 +129,18 @@ def _parse_shape(content: bytes) -> tuple[int, ...]:
     return shape
 
 
-def _decompress(compressed: bytes, output: np.ndarray) -> None:
-    """Fills the output, uint8 [N], with what was compressed."""
+def _decompress(compressed: bytes, output: memoryview) -> None:
+    """Fills the output with what was compressed."""
     try:
         # Into nothing it can't be written; what is longer than the output is an error.
-        if output.size:
-            length = cramjam.snappy.decompress_raw_into(compressed, output.data)
+        if output.nbytes:
+            length = cramjam.snappy.decompress_raw_into(compressed, output)
         else:
             length = cramjam.snappy.decompress_raw_len(compressed)
     except Exception as error:  # cramjam has an error of its own for each way to be malformed
         raise WireError(f"tensor's content is not snappy: {error}") from error
-    if length != output.size:
-        raise WireError(f"tensor's content has {length} bytes: expected {output.size}")
+    if length != output.nbytes:
+        raise WireError(f"tensor's content has {length} bytes: expected {output.nbytes}")
 
 
 def encode_chunk(key: int, episode: int, array: np.ndarray) -> Any:
@@ -142,7 +163,42 @@ def encode_chunk(key: int, episode: int, array: np.ndarray) -> Any:
     return chunk
 
 
-def _undo_deltas(array: np.ndarray) -> np.ndarray:
+def find_tensor(key: int, index: int, chunks: Mapping[int, Any]) -> tuple[Any, bool]:
+    """The Tensor message that a slice of an item refers to, and whether it is delta encoded.
+
+    Args:
+      key: of the chunk.
+      index: of the tensor in it.
+      chunks: the Chunk messages that came with the item, by key.
+
+    Raises:
+      WireError: it is not there.
+    """
+    chunk = chunks.get(key)
+    if chunk is None:
+        raise WireError(f"item refers to chunk {key}, which did not come with it")
+    tensors = chunk.data.tensors
+    if not 0 <= index < len(tensors):
+        raise WireError(f"tensor {index} of a chunk with {len(tensors)}: expected one of them")
+    return tensors[index], chunk.delta_encoded
+
+
+def slice_end(begin: int, length: int, num_steps: int) -> int:
+    """The end of a slice [begin, begin + length) of a chunk.
+
+    Raises:
+      WireError: it is empty, or not within the chunk's `num_steps`.
+    """
+    end = begin + length
+    if begin < 0 or length < 1 or end > num_steps:
+        raise WireError(
+            f"slice [{begin}, {end}) of a chunk with {num_steps} steps: expected one or more of "
+            "them"
+        )
+    return end
+
+
+def undo_deltas(array: np.ndarray) -> np.ndarray:
     """Undoes Reverb's delta encoding [T, ...]: whole numbers, minus those of the step before."""
     if array.ndim < 2 or array.dtype.kind not in "iu":
         return array
@@ -228,26 +284,15 @@ class Decoder:
         array = self._arrays.get(place)
         if array is None:
             array = self._arrays[place] = self._decode(*place, chunks)
-        begin, length = part.offset, part.length
-        end = begin + length
-        if begin < 0 or length < 1 or end > len(array):
-            raise WireError(
-                f"slice [{begin}, {end}) of a chunk with {len(array)} steps: expected one or more "
-                "of them"
-            )
-        return array[begin:end]
+        begin = part.offset
+        return array[begin : slice_end(begin, part.length, len(array))]
 
     def _decode(self, key: int, index: int, chunks: Mapping[int, Any]) -> np.ndarray:
-        chunk = chunks.get(key)
-        if chunk is None:
-            raise WireError(f"item refers to chunk {key}, which did not come with it")
-        tensors = chunk.data.tensors
-        if not 0 <= index < len(tensors):
-            raise WireError(f"tensor {index} of a chunk with {len(tensors)}: expected one of them")
-        array = decode_tensor(tensors[index], self._max_bytes)
+        tensor, is_delta_encoded = find_tensor(key, index, chunks)
+        array = decode_tensor(tensor, self._max_bytes)
         if array.ndim < 1:
             raise WireError("chunk of a scalar: expected an array [T, ...]")
-        if chunk.delta_encoded:
-            array = _undo_deltas(array)
+        if is_delta_encoded:
+            array = undo_deltas(array)
         array.setflags(write=False)
         return array

@@ -1,29 +1,18 @@
 """Drawing samples for the server's count of them alone."""
 
-import queue
-import threading
-
-import grpc
-
 from replay.wire import client as client_lib
-from replay.wire import errors, messages
-
-_JOIN_S = 5.0
+from replay.wire import errors, sample_stream
 
 
 class Discard:
-    """Draws items of one table in a thread of its own; they are received, but not decoded."""
+    """Draws items of one table; they are received, but not decoded."""
 
     def __init__(self, client: client_lib.Client, table: str, count: int):
         """Asks for `count` samples."""
-        self._doing, self._address = f"dropping samples of {table!r}", client.address
-        self._left = count
         self._error: errors.WireError | None = None
-        self._requests: queue.SimpleQueue = queue.SimpleQueue()
-        self._requests.put(messages.SampleRequest(table=table, num_samples=count))
-        self._call = client.stream("SampleStream", iter(self._requests.get, None))
-        self._thread = threading.Thread(target=self._read, name="replay-discard", daemon=True)
-        self._thread.start()
+        self._stream = sample_stream.SampleStream(
+            client, table, count, lambda response: None, self._end
+        )
 
     def __enter__(self) -> "Discard":
         return self
@@ -38,23 +27,13 @@ class Discard:
         Raises:
           errors.WireError: the stream broke before all had come.
         """
-        if self._error is not None and self._left > 0:
+        if self._error is not None and self._stream.left > 0:
             raise self._error
-        return self._left
+        return self._stream.left
 
     def close(self) -> None:
         """Ends the stream."""
-        self._requests.put(None)
-        self._call.cancel()
-        self._thread.join(_JOIN_S)
+        self._stream.close()
 
-    def _read(self) -> None:
-        error = errors.WireUnavailableError(
-            f"{self._doing} at {self._address}: the server ended the stream"
-        )
-        try:
-            for response in self._call:
-                self._left -= sum(entry.end_of_sequence for entry in response.entries)
-        except grpc.RpcError as failure:
-            error = errors.from_rpc(failure, self._doing, self._address)
+    def _end(self, error: errors.WireError) -> None:
         self._error = error

@@ -1,5 +1,7 @@
 """What can go wrong between a client and a replay server; the messages are one line."""
 
+import json
+
 import grpc
 
 
@@ -15,6 +17,8 @@ class WireTimeoutError(WireError):
     """The server did not answer in time, or is blocked by its rate limiter."""
 
 
+_MAX_CHARACTERS = 2000
+_BY_NAME = {kind.__name__: kind for kind in (WireError, WireUnavailableError, WireTimeoutError)}
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: WireUnavailableError,
     grpc.StatusCode.CANCELLED: WireUnavailableError,  # what a server that stops ends streams with
@@ -34,3 +38,14 @@ def from_rpc(error: grpc.RpcError, doing: str, address: str) -> WireError:
     details = (error.details() or "") if isinstance(error, grpc.Call) else str(error)
     kind = _BY_CODE.get(code, WireError)
     return kind(f"{doing} at {address}: {code.name}: {' '.join(details.split())}")
+
+
+def to_json(error: WireError) -> bytes:
+    """The error for another process."""
+    return json.dumps([type(error).__name__, str(error)[:_MAX_CHARACTERS]]).encode()
+
+
+def from_json(content: bytes) -> WireError:
+    """What `to_json` made of an error."""
+    name, message = json.loads(content)
+    return _BY_NAME[name](message)

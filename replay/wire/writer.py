@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from replay.wire import client as client_lib
-from replay.wire import codec, errors, messages
-from replay.wire import stream as stream_lib
+from replay.wire import codec, errors, insert_stream, messages
 
 
 class Chunk:
@@ -111,7 +110,7 @@ class Writer(ChunkMaker):
             raise ValueError(f"max_pending = {max_pending}: expected an integer >= 1")
         super().__init__()
         self._max_pending = max_pending
-        self._stream = stream_lib.InsertStream(client)
+        self._stream = insert_stream.InsertStream(client)
         self._on_server: dict[int, Chunk] = {}
 
     def __enter__(self) -> "Writer":
@@ -172,7 +171,7 @@ class Writer(ChunkMaker):
         """Opens a new stream, to the same server or another, and sends what is unconfirmed."""
         self._stream.close()
         pending = self._stream.unconfirmed()
-        self._stream = stream_lib.InsertStream(client)
+        self._stream = insert_stream.InsertStream(client)
         self._stream.adopt(pending)
         self._on_server = {}
         for item in pending.values():

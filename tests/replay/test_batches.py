@@ -1,28 +1,24 @@
 """Batches out of samples: by hand and malformed without a server, ahead of need with one."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import replay_server
+import sample_messages
+import waiting
 from dm_env import specs
 
 from replay import base, wire
-from replay.reverb import batches, priorities, trajectories
+from replay.reverb import batch_reader, batches, priorities, trajectories
 from replay.wire import codec
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 VECTOR = specs.Array((3,), np.float32, name="observation")
 TABLE = replay_server.transitions_table(1000)
-
-
-def make_sample(frames, record, key=7, **changes):
-    """Frames in two parts where there are more than one."""
-    arrays = tuple(part for part in (frames[:2], frames[2:]) if len(part))
-    columns = (codec.Parts(arrays, False), codec.Parts((record[np.newaxis],), True))
-    fields = {"probability": 0.25, "table_size": 9, "priority": 1.5, "times_sampled": 1}
-    return wire.Sampled(**{"key": key, "parts": columns, **fields, **changes})
 
 
 def numbered_frames(count):
@@ -33,14 +29,35 @@ def make_record(k, action=3.0):
     return np.float32([action, 1.5, 0.5, k])
 
 
+def make_item(frames, record, key=7, **changes):
+    """The response of an item: frames in two chunks where there are more than one."""
+    parts = [part for part in (frames[:2], frames[2:]) if len(part)]
+    columns = changes.pop("columns", [(parts, False), ([record[np.newaxis]], True)])
+    return sample_messages.make_response(key, columns, **changes)
+
+
+def make_decoder(batch_size, spec=FRAME, frame_stack=4, **changes):
+    batch_spec = batches.BatchSpec(batch_size, frame_stack, spec.shape, spec.dtype.name)
+    return batches.BatchDecoder(batch_spec, **changes)
+
+
+def decode(*responses, **changes):
+    """The batch of all items, which come in one message each."""
+    decoder = make_decoder(len(responses), **changes)
+    found = [batch for response in responses for batch in decoder.feed(response)]
+    (batch,) = found
+    return batch
+
+
 def test_stacks_by_hand():
     """A full stack; an episode's second step; a first step with k = 1, both stacks with zeros."""
-    items = [
-        make_sample(numbered_frames(7), make_record(3)),
-        make_sample(numbered_frames(5), make_record(3), key=2**64 - 1, priority=0.0),
-        make_sample(numbered_frames(2), make_record(1, action=2.0**24), probability=1.0),
-    ]
-    batch = batches.assemble([*items[:2], items[2]._replace(table_size=11)], 4, FRAME)
+    batch = decode(
+        make_item(numbered_frames(7), make_record(3)),
+        make_item(numbered_frames(5), make_record(3), key=2**64 - 1, priority=0.0),
+        make_item(
+            numbered_frames(2), make_record(1, action=2.0**24), probability=1.0, table_size=11
+        ),
+    )
     s_tm1, actions, r_t, discount_t, s_t = batch.transition
     assert s_tm1.shape == s_t.shape == (3, 4, 2, 2)
     assert s_tm1[..., 0, 0].tolist() == [[1, 2, 3, 4], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -58,52 +75,110 @@ def test_stacks_by_hand():
 
 def test_vectors_are_not_stacked():
     vectors = np.arange(9, dtype=np.float32).reshape(3, 3)
-    batch = batches.assemble([make_sample(vectors, make_record(2))], 0, VECTOR)
+    batch = decode(make_item(vectors, make_record(2)), spec=VECTOR, frame_stack=0)
     np.testing.assert_array_equal(batch.transition.s_tm1, vectors[:1])
     np.testing.assert_array_equal(batch.transition.s_t, vectors[2:])
 
 
-GOOD = make_sample(numbered_frames(7), make_record(3))
-FRAMES, RECORD = GOOD.parts
+def test_frames_may_be_any_slices_of_chunks():
+    """Of the middle of a chunk, of one chunk twice, and of chunks with other frames behind."""
+    frames, record = numbered_frames(9), make_record(3)
+    parts = [(frames[:5], 1, 2), (frames[:5], 2, 3), (frames[5:], 0, 2)]
+    records = np.stack([make_record(1), record, make_record(2)])
+    batch = decode(make_item(frames, record, columns=[(parts, False), ([(records, 1, 1)], True)]))
+    assert batch.transition.s_tm1[0, :, 0, 0].tolist() == [2, 3, 3, 4]
+    assert batch.transition.s_t[0, :, 0, 0].tolist() == [4, 5, 6, 7]
+
+
+def test_batches_do_not_share_memory_and_come_when_they_are_full():
+    decoder = make_decoder(2)
+    found = []
+    for first in (1, 10, 20, 30, 40):
+        frames = numbered_frames(7) + np.uint8(first)
+        found.append(list(decoder.feed(make_item(frames, make_record(3), key=first))))
+    assert [len(batches) for batches in found] == [0, 1, 0, 1, 0]
+    (one,), (two,) = found[1], found[3]
+    assert (one.keys.tolist(), two.keys.tolist()) == ([1, 10], [20, 30])
+    assert one.transition.s_tm1[:, 0, 0, 0].tolist() == [2, 11]
+    assert two.transition.s_tm1[:, 0, 0, 0].tolist() == [21, 31]
+
+
+def test_stacks_go_where_they_are_told():
+    memory = tuple(np.empty((1, 4, 2, 2), np.uint8) for _ in range(2))
+    batch = decode(make_item(numbered_frames(7), make_record(3)), allocate=lambda: memory)
+    assert batch.transition.s_tm1 is memory[0]
+    assert batch.transition.s_t is memory[1]
+    assert memory[1][0, :, 0, 0].tolist() == [4, 5, 6, 7]
+
+
+def test_deltas_are_undone_in_place():
+    frames = numbered_frames(7) * np.uint8(37)
+    response = make_item(frames, make_record(3))
+    chunk = response.entries[0].data[0]
+    deltas = np.concatenate([frames[:1], np.diff(frames[:2], axis=0)])
+    chunk.data.CopyFrom(codec.encode_chunk(chunk.key, 1, deltas).data)
+    chunk.delta_encoded = True
+    np.testing.assert_array_equal(decode(response).transition.s_tm1[0], frames[:4])
+
+
+def test_shares_are_joined_in_order():
+    shares = [
+        decode(make_item(numbered_frames(7) + np.uint8(i), make_record(3), key=i, table_size=9 + i))
+        for i in range(3)
+    ]
+    whole = batches.join(shares)
+    assert (whole.keys.tolist(), whole.table_size) == ([0, 1, 2], 11)
+    assert whole.transition.s_t[:, 0, 0, 0].tolist() == [4, 5, 6]
+    assert whole.probabilities.dtype == np.float32
+    assert not any(np.shares_memory(whole.transition.s_t, share.transition.s_t) for share in shares)
+
+
+F, R = numbered_frames(7), make_record(3)
+FRAMES, RECORD = ([F[:2], F[2:]], False), ([R[np.newaxis]], True)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (GOOD._replace(parts=(FRAMES,)), "has 1 columns: expected frames and a record"),
-        (GOOD._replace(parts=(FRAMES, RECORD, RECORD)), "has 3 columns"),
-        (GOOD._replace(parts=(RECORD, FRAMES)), r"record uint8 \(7, 2, 2\): expected float32"),
-        (GOOD._replace(parts=(FRAMES, RECORD._replace(squeeze=False))), r"float32 \(1, 4\)"),
-        (make_sample(numbered_frames(7), np.float64([3, 1, 1, 3])), r"record float64 \(4,\)"),
-        (make_sample(numbered_frames(7), np.float32([3, 1, 3])), r"record float32 \(3,\)"),
-        (make_sample(numbered_frames(7).astype(np.int8), RECORD.arrays[0][0]), "frames int8"),
-        (make_sample(np.zeros((7, 2, 3), np.uint8), RECORD.arrays[0][0]), r"\(7, 2, 3\): expected"),
-        (
-            make_sample(numbered_frames(1), RECORD.arrays[0][0])._replace(
-                parts=(codec.Parts((numbered_frames(1),), True), RECORD)
-            ),
-            r"frames uint8 \(2, 2\)",
-        ),
-        (make_sample(numbered_frames(3), make_record(3)), "3 frames for 3 steps: expected 4 to 7"),
-        (make_sample(numbered_frames(8), make_record(3)), "8 frames for 3 steps: expected 4 to 7"),
-        (make_sample(numbered_frames(7), make_record(1e30)), "7 frames for 1e"),
-        (make_sample(numbered_frames(7), make_record(0)), "1 step or more"),
-        (make_sample(numbered_frames(7), make_record(2.5)), "1 step or more"),
-        (make_sample(numbered_frames(7), make_record(np.nan)), "1 step or more"),
-        (make_sample(numbered_frames(7), make_record(3, action=-1)), "an action"),
-        (make_sample(numbered_frames(7), make_record(3, action=0.5)), "an action"),
-        (make_sample(numbered_frames(7), make_record(3, action=1e9)), "an action"),
-        (make_sample(numbered_frames(7), np.float32([0, np.inf, 0, 3])), "two finite numbers"),
-        (GOOD._replace(probability=0.0), "has probability 0.0: expected more than 0"),
-        (GOOD._replace(priority=float("nan")), "has priority nan"),
-        (GOOD._replace(priority=-1.0), "has priority -1.0"),
+        ({"columns": [FRAMES]}, "1 columns: expected frames and a record"),
+        ({"columns": [FRAMES, RECORD, RECORD]}, "3 columns"),
+        ({"columns": [RECORD, FRAMES]}, r"frames in chunks of float32 \(1, 4\): expected uint8"),
+        ({"columns": [FRAMES, ([R[np.newaxis]], False)]}, "other columns: expected frames"),
+        ({"columns": [FRAMES, ([R[np.newaxis]] * 2, True)]}, "other columns"),
+        ({"columns": [(FRAMES[0], True), RECORD]}, "other columns"),
+        ({"record": np.float64([3, 1, 1, 3])}, r"a record in chunks of float64 \(1, 4\)"),
+        ({"record": np.float32([3, 1, 3])}, r"float32 \(1, 3\): expected float32 \[T, 4\]"),
+        ({"frames": F.astype(np.int8)}, "frames in chunks of int8"),
+        ({"frames": np.zeros((7, 2, 3), np.uint8)}, r"\(2, 2, 3\): expected uint8 \[T, 2, 2\]"),
+        ({"frames": numbered_frames(3)}, "3 frames for 3 steps: expected 4 to 7"),
+        ({"frames": numbered_frames(8)}, "8 frames for 3 steps: expected 4 to 7"),
+        ({"record": make_record(1e30)}, "7 frames for 1e"),
+        ({"record": make_record(0)}, "1 step or more"),
+        ({"record": make_record(2.5)}, "1 step or more"),
+        ({"record": make_record(np.nan)}, "1 step or more"),
+        ({"record": make_record(3, action=-1)}, "an action"),
+        ({"record": make_record(3, action=0.5)}, "an action"),
+        ({"record": make_record(3, action=1e9)}, "an action"),
+        ({"record": np.float32([0, np.inf, 0, 3])}, "two finite numbers"),
+        ({"probability": 0.0}, "probability 0.0: expected more than 0"),
+        ({"probability": 1e-60}, "probability 0.0: expected more than 0"),
+        ({"priority": float("nan")}, "priority nan"),
+        ({"priority": -1.0}, "priority -1.0"),
     ],
 )
 def test_what_is_no_transition_is_refused(bad, message):
+    good = make_item(F, R)
     with pytest.raises(wire.WireError, match=message) as caught:
-        batches.assemble([GOOD, bad._replace(key=99)], 4, FRAME)
+        decode(good, make_item(**{"frames": F, "record": R, "key": 99, **bad}), good)
     assert str(caught.value).startswith("item 99 has ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_takes_no_more_memory_than_told():
+    decoder = make_decoder(3, max_bytes=100)
+    list(decoder.feed(make_item(F, R)))
+    with pytest.raises(wire.WireError, match=r"frames in chunks of .* together: .* most 100"):
+        list(decoder.feed(make_item(numbered_frames(30), R)))
 
 
 # With a server.
@@ -138,10 +213,10 @@ def wait_for_samples(client, count):
 
 
 @replay_server.needs_server
-@pytest.mark.parametrize(("prefetch", "num_streams"), [(1, 1), (2, 1), (3, 2)])
-def test_no_more_is_drawn_ahead_than_told(client, prefetch, num_streams):
+@pytest.mark.parametrize(("prefetch", "num_processes"), [(1, 0), (2, 0), (2, 1), (3, 3)])
+def test_no_more_is_drawn_ahead_than_told(client, prefetch, num_processes):
     write(client, 30)
-    with batches.BatchReader(client, TABLE, FRAME, 4, 8, prefetch, num_streams) as reader:
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, prefetch, num_processes) as reader:
         assert reader.max_in_flight == 8 * prefetch
         for taken in range(6):
             assert wait_for_samples(client, 8 * (prefetch + taken)) == 8 * (prefetch + taken)
@@ -156,7 +231,7 @@ def test_no_more_is_drawn_ahead_than_told(client, prefetch, num_streams):
 
 @replay_server.needs_server
 def test_an_empty_table_gives_no_batch_until_it_is_filled(client):
-    with batches.BatchReader(client, TABLE, FRAME, 4, 8) as reader:
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8) as reader:
         late = rf"reading batches from '{TABLE}' at .*: none after 0.1 s: the table has too few"
         with pytest.raises(wire.WireTimeoutError, match=late):
             reader.take(timeout_s=0.1)
@@ -165,23 +240,25 @@ def test_an_empty_table_gives_no_batch_until_it_is_filled(client):
 
 
 @replay_server.needs_server
-def test_an_item_of_another_kind_ends_the_reader(client):
+@pytest.mark.parametrize("num_processes", [0, 2])
+def test_an_item_of_another_kind_ends_the_reader(client, num_processes):
     with wire.Writer(client) as writer:
         writer.insert([writer.arrays(TABLE, [np.float32(1)], 1.0)])
         writer.flush()
-    with batches.BatchReader(client, TABLE, FRAME, 4, 8) as reader:
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, num_processes) as reader:
         for _ in range(2):
             with pytest.raises(wire.WireError, match="1 columns: expected frames and a record"):
                 reader.take(timeout_s=20)
 
 
 @replay_server.needs_server
-def test_a_killed_server_is_told_of_and_nothing_hangs(tmp_path):
+@pytest.mark.parametrize("num_processes", [0, 2])
+def test_a_killed_server_is_told_of_and_nothing_hangs(tmp_path, num_processes):
     """By the reader, once its batches are taken, and by the sender of priorities; both close."""
     server = replay_server.Server(tmp_path, replay_server.TRANSITIONS).wait_until_ready()
     with wire.Client(server.address) as client:
         write(client, 30)
-        reader = batches.BatchReader(client, TABLE, FRAME, 4, 8)
+        reader = batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, num_processes)
         weights = priorities.SamplingWeights(0.5, 0.0)
         sender = priorities.PrioritySender(client, TABLE, weights)
         batch = reader.take(timeout_s=20)
@@ -199,3 +276,58 @@ def test_a_killed_server_is_told_of_and_nothing_hangs(tmp_path):
         sender.close()
         reader.close()
         assert time.monotonic() - begin < 10
+
+
+@replay_server.needs_server
+def test_batches_of_processes_share_no_memory(client):
+    """Though the processes use theirs again: no batch changes when others come."""
+    write(client, 30)
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 7, 2, 2) as reader:
+        taken = [reader.take(timeout_s=20) for _ in range(8)]
+        before = [batch.transition.s_t.copy() for batch in taken]
+        for _ in range(8):
+            reader.take(timeout_s=20)
+    for batch, s_t in zip(taken, before):
+        assert batch.keys.shape == (7,)
+        np.testing.assert_array_equal(batch.transition.s_t, s_t)
+        np.testing.assert_array_equal(s_t[:, 3, 0, 0], np.minimum(batch.transition.a_tm1 + 4, 30))
+
+
+@replay_server.needs_server
+def test_a_killed_decoder_is_told_of(client):
+    write(client, 30)
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 2) as reader:
+        reader.take(timeout_s=20)
+        reader._sources[1]._process.kill()
+        with pytest.raises(wire.WireUnavailableError, match="the process ended with -9"):
+            all(reader.take(timeout_s=20) for _ in range(4))
+
+
+@replay_server.needs_server
+def test_decoders_end_with_their_parent(client):
+    """However it ends: the kernel closes their sockets."""
+    script = """
+import os, signal, sys
+import numpy as np
+from dm_env import specs
+from replay import wire
+from replay.reverb import batch_reader
+client = wire.Client(sys.argv[1])
+spec = specs.Array((2, 2), np.uint8)
+reader = batch_reader.BatchReader(client, sys.argv[2], spec, 4, 8, 2, 2)
+reader.take()
+print(*[source._process.pid for source in reader._sources], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    write(client, 30)
+    done = subprocess.run(
+        [sys.executable, "-c", script, client.address, TABLE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2
+    waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)), 10)

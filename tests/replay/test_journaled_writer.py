@@ -22,7 +22,7 @@ from test_journal import FullDisk
 from replay import wire
 from replay.reverb import connection, journaled_writer
 from replay.reverb.journal import Journal
-from replay.wire import stream as stream_lib
+from replay.wire import insert_stream
 
 pytestmark = replay_server.needs_server
 
@@ -151,13 +151,13 @@ def test_a_server_is_killed_amid_inserts(service, journal, with_checkpoint, monk
 def watch_pending(monkeypatch):
     """Where the numbers of unconfirmed items are collected."""
     found = [0]
-    expect = stream_lib.InsertStream.expect
+    expect = insert_stream.InsertStream.expect
 
     def watched(stream, items):
         expect(stream, items)
         found.append(stream.num_unconfirmed)
 
-    monkeypatch.setattr(stream_lib.InsertStream, "expect", watched)
+    monkeypatch.setattr(insert_stream.InsertStream, "expect", watched)
     return found
 
 

@@ -130,9 +130,11 @@ class FakeClient:
         self.sent = []
         self.go = threading.Event()
         self.go.set()
+        self.called = threading.Event()
         self.error = None
 
     def update_priorities(self, table, keys, values):
+        self.called.set()
         self.go.wait(20)
         if self.error:
             raise self.error
@@ -164,6 +166,7 @@ def test_put_waits_for_room_and_batches_go_in_order(sending):
     sending.client.go.clear()
     for i in range(2):
         sending.sender.put(batch, np.array([1.0 + i]))
+        sending.client.called.wait(20)
     begin = time.monotonic()
     with pytest.raises(wire.WireTimeoutError, match=r"priorities to nowhere:1: 2 batches left"):
         sending.sender.put(batch, np.array([7.0]), timeout_s=0.1)
@@ -171,9 +174,47 @@ def test_put_waits_for_room_and_batches_go_in_order(sending):
         sending.sender.drain(timeout_s=0.1)
     assert time.monotonic() - begin < 5
     sending.client.go.set()
+    sending.sender.drain(timeout_s=20)
     sending.sender.put(batch, np.array([3.0]), timeout_s=20)
     sending.sender.drain(timeout_s=20)
     assert [list(sent.values()) for _, sent in sending.client.sent] == [[1], [2**0.5], [3**0.5]]
+
+
+class Computed:
+    """An array as JAX has it, computed or not."""
+
+    def __init__(self, values, is_ready=True):
+        self.values, self.ready = values, threading.Event()
+        if is_ready:
+            self.ready.set()
+
+    def is_ready(self):
+        return self.ready.is_set()
+
+    def __array__(self, dtype=None, copy=None):
+        assert self.ready.wait(20)
+        return np.array(self.values, dtype)
+
+
+def test_what_is_computed_by_then_goes_in_one_call_the_newest_of_an_item_counts():
+    client, weights = FakeClient(), priorities.SamplingWeights(0.5, 0.0)
+    client.go.clear()
+    late = Computed([36.0], is_ready=False)
+    table = Table([1, 1, 1, 1])
+    with priorities.PrioritySender(client, "t", weights, max_queue=5) as sender:
+        sender.put(table.draw([0]), np.array([4.0]))
+        client.called.wait(20)
+        sender.put(table.draw([1, 0]), np.array([9.0, 16.0]))
+        sender.put(table.draw([0]), Computed([25.0]))
+        sender.put(table.draw([3]), late)
+        client.go.set()
+        with pytest.raises(wire.WireTimeoutError, match="1 batches left"):
+            sender.drain(timeout_s=1)
+        assert client.sent == [("t", {0: 2.0}), ("t", {1: 3.0, 0: 5.0})]
+        late.ready.set()
+        sender.drain(timeout_s=20)
+    assert client.sent[2:] == [("t", {3: 6.0})]
+    assert weights.largest == 36
 
 
 def test_what_went_wrong_is_raised_by_the_next_call_and_all_later_ones(sending):

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+import sample_messages
 from dm_env import specs
 
-from replay import base, ring, wire
+from replay import base, ring
 from replay.reverb import batches, trajectories
-from replay.wire import codec
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 DISCOUNT = 0.9
@@ -45,13 +45,13 @@ def read(writer, item):
     """The item as a reader gets it; it must not use what was released in an earlier call."""
     columns = []
     for column in item.columns:
-        for chunk, _, _ in column.slices:
+        for chunk, _, length in column.slices:
             assert chunk.released_at in (None, writer.time)
+            assert length > 0
             chunk.used_at.append(writer.time)
-        parts = [chunk.array[begin : begin + length] for chunk, begin, length in column.slices]
-        assert all(len(part) == s.length > 0 for part, s in zip(parts, column.slices))
-        columns.append(codec.Parts(tuple(parts), column.squeeze))
-    return wire.Sampled(1, 0.5, 1, item.priority, 1, tuple(columns))
+        parts = [(chunk.array, begin, length) for chunk, begin, length in column.slices]
+        columns.append((parts, column.squeeze))
+    return sample_messages.make_response(1, columns, table_size=1, priority=item.priority)
 
 
 class Play:
@@ -73,6 +73,9 @@ class Play:
         self.rows = 0
         self.was_last = np.ones(num_lanes, bool)
         self.found = {}
+        self.decoder = batches.BatchDecoder(
+            batches.BatchSpec(1, frame_stack, FRAME.shape, FRAME.dtype.name)
+        )
 
     def observation(self, lane):
         return np.array([[lane + 1, self.rows + 1], [7, 0]], np.uint8)
@@ -118,7 +121,7 @@ class Play:
         """Reads the items into {(lane, row): Batch of one}."""
         for item in items:
             assert (item.table, item.priority) == ("t", priority)
-            batch = batches.assemble([read(self.writer, item)], self.frame_stack, FRAME)
+            (batch,) = self.decoder.feed(read(self.writer, item))
             newest = (
                 batch.transition.s_tm1[0, -1] if self.frame_stack else batch.transition.s_tm1[0]
             )

@@ -4,15 +4,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from absl import logging
 from dm_env import specs
 
 from replay import wire
-from replay.reverb import batches, connection, priorities, settings
+from replay.reverb import batch_reader, batches, connection, priorities, settings
 from training.roles import base, messages
 
 _MAX_REPORTS_AHEAD = 64
 _POLL_S = 0.1
+_DECODERS_OF_ACCELERATOR = 2
 _ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
 
@@ -64,17 +66,16 @@ class Feed:
 
     def _open_streams(self) -> None:
         replay = self._config.replay
-        self._sender = priorities.PrioritySender(
-            self.client, settings.TRANSITIONS, self._weights, max_queue=2
-        )
+        self._sender = priorities.PrioritySender(self.client, settings.TRANSITIONS, self._weights)
         self._opened.append(self._sender)
-        self._reader = batches.BatchReader(
+        self._reader = batch_reader.BatchReader(
             self.client,
             settings.TRANSITIONS,
             self._spec,
             self._config.agent.frame_stack,
             replay.batch_size,
             self._config.distributed.prefetch_batches,
+            _num_decoders(self._config.distributed.decoder_processes),
         )
         self._opened.append(self._reader)
 
@@ -137,3 +138,9 @@ class Feed:
         """Ends all streams, and the connection."""
         while self._opened:
             self._opened.pop().close()
+
+
+def _num_decoders(asked: int) -> int:
+    if asked >= 0:
+        return asked
+    return 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR

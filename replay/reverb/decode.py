@@ -1,0 +1,61 @@
+"""The process that draws and decodes batches; see replay/reverb/decoder_process.py."""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+import numpy as np
+
+from replay.reverb import batch_stream, batches, decoder_process, slots
+from replay.wire import client as client_lib
+from replay.wire import errors
+
+
+class _Filling:
+    """Fills slots in turn and says so."""
+
+    def __init__(self, shared: slots.Slots, num_slots: int, to_parent: socket.socket):
+        self._shared, self._num_slots, self._to_parent = shared, num_slots, to_parent
+        self._number = 0
+
+    @property
+    def _slot(self) -> int:
+        return self._number % self._num_slots
+
+    def stacks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the frames of the next batch go."""
+        return self._shared.stacks(self._slot)
+
+    def tell(self, batch: batches.Batch) -> None:
+        """Says that the next slot has a batch."""
+        self._shared.put(self._slot, batch)
+        self._number += 1
+        self._to_parent.send(decoder_process.BATCH)
+
+
+def main() -> None:
+    """Decodes until the process that started this one has ended."""
+    what, spec = json.loads(sys.argv[1]), batches.BatchSpec.from_json(sys.argv[2])
+    memory, to_parent = int(sys.argv[3]), socket.socket(fileno=int(sys.argv[4]))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent knows when it is time
+        signal.signal(number, signal.SIG_IGN)
+    num_slots = what["num_slots"]
+    filling = _Filling(slots.Slots(memory, num_slots, spec), num_slots, to_parent)
+    stream = batch_stream.BatchStream(
+        client_lib.Client(what["address"]),
+        what["table"],
+        num_slots,
+        batches.BatchDecoder(spec, filling.stacks),
+        filling.tell,
+        lambda error: to_parent.send(errors.to_json(error)),
+    )
+    while to_parent.recv(1):
+        stream.ask()
+    # Nobody is left to be told, and threads of the stream may be.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
