@@ -10,6 +10,8 @@ from replay.reverb import batch_stream, batches, decoder_process
 from replay.wire import client as client_lib
 from replay.wire import errors
 
+Source = batch_stream.BatchStream | decoder_process.DecoderProcess
+
 
 class BatchReader:
     """Draws and decodes batches ahead, beside the thread that takes them.
@@ -38,36 +40,32 @@ class BatchReader:
           frame_stack: S; 0 for vectors, left as they are.
           batch_size: transitions of a batch.
           prefetch_batches: how many batches are asked for ahead.
-          num_processes: that draw and decode a share of every batch each, at most `batch_size`; 0:
-            a thread of this process does.
+          num_processes: that draw and decode batches in turn, at most `prefetch_batches`; 0: a
+            thread of this process does.
         """
-        if not 0 <= num_processes <= batch_size:
-            raise ValueError(f"num_processes = {num_processes}: expected 0 to {batch_size}")
+        if not 0 <= num_processes <= prefetch_batches:
+            raise ValueError(f"num_processes = {num_processes}: expected 0 to {prefetch_batches}")
         self._doing = f"reading batches from {table!r} at {client.address}"
         self._max_in_flight = prefetch_batches * batch_size
-        self._ready: collections.deque[batches.Batch] = collections.deque()
+        # Batches that can be taken, each with the number of the source that it came from.
+        self._ready: collections.deque[tuple[batches.Batch, int]] = collections.deque()
         self._error: errors.WireError | None = None
         # Guards what the sources' threads change: the ready batches and the error.
         self._changed = threading.Condition()
-        # Guards the processes' shares of batches that are not complete yet.
-        self._joining = threading.Lock()
-        self._shares = [collections.deque[batches.Batch]() for _ in range(num_processes)]
-        whole = batches.BatchSpec(batch_size, frame_stack, spec.shape, spec.dtype.name)
-        where = client, table, prefetch_batches
-        self._sources: list[batch_stream.BatchStream | decoder_process.DecoderProcess]
-        if num_processes:
-            self._sources = [
-                decoder_process.DecoderProcess(
-                    *where,
-                    whole._replace(batch_size=len(range(i, batch_size, num_processes))),
-                    functools.partial(self._join, i),
-                    self._end,
-                )
-                for i in range(num_processes)
-            ]
-        else:
-            decoder = batches.BatchDecoder(whole)
-            self._sources = [batch_stream.BatchStream(*where, decoder, self._keep, self._end)]
+        batch_spec = batches.BatchSpec(batch_size, frame_stack, spec.shape, spec.dtype.name)
+        num_sources = max(num_processes, 1)
+        source = decoder_process.DecoderProcess if num_processes else batch_stream.BatchStream
+        self._sources: list[Source] = [
+            source(
+                client,
+                table,
+                len(range(i, prefetch_batches, num_sources)),
+                batch_spec,
+                functools.partial(self._keep, i),
+                self._end,
+            )
+            for i in range(num_sources)
+        ]
 
     def __enter__(self) -> "BatchReader":
         return self
@@ -101,10 +99,9 @@ class BatchReader:
             self._changed.wait_for(lambda: self._ready or self._error, timeout_s)
             if not self._ready:
                 raise self._error or self._late(timeout_s)
-            batch = self._ready.popleft()
+            batch, source = self._ready.popleft()
         if ask_more:
-            for source in self._sources:
-                source.ask()
+            self._sources[source].ask()
         return batch
 
     def close(self) -> None:
@@ -118,17 +115,9 @@ class BatchReader:
             "limiter waits for inserts, or the server does not answer"
         )
 
-    def _join(self, process: int, share: batches.Batch) -> None:
-        with self._joining:
-            self._shares[process].append(share)
-            if not all(self._shares):
-                return
-            batch = batches.join([shares.popleft() for shares in self._shares])
-        self._keep(batch)
-
-    def _keep(self, batch: batches.Batch) -> None:
+    def _keep(self, source: int, batch: batches.Batch) -> None:
         with self._changed:
-            self._ready.append(batch)
+            self._ready.append((batch, source))
             self._changed.notify_all()
 
     def _end(self, error: errors.WireError) -> None:

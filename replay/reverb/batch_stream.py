@@ -19,9 +19,10 @@ class BatchStream:
         client: client_lib.Client,
         table: str,
         num_batches: int,
-        decoder: batches.BatchDecoder,
+        spec: batches.BatchSpec,
         on_batch: Callable[[batches.Batch], object],
         on_end: Callable[[errors.WireError], object],
+        allocate: batches.Allocate | None = None,
     ):
         """Opens the stream.
 
@@ -29,17 +30,19 @@ class BatchStream:
           client: of the server.
           table: its name.
           num_batches: to ask for at first.
-          decoder: makes the batches.
+          spec: of the batches.
           on_batch: called with each, in the stream's thread.
           on_end: called with the cause when the stream has ended, in that thread.
+          allocate: as of batches.BatchDecoder.
         """
-        self._decoder, self._on_batch = decoder, on_batch
-        count = num_batches * decoder.spec.batch_size
+        self._decoder, self._on_batch = batches.BatchDecoder(spec, allocate), on_batch
+        self._batch_size = spec.batch_size
+        count = num_batches * spec.batch_size
         self._stream = sample_stream.SampleStream(client, table, count, self._decode, on_end)
 
     def ask(self) -> None:
         """Asks for one more batch; any thread may."""
-        self._stream.ask(self._decoder.spec.batch_size)
+        self._stream.ask(self._batch_size)
 
     def close(self) -> None:
         """Ends the stream; samples on their way are lost, though counted."""

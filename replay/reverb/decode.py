@@ -47,9 +47,10 @@ def main() -> None:
         client_lib.Client(what["address"]),
         what["table"],
         num_slots,
-        batches.BatchDecoder(spec, filling.stacks),
+        spec,
         filling.tell,
         lambda error: to_parent.send(errors.to_json(error)),
+        filling.stacks,
     )
     while to_parent.recv(1):
         stream.ask()

@@ -29,8 +29,7 @@ _JOIN_S = 5.0
 class DecoderProcess:
     """Draws batches, no more than are asked for, and has them decoded in a process of its own.
 
-    It takes no time from this process's Python, and ends when this one does, however that ends. A
-    batch is in memory that is used again when another has been asked for.
+    It takes no time from this process's Python, and ends when this one does, however that ends.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class DecoderProcess:
         """Takes batches until the process tells of an error or has ended; a thread."""
         number = 0
         while (message := self._receive()) == BATCH:
-            self._on_batch(self._slots.get(number % self._num_slots))
+            self._on_batch(self._slots.copy(number % self._num_slots))
             number += 1
         self._on_end(self._error(message))
 

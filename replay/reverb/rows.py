@@ -62,6 +62,10 @@ class Rows:
             found += rows[begin : codec.slice_end(begin, part.length, len(rows))]
         return found
 
+    def step(self, row: int) -> np.ndarray:
+        """The step of a row, in the rows' memory."""
+        return self._steps[row]
+
     def take(self, rows: np.ndarray | list[int], output: np.ndarray) -> None:
         """Copies rows to an array [..., *shape] of as many steps, contiguous."""
         by_row = output.reshape(len(rows), -1).view(np.uint8)
@@ -70,24 +74,21 @@ class Rows:
 
     def _decode(self, key: int, tensor: Any, is_delta_encoded: bool) -> range:
         """The rows of a tensor, which were free until now."""
-        num_steps = self._length(key, *codec.tensor_kind(tensor))
-        begin, end = self._num_rows, self._num_rows + num_steps
-        if end > len(self._rows):
-            self._grow(end)
-        codec.decode_into(tensor, self._memory[begin * self._row_bytes : end * self._row_bytes])
-        if is_delta_encoded:
-            steps = self._rows[begin:end].view(self._dtype).reshape(num_steps, *self._shape)
-            steps[...] = codec.undo_deltas(steps)
-        self._num_rows = end
-        return range(begin, end)
-
-    def _length(self, key: int, dtype: np.dtype, shape: tuple[int, ...]) -> int:
+        dtype, shape = codec.tensor_kind(tensor)
         if not shape or shape[1:] != self._shape or dtype != self._dtype:
             raise errors.WireError(
                 f"item {key} has {self._name} in chunks of {dtype} {shape}: expected "
                 f"{self._dtype} [T, {', '.join(map(str, self._shape))}]"
             )
-        return shape[0]
+        begin, end = self._num_rows, self._num_rows + shape[0]
+        if end > len(self._rows):
+            self._grow(end)
+        codec.decode_into(tensor, self._memory[begin * self._row_bytes : end * self._row_bytes])
+        if is_delta_encoded:
+            steps = self._steps[begin:end]
+            steps[...] = codec.undo_deltas(steps)
+        self._num_rows = end
+        return range(begin, end)
 
     def _grow(self, num_rows: int) -> None:
         if num_rows * self._row_bytes > self._max_bytes:
@@ -101,3 +102,4 @@ class Rows:
 
     def _keep(self, rows: np.ndarray) -> None:
         self._rows, self._memory = rows, rows.reshape(-1).data
+        self._steps = rows.view(self._dtype).reshape(-1, *self._shape)

@@ -38,11 +38,13 @@ def verify(config: Any, num_actors: int) -> None:
             f"num_seeds = {config['num_seeds']}: expected 1 in a distributed run; start one for "
             "each seed"
         )
-    processes = config["distributed"]["decoder_processes"]
-    if processes > config["replay"]["batch_size"]:
+    processes, batches = (
+        config["distributed"][key] for key in ("decoder_processes", "prefetch_batches")
+    )
+    if processes > batches:
         raise checks.ConfigError(
-            f"distributed.decoder_processes = {processes}: expected at most replay.batch_size = "
-            f"{config['replay']['batch_size']}, of which each decodes a share"
+            f"distributed.decoder_processes = {processes}: expected at most the {batches} of "
+            "distributed.prefetch_batches, or some would have nothing to do"
         )
     asked, least = config["distributed"]["error_buffer"], least_error_buffer(config, num_actors)
     if asked and asked < least:

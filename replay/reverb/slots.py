@@ -39,9 +39,9 @@ class Slots:
         for name in self._names - {"s_tm1", "s_t"}:
             self._slots[slot][name] = fields[name]
 
-    def get(self, slot: int) -> batches.Batch:
-        """The slot's batch, in the slot's memory."""
-        fields: dict[str, Any] = {name: self._slots[slot][name] for name in self._names}
+    def copy(self, slot: int) -> batches.Batch:
+        """The slot's batch, in memory of its own."""
+        fields: dict[str, Any] = {name: self._slots[slot][name].copy() for name in self._names}
         transition = base.Transition(*[fields.pop(name) for name in base.Transition._fields])
         table_size = int(fields.pop("table_size"))
         return batches.Batch(transition=transition, table_size=table_size, **fields)

@@ -91,10 +91,23 @@ def tensor_kind(tensor: Any) -> tuple[np.dtype, tuple[int, ...]]:
     Raises:
       WireError: there is no such type or shape.
     """
-    dtype = _DECODED.get(tensor.dtype)
+    shape = tensor.shape.SerializeToString()
+    if len(shape) > _MAX_SHAPE_BYTES:
+        raise WireError(f"tensor's shape has {len(shape)} bytes: expected at most 32 sizes >= 0")
+    return _parse_kind(tensor.dtype, shape)
+
+
+# There are few, in every chunk one of them; to go through a message takes longer than to copy it.
+@functools.lru_cache(256)
+def _parse_kind(code: int, content: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    dtype = _DECODED.get(code)
     if dtype is None:
-        raise WireError(f"tensor with dtype {tensor.dtype}: expected one of {sorted(_DTYPES)}")
-    return dtype, _shape(tensor)
+        raise WireError(f"tensor with dtype {code}: expected one of {sorted(_DTYPES)}")
+    message = messages.Shape.FromString(content)
+    shape = tuple([dim.size for dim in message.dim])
+    if message.unknown_rank or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
+        raise WireError(f"tensor of shape {shape[:_MAX_RANK]}: expected at most 32 sizes >= 0")
+    return dtype, shape
 
 
 def decode_into(tensor: Any, output: memoryview) -> None:
@@ -107,40 +120,18 @@ def decode_into(tensor: Any, output: memoryview) -> None:
     Raises:
       WireError: its content is wrong.
     """
-    _decompress(tensor.content, output)
-    if tensor.dtype == _BOOL and (largest := np.asarray(output).max(initial=0)) > 1:
-        raise WireError(f"tensor of booleans with a byte {largest}: expected 0 or 1")
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    content = tensor.shape.SerializeToString()
-    if len(content) > _MAX_SHAPE_BYTES:
-        raise WireError(f"tensor's shape has {len(content)} bytes: expected at most 32 sizes >= 0")
-    return _parse_shape(content)
-
-
-# There are few, in every chunk one of them; to go through a message takes longer than to copy it.
-@functools.lru_cache(256)
-def _parse_shape(content: bytes) -> tuple[int, ...]:
-    message = messages.Shape.FromString(content)
-    shape = tuple([dim.size for dim in message.dim])
-    if message.unknown_rank or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
-        raise WireError(f"tensor of shape {shape[:_MAX_RANK]}: expected at most 32 sizes >= 0")
-    return shape
-
-
-def _decompress(compressed: bytes, output: memoryview) -> None:
-    """Fills the output with what was compressed."""
     try:
         # Into nothing it can't be written; what is longer than the output is an error.
         if output.nbytes:
-            length = cramjam.snappy.decompress_raw_into(compressed, output)
+            length = cramjam.snappy.decompress_raw_into(tensor.content, output)
         else:
-            length = cramjam.snappy.decompress_raw_len(compressed)
+            length = cramjam.snappy.decompress_raw_len(tensor.content)
     except Exception as error:  # cramjam has an error of its own for each way to be malformed
         raise WireError(f"tensor's content is not snappy: {error}") from error
     if length != output.nbytes:
         raise WireError(f"tensor's content has {length} bytes: expected {output.nbytes}")
+    if tensor.dtype == _BOOL and (largest := np.asarray(output).max(initial=0)) > 1:
+        raise WireError(f"tensor of booleans with a byte {largest}: expected 0 or 1")
 
 
 def encode_chunk(key: int, episode: int, array: np.ndarray) -> Any:

@@ -121,18 +121,6 @@ def test_deltas_are_undone_in_place():
     np.testing.assert_array_equal(decode(response).transition.s_tm1[0], frames[:4])
 
 
-def test_shares_are_joined_in_order():
-    shares = [
-        decode(make_item(numbered_frames(7) + np.uint8(i), make_record(3), key=i, table_size=9 + i))
-        for i in range(3)
-    ]
-    whole = batches.join(shares)
-    assert (whole.keys.tolist(), whole.table_size) == ([0, 1, 2], 11)
-    assert whole.transition.s_t[:, 0, 0, 0].tolist() == [4, 5, 6]
-    assert whole.probabilities.dtype == np.float32
-    assert not any(np.shares_memory(whole.transition.s_t, share.transition.s_t) for share in shares)
-
-
 F, R = numbered_frames(7), make_record(3)
 FRAMES, RECORD = ([F[:2], F[2:]], False), ([R[np.newaxis]], True)
 
@@ -152,7 +140,7 @@ FRAMES, RECORD = ([F[:2], F[2:]], False), ([R[np.newaxis]], True)
         ({"frames": np.zeros((7, 2, 3), np.uint8)}, r"\(2, 2, 3\): expected uint8 \[T, 2, 2\]"),
         ({"frames": numbered_frames(3)}, "3 frames for 3 steps: expected 4 to 7"),
         ({"frames": numbered_frames(8)}, "8 frames for 3 steps: expected 4 to 7"),
-        ({"record": make_record(1e30)}, "7 frames for 1e"),
+        ({"record": make_record(1e30)}, "7 frames for 10000"),
         ({"record": make_record(0)}, "1 step or more"),
         ({"record": make_record(2.5)}, "1 step or more"),
         ({"record": make_record(np.nan)}, "1 step or more"),
@@ -160,8 +148,8 @@ FRAMES, RECORD = ([F[:2], F[2:]], False), ([R[np.newaxis]], True)
         ({"record": make_record(3, action=0.5)}, "an action"),
         ({"record": make_record(3, action=1e9)}, "an action"),
         ({"record": np.float32([0, np.inf, 0, 3])}, "two finite numbers"),
-        ({"probability": 0.0}, "probability 0.0: expected more than 0"),
-        ({"probability": 1e-60}, "probability 0.0: expected more than 0"),
+        ({"probability": 0.0}, "probability 0.0: expected 1.17.*e-38 or more"),
+        ({"probability": 1e-60}, "probability 1e-60: expected"),
         ({"priority": float("nan")}, "priority nan"),
         ({"priority": -1.0}, "priority -1.0"),
     ],
@@ -213,7 +201,7 @@ def wait_for_samples(client, count):
 
 
 @replay_server.needs_server
-@pytest.mark.parametrize(("prefetch", "num_processes"), [(1, 0), (2, 0), (2, 1), (3, 3)])
+@pytest.mark.parametrize(("prefetch", "num_processes"), [(1, 0), (2, 0), (2, 1), (3, 2)])
 def test_no_more_is_drawn_ahead_than_told(client, prefetch, num_processes):
     write(client, 30)
     with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, prefetch, num_processes) as reader:
@@ -282,7 +270,7 @@ def test_a_killed_server_is_told_of_and_nothing_hangs(tmp_path, num_processes):
 def test_batches_of_processes_share_no_memory(client):
     """Though the processes use theirs again: no batch changes when others come."""
     write(client, 30)
-    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 7, 2, 2) as reader:
+    with batch_reader.BatchReader(client, TABLE, FRAME, 4, 7, 3, 2) as reader:
         taken = [reader.take(timeout_s=20) for _ in range(8)]
         before = [batch.transition.s_t.copy() for batch in taken]
         for _ in range(8):

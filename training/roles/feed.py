@@ -75,7 +75,7 @@ class Feed:
             self._config.agent.frame_stack,
             replay.batch_size,
             self._config.distributed.prefetch_batches,
-            _num_decoders(self._config.distributed.decoder_processes),
+            _num_decoders(self._config.distributed),
         )
         self._opened.append(self._reader)
 
@@ -140,7 +140,8 @@ class Feed:
             self._opened.pop().close()
 
 
-def _num_decoders(asked: int) -> int:
-    if asked >= 0:
-        return asked
-    return 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR
+def _num_decoders(distributed: Any) -> int:
+    if distributed.decoder_processes >= 0:
+        return distributed.decoder_processes
+    most = 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR
+    return min(most, distributed.prefetch_batches)
