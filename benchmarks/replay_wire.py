@@ -10,7 +10,7 @@ result.
 
 Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
 discount and number of steps; chunks of 4 steps of one of 8 environments; 64 unconfirmed items at
-most; batches of 32, 64 samples in flight. Both clients turn steps into such items, and items into
+most; batches of 32, 2 of them in flight. Both clients turn steps into such items, and items into
 batches of two stacks each; with priorities, they send a new one for each of the batch.
 """
 
@@ -54,7 +54,7 @@ _TABLE = {
 }
 _NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK = 8, 4, 3, 0.99, 4
 _WINDOW = _STACK + _N_STEP
-_PENDING, _BATCH, _PREFETCH = 64, 32, 2
+_PENDING, _BATCH = 64, 32
 _START_S = 120.0
 
 # A job does work for about so many seconds and returns how many items it did per second.
@@ -68,12 +68,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     parser.add_argument("--processes", type=int, default=2, help="that decode")
+    parser.add_argument("--prefetch", type=int, default=2, help="batches in flight, of all clients")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--worker", choices=list(_CLIENTS), help=argparse.SUPPRESS)
     parser.add_argument("--server", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        _work(_jobs(args.worker, args.server, args.processes))
+        _work(_jobs(args.worker, args.server, args.prefetch, args.processes))
         return
     if not args.replay_python.exists():
         parser.error(
@@ -89,11 +90,12 @@ def main() -> None:
 def _measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Items per second of every job, by client, a number a repeat."""
     server, address = _start_server(args.replay_python, directory)
+    settings = {"server": address, "prefetch": args.prefetch, "processes": args.processes}
     workers = {
         name: _Worker(
             str(args.replay_python) if name == "official" else sys.executable,
             name,
-            [f"--server={address}", f"--processes={args.processes}"],
+            [f"--{key}={value}" for key, value in settings.items()],
         )
         for name in _CLIENTS
     }
@@ -111,7 +113,12 @@ def _measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
             worker.end()
         server.kill()
         server.wait()
-    return {"seconds": args.seconds, "processes": args.processes, "items_per_second": speeds}
+    return {
+        "seconds": args.seconds,
+        "prefetch_batches": args.prefetch,
+        "processes": args.processes,
+        "items_per_second": speeds,
+    }
 
 
 def _start_server(python: Path, directory: Path) -> tuple[subprocess.Popen, str]:
@@ -230,22 +237,21 @@ def _until(seconds: float) -> Iterator[int]:
         yield count
 
 
-def _jobs(client: str, address: str, num_processes: int) -> dict[str, Job]:
+def _jobs(client: str, address: str, prefetch: int, num_processes: int) -> dict[str, Job]:
     if client == "official":
-        return _official_jobs(address)
-    return _our_jobs(address, num_processes if client == "processes" else 0)
+        return _official_jobs(address, prefetch)
+    return _our_jobs(address, prefetch, num_processes if client == "processes" else 0)
 
 
-def _our_jobs(address: str, num_processes: int) -> dict[str, Job]:
+def _our_jobs(address: str, prefetch: int, num_processes: int) -> dict[str, Job]:
     from replay import wire
 
     client = wire.Client(address)
+    how = client, prefetch, num_processes
     return {
         "write": lambda seconds: _write_ours(client, seconds),
-        "read": lambda seconds: _read_ours(client, seconds, num_processes, prioritize=False),
-        "read_and_prioritize": lambda seconds: _read_ours(
-            client, seconds, num_processes, prioritize=True
-        ),
+        "read": lambda seconds: _read_ours(*how, seconds, prioritize=False),
+        "read_and_prioritize": lambda seconds: _read_ours(*how, seconds, prioritize=True),
     }
 
 
@@ -272,7 +278,9 @@ def _write_ours(client: Any, seconds: float) -> float:
     return count / (time.perf_counter() - begin)
 
 
-def _read_ours(client: Any, seconds: float, num_processes: int, prioritize: bool) -> float:
+def _read_ours(
+    client: Any, prefetch: int, num_processes: int, seconds: float, prioritize: bool
+) -> float:
     """As a learner does it."""
     from dm_env import specs
 
@@ -283,7 +291,7 @@ def _read_ours(client: Any, seconds: float, num_processes: int, prioritize: bool
     count = 0
     with (
         batch_reader.BatchReader(
-            client, _TABLE["name"], spec, _STACK, _BATCH, _PREFETCH, num_processes
+            client, _TABLE["name"], spec, _STACK, _BATCH, prefetch, num_processes
         ) as reader,
         priorities.PrioritySender(client, _TABLE["name"], weights) as sender,
     ):
@@ -298,15 +306,14 @@ def _read_ours(client: Any, seconds: float, num_processes: int, prioritize: bool
         return count / (time.perf_counter() - begin)
 
 
-def _official_jobs(address: str) -> dict[str, Job]:
+def _official_jobs(address: str, prefetch: int) -> dict[str, Job]:
     reverb = importlib.import_module("reverb")
     client = reverb.Client(address)
+    how = client, address, prefetch
     return {
         "write": lambda seconds: _write_official(client, seconds),
-        "read": lambda seconds: _read_official(client, address, seconds, prioritize=False),
-        "read_and_prioritize": lambda seconds: _read_official(
-            client, address, seconds, prioritize=True
-        ),
+        "read": lambda seconds: _read_official(*how, seconds, prioritize=False),
+        "read_and_prioritize": lambda seconds: _read_official(*how, seconds, prioritize=True),
     }
 
 
@@ -347,7 +354,9 @@ def _record(last: Sequence[tuple[int, float]]) -> np.ndarray:
     return np.array([last[0][0], total, discount, len(last) - 1], np.float32)
 
 
-def _read_official(client: Any, address: str, seconds: float, prioritize: bool) -> float:
+def _read_official(
+    client: Any, address: str, prefetch: int, seconds: float, prioritize: bool
+) -> float:
     reverb = importlib.import_module("reverb")
     tensorflow = importlib.import_module("tensorflow")
     samples = reverb.TrajectoryDataset(
@@ -355,7 +364,7 @@ def _read_official(client: Any, address: str, seconds: float, prioritize: bool) 
         _TABLE["name"],
         dtypes=[tensorflow.uint8, tensorflow.float32],
         shapes=[tensorflow.TensorShape([_WINDOW, 84, 84]), tensorflow.TensorShape([4])],
-        max_in_flight_samples_per_worker=_PREFETCH * _BATCH,
+        max_in_flight_samples_per_worker=prefetch * _BATCH,
         num_workers_per_iterator=1,
     )
     batches = samples.batch(_BATCH, drop_remainder=True).as_numpy_iterator()

@@ -116,8 +116,8 @@ def _checked(priorities: np.ndarray) -> np.ndarray:
 class PrioritySender:
     """Brings the priorities of batches to the server, in a thread of its own.
 
-    A call costs about the same for several batches as for one, and takes its time from Python's
-    other threads: there is one every few milliseconds at most, with all that is computed by then.
+    What is computed while a call is under way goes with the next one, so that a server that is far
+    away is no bound to the batches per second.
 
     What goes wrong there is raised by the next `put` or `drain`, and by all that follow: make
     another sender. The priorities that were on their way are lost then.
@@ -128,8 +128,7 @@ class PrioritySender:
         client: client_lib.Client,
         table: str,
         weights: SamplingWeights,
-        max_queue: int = 16,
-        period_s: float = 0.005,
+        max_queue: int = 8,
     ):
         """Starts the thread.
 
@@ -138,12 +137,11 @@ class PrioritySender:
           table: its name.
           weights: turns priorities into stored weights, and learns from the batches.
           max_queue: batches that may wait to be sent.
-          period_s: from the beginning of a call to that of the next, in seconds, at least.
         """
         if max_queue < 1:
             raise ValueError(f"max_queue = {max_queue}: expected an integer >= 1")
         self._client, self._table, self._weights = client, table, weights
-        self._max_queue, self._period_s = max_queue, period_s
+        self._max_queue = max_queue
         # The first are those under way.
         self._queue: collections.deque[tuple[batches.Batch, Any]] = collections.deque()
         self._error: Exception | None = None
@@ -209,7 +207,6 @@ class PrioritySender:
     def _run(self) -> None:
         """Sends until it is closed, or fails."""
         while self._wait_for_work():
-            begin = time.monotonic()
             try:
                 num_sent = self._send()
             except Exception as error:  # whatever the device says of a failed computation, too
@@ -221,7 +218,6 @@ class PrioritySender:
                 for _ in range(num_sent):
                     self._queue.popleft()
                 self._changed.notify_all()
-            time.sleep(max(0.0, begin + self._period_s - time.monotonic()))
 
     def _wait_for_work(self) -> bool:
         with self._changed:
