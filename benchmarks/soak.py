@@ -3,11 +3,11 @@
 python -m benchmarks.soak --config=configs/data_efficient_nap.py:pong --minutes=20 --actors=2 \
     --output=soak.json
 
-At random moments processes are killed, alone and all at once, the replay server is frozen, and the
-disk of checkpoints and snapshots is filled (as root, where file systems can be mounted). Then the
-run is stopped and audited: each update that was due was done, each episode is written down once,
-and each transition that an actor has put into its journal is in the replay, once. The exit code is
-1 if not.
+At random moments processes are killed, alone and all at once, the replay server is frozen, the
+network to it is cut, and the disk of checkpoints and snapshots is filled (as root, where file
+systems can be mounted). Then the run is stopped and audited: each update that was due was done,
+each episode is written down once, and each transition that an actor has put into its journal is in
+the replay, once. The exit code is 1 if not.
 """
 
 import contextlib
@@ -29,14 +29,18 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import launched_run, machine, replay_audit
+from benchmarks import launched_run, machine, replay_audit, tcp_proxy
 from configs import checks
 from envs import base as envs_base
+from replay.reverb import connection
 from scripts import command_line
 from training import run_directory, snapshot
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As of scripts.launch.")
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long, roughly.", lower_bound=1.0)
+_OUTAGE_S = flags.DEFINE_float(
+    "outage_seconds", 60.0, "How long the server is frozen, or the network cut.", lower_bound=1.0
+)
 _ACTORS = flags.DEFINE_integer("actors", 2, "Of the run.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of what is done when.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
@@ -48,7 +52,6 @@ _NEVER = 10**9
 _SNAPSHOT_FRAMES = 3_000
 _DISK_MB = 512
 _START_S, _GO_ON_S, _STOP_S, _CATCH_UP_S = 300.0, 300.0, 300.0, 180.0
-_MAX_FREEZE_S = 60.0
 _MAX_PAUSE_S = 12.0
 _STILL_S = 5.0
 
@@ -142,6 +145,7 @@ class _Soak:
         self._random = random.Random(_SEED.value)
         self._begin = time.monotonic()
         self._frames = 0
+        self._actors = [f"actor_{i}" for i in range(_ACTORS.value)]
         self.deeds: list[Deed] = []
 
     @property
@@ -163,7 +167,7 @@ class _Soak:
 
     def _choices(self) -> Mapping[str, tuple[Callable[[], None], str]]:
         """By name: how it is done, and whose status then tells that the process is back."""
-        actor = f"actor_{self._random.randrange(_ACTORS.value)}"
+        actor = self._random.choice(self._actors)
         kill = self._launch.kill
         choices: dict[str, tuple[Callable[[], None], str]] = {
             "actor killed": (lambda: _ensure(kill(actor)), actor),
@@ -173,7 +177,9 @@ class _Soak:
             "evaluator killed": (lambda: _ensure(kill("evaluator")), "evaluator"),
             "server and learner killed": (self._kill_two, "learner"),
             "all killed, started again": (self._restart, "learner"),
-            f"server frozen for {_pause_s():.0f} s": (self._freeze, ""),
+            f"server frozen for {_OUTAGE_S.value:.0f} s": (self._freeze, ""),
+            f"network cut for {_OUTAGE_S.value:.0f} s": (lambda: self._cut("drop"), ""),
+            f"network silent for {_OUTAGE_S.value:.0f} s": (lambda: self._cut("freeze"), ""),
         }
         if self._disk.can_be_filled:
             choices["disk full when it was time to save"] = (self._fill_disk, "")
@@ -221,8 +227,26 @@ class _Soak:
 
     def _freeze(self) -> None:
         _ensure(self._launch.send("server", signal.SIGSTOP))
-        time.sleep(_pause_s())
+        time.sleep(_OUTAGE_S.value)
         _ensure(self._launch.send("server", signal.SIGCONT))
+
+    def _cut(self, how: str) -> None:
+        """Of the learner and all actors, which are started again to go through a proxy."""
+        file = self._launch.run_dir / "replay" / "address"
+        address = connection.read_address(file)
+        assert address is not None  # the run went on after what was done before
+        with tcp_proxy.TcpProxy(address) as proxy:
+            connection.publish_address(file, proxy.address)
+            for label in ("learner", *self._actors):
+                _ensure(self._launch.kill(label))
+            self._launch.wait_for(self._frames + self._step_frames, _GO_ON_S)
+            getattr(proxy, how)()
+            time.sleep(_OUTAGE_S.value)
+            proxy.restore()
+            self._note_frames()
+            self._launch.wait_for(self._frames + self._step_frames, _GO_ON_S)
+            # They are at the server itself again when the proxy's end drops them.
+            connection.publish_address(file, address)
 
     def _fill_disk(self) -> None:
         self._disk.fill()
@@ -232,13 +256,12 @@ class _Soak:
     def stop(self) -> None:
         """Stops the run when all updates are done that were due: the actors are held for that."""
         launch = self._launch
-        actors = [f"actor_{i}" for i in range(_ACTORS.value)]
-        for actor in actors:
+        for actor in self._actors:
             _ensure(launch.send(actor, signal.SIGSTOP))
         self._wait_until_still()
         launch.process.send(signal.SIGTERM)
         launched_run.wait_until(lambda: "learner" not in launch.roles(), _STOP_S, launch.tail)
-        for actor in actors:
+        for actor in self._actors:
             launch.send(actor, signal.SIGCONT)
         exit_code = launch.wait(_STOP_S)
         if exit_code != command_line.STOPPED:
@@ -333,15 +356,12 @@ def _changes(config: Any) -> dict[str, Any]:
         "evaluation.period_frames": 6_000,
         "evaluation.episodes": 2,
         "evaluation.num_envs": 2,
+        # So small that files of it are dropped.
+        "distributed.journal_segment_mb": 2.0,
     }
     if "max_episode_frames" in config.environment:
         changes["environment.max_episode_frames"] = 600
     return changes
-
-
-def _pause_s() -> float:
-    """How long something is out of order, a twentieth of a short soak."""
-    return min(_MAX_FREEZE_S, 3 * _MINUTES.value)
 
 
 def _ensure(done: bool) -> None:

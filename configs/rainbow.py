@@ -143,6 +143,9 @@ def _distributed() -> ml_collections.ConfigDict:
     # Samples by which inserts may be ahead of the ratio that updates keep; 0: the least that
     # cannot block both sides for ever.
     distributed.error_buffer = 0
+    # Megabytes of a file of an actor's journal; those whose transitions a checkpoint of the replay
+    # has are dropped as a whole.
+    distributed.journal_segment_mb = 64.0
     # Updates between two publications of the parameters to the actors.
     distributed.publish_period_updates = 100
     # Devices of its machine over which the learner spreads each batch; 0: all.

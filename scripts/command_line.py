@@ -9,6 +9,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import checks
+from replay.reverb import journal
 from training import snapshot
 
 STOPPED = 3
@@ -80,5 +81,5 @@ def _describe_unknown_key(argv: Sequence[str], message: str) -> str:
 def _guard(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except (checks.ConfigError, snapshot.SnapshotError) as error:
+    except (checks.ConfigError, snapshot.SnapshotError, journal.JournalError) as error:
         fail(str(error))

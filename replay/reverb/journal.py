@@ -30,7 +30,11 @@ _SLOT_HEADER = struct.Struct("<II")  # bytes, CRC-32
 
 
 class JournalError(RuntimeError):
-    """The journal is damaged or in use; the message names the file and the offset in it."""
+    """The journal is damaged; the message names the file and the offset in it."""
+
+
+class JournalInUseError(RuntimeError):
+    """Another process has the journal open, perhaps one that is about to end."""
 
 
 class _Record(NamedTuple):
@@ -58,7 +62,8 @@ class Journal:
           segment_bytes: a segment that has as many gets no more records.
 
         Raises:
-          JournalError: another process has it open, or it is damaged.
+          JournalError: it is damaged, or its file system has no locks.
+          JournalInUseError: another process has it open.
         """
         self.directory = directory
         self._segment_bytes = segment_bytes
@@ -433,7 +438,7 @@ def _lock(directory: Path) -> BinaryIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise JournalError(f"{directory}: another process uses this journal") from error
+        raise JournalInUseError(f"{directory}: another process uses this journal") from error
     except OSError as error:
         file.close()
         raise JournalError(f"{directory}: its file system has no locks: {error}") from error

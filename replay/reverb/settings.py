@@ -14,6 +14,7 @@ CHECKS: Mapping[str, checks.Check] = {
     "prefetch_batches": checks.integer(1),
     "decoder_processes": checks.integer(-1),
     "error_buffer": checks.integer(0),
+    "journal_segment_mb": checks.number(0, open_low=True),
     "publish_period_updates": checks.integer(1),
     "learner_devices": checks.integer(0),
     "actor_platform": checks.one_of("auto", "cpu", "gpu"),

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from replay_server import needs_server
-from tcp_proxy import TcpProxy
 
+from benchmarks.tcp_proxy import TcpProxy
 from replay.reverb import connection
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from replay.reverb import journal as journal_lib
-from replay.reverb.journal import Journal, JournalError
+from replay.reverb.journal import Journal, JournalError, JournalInUseError
 
 
 def fill(journal, begin, end):
@@ -60,7 +60,7 @@ def test_another_directory_is_another_life(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     code = f"from replay.reverb import journal as j; j.Journal(j.Path({str(tmp_path)!r}))"
     with Journal(tmp_path):
-        with pytest.raises(JournalError, match="another process uses this journal"):
+        with pytest.raises(JournalInUseError, match="another process uses this journal"):
             Journal(tmp_path)
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert f"{tmp_path}: another process uses this journal" in ended.stderr

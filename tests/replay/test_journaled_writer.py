@@ -16,9 +16,9 @@ import numbered_items
 import pytest
 import replay_server
 from numbered_items import find, open_writer, produce
-from tcp_proxy import TcpProxy
 from test_journal import FullDisk
 
+from benchmarks.tcp_proxy import TcpProxy
 from replay import wire
 from replay.reverb import connection, journaled_writer
 from replay.reverb.journal import Journal

@@ -10,9 +10,8 @@ import time
 import jax
 import numpy as np
 import pytest
-import tcp_proxy
 
-from benchmarks import replay_audit
+from benchmarks import replay_audit, tcp_proxy
 from benchmarks.launched_run import REPLAY_PYTHON, Launch
 from replay.reverb import connection
 from training import policy, snapshot
@@ -75,6 +74,7 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
         "snapshot.period_frames": 1_000,
         "evaluation.period_frames": 4_000,
         "evaluation.episodes": 2,
+        "distributed.journal_segment_mb": 0.02,
     }
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
         launch.wait_for(400, 90)
@@ -90,6 +90,9 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
         assert launch.wait(150) == 0
         _check_accounts(launch, 12_000, 100, 4)
         found = replay_audit.audit(launch)
+    # Files were dropped, of transitions that a checkpoint has.
+    segments = sorted((tmp_path / "run" / "actors" / "0").glob("*.segment"))
+    assert int(segments[0].stem) > 1
     assert found.stored == found.journaled
     assert (found.lost, found.doubled) == (0, 0)
     values = _values(tmp_path / "run", [-1.0, 1.0])
@@ -137,6 +140,7 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
         "evaluation.period_frames": 4_000,
         "evaluation.episodes": 1,
         "environment.max_episode_frames": 2_000,
+        "distributed.decoder_processes": 2,
     }
     config = "configs/data_efficient_nap.py:pong"
     with Launch(tmp_path / "run", config, **changes) as launch:

@@ -7,6 +7,7 @@ that ran, up to n_step + chunk_length steps a lane are counted but have no trans
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dm_env
@@ -92,7 +93,7 @@ class Actor:
         """
         self._role, self._stop = role, stop
         self._config: Any = role.config
-        self._journal = journal_lib.Journal(role.journal_dir)
+        self._journal = self._open_journal(role.journal_dir)
         new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0}
         self._counters = {**new, **self._journal.counters}
         self._counters["starts"] += 1
@@ -103,7 +104,7 @@ class Actor:
         self._environment = envs_base.make(self._config.environment, num_envs, seed)
         self._rng = jax.random.key(seed)
         self._episodes = _UnknownEpisodes(self._counters["episodes"])
-        self._absent = [journal_lib.Journal(path) for path in role.absent_journal_dirs()]
+        self._absent = [self._open_journal(path) for path in role.absent_journal_dirs()]
         self._open_writers: list[journaled_writer.JournaledWriter] = []
         # By life: incarnation of the server, and what it has confirmed of the journal.
         self._confirmed: dict[int, tuple[int, int]] = {}
@@ -112,6 +113,10 @@ class Actor:
         self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
         self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
+
+    def _open_journal(self, path: Path) -> journal_lib.Journal:
+        segment_bytes = int(self._config.distributed.journal_segment_mb * 2**20)
+        return journal_lib.Journal(path, segment_bytes)
 
     def _make_agent(self) -> Any:
         """Builds the agent; returns the shapes of its parameters."""

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut, for tests of what happens when a network fails."""
+"""A TCP proxy that can be cut, for what happens when a network fails."""
 
 import contextlib
 import socket
@@ -13,9 +13,10 @@ class TcpProxy:
       target: "host:port"; may be changed, for connections to come.
     """
 
-    def __init__(self, target):
+    def __init__(self, target: str):
+        """Listens on a port that is free; connects to the target when somebody connects here."""
         self.target = target
-        self._sockets = []
+        self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._open_gate = threading.Event()
         self._open_gate.set()
@@ -23,13 +24,13 @@ class TcpProxy:
         self._listen()
         self.address = f"127.0.0.1:{self._port}"
 
-    def __enter__(self):
+    def __enter__(self) -> "TcpProxy":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def drop(self):
+    def drop(self) -> None:
         """Ends all connections and refuses new ones, until `restore`."""
         self._end(self._listener)
         with self._lock:
@@ -37,32 +38,33 @@ class TcpProxy:
         for connection in ended:
             self._end(connection)
 
-    def freeze(self):
+    def freeze(self) -> None:
         """Accepts connections and bytes, but forwards none until `restore`, which forwards all."""
         self._open_gate.clear()
 
-    def restore(self):
+    def restore(self) -> None:
         """Lets everything through again, first what was held back."""
         self._open_gate.set()
         if self._listener.fileno() < 0:
             self._listen()
 
-    def close(self):
+    def close(self) -> None:
+        """Ends all connections."""
         self._open_gate.set()
         self.drop()
 
-    def _listen(self):
+    def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self._port))
         self._port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def _accept(self, listener):
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = listener.accept()
                 threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
-    def _connect(self, near):
+    def _connect(self, near: socket.socket) -> None:
         self._open_gate.wait()
         host, port = self.target.rsplit(":", 1)
         try:
@@ -76,7 +78,7 @@ class TcpProxy:
         for source, sink in ((near, far), (far, near)):
             threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def _forward(self, source, sink):
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(1 << 16):
                 self._open_gate.wait()
@@ -84,7 +86,7 @@ class TcpProxy:
         self._end(sink)
 
     @staticmethod
-    def _end(connection):
+    def _end(connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
         connection.close()
