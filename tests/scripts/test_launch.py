@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from calling import call, error_of
 
+from configs import probe
+from replay.reverb import journal
+from training import run_directory
+
 _ROOT = Path(__file__).parents[2]
 _SLURM = _ROOT / "scripts" / "slurm"
 _PROBE = "--config=configs/probe.py:1"
@@ -52,6 +56,22 @@ def test_directory_of_another_run_is_refused_and_left_alone(tmp_path, role):
     result = call("launch", _PYTHON, _PROBE, f"--run_dir={tmp_path}", *role)
     assert "belongs to another configuration" in error_of(result)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_damaged_journal_is_told_in_one_line(tmp_path):
+    """Not as a crash, after which the role would be started again."""
+    path = tmp_path / "run"
+    run_directory.claim(path, probe.get_config("1"))
+    with journal.Journal(path / "actors" / "0") as opened:
+        for _ in range(2):
+            opened.append(b"content")
+    (segment,) = opened.directory.glob("*.segment")
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    error = error_of(call("launch", _PYTHON, _PROBE, f"--run_dir={path}", "--role=actor"))
+    assert str(segment) in error
+    assert "offset" in error
 
 
 def test_directory_with_other_files_is_refused_by_every_role(tmp_path):
