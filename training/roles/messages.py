@@ -1,7 +1,7 @@
 """What the roles tell each other, as arrays of items in the replay server's small tables.
 
-Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape is a
-WireError.
+Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape, and a number
+that can't be, are a WireError.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,6 +59,9 @@ class Status(NamedTuple):
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
         """The status of `encode`'s arrays; raises WireError."""
         _check("status", arrays, [(np.int64, (6,)), (np.float64, ()), (np.int64, (None, 3))])
+        _check_counts("status", arrays[0], arrays[2])
+        if not 0 <= arrays[1] < np.inf:
+            raise wire.WireError(f"status with weight {arrays[1]}: expected a finite number >= 0")
         frames, updates, task, finished, version, hold = arrays[0].tolist()
         rows = arrays[2].tolist()
         return cls(
@@ -109,6 +112,7 @@ class Parameters(NamedTuple):
         leaves, structure = jax.tree.flatten(shapes)
         expected = [(leaf.dtype, leaf.shape) for leaf in leaves]
         _check("parameters", arrays, [(np.int64, (4,)), *expected])
+        _check_counts("parameters", arrays[0])
         params = jax.tree.unflatten(structure, arrays[1:])
         return cls._make([*arrays[0].tolist(), params])
 
@@ -163,6 +167,8 @@ class Report(NamedTuple):
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Report":
         """The report of `encode`'s arrays; raises WireError."""
         _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 4))])
+        # The task, which is -1 before the first.
+        _check_counts("report", np.delete(arrays[0], 4), arrays[0][4:5] + 1)
         if not np.all(np.isfinite(arrays[1])) or np.any(arrays[1][:, [0, 2, 3]] < 0):
             raise wire.WireError("report: an episode with numbers that are none")
         rows = arrays[1].tolist()
@@ -190,6 +196,12 @@ def _check(
                 f"{what}: array {i} is {array.dtype}{list(array.shape)}, expected "
                 f"{np.dtype(dtype)}{list(shape)}: do all processes run the same configuration?"
             )
+
+
+def _check_counts(what: str, *counts: np.ndarray) -> None:
+    for numbers in counts:
+        if np.any(numbers < 0):
+            raise wire.WireError(f"{what} with {numbers.min()}: expected whole numbers >= 0")
 
 
 def latest(client: wire.Client, table: str, timeout_s: float) -> tuple[np.ndarray, ...]:

@@ -76,6 +76,29 @@ def test_malformed_reports_and_statuses_are_refused():
         messages.Status.decode([])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": -1}, "status with -1: expected whole numbers >= 0"),
+        ({"confirmed": {7: -3}}, "status with -3"),
+        ({"weight": np.inf}, "status with weight inf: expected a finite number >= 0"),
+        ({"weight": -0.5}, "status with weight -0.5"),
+    ],
+)
+def test_a_status_with_numbers_that_can_not_be_is_refused(change, message):
+    with pytest.raises(wire.WireError, match=message):
+        messages.Status.decode(STATUS._replace(**change).encode())
+
+
+def test_counts_below_zero_are_refused_but_for_the_task_before_the_first():
+    assert messages.Report.decode(REPORT._replace(task=-1).encode()).task == -1
+    for change in ({"task": -2}, {"frames": -1}, {"first_episode": -1}):
+        with pytest.raises(wire.WireError, match="report with -1: expected whole numbers >= 0"):
+            messages.Report.decode(REPORT._replace(**change).encode())
+    with pytest.raises(wire.WireError, match="parameters with -4"):
+        messages.Parameters.decode(PARAMETERS._replace(updates=-4).encode(), PARAMS)
+
+
 def test_an_incarnation_is_shortened_to_what_a_report_can_carry():
     short = messages.short_incarnation(2**128 - 1)
     assert messages.Report.decode(REPORT._replace(incarnation=short).encode()).incarnation == short
