@@ -96,6 +96,19 @@ class Launch:
                 found[label] = int(path.parent.name)
         return found
 
+    def decoders(self) -> list[int]:
+        """The learner's living processes that decode batches: their numbers."""
+        learner, found = self.roles().get("learner"), []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                arguments = (path / "cmdline").read_bytes().split(b"\0")
+                parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue
+            if b"replay.reverb.decode" in arguments and int(parent) == learner:
+                found.append(int(path.name))
+        return found
+
     def _label(self, arguments: Sequence[str]) -> str | None:
         if f"--checkpoint_dir={self.run_dir}/replay/checkpoints" in arguments:
             return "server"

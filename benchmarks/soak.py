@@ -174,6 +174,7 @@ class _Soak:
             "learner killed": (lambda: _ensure(kill("learner")), "learner"),
             "replay server killed": (lambda: _ensure(kill("server")), "replay"),
             "replay role killed": (lambda: _ensure(kill("replay")), "replay"),
+            "decoder killed": (self._kill_decoder, ""),
             "evaluator killed": (lambda: _ensure(kill("evaluator")), "evaluator"),
             "server and learner killed": (self._kill_two, "learner"),
             "all killed, started again": (self._restart, "learner"),
@@ -220,6 +221,12 @@ class _Soak:
         _ensure(self._launch.kill("server"))
         time.sleep(self._random.uniform(0, 5))
         _ensure(self._launch.kill("learner"))
+
+    def _kill_decoder(self) -> None:
+        decoders = self._launch.decoders()
+        _ensure(bool(decoders))
+        for decoder in decoders[:1]:
+            os.kill(decoder, signal.SIGKILL)
 
     def _restart(self) -> None:
         self._launch.kill_all()
@@ -358,6 +365,7 @@ def _changes(config: Any) -> dict[str, Any]:
         "evaluation.num_envs": 2,
         # So small that files of it are dropped.
         "distributed.journal_segment_mb": 2.0,
+        "distributed.decoder_processes": 2,
     }
     if "max_episode_frames" in config.environment:
         changes["environment.max_episode_frames"] = 600

@@ -17,6 +17,8 @@ class TcpProxy:
         """Listens on a port that is free; connects to the target when somebody connects here."""
         self.target = target
         self._sockets: list[socket.socket] = []
+        # How often connections were ended: what was being connected meanwhile must end, too.
+        self._drops = 0
         self._lock = threading.Lock()
         self._open_gate = threading.Event()
         self._open_gate.set()
@@ -34,6 +36,7 @@ class TcpProxy:
         """Ends all connections and refuses new ones, until `restore`."""
         self._end(self._listener)
         with self._lock:
+            self._drops += 1
             ended, self._sockets = self._sockets, []
         for connection in ended:
             self._end(connection)
@@ -50,8 +53,8 @@ class TcpProxy:
 
     def close(self) -> None:
         """Ends all connections."""
-        self._open_gate.set()
         self.drop()
+        self._open_gate.set()
 
     def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self._port))
@@ -65,6 +68,7 @@ class TcpProxy:
                 threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
+        drops = self._drops
         self._open_gate.wait()
         host, port = self.target.rsplit(":", 1)
         try:
@@ -74,6 +78,10 @@ class TcpProxy:
             return
         far.settimeout(None)
         with self._lock:
+            if self._drops != drops:
+                self._end(near)
+                self._end(far)
+                return
             self._sockets += [near, far]
         for source, sink in ((near, far), (far, near)):
             threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()

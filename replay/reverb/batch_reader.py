@@ -1,7 +1,9 @@
 """Batches drawn and decoded ahead of the learner's need."""
 
 import collections
+import contextlib
 import functools
+import itertools
 import threading
 
 from dm_env import specs
@@ -16,9 +18,9 @@ Source = batch_stream.BatchStream | decoder_process.DecoderProcess
 class BatchReader:
     """Draws and decodes batches ahead, beside the thread that takes them.
 
-    More is asked for only when a batch is taken, so that never more than `max_in_flight` samples
-    are drawn by priorities that later updates may have changed, or counted by the server's rate
-    limiter without having been used.
+    More is asked for only when a batch is taken, and processes take turns, so that never more than
+    `max_in_flight` samples are drawn by priorities that later updates may have changed, or counted
+    by the server's rate limiter without having been used; and none waits longer than those.
     """
 
     def __init__(
@@ -47,25 +49,24 @@ class BatchReader:
             raise ValueError(f"num_processes = {num_processes}: expected 0 to {prefetch_batches}")
         self._doing = f"reading batches from {table!r} at {client.address}"
         self._max_in_flight = prefetch_batches * batch_size
-        # Batches that can be taken, each with the number of the source that it came from.
-        self._ready: collections.deque[tuple[batches.Batch, int]] = collections.deque()
-        self._error: errors.WireError | None = None
-        # Guards what the sources' threads change: the ready batches and the error.
+        count = max(num_processes, 1)
+        # By source: batches that can be taken, and what has ended it.
+        self._ready = [collections.deque[batches.Batch]() for _ in range(count)]
+        self._errors: dict[int, errors.WireError] = {}
+        # Guards these two, which the sources' threads change.
         self._changed = threading.Condition()
+        self._turns = itertools.cycle(range(count))
+        self._turn = next(self._turns)
+        self._sources: list[Source] = []
         batch_spec = batches.BatchSpec(batch_size, frame_stack, spec.shape, spec.dtype.name)
-        num_sources = max(num_processes, 1)
-        source = decoder_process.DecoderProcess if num_processes else batch_stream.BatchStream
-        self._sources: list[Source] = [
-            source(
-                client,
-                table,
-                len(range(i, prefetch_batches, num_sources)),
-                batch_spec,
-                functools.partial(self._keep, i),
-                self._end,
-            )
-            for i in range(num_sources)
-        ]
+        make = decoder_process.DecoderProcess if num_processes else batch_stream.BatchStream
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.close)
+            for i in range(count):
+                share = len(range(i, prefetch_batches, count))
+                calls = functools.partial(self._keep, i), functools.partial(self._end, i)
+                self._sources.append(make(client, table, share, batch_spec, *calls))
+            opened.pop_all()
 
     def __enter__(self) -> "BatchReader":
         return self
@@ -78,11 +79,6 @@ class BatchReader:
         """The staleness bound: samples drawn, or asked for, that `take` has not returned."""
         return self._max_in_flight
 
-    @property
-    def num_ready(self) -> int:
-        """Batches that can be taken without waiting."""
-        return len(self._ready)
-
     def take(self, timeout_s: float = 60.0, ask_more: bool = True) -> batches.Batch:
         """The next batch; asks for another.
 
@@ -92,16 +88,19 @@ class BatchReader:
 
         Raises:
           errors.WireTimeoutError: it did not come in time.
-          errors.WireError: a stream is broken, and the batches that had come are taken: make
-            another reader.
+          errors.WireError: the stream, or the process, whose turn it is has ended, and the batches
+            that had come from it are taken: make another reader.
         """
+        turn = self._turn
+        ready = self._ready[turn]
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._error, timeout_s)
-            if not self._ready:
-                raise self._error or self._late(timeout_s)
-            batch, source = self._ready.popleft()
+            self._changed.wait_for(lambda: ready or turn in self._errors, timeout_s)
+            if not ready:
+                raise self._errors.get(turn) or self._late(timeout_s)
+            batch = ready.popleft()
+        self._turn = next(self._turns)
         if ask_more:
-            self._sources[source].ask()
+            self._sources[turn].ask()
         return batch
 
     def close(self) -> None:
@@ -117,10 +116,10 @@ class BatchReader:
 
     def _keep(self, source: int, batch: batches.Batch) -> None:
         with self._changed:
-            self._ready.append((batch, source))
+            self._ready[source].append(batch)
             self._changed.notify_all()
 
-    def _end(self, error: errors.WireError) -> None:
+    def _end(self, source: int, error: errors.WireError) -> None:
         with self._changed:
-            self._error = self._error or error
+            self._errors[source] = error
             self._changed.notify_all()

@@ -17,6 +17,8 @@ from replay.wire import codec, errors, sample_stream
 
 # A smaller one would be no float32.
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+# More than any item has; it bounds the memory for one that has nonsense.
+_MAX_FRAMES = 1 << 16
 _RECORD = ((trajectories.RECORD_SIZE,), np.float32)
 
 # Gives the memory of a batch's s_tm1 and s_t.
@@ -133,13 +135,12 @@ class BatchDecoder:
         key, columns = item.key, item.trajectory.columns
         if len(columns) != trajectories.NUM_COLUMNS:
             raise _wrong(key, f"{len(columns)} columns", "frames and a record")
-        frames = self._frames.find(key, columns[0], chunks)
-        records = self._records.find(key, columns[1], chunks)
-        if columns[0].squeeze or not columns[1].squeeze or len(records) != 1:
+        if columns[0].squeeze or not columns[1].squeeze:
             raise _wrong(key, "other columns", "frames [T, ...] and a record without T")
+        records = self._records.find(key, columns[1], chunks, 1)
         action, r_t, discount_t, num_steps = record = self._records.step(records[0]).tolist()
         _check_record(key, record)
-        self._stack(key, frames, int(num_steps))
+        self._stack(key, self._frames.find(key, columns[0], chunks, _MAX_FRAMES), int(num_steps))
         drawn = _Drawn(key, info.probability, item.priority, action, r_t, discount_t)
         _check_drawn(drawn)
         self._drawn.append(drawn)

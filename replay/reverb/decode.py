@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 
@@ -39,8 +38,6 @@ def main() -> None:
     """Decodes until the process that started this one has ended."""
     what, spec = json.loads(sys.argv[1]), batches.BatchSpec.from_json(sys.argv[2])
     memory, to_parent = int(sys.argv[3]), socket.socket(fileno=int(sys.argv[4]))
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent knows when it is time
-        signal.signal(number, signal.SIG_IGN)
     num_slots = what["num_slots"]
     filling = _Filling(slots.Slots(memory, num_slots, spec), num_slots, to_parent)
     stream = batch_stream.BatchStream(
@@ -52,10 +49,13 @@ def main() -> None:
         lambda error: to_parent.send(errors.to_json(error)),
         filling.stacks,
     )
-    while to_parent.recv(1):
-        stream.ask()
-    # Nobody is left to be told, and threads of the stream may be.
-    os._exit(0)
+    try:
+        while to_parent.recv(1):
+            stream.ask()
+    except OSError:  # it was killed, and had not read all
+        pass
+    finally:  # nobody is left to be told, and threads of the stream may be
+        os._exit(0)
 
 
 if __name__ == "__main__":

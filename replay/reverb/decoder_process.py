@@ -57,22 +57,17 @@ class DecoderProcess:
         # One message comes as one, as with pipes of multiprocessing.
         self._socket, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("batches")
-        with there:
-            try:
-                os.truncate(memory, slots.num_bytes(num_batches, spec))
-                self._slots = slots.Slots(memory, num_batches, spec)
-                what = {"address": client.address, "table": table, "num_slots": num_batches}
-                command = [sys.executable, "-m", "replay.reverb.decode", json.dumps(what)]
-                command += [json.dumps(spec), str(memory), str(there.fileno())]
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=_ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(memory, there.fileno()),
-                )
-            finally:
-                os.close(memory)
+        try:
+            os.truncate(memory, slots.num_bytes(num_batches, spec))
+            self._slots = slots.Slots(memory, num_batches, spec)
+            what = {"address": client.address, "table": table, "num_slots": num_batches}
+            self._process = _start(json.dumps(what), json.dumps(spec), memory, there.fileno())
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            os.close(memory)
+            there.close()
         self._thread = threading.Thread(target=self._read, name="replay-decoder", daemon=True)
         self._thread.start()
 
@@ -92,11 +87,24 @@ class DecoderProcess:
 
     def _read(self) -> None:
         """Takes batches until the process tells of an error or has ended; a thread."""
+        try:
+            error = self._take_batches()
+        except Exception as failure:  # or else nobody would know that no more come
+            error = errors.WireError(f"{self._doing}: {failure!r}")
+        self._on_end(error)
+
+    def _take_batches(self) -> errors.WireError:
+        """Passes batches on; returns what has ended them."""
         number = 0
         while (message := self._receive()) == BATCH:
             self._on_batch(self._slots.copy(number % self._num_slots))
             number += 1
-        self._on_end(self._error(message))
+        if message:
+            return errors.from_json(message)
+        code = self._process.wait()
+        # A signal may come from anywhere; what it makes of itself it would do again.
+        kind = errors.WireUnavailableError if code < 0 else errors.WireError
+        return kind(f"{self._doing}: the process ended with {code}")
 
     def _receive(self) -> bytes:
         try:
@@ -104,8 +112,15 @@ class DecoderProcess:
         except OSError:
             return b""
 
-    def _error(self, message: bytes) -> errors.WireError:
-        if message:
-            return errors.from_json(message)
-        code = self._process.wait()
-        return errors.WireUnavailableError(f"{self._doing}: the process ended with {code}")
+
+def _start(what: str, spec: str, *files: int) -> subprocess.Popen:
+    """Starts the process, which inherits the files: the memory, and its end of the socket."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "replay.reverb.decode", what, spec, *map(str, files)],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=files,
+        # Ctrl-C is for its parent, whose end it sees.
+        start_new_session=True,
+    )

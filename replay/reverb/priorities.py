@@ -19,6 +19,8 @@ from replay.wire import client as client_lib
 from replay.wire import errors
 
 _JOIN_S = 5.0
+# Batches by which the host may be ahead of the device.
+_MAX_UNCOMPUTED = 2
 
 
 class SamplingWeights:
@@ -158,7 +160,7 @@ class PrioritySender:
         self.close()
 
     def put(self, batch: batches.Batch, priorities: Any, timeout_s: float = 60.0) -> None:
-        """Has the priorities sent; waits for room if the server lags behind.
+        """Has the priorities sent; waits if the server lags behind, or the device by two batches.
 
         Args:
           batch: as it was taken.
@@ -175,6 +177,9 @@ class PrioritySender:
         with self._changed:
             self._queue.append((batch, priorities))
             self._changed.notify_all()
+            earlier = [values for _, values in self._queue][:-_MAX_UNCOMPUTED]
+        if earlier:  # and so those before it
+            np.asarray(earlier[-1])
 
     def drain(self, timeout_s: float = 60.0) -> None:
         """Waits until all are sent. Raises as `put`."""

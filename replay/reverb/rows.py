@@ -31,6 +31,7 @@ class Rows:
         self._name, self._shape, self._dtype = name, shape, np.dtype(dtype)
         self._max_bytes = max_bytes
         self._row_bytes = math.prod(shape) * self._dtype.itemsize
+        self._max_rows = max_bytes // self._row_bytes
         self._keep(np.zeros((1, self._row_bytes), np.uint8))
         self.clear()
 
@@ -40,16 +41,17 @@ class Rows:
         # Of each tensor, by its chunk's key and its index there.
         self._places: dict[tuple[int, int], range] = {}
 
-    def find(self, key: int, column: Any, chunks: Mapping[int, Any]) -> list[int]:
+    def find(self, key: int, column: Any, chunks: Mapping[int, Any], most: int) -> list[int]:
         """The rows of an item's column, in the order of time.
 
         Args:
           key: of the item.
           column: its Column message.
           chunks: the Chunk messages that came with it, by key.
+          most: steps that it may have.
 
         Raises:
-          errors.WireError: a chunk is of another kind, malformed or too large.
+          errors.WireError: it has more, or a chunk is of another kind, malformed or too large.
         """
         found = []
         for part in column.slices:
@@ -59,7 +61,12 @@ class Rows:
             if rows is None:
                 rows = self._places[place] = self._decode(key, tensor, is_delta_encoded)
             begin = part.offset
-            found += rows[begin : codec.slice_end(begin, part.length, len(rows))]
+            end = codec.slice_end(begin, part.length, len(rows))
+            if len(found) + part.length > most:
+                raise errors.WireError(f"item {key} has more than {most} steps of {self._name}")
+            found += rows[begin:end]
+        if not found:
+            raise errors.WireError(f"item {key} has no steps of {self._name}: expected some")
         return found
 
     def step(self, row: int) -> np.ndarray:
@@ -91,12 +98,12 @@ class Rows:
         return range(begin, end)
 
     def _grow(self, num_rows: int) -> None:
-        if num_rows * self._row_bytes > self._max_bytes:
+        if num_rows > self._max_rows:
             raise errors.WireError(
                 f"{self._name} in chunks of {num_rows * self._row_bytes} bytes together: expected "
                 f"at most {self._max_bytes}"
             )
-        grown = np.zeros((2 * num_rows, self._row_bytes), np.uint8)
+        grown = np.zeros((min(2 * num_rows, self._max_rows), self._row_bytes), np.uint8)
         grown[: self._num_rows] = self._rows[: self._num_rows]
         self._keep(grown)
 

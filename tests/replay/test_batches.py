@@ -130,9 +130,12 @@ FRAMES, RECORD = ([F[:2], F[2:]], False), ([R[np.newaxis]], True)
     [
         ({"columns": [FRAMES]}, "1 columns: expected frames and a record"),
         ({"columns": [FRAMES, RECORD, RECORD]}, "3 columns"),
-        ({"columns": [RECORD, FRAMES]}, r"frames in chunks of float32 \(1, 4\): expected uint8"),
+        ({"columns": [RECORD, FRAMES]}, "other columns"),
+        ({"columns": [([R[np.newaxis]], False), RECORD]}, r"frames in chunks of float32 \(1, 4\)"),
+        ({"columns": [([], False), RECORD]}, "no steps of frames"),
+        ({"columns": [FRAMES, ([], True)]}, "no steps of a record"),
         ({"columns": [FRAMES, ([R[np.newaxis]], False)]}, "other columns: expected frames"),
-        ({"columns": [FRAMES, ([R[np.newaxis]] * 2, True)]}, "other columns"),
+        ({"columns": [FRAMES, ([R[np.newaxis]] * 2, True)]}, "more than 1 steps of a record"),
         ({"columns": [(FRAMES[0], True), RECORD]}, "other columns"),
         ({"record": np.float64([3, 1, 1, 3])}, r"a record in chunks of float64 \(1, 4\)"),
         ({"record": np.float32([3, 1, 3])}, r"float32 \(1, 3\): expected float32 \[T, 4\]"),
@@ -167,6 +170,23 @@ def test_a_batch_takes_no_more_memory_than_told():
     list(decoder.feed(make_item(F, R)))
     with pytest.raises(wire.WireError, match=r"frames in chunks of .* together: .* most 100"):
         list(decoder.feed(make_item(numbered_frames(30), R)))
+
+
+def test_a_batch_takes_no_more_memory_for_many_chunks_either():
+    decoder = make_decoder(9, max_bytes=100)
+    for _ in range(3):
+        list(decoder.feed(make_item(F, R)))
+    with pytest.raises(wire.WireError, match=r"frames in chunks of 116 bytes .* most 100"):
+        list(decoder.feed(make_item(F, R)))
+
+
+def test_many_slices_of_a_chunk_are_no_way_to_take_much_memory():
+    response = make_item(F, R, columns=[([np.zeros((500, 2, 2), np.uint8)], False), RECORD])
+    slices = response.entries[0].info.item.trajectory.columns[0].slices
+    for _ in range(1000):
+        slices.append(slices[0])
+    with pytest.raises(wire.WireError, match="more than 65536 steps of frames"):
+        list(make_decoder(1).feed(response))
 
 
 # With a server.
@@ -287,13 +307,30 @@ def test_a_killed_decoder_is_told_of(client):
     with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 2) as reader:
         reader.take(timeout_s=20)
         reader._sources[1]._process.kill()
+        # Though the other one goes on: at most what had come from the killed one, and its turn.
         with pytest.raises(wire.WireUnavailableError, match="the process ended with -9"):
             all(reader.take(timeout_s=20) for _ in range(4))
 
 
+def test_a_decoder_that_can_not_run_is_no_connection_that_broke(monkeypatch):
+    """It would be made again and again."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    client = wire.Client("127.0.0.1:1")
+    with client, batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 1) as reader:
+        with pytest.raises(wire.WireError, match="the process ended with 1") as caught:
+            reader.take(timeout_s=20)
+    assert not isinstance(caught.value, wire.WireUnavailableError)
+
+
+def test_more_processes_than_batches_are_refused():
+    client = wire.Client("127.0.0.1:1")
+    with client, pytest.raises(ValueError, match="num_processes = 3: expected 0 to 2"):
+        batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 3)
+
+
 @replay_server.needs_server
 def test_decoders_end_with_their_parent(client):
-    """However it ends: the kernel closes their sockets."""
+    """Also if it is killed before it has read all that they have told."""
     script = """
 import os, signal, sys
 import numpy as np
@@ -305,17 +342,15 @@ spec = specs.Array((2, 2), np.uint8)
 reader = batch_reader.BatchReader(client, sys.argv[2], spec, 4, 8, 2, 2)
 reader.take()
 print(*[source._process.pid for source in reader._sources], flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+while True:
+    reader.take()
 """
     write(client, 30)
-    done = subprocess.run(
-        [sys.executable, "-c", script, client.address, TABLE],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    pids = [int(pid) for pid in done.stdout.split()]
-    assert len(pids) == 2
+    command = [sys.executable, "-c", script, client.address, TABLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        parent.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        parent.kill()
     waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)), 10)

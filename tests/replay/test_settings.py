@@ -57,6 +57,13 @@ def test_the_server_takes_the_tables():
             "distributed.error_buffer = 2143: expected at least 2144 with 2 actors",
         ),
         ({"distributed.actor_platform": "tpu"}, 2, "distributed.actor_platform = 'tpu'"),
+        ({"distributed.decoder_processes": -2}, 2, "distributed.decoder_processes = -2"),
+        (
+            {"distributed.decoder_processes": 3},
+            2,
+            "distributed.decoder_processes = 3: expected at most the 2 of distributed.prefetch",
+        ),
+        ({"distributed.journal_segment_mb": 0}, 2, "distributed.journal_segment_mb = 0.0: ex"),
     ],
 )
 def test_what_cant_be_run_is_refused(changes, actors, message):

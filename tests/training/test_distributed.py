@@ -4,12 +4,15 @@ Needs the replay server's environment: make replay-env.
 """
 
 import importlib
+import os
 import random
+import signal
 import time
 
 import jax
 import numpy as np
 import pytest
+import waiting
 
 from benchmarks import replay_audit, tcp_proxy
 from benchmarks.launched_run import REPLAY_PYTHON, Launch
@@ -75,15 +78,22 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
         "evaluation.period_frames": 4_000,
         "evaluation.episodes": 2,
         "distributed.journal_segment_mb": 0.02,
+        "distributed.decoder_processes": 2,
     }
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
         launch.wait_for(400, 90)
+        decoders = launch.decoders()
+        assert len(decoders) == 2
+        os.kill(decoders[0], signal.SIGKILL)
+        launch.wait_for(launch.frames() + 200, 60)
         for label in ("server", "actor_0", "learner", "actor_1", "evaluator"):
             time.sleep(moments.uniform(0.2, 1.5))
             launch.kill(label)
         launch.wait_for(launch.status("learner").get("frames", 0) + 1_000, 120)
         restarted = {row["role"] for row in launch.rows("restarts")}
+        decoders = launch.decoders()
         launch.kill_all()
+    waiting.wait_for(lambda: not any(map(waiting.is_alive, decoders)), 10)
     assert {"actor_0", "learner", "actor_1"} <= restarted
     assert restarted & {"replay", "replay_0"}
     with Launch(tmp_path / "run", "configs/probe.py:5", actors=1, **changes) as launch:

@@ -95,12 +95,10 @@ class Feed:
 
     def batch(self, timeout_s: float) -> batches.Batch | None:
         """The next batch; None if there is none in time. Raises WireError."""
-        if not self._reader.num_ready:
-            try:
-                return self._reader.take(timeout_s)
-            except wire.WireTimeoutError:
-                return None
-        return self._reader.take(timeout_s)
+        try:
+            return self._reader.take(timeout_s)
+        except wire.WireTimeoutError:
+            return None
 
     def prioritize(self, batch: batches.Batch, new_priorities: Any) -> None:
         """Has the batch's new priorities [B] sent; they may still be computed."""
