@@ -315,10 +315,12 @@ def test_a_killed_decoder_is_told_of(client):
 def test_a_decoder_that_can_not_run_is_no_connection_that_broke(monkeypatch):
     """It would be made again and again."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    client = wire.Client("127.0.0.1:1")
-    with client, batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 1) as reader:
-        with pytest.raises(wire.WireError, match="the process ended with 1") as caught:
-            reader.take(timeout_s=20)
+    with (
+        wire.Client("127.0.0.1:1") as client,
+        batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 1) as reader,
+        pytest.raises(wire.WireError, match="the process ended with 1") as caught,
+    ):
+        reader.take(timeout_s=20)
     assert not isinstance(caught.value, wire.WireUnavailableError)
 
 
