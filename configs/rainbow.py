@@ -135,8 +135,9 @@ def _distributed() -> ml_collections.ConfigDict:
     distributed.chunk_length = 4
     # Transitions an actor may have sent that the server has not confirmed.
     distributed.max_unconfirmed = 128
-    # Batches drawn ahead of the update that uses them: their priorities are as old.
-    distributed.prefetch_batches = 2
+    # Batches drawn ahead of the update that uses them: their priorities are as old. Processes that
+    # decode are busy with two each.
+    distributed.prefetch_batches = 4
     # Processes that draw and decode batches for the learner; 0: a thread of its own does, which is
     # enough for some 300 a second; -1: 0 where it learns on a CPU, else 2.
     distributed.decoder_processes = -1
