@@ -72,4 +72,4 @@ def test_what_cant_be_run_is_refused(changes, actors, message):
 
 
 def test_the_least_error_buffer_is_accepted():
-    settings.verify(_changed(**{"distributed.error_buffer": 2_144}), 2)
+    settings.verify(_changed(**{"distributed.error_buffer": 2_208}), 2)

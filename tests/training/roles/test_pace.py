@@ -75,11 +75,11 @@ def test_a_restored_learner_does_again_what_it_has_forgotten():
 
 
 def test_actors_are_held_when_the_run_is_played_or_too_much_is_due():
-    """8 samples a transition, 256 in flight, three batches: 2144 samples, 67 updates."""
+    """8 samples a transition, 256 in flight, five batches: 2208 samples, 69 updates."""
     counts = make(num_frames=2_000)
-    counts.hear(80 + 16 * 67)
+    counts.hear(80 + 16 * 69)
     assert not counts.is_far_behind
-    counts.hear(80 + 16 * 68)
+    counts.hear(80 + 16 * 70)
     assert counts.is_far_behind
     do_updates(counts)
     assert not counts.is_far_behind
