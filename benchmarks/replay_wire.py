@@ -10,7 +10,7 @@ result.
 
 Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
 discount and number of steps; chunks of 4 steps of one of 8 environments; 64 unconfirmed items at
-most; batches of 32, 2 of them in flight. Both clients turn steps into such items, and items into
+most; batches of 32, 4 of them in flight. Both clients turn steps into such items, and items into
 batches of two stacks each; with priorities, they send a new one for each of the batch.
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     parser.add_argument("--processes", type=int, default=2, help="that decode")
-    parser.add_argument("--prefetch", type=int, default=2, help="batches in flight, of all clients")
+    parser.add_argument("--prefetch", type=int, default=4, help="batches in flight, of all clients")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--worker", choices=list(_CLIENTS), help=argparse.SUPPRESS)
     parser.add_argument("--server", help=argparse.SUPPRESS)
