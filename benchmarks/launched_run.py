@@ -1,11 +1,12 @@
 """A distributed run as a user starts it, and its processes, for benchmarks and tests."""
 
+import contextlib
 import csv
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,27 +87,18 @@ class Launch:
     def roles(self) -> dict[str, int]:
         """The run's living processes by label, the server's own included: their numbers."""
         found = {}
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                arguments = path.read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
+        for process, arguments in _commands():
             label = self._label(arguments)
             if label:
-                found[label] = int(path.parent.name)
+                found[label] = process
         return found
 
     def decoders(self) -> list[int]:
         """The learner's living processes that decode batches: their numbers."""
         learner, found = self.roles().get("learner"), []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                arguments = (path / "cmdline").read_bytes().split(b"\0")
-                parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            except OSError:
-                continue
-            if b"replay.reverb.decode" in arguments and int(parent) == learner:
-                found.append(int(path.name))
+        for process, arguments in _commands():
+            if "replay.reverb.decode" in arguments and _parent(process) == learner:
+                found.append(process)
         return found
 
     def _label(self, arguments: Sequence[str]) -> str | None:
@@ -142,6 +134,22 @@ class Launch:
         return "\n".join(
             f"== {log}\n" + "\n".join(processes.last_lines(log)[-_SHOWN_LINES:]) for log in logs
         )
+
+
+def _commands() -> Iterator[tuple[int, list[str]]]:
+    """All processes of the machine: their numbers and arguments."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            arguments = path.read_bytes().decode(errors="replace").split("\0")
+            yield int(path.parent.name), arguments
+
+
+def _parent(process: int) -> int:
+    """The number of the process that started it; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process}/stat").read_text()
+        return int(status.rpartition(")")[2].split()[1])
+    return 0
 
 
 def wait_until(

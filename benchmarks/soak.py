@@ -179,8 +179,14 @@ class _Soak:
             "server and learner killed": (self._kill_two, "learner"),
             "all killed, started again": (self._restart, "learner"),
             f"server frozen for {_OUTAGE_S.value:.0f} s": (self._freeze, ""),
-            f"network cut for {_OUTAGE_S.value:.0f} s": (lambda: self._cut("drop"), ""),
-            f"network silent for {_OUTAGE_S.value:.0f} s": (lambda: self._cut("freeze"), ""),
+            f"network cut for {_OUTAGE_S.value:.0f} s": (
+                lambda: self._cut(tcp_proxy.TcpProxy.drop),
+                "",
+            ),
+            f"network silent for {_OUTAGE_S.value:.0f} s": (
+                lambda: self._cut(tcp_proxy.TcpProxy.freeze),
+                "",
+            ),
         }
         if self._disk.can_be_filled:
             choices["disk full when it was time to save"] = (self._fill_disk, "")
@@ -237,7 +243,7 @@ class _Soak:
         time.sleep(_OUTAGE_S.value)
         _ensure(self._launch.send("server", signal.SIGCONT))
 
-    def _cut(self, how: str) -> None:
+    def _cut(self, how: Callable[[tcp_proxy.TcpProxy], None]) -> None:
         """Of the learner and all actors, which are started again to go through a proxy."""
         file = self._launch.run_dir / "replay" / "address"
         address = connection.read_address(file)
@@ -247,7 +253,7 @@ class _Soak:
             for label in ("learner", *self._actors):
                 _ensure(self._launch.kill(label))
             self._launch.wait_for(self._frames + self._step_frames, _GO_ON_S)
-            getattr(proxy, how)()
+            how(proxy)
             time.sleep(_OUTAGE_S.value)
             proxy.restore()
             self._note_frames()

@@ -139,7 +139,7 @@ def _distributed() -> ml_collections.ConfigDict:
     # decode are busy with two each.
     distributed.prefetch_batches = 4
     # Processes that draw and decode batches for the learner; 0: a thread of its own does, which is
-    # enough for some 300 a second; -1: 0 where it learns on a CPU, else 2.
+    # enough for some 250 a second; -1: 0 where it learns on a CPU, else 2.
     distributed.decoder_processes = -1
     # Samples by which inserts may be ahead of the ratio that updates keep; 0: the least that
     # cannot block both sides for ever.

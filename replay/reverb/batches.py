@@ -135,12 +135,13 @@ class BatchDecoder:
         key, columns = item.key, item.trajectory.columns
         if len(columns) != trajectories.NUM_COLUMNS:
             raise _wrong(key, f"{len(columns)} columns", "frames and a record")
-        if columns[0].squeeze or not columns[1].squeeze:
+        frames, record = columns
+        if frames.squeeze or not record.squeeze:
             raise _wrong(key, "other columns", "frames [T, ...] and a record without T")
-        records = self._records.find(key, columns[1], chunks, 1)
-        action, r_t, discount_t, num_steps = record = self._records.step(records[0]).tolist()
-        _check_record(key, record)
-        self._stack(key, self._frames.find(key, columns[0], chunks, _MAX_FRAMES), int(num_steps))
+        (row,) = self._records.find(key, record, chunks, 1)
+        action, r_t, discount_t, num_steps = values = self._records.step(row).tolist()
+        _check_record(key, values)
+        self._stack(key, self._frames.find(key, frames, chunks, _MAX_FRAMES), int(num_steps))
         drawn = _Drawn(key, info.probability, item.priority, action, r_t, discount_t)
         _check_drawn(drawn)
         self._drawn.append(drawn)

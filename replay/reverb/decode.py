@@ -15,21 +15,17 @@ from replay.wire import errors
 class _Filling:
     """Fills slots in turn and says so."""
 
-    def __init__(self, shared: slots.Slots, num_slots: int, to_parent: socket.socket):
-        self._shared, self._num_slots, self._to_parent = shared, num_slots, to_parent
+    def __init__(self, shared: slots.Slots, to_parent: socket.socket):
+        self._shared, self._to_parent = shared, to_parent
         self._number = 0
-
-    @property
-    def _slot(self) -> int:
-        return self._number % self._num_slots
 
     def stacks(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the frames of the next batch go."""
-        return self._shared.stacks(self._slot)
+        return self._shared.stacks(self._number)
 
     def tell(self, batch: batches.Batch) -> None:
         """Says that the next slot has a batch."""
-        self._shared.put(self._slot, batch)
+        self._shared.put(self._number, batch)
         self._number += 1
         self._to_parent.send(decoder_process.BATCH)
 
@@ -39,7 +35,7 @@ def main() -> None:
     what, spec = json.loads(sys.argv[1]), batches.BatchSpec.from_json(sys.argv[2])
     memory, to_parent = int(sys.argv[3]), socket.socket(fileno=int(sys.argv[4]))
     num_slots = what["num_slots"]
-    filling = _Filling(slots.Slots(memory, num_slots, spec), num_slots, to_parent)
+    filling = _Filling(slots.Slots(memory, num_slots, spec), to_parent)
     stream = batch_stream.BatchStream(
         client_lib.Client(what["address"]),
         what["table"],

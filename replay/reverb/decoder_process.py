@@ -4,6 +4,7 @@ The two share memory for the batches and a socket. Here a byte asks for a batch;
 that the next slot has one, and JSON what has ended the stream.
 """
 
+import itertools
 import json
 import os
 import socket
@@ -20,10 +21,9 @@ from replay.wire import errors
 BATCH = b"."
 """The byte for a batch, asked for or filled."""
 
-MAX_MESSAGE = 1 << 16
-
 _ROOT = Path(__file__).parents[2]
 _JOIN_S = 5.0
+_MAX_MESSAGE = 1 << 16
 
 
 class DecoderProcess:
@@ -52,7 +52,6 @@ class DecoderProcess:
           on_end: called with the cause when the stream, or the process, has ended, in that thread.
         """
         self._on_batch, self._on_end = on_batch, on_end
-        self._num_slots = num_batches
         self._doing = f"decoding samples of {table!r} from {client.address}"
         # One message comes as one, as with pipes of multiprocessing.
         self._socket, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,10 +94,9 @@ class DecoderProcess:
 
     def _take_batches(self) -> errors.WireError:
         """Passes batches on; returns what has ended them."""
-        number = 0
+        numbers = itertools.count()
         while (message := self._receive()) == BATCH:
-            self._on_batch(self._slots.copy(number % self._num_slots))
-            number += 1
+            self._on_batch(self._slots.copy(next(numbers)))
         if message:
             return errors.from_json(message)
         code = self._process.wait()
@@ -108,7 +106,7 @@ class DecoderProcess:
 
     def _receive(self) -> bytes:
         try:
-            return self._socket.recv(MAX_MESSAGE)
+            return self._socket.recv(_MAX_MESSAGE)
         except OSError:
             return b""
 

@@ -31,7 +31,8 @@ def verify(config: Any, num_actors: int) -> None:
       ConfigError: for a bad key or value, several seeds, or an error buffer with which actors and
         learner could wait for each other.
     """
-    checks.verify("distributed", config["distributed"], CHECKS)
+    distributed = config["distributed"]
+    checks.verify("distributed", distributed, CHECKS)
     if num_actors < 1:
         raise checks.ConfigError(f"actors = {num_actors}: expected an integer >= 1")
     if config["num_seeds"] != 1:
@@ -39,15 +40,13 @@ def verify(config: Any, num_actors: int) -> None:
             f"num_seeds = {config['num_seeds']}: expected 1 in a distributed run; start one for "
             "each seed"
         )
-    processes, batches = (
-        config["distributed"][key] for key in ("decoder_processes", "prefetch_batches")
-    )
+    processes, batches = distributed["decoder_processes"], distributed["prefetch_batches"]
     if processes > batches:
         raise checks.ConfigError(
             f"distributed.decoder_processes = {processes}: expected at most the {batches} of "
             "distributed.prefetch_batches, or some would have nothing to do"
         )
-    asked, least = config["distributed"]["error_buffer"], least_error_buffer(config, num_actors)
+    asked, least = distributed["error_buffer"], least_error_buffer(config, num_actors)
     if asked and asked < least:
         raise checks.ConfigError(
             f"distributed.error_buffer = {asked}: expected at least {least} with {num_actors} "

@@ -14,7 +14,10 @@ _ALIGNMENT = 64
 
 
 class Slots:
-    """Room for a number of batches; nothing keeps two from using one slot at a time."""
+    """Room for a number of batches, used in turn: the n-th batch is in slot n modulo their number.
+
+    Nothing keeps two from using one slot at a time.
+    """
 
     def __init__(self, file: int, num_slots: int, spec: batches.BatchSpec):
         """Maps the memory.
@@ -29,22 +32,27 @@ class Slots:
         self._slots = np.ndarray(num_slots, kind, buffer=memory)
         self._names = frozenset(kind.names or ())
 
-    def stacks(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """The memory of a slot's s_tm1 and s_t."""
-        return self._slots[slot]["s_tm1"], self._slots[slot]["s_t"]
+    def stacks(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The memory for s_tm1 and s_t of the batch with a number, from 0."""
+        slot = self._slot(number)
+        return slot["s_tm1"], slot["s_t"]
 
-    def put(self, slot: int, batch: batches.Batch) -> None:
-        """Writes a batch whose stacks are in the slot's memory already."""
-        fields = batch.transition._asdict() | batch._asdict()
+    def put(self, number: int, batch: batches.Batch) -> None:
+        """Writes a batch whose stacks are in its slot's memory already."""
+        slot, fields = self._slot(number), batch.transition._asdict() | batch._asdict()
         for name in self._names - {"s_tm1", "s_t"}:
-            self._slots[slot][name] = fields[name]
+            slot[name] = fields[name]
 
-    def copy(self, slot: int) -> batches.Batch:
-        """The slot's batch, in memory of its own."""
-        fields: dict[str, Any] = {name: self._slots[slot][name].copy() for name in self._names}
+    def copy(self, number: int) -> batches.Batch:
+        """A batch that was put, in memory of its own."""
+        slot = self._slot(number)
+        fields: dict[str, Any] = {name: slot[name].copy() for name in self._names}
         transition = base.Transition(*[fields.pop(name) for name in base.Transition._fields])
         table_size = int(fields.pop("table_size"))
         return batches.Batch(transition=transition, table_size=table_size, **fields)
+
+    def _slot(self, number: int) -> Any:
+        return self._slots[number % len(self._slots)]
 
 
 def num_bytes(num_slots: int, spec: batches.BatchSpec) -> int:
