@@ -1,0 +1,30 @@
+"""Numbers that are not finite end a run: whatever is learned from them is lost."""
+
+import numpy as np
+
+
+class NotFiniteError(RuntimeError):
+    """A number that had to be finite is not; the message is one line that says which, and where.
+
+    The run can't go on, and starting it again from its newest snapshot would lead to the same.
+    """
+
+
+def check(what: str, values: np.ndarray) -> None:
+    """Checks that all numbers of an array are finite; integers and booleans always are.
+
+    Args:
+      what: the array, for the message, e.g. "reward of environment".
+      values: any shape.
+
+    Raises:
+      NotFiniteError: naming the first index whose number is not finite, and the number.
+    """
+    if values.dtype.kind not in "fc":
+        return
+    is_finite = np.isfinite(values)
+    if is_finite.all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
+    where = f" {list(index)}" if index else ""
+    raise NotFiniteError(f"{what}{where} = {values[index]}: expected a finite number")
