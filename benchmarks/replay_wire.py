@@ -49,8 +49,6 @@ _TABLE = {
     "max_size": 20_000,
     "min_size": 1,
     "priority_exponent": 1.0,
-    "samples_per_insert": None,
-    "error_buffer": None,
 }
 _NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK = 8, 4, 3, 0.99, 4
 _WINDOW = _STACK + _N_STEP

@@ -34,7 +34,7 @@ from configs import checks
 from envs import base as envs_base
 from replay.reverb import connection
 from scripts import command_line
-from training import run_directory, snapshot
+from training import run_directory, snapshot, update_schedule
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As of scripts.launch.")
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long, roughly.", lower_bound=1.0)
@@ -393,8 +393,9 @@ def _accounts(launch: launched_run.Launch, config: Any) -> dict[str, Any]:
     """What the run itself has counted."""
     saved = snapshot.list_saved(launch.run_dir / "snapshots")[0]
     counters = snapshot.verify(saved)
-    frames = min(counters["frames"], config.num_frames)
-    due = (frames - counters["idle_frames"]) // config.training.update_period_frames
+    frames_per_step = envs_base.frames_per_step(config.environment)
+    schedule = update_schedule.UpdateSchedule.from_config(config, frames_per_step, 0)
+    due = schedule.due(counters["frames"], 0, counters["idle_frames"])
     episodes = [(row["life"], row["episode"]) for row in launch.rows("episodes")]
     rows = [int(row["frames"]) for row in launch.rows("train")]
     return {
@@ -420,7 +421,7 @@ def _failures(accounts: Mapping[str, Any], audit: replay_audit.Audit) -> list[st
         "rows of train.csv out of order": accounts["train_rows_out_of_order"],
         "transitions lost": audit.lost,
         "transitions doubled": audit.doubled,
-        "transitions stored, besides those journaled": audit.stored - audit.journaled,
+        "transitions stored, besides those expected": audit.stored - audit.expected,
         "frames counted that are in no journal": max(0, accounts["frames"] - audit.frames),
     }
     return [f"{what}: {number}" for what, number in wrong.items() if number]

@@ -141,9 +141,8 @@ def _distributed() -> ml_collections.ConfigDict:
     # Processes that draw and decode batches for the learner; 0: a thread of its own does, which is
     # enough for some 250 a second; -1: 0 where it learns on a CPU, else 2.
     distributed.decoder_processes = -1
-    # Samples by which inserts may be ahead of the ratio that updates keep; 0: the least that
-    # cannot block both sides for ever.
-    distributed.error_buffer = 0
+    # Frames that all actors together may have played beyond those whose updates are done.
+    distributed.credit_frames = 2_000
     # Megabytes of a file of an actor's journal; those whose transitions a checkpoint of the replay
     # has are dropped as a whole.
     distributed.journal_segment_mb = 64.0

@@ -15,11 +15,12 @@ from training import evaluation, run_directory, snapshot, stage_timer, state_arr
 from training import experiment as experiment_lib
 from training import progress as progress_lib
 from training import recorder as recorder_lib
+from training import update_schedule as update_schedule_lib
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
 _RECENT_EPISODES = 100
 # task: of a sequence, from 0. schedule_updates: since the learning-rate schedule last began.
-# idle_frames: those, of all so far, that count for no update, as the replay was being filled.
+# idle_frames: of the present task, as the replay was being filled.
 _COUNTERS: tuple[str, ...] = (
     "frames",
     "updates",
@@ -47,7 +48,10 @@ class Run:
         run_directory.claim(path, config)
         run_directory.append_provenance(path)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
-        self.counters["idle_frames"] = self._frames_before_learning
+        self.update_schedule = update_schedule_lib.UpdateSchedule.from_config(
+            config, self.experiment.environment.frames_per_step, self.experiment.frames_per_task
+        )
+        self.counters["idle_frames"] = self.update_schedule.fill_frames
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()
         self.store = snapshot.SnapshotStore(path / "snapshots", config.snapshot.keep)
@@ -90,10 +94,6 @@ class Run:
         return gathered
 
     @property
-    def _frames_before_learning(self) -> int:
-        return self.config.replay.min_size * self.experiment.environment.frames_per_step
-
-    @property
     def is_finished(self) -> bool:
         """Whether all frames were played."""
         return self.counters["frames"] >= self.config.num_frames
@@ -124,25 +124,22 @@ class Run:
         switch = self.experiment.task_switch
         self.state = switch.apply(self.state)
         self.counters["task"] = self.experiment.environment.task
-        if switch.settings.clear_replay:
-            self.counters["idle_frames"] += self._frames_before_learning
+        is_empty = switch.settings.clear_replay
+        self.counters["idle_frames"] = self.update_schedule.fill_frames if is_empty else 0
         if switch.settings.restart_schedule:
             self.counters["schedule_updates"] = 0
         self.recent.clear()
 
     def _learn(self) -> None:
-        num_updates = self._due_updates() - self.counters["updates"]
+        counters = self.counters
+        now = counters["frames"], counters["task"], counters["idle_frames"]
+        num_updates = self.update_schedule.due(*now) - counters["updates"]
         if num_updates > 0:
             self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
-            self.counters["updates"] += num_updates
-            self.counters["schedule_updates"] += num_updates
+            counters["updates"] += num_updates
+            counters["schedule_updates"] += num_updates
             self.recorder.learned(metrics)
             self.timer.wait_for(metrics)
-
-    def _due_updates(self) -> int:
-        """Updates that should have been done by now: one per period of frames that count."""
-        learning_frames = self.counters["frames"] - self.counters["idle_frames"]
-        return learning_frames // self.config.training.update_period_frames
 
     def _count_step(self) -> None:
         """Counts the frames of one seed. Steps that start an episode count like all others."""

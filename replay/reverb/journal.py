@@ -37,7 +37,9 @@ class JournalInUseError(RuntimeError):
     """Another process has the journal open, perhaps one that is about to end."""
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
+    """What was given to `Journal.append`; counters are empty if there were none."""
+
     counters: dict[str, int]
     content: bytes
 
@@ -142,7 +144,7 @@ class Journal:
             return self.next_segment
         return max((first for first in self._segments if first <= seq), default=seq)
 
-    def records(self, after_seq: int) -> Iterator[tuple[int, bytes]]:
+    def records(self, after_seq: int) -> Iterator[tuple[int, Record]]:
         """The records after one that are there now, with their numbers, read as they are asked for.
 
         Raises:
@@ -153,7 +155,7 @@ class Journal:
             if end > after_seq + 1:
                 for seq, record in self._read_segment(first, min(end, last + 1)):
                     if seq > after_seq:
-                        yield seq, record.content
+                        yield seq, record
 
     def sync(self) -> None:
         """Makes all records outlast a crash of the machine.
@@ -170,9 +172,9 @@ class Journal:
         if seq != self._state["confirmed"]:
             self._state.write(confirmed=seq)
 
-    def set_incarnation(self, incarnation: int) -> None:
-        """Notes another server, which has confirmed nothing after `truncated`."""
-        self._state.write(incarnation=incarnation, confirmed=self.truncated)
+    def set_incarnation(self, incarnation: int, confirmed: int = 0) -> None:
+        """Notes another server, and the record through which it has all from its checkpoint."""
+        self._state.write(incarnation=incarnation, confirmed=confirmed)
 
     def truncate(self, through_seq: int) -> None:
         """Notes that the records through one can't be needed again; drops what segments it can.
@@ -262,7 +264,7 @@ class Journal:
             raise JournalError(f"{path}: offset 0: of another journal: {made}")
         return first - 1, record.counters
 
-    def _read_segment(self, first: int, end: int) -> Iterator[tuple[int, _Record]]:
+    def _read_segment(self, first: int, end: int) -> Iterator[tuple[int, Record]]:
         path = self._path(first)
         with path.open("rb") as file:
             _read(file, first - 1, path, may_end=False)
@@ -382,7 +384,7 @@ def _frame(seq: int, record: bytes, counters: Mapping[str, int] | None) -> bytes
     return b"".join((header[:-4], struct.pack("<I", own), told, record))
 
 
-def _read(file: BinaryIO, seq: int, path: Path, may_end: bool) -> _Record | None:
+def _read(file: BinaryIO, seq: int, path: Path, may_end: bool) -> Record | None:
     """Reads the record of a number at the file's position.
 
     Args:
@@ -407,7 +409,7 @@ def _read(file: BinaryIO, seq: int, path: Path, may_end: bool) -> _Record | None
             raise JournalError(f"{path}: offset {begin}: record {seq} is damaged")
         body = file.read(num_told + num_record)
         if zlib.crc32(body) == checksum and len(body) == num_told + num_record:
-            return _Record(json.loads(body[:num_told] or b"{}"), body[num_told:])
+            return Record(json.loads(body[:num_told] or b"{}"), body[num_told:])
         if len(body) == num_told + num_record and (not may_end or file.read(1)):
             raise JournalError(f"{path}: offset {begin}: record {seq} is damaged")
     if not may_end:

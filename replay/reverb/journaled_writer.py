@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from absl import logging
 
 from replay import wire
-from replay.reverb import connection
+from replay.reverb import checkpoint_mark, connection
 from replay.reverb import journal as journal_lib
 from replay.wire import insert_stream, messages
 from replay.wire import writer as writer_lib
@@ -60,14 +60,13 @@ class JournaledWriter(writer_lib.ChunkMaker):
     under keys that stay. A segment of the journal brings every chunk that its records need, so
     they can be sent again from its begin. When the connection breaks, or nothing answers, the
     writer connects anew: to the same incarnation of the server it sends again what was not
-    confirmed, to another all records after those that were truncated, oldest first.
+    confirmed, to another what came after its mark and is still of use, oldest first (see
+    checkpoint_mark).
 
     An item that the server has is not inserted again, but gets its first priority again. That
     remains for items whose confirmation was on its way when the connection broke, or came after the
     last call before this process was killed (at most `max_pending`, and the rest of their record),
-    and for those that a restored server has from a checkpoint of which `truncate` has not told yet.
-    Of all these, an item that the table has already removed for newer ones is inserted again, as
-    the newest: so the table must be larger than what is inserted between two checkpoints.
+    and for those that came to a restored server between its mark and its checkpoint.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
         connect: Callable[[Stop], wire.Client],
         stop: Stop,
         who: str,
+        capacity: int,
         max_pending: int = 64,
         silence_s: float = 15.0,
         while_waiting: Callable[[], None] = lambda: None,
@@ -88,6 +88,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
             connection.Stopped when what it is given says so.
           stop: whether to end all waiting, but that of `flush`.
           who: to name in the log.
+          capacity: items that the server's table holds.
           max_pending: items that may be unconfirmed; `insert` waits when there would be more.
           silence_s: a connection counts as broken when nothing answers for so long.
           while_waiting: called about twice a second while a call waits for the server or the disk,
@@ -104,6 +105,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
         self._connect = connect
         self._stop = stop
         self._who = who
+        self._capacity = capacity
         self._max_pending = max_pending
         self._silence_s = silence_s
         self._while_waiting: Callable[[], None] = lambda: None
@@ -112,6 +114,8 @@ class JournaledWriter(writer_lib.ChunkMaker):
         self._held: dict[int, wire.Chunk] = {}
         # The last record that the stream was sent, and that the server was, by any stream.
         self._sent = self._sent_ever = journal.confirmed
+        # Of the server, and the newest record when it was read: no later one is left out.
+        self._mark, self._marked = checkpoint_mark.Mark(), 0
         # Whether the stream was sent all chunks that the next record takes for granted.
         self._in_step = False
         self._refusals, self._refused_at = 0, 0
@@ -266,8 +270,8 @@ class JournaledWriter(writer_lib.ChunkMaker):
         lacking: dict[int, Any] = {}
         begin = self._journal.segment_of(sent + 1)
         for seq, record in self._journal.records(begin - 1):
-            request = messages.InsertRequest.FromString(record)
-            if seq > sent and self._select(seq, request):
+            request = messages.InsertRequest.FromString(record.content)
+            if seq > sent and self._select(seq, record.counters, request):
                 there = {chunk.key for chunk in request.chunks}
                 request.chunks.extend(c for key, c in lacking.items() if key not in there)
                 lacking = {}
@@ -279,12 +283,18 @@ class JournaledWriter(writer_lib.ChunkMaker):
                 yield seq, request
         self._in_step = not lacking
 
-    def _select(self, seq: int, request: Any) -> bool:
-        """Leaves in a request the items that this server has not confirmed; whether there are any.
+    def _select(self, seq: int, counters: Mapping[str, int], request: Any) -> bool:
+        """Leaves in a request the items that this server needs; whether there are any.
 
-        There are others only in records that another stream has brought to it.
+        There are others only in records that another stream has brought to it, or that it was
+        restored without and has no use for any more.
         """
-        if seq <= self._sent_ever:
+        newest = self._journal.counters
+        if seq <= self._marked and not checkpoint_mark.is_needed(
+            counters, newest, self._mark, self._capacity
+        ):
+            del request.items[:]
+        elif seq <= self._sent_ever:
             unconfirmed = self._stream.unconfirmed()
             for i in reversed(range(len(request.items))):
                 if request.items[i].key not in unconfirmed:
@@ -344,18 +354,24 @@ class JournaledWriter(writer_lib.ChunkMaker):
         self, unconfirmed: Mapping[int, int], stop: Stop
     ) -> tuple[wire.Client, insert_stream.InsertStream]:
         """Connects, and decides what to send, given the unconfirmed items' keys and records."""
-        client, stream, incarnation = self._open(stop)
+        client, stream, incarnation, mark = self._open(stop)
         if incarnation == self._journal.incarnation:
             self._sent = next(iter(unconfirmed.values()), self._sent_ever + 1) - 1
         else:
-            self._when_there_is_room(lambda: self._journal.set_incarnation(incarnation), stop)
-            self._sent = self._sent_ever = self._journal.truncated
+            there = mark.confirmed.get(self._journal.life, 0)
+            self._when_there_is_room(
+                lambda: self._journal.set_incarnation(incarnation, there), stop
+            )
+            self._mark, self._marked = mark, self._journal.last_seq
+            self._sent = self._sent_ever = self._journal.confirmed
             unconfirmed = {}
         stream.adopt(unconfirmed)
         self._tell_what_is_sent(client.address, is_known=bool(unconfirmed))
         return client, stream
 
-    def _open(self, stop: Stop) -> tuple[wire.Client, insert_stream.InsertStream, int]:
+    def _open(
+        self, stop: Stop
+    ) -> tuple[wire.Client, insert_stream.InsertStream, int, checkpoint_mark.Mark]:
         """Connects; the server's incarnation is that at the other end of the stream."""
         patience = connection.Patience(self._who)
         while True:
@@ -363,7 +379,8 @@ class JournaledWriter(writer_lib.ChunkMaker):
             # In this order: by itself, a client connects to the next server at its address.
             stream = insert_stream.InsertStream(client)
             try:
-                return client, stream, client.incarnation(_PROBE_TIMEOUT_S)
+                incarnation = client.incarnation(_PROBE_TIMEOUT_S)
+                return client, stream, incarnation, checkpoint_mark.read(client)
             except wire.WireError as error:
                 patience.tell(f"no answer to the first question ({error})")
             stream.close()
@@ -421,7 +438,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
 
 
 class _Watch:
-    """Finds out why items stay unconfirmed: the server is gone, or its rate limiter waits."""
+    """Finds out whether items stay unconfirmed because the server is gone."""
 
     def __init__(self, client: wire.Client, who: str, silence_s: float):
         self._client = client
@@ -430,7 +447,7 @@ class _Watch:
         self._asked = self._answered = time.monotonic()
 
     def look(self) -> None:
-        """Asks the server for its tables now and then, and logs what blocks the insert.
+        """Asks the server for a sign of life now and then, and logs that there is waiting.
 
         Raises:
           wire.WireTimeoutError: nothing has answered for too long.
@@ -440,7 +457,7 @@ class _Watch:
             return
         self._asked = now
         try:
-            tables = self._client.server_info(_PROBE_TIMEOUT_S)
+            self._client.incarnation(_PROBE_TIMEOUT_S)
         except wire.WireError as error:
             if time.monotonic() - self._answered > self._silence_s:
                 raise wire.WireTimeoutError(
@@ -448,14 +465,4 @@ class _Watch:
                 ) from error
             return
         self._answered = time.monotonic()
-        self._patience.tell(f"insert blocked{_limits(tables)}: the learner is behind or down,")
-
-
-def _limits(tables: Mapping[str, wire.TableInfo]) -> str:
-    """Which tables' limiters let nothing in, and why."""
-    full = []
-    for table in tables.values():
-        ahead = table.num_inserts * table.samples_per_insert - table.num_samples
-        if table.size >= table.min_size and ahead + table.samples_per_insert > table.max_diff:
-            full.append(f"{table.name!r} is {ahead:g} samples ahead of at most {table.max_diff:g}")
-    return f" ({'; '.join(full)})" if full else ""
+        self._patience.tell("the replay server lives, but has confirmed nothing")

@@ -41,8 +41,8 @@ def main() -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    # Not by server.stop(), nor by dropping it: that would confirm items that wait to be inserted,
-    # and never are.
+    # Not by server.stop(), nor by dropping it: that would confirm items that are on their way to
+    # be inserted, and never are.
     assert server
     os._exit(0)
 
@@ -149,20 +149,8 @@ def _build(reverb: Any, table: tables_lib.Table) -> Any:
         sampler=sampler,
         remover=selectors.Fifo(),  # of its own: two that are one would hang at the first insert
         max_size=table.max_size,
-        rate_limiter=_rate_limiter(reverb, table),
+        rate_limiter=reverb.rate_limiters.MinSize(table.min_size),
         max_times_sampled=1 if table.kind == "queue" else 0,
-    )
-
-
-def _rate_limiter(reverb: Any, table: tables_lib.Table) -> Any:
-    if table.samples_per_insert is None or table.error_buffer is None:
-        return reverb.rate_limiters.MinSize(table.min_size)
-    balance = table.samples_per_insert * table.min_size
-    # As large as Reverb's own limiters have it where a side is free.
-    low = -sys.float_info.max if table.blocks == "inserts" else balance - table.error_buffer
-    bounds = (low, balance + table.error_buffer)
-    return reverb.rate_limiters.SampleToInsertRatio(
-        table.samples_per_insert, table.min_size, bounds
     )
 
 
@@ -216,9 +204,8 @@ def _settings(table: Any, limiter: Any) -> dict[str, Any]:
         "max_times_sampled": table.max_times_sampled,
         "sampler": " ".join(str(sampler).split()),
         "min_size": limiter.min_size_to_sample,
-        "samples_per_insert": limiter.samples_per_insert,
-        "smallest difference of inserts * ratio and samples": limiter.min_diff,
-        "largest difference of inserts * ratio and samples": limiter.max_diff,
+        # Of servers of earlier versions, which blocked inserts.
+        "largest difference of inserts and samples": limiter.max_diff,
     }
 
 

@@ -15,16 +15,12 @@ _PRIORITIZED = {
     "max_size": checks.integer(1),
     "min_size": checks.integer(1),
     "priority_exponent": checks.number(0),
-    "samples_per_insert": checks.either(checks.number(0, open_low=True), checks.one_of(None)),
-    "error_buffer": checks.either(checks.number(1), checks.one_of(None)),
-    "blocks": checks.one_of("both", "inserts"),
 }
 CHECKS: Mapping[str, Mapping[str, checks.Check]] = {
     "prioritized": _PRIORITIZED,
     "latest": _LATEST,
     "queue": _QUEUE,
 }
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"prioritized": {"blocks": "both"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +35,6 @@ class Table:
       max_size: items it holds.
       min_size: items it must hold before one can be sampled.
       priority_exponent: see `kind`.
-      samples_per_insert: how many samples the rate limiter allows per item that is inserted; None
-        for any number.
-      error_buffer: how many samples the ratio may be off before one side is blocked; None with
-        `samples_per_insert` None.
-      blocks: "both" sides, or "inserts" alone, where those who sample keep the ratio themselves.
     """
 
     name: str
@@ -51,9 +42,6 @@ class Table:
     max_size: int = 1
     min_size: int = 1
     priority_exponent: float = 0.0
-    samples_per_insert: float | None = None
-    error_buffer: float | None = None
-    blocks: str = "both"
 
 
 def parse(text: str) -> list[Table]:
@@ -63,7 +51,7 @@ def parse(text: str) -> list[Table]:
       text: a JSON list of objects, each with the keys of its kind in `CHECKS`.
 
     Raises:
-      checks.ConfigError: it is not that, or tables of it could never be sampled or inserted into.
+      checks.ConfigError: it is not that, or a table of it could never be sampled.
     """
     try:
         described = json.loads(text)
@@ -82,31 +70,13 @@ def _table(section: str, config: Any) -> Table:
     kind = config.get("kind")
     if not isinstance(kind, str) or kind not in CHECKS:
         raise checks.ConfigError(f"{section}.kind = {kind!r}: expected one of {', '.join(CHECKS)}")
-    config = {**_DEFAULTS.get(kind, {}), **config}
     checks.verify(section, config, CHECKS[kind])
     table = Table(**config)
-    _check_flow(section, table)
-    return table
-
-
-def _check_flow(section: str, table: Table) -> None:
-    """Refuses what would block for ever: see reverb.rate_limiters.SampleToInsertRatio."""
     if table.min_size > table.max_size:
         raise checks.ConfigError(
             f"{section}.min_size = {table.min_size}: expected at most max_size, {table.max_size}"
         )
-    if (table.samples_per_insert is None) != (table.error_buffer is None):
-        raise checks.ConfigError(
-            f"{section}.error_buffer = {table.error_buffer!r}: expected a number if and only if "
-            f"samples_per_insert is one; it is {table.samples_per_insert!r}"
-        )
-    if table.samples_per_insert is None or table.error_buffer is None:
-        return
-    if table.error_buffer < table.samples_per_insert:
-        raise checks.ConfigError(
-            f"{section}.error_buffer = {table.error_buffer}: expected at least "
-            f"samples_per_insert, {table.samples_per_insert}"
-        )
+    return table
 
 
 def _check_names(names: list[str]) -> None:

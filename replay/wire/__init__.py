@@ -1,7 +1,6 @@
 """A client of a stock Reverb server without TensorFlow: gRPC, protobuf and snappy alone."""
 
 from replay.wire.client import Client, TableInfo
-from replay.wire.discard import Discard
 from replay.wire.errors import WireError, WireTimeoutError, WireUnavailableError
 from replay.wire.sampler import Sampled, Sampler
 from replay.wire.writer import Chunk, Column, NewItem, Slice, Writer
@@ -10,7 +9,6 @@ __all__ = [
     "Chunk",
     "Client",
     "Column",
-    "Discard",
     "NewItem",
     "Sampled",
     "Sampler",

@@ -21,8 +21,6 @@ class TableInfo(NamedTuple):
       size, max_size: items that it holds, and can hold.
       num_inserts, num_samples: what its rate limiter has counted; both go back with a restore.
       min_size: items it must hold before one can be sampled.
-      samples_per_insert: the ratio the limiter keeps.
-      min_diff, max_diff: bounds of num_inserts * samples_per_insert - num_samples.
     """
 
     name: str
@@ -31,9 +29,6 @@ class TableInfo(NamedTuple):
     num_inserts: int
     num_samples: int
     min_size: int
-    samples_per_insert: float
-    min_diff: float
-    max_diff: float
 
 
 class Client:
@@ -193,7 +188,4 @@ def _table_info(table: Any) -> TableInfo:
         num_inserts=limiter.inserts.completed,
         num_samples=limiter.samples.completed,
         min_size=limiter.min_size,
-        samples_per_insert=limiter.samples_per_insert,
-        min_diff=limiter.min_diff,
-        max_diff=limiter.max_diff,
     )

@@ -59,9 +59,6 @@ _SCHEMA: dict[str, list[tuple[int, str, str]]] = {
     "ResetRequest": [(1, "table", "string")],
     "Stats": [(2, "completed", "int64")],
     "Limiter": [
-        (1, "samples_per_insert", "double"),
-        (2, "min_diff", "double"),
-        (3, "max_diff", "double"),
         (4, "min_size", "int64"),
         (5, "inserts", "Stats"),
         (6, "samples", "Stats"),

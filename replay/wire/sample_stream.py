@@ -90,11 +90,6 @@ class SampleStream:
         self._thread = threading.Thread(target=self._read, name="replay-sampler", daemon=True)
         self._thread.start()
 
-    @property
-    def left(self) -> int:
-        """How many samples were asked for and have not come yet."""
-        return self._left
-
     def ask(self, count: int) -> None:
         """Asks for so many more samples; any thread may."""
         with self._asking:

@@ -28,6 +28,7 @@ from training.roles import link as link_lib
 _STATUS_S = 1.0
 _SYNC_S = 5.0
 _POLL_S = 0.1
+_CREDIT_POLL_S = 0.01
 _MAX_EPISODES = 500
 # In place of a lane: keeps actors' seeds apart from those of lanes, evaluations and games.
 _ACTOR_SEEDS = 1 << 22
@@ -94,7 +95,7 @@ class Actor:
         self._role, self._stop = role, stop
         self._config: Any = role.config
         self._journal = self._open_journal(role.journal_dir)
-        new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0}
+        new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0, "task": 0}
         self._counters = {**new, **self._journal.counters}
         self._counters["starts"] += 1
         seed = envs_base.lane_seed(
@@ -108,8 +109,8 @@ class Actor:
         self._open_writers: list[journaled_writer.JournaledWriter] = []
         # By life: incarnation of the server, and what it has confirmed of the journal.
         self._confirmed: dict[int, tuple[int, int]] = {}
-        # The task that is played, and the one that the learner is told of.
-        self._recorded_task = self._told_task = -1
+        # The task of the present step, and the one that the learner is told of.
+        self._task = self._told_task = -1
         self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
         self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
@@ -151,17 +152,17 @@ class Actor:
         self._await_parameters()
         timestep = self._begin()
         while not self._must_end():
-            self._wait_for_the_learner()
+            self._wait_for_credit()
+            if self._status.task > self._environment.task:
+                timestep = self._environment.next_task()
             self._follow_parameters()
             actions = self._choose(timestep)
             self._environment.send(actions)
             self._record(timestep, actions)
             # What was left of an earlier task is on its way.
-            self._recorded_task = self._environment.task
+            self._task = self._environment.task
             timestep = self._environment.recv()
             self._count()
-            if self._status.task > self._environment.task:
-                timestep = self._environment.next_task()
             self._serve_idle_writers()
             self._tell()
 
@@ -172,6 +173,7 @@ class Actor:
             self._role.connect,
             self._must_end,
             self._role.label,
+            self._config.replay.capacity,
             self._config.distributed.max_unconfirmed,
             while_waiting=self._tell,
         )
@@ -210,17 +212,31 @@ class Actor:
         while environment.task < self._status.task:
             environment.next_task()
             timestep = environment.step(np.zeros(environment.num_envs, np.int32))
+        self._task = environment.task
         observation = jax.numpy.asarray(timestep.observation)
         self._stack = learner_lib.empty_stack(observation, self._config.agent.frame_stack)
         return timestep
 
-    def _wait_for_the_learner(self) -> None:
+    def _wait_for_credit(self) -> None:
+        """Waits until the learner lets this actor play on, or go to the next task."""
+        if self._may_go_on():
+            return
+        # The learner reckons with what is in the journal.
+        if self._counters != self._journal.counters:
+            self._writer.insert([], self._counters)
         patience = connection.Patience(self._role.label)
-        while self._status.hold and not self._must_end():
-            patience.tell("the learner is behind: nothing has been played")
+        self._link.is_awaited = True
+        while not self._may_go_on() and not self._must_end():
+            patience.tell("the learner is behind or down: nothing has been played")
             self._serve_idle_writers()
             self._tell()
-            time.sleep(_POLL_S)
+            time.sleep(_CREDIT_POLL_S)
+        self._link.is_awaited = False
+
+    def _may_go_on(self) -> bool:
+        status = self._status
+        is_allowed = self._counters["frames"] < status.limits.get(self._journal.life, 0)
+        return is_allowed or status.task > self._environment.task
 
     def _follow_parameters(self) -> None:
         newest = self._link.parameters
@@ -249,6 +265,7 @@ class Actor:
         )
         frames = self._environment.num_envs * self._environment.frames_per_step
         self._counters["frames"] += frames
+        self._counters["task"] = self._task
         items = self._builder.add(step, self._status.weight)
         size = self._config.distributed.max_unconfirmed
         for begin in range(0, len(items), size):
@@ -290,8 +307,8 @@ class Actor:
         if now - self._synced_at > _SYNC_S:
             self._synced_at = now
             self._keep_journals_short()
-        if self._recorded_task != self._told_task and not self._num_pending:
-            self._told_task = self._recorded_task
+        if self._task != self._told_task and not self._num_pending:
+            self._told_task = self._task
         if now - self._told_at > _STATUS_S:
             frames = self._counters["frames"]
             self._role.write_status(

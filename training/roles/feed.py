@@ -1,26 +1,32 @@
 """The learner's way to the replay server: batches, their priorities, and the actors' reports."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from absl import logging
 from dm_env import specs
 
 from replay import wire
-from replay.reverb import batch_reader, batches, connection, priorities, settings
+from replay.reverb import batch_reader, batches, checkpoint_mark, priorities, settings
 from training.roles import base, messages
 
 _MAX_REPORTS_AHEAD = 64
-_POLL_S = 0.1
 _DECODERS_OF_ACCELERATOR = 2
 _ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
 
 
 class Feed:
-    """Streams to one incarnation of the server; when they break, `open` makes new ones."""
+    """Streams to one incarnation of the server; when they break, `open` makes new ones.
+
+    Attributes:
+      client, incarnation: of the server, once it is open.
+      mark: of this server.
+    """
+
+    client: wire.Client
+    incarnation: int
+    mark: checkpoint_mark.Mark
 
     def __init__(
         self,
@@ -41,14 +47,8 @@ class Feed:
         self._config: Any = role.config
         self._opened: list[Any] = []
 
-    def open(self, num_samples: int) -> None:
+    def open(self) -> None:
         """Connects, waiting as long as it takes, in place of what was open before.
-
-        A server that was restored counts fewer samples than the updates have used, and would make
-        the inserts wait for them: so many are drawn and dropped. Their updates were done.
-
-        Args:
-          num_samples: drawn by the updates since the table was last cleared.
 
         Raises:
           connection.Stopped: the process was asked to end.
@@ -59,7 +59,7 @@ class Feed:
         self.client = role.connect(self._stop)
         self._opened.append(self.client)
         self.incarnation = self.client.incarnation()
-        self._drop_samples(num_samples)
+        self.mark = checkpoint_mark.read(self.client)
         self._reports = wire.Sampler(self.client, settings.REPORTS, _MAX_REPORTS_AHEAD)
         self._opened.append(self._reports)
         self._open_streams()
@@ -79,26 +79,17 @@ class Feed:
         )
         self._opened.append(self._reader)
 
-    def _drop_samples(self, num_samples: int) -> None:
-        counted = self.client.server_info()[settings.TRANSITIONS].num_samples
-        missing = num_samples - counted
-        if missing <= 0:
-            return
-        logging.info("the server has forgotten %d samples that updates have used", missing)
-        patience = connection.Patience(self._role.label)
-        with wire.Discard(self.client, settings.TRANSITIONS, missing) as discard:
-            while discard.left > 0:
-                if self._stop():
-                    raise connection.Stopped("asked to end while the server caught up")
-                patience.tell(f"the server has {discard.left} samples to catch up")
-                time.sleep(_POLL_S)
-
     def batch(self, timeout_s: float) -> batches.Batch | None:
         """The next batch; None if there is none in time. Raises WireError."""
         try:
             return self._reader.take(timeout_s)
         except wire.WireTimeoutError:
             return None
+
+    def is_short(self) -> bool:
+        """Whether the table has too few transitions to draw from. Raises WireError."""
+        table = self.client.server_info(_ANSWER_S)[settings.TRANSITIONS]
+        return table.size < table.min_size
 
     def prioritize(self, batch: batches.Batch, new_priorities: Any) -> None:
         """Has the batch's new priorities [B] sent; they may still be computed."""
@@ -123,14 +114,25 @@ class Feed:
         if self.client.incarnation(_ANSWER_S) != self.incarnation:
             raise wire.WireUnavailableError(f"{self.client.address}: the server was restarted")
 
-    def clear(self) -> None:
-        """Empties the table, and drops the batches that were drawn from it."""
+    def clear(self, first_task: int) -> None:
+        """Empties the table, and drops the batches that were drawn from it.
+
+        Args:
+          first_task: transitions of earlier ones shall not come into it from now on.
+        """
         for stream in (self._reader, self._sender):
             self._opened.remove(stream)
             stream.close()
         self.client.reset(settings.TRANSITIONS, _TIMEOUT_S)
         self._weights.reset()
         self._open_streams()
+        # Last, as it says that all this is done.
+        self.set_mark(checkpoint_mark.Mark(first_task, is_saved=False))
+
+    def set_mark(self, mark: checkpoint_mark.Mark) -> None:
+        """Replaces the server's mark. Raises WireError."""
+        checkpoint_mark.write(self.client, mark)
+        self.mark = mark
 
     def close(self) -> None:
         """Ends all streams, and the connection."""

@@ -1,8 +1,7 @@
 """The role `learner`: draws batches, updates the agent, and owns the run's counts and files.
 
-It does as many updates as the loop of one process does for the same frames: training.loop's
-formula, over the frames that the actors report. The server's rate limiter keeps the actors from
-running ahead of it.
+It does as many updates as the loop of one process does for the same frames, over those that the
+actors report, and tells the actors how far they may play: there is no other account of the two.
 """
 
 import collections
@@ -33,7 +32,8 @@ from training import (
 from training import progress as progress_lib
 from training import recorder as recorder_lib
 from training import task_switch as task_switch_lib
-from training.roles import base, feed, ledger, messages, pace, publisher, saving
+from training import update_schedule as update_schedule_lib
+from training.roles import base, feed, ledger, messages, publisher, run_counts, saving
 
 _RECENT_EPISODES = 100
 _BATCH_WAIT_S = 0.2
@@ -46,7 +46,11 @@ _LAST_CHECKPOINT_S = 300.0
 _SILENT_S = 10.0
 # What the evaluator is given to fetch the parameters that a task ends with.
 _LEAVE_S = 1.0
-_STAGES = ("batch", "learn")
+# The share of the credit that is not kept back until the next status is due.
+_URGENT_SHARE = 4
+# A checkpoint comes before so much of the table is new: what is then sent again to a restored
+# server is never older than what the table would hold.
+_CHECKPOINT_SHARE = 2
 
 
 def run(role: base.Role) -> int:
@@ -91,24 +95,35 @@ class Learner:
         self._open_files()
         self._feed = feed.Feed(role, self._spec, self._weights, stop)
         self._publisher = publisher.Publisher(role.connect)
-        self._saver = saving.Saver(self._store, self._feed, self._ledger, self._contents)
+        max_transitions = self._config.replay.capacity // _CHECKPOINT_SHARE
+        self._saver = saving.Saver(
+            self._store, self._feed, self._ledger, self._contents, max_transitions
+        )
         self._newest: batches.Batch | None = None
         self._told_at, self._told = time.monotonic(), (0, 0)
         self._reported_at = 0.0
         # What was due in an iteration that a dying server has cut short is due in the next one.
         self._written_frames = self._counters["frames"]
         self._heard_at = time.monotonic()
-        # Since when a task is being left, and whether all actors play the next one.
+        # Since when a task is being left.
         self._left_at: float | None = None
-        self._is_followed = False
+        # Whether the table has too few transitions to draw from.
+        self._is_starved = False
+        # Whether it may have some of before it was to be cleared.
+        self._is_to_be_cleared = True
+        self._allowed = 0
 
     def _build(self) -> None:
         config = self._config
         self._spec, action_spec = policy.environment_specs(config)
         frames_per_step = envs_base.frames_per_step(config.environment)
         frames_per_task = experiment.frames_per_task(config, frames_per_step)
-        num_actors = self._role.num_actors
-        self._pace = pace.Pace(config, frames_per_step, frames_per_task, num_actors)
+        schedule = update_schedule_lib.UpdateSchedule.from_config(
+            config, frames_per_step, frames_per_task
+        )
+        self._counts = run_counts.RunCounts(
+            schedule, frames_per_step, config.distributed.credit_frames
+        )
         devices = sharded.choose_devices(
             config.distributed.learner_devices, config.replay.batch_size
         )
@@ -133,7 +148,7 @@ class Learner:
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
         """Puts back the state and the counts; returns what is the recorder's."""
-        if set(counters) != set(pace.COUNTERS):
+        if set(counters) != set(run_counts.COUNTERS):
             raise snapshot.SnapshotError(
                 f"{path} is of a run of one process: continue it with scripts.train"
             )
@@ -143,11 +158,11 @@ class Learner:
         arrays = snapshot.read_arrays(path, "learner")
         state = state_arrays.from_arrays(path, arrays, shapes)
         self._state = self._update.put(jax.tree.map(lambda x: x[0], state))
-        self._pace.counters = counters
+        self._counts.counters = counters
         gathered = snapshot.read_arrays(path, "loop")
         self._recent.extend(gathered.pop("recent_returns").tolist())
         self._ledger.set_state({"ledger": gathered.pop("ledger")})
-        self._pace.hear(self._ledger.frames)
+        self._counts.report(self._ledger.frames)
         largest, mean = gathered.pop("weights").tolist()
         self._weights.restore(largest, mean)
         logging.info("continuing from %s", path)
@@ -179,12 +194,12 @@ class Learner:
 
     @property
     def _counters(self) -> dict[str, int]:
-        return self._pace.counters
+        return self._counts.counters
 
     @property
     def is_finished(self) -> bool:
         """Whether all frames were played and all their updates done."""
-        return self._pace.is_finished
+        return self._counts.is_finished
 
     def learn(self) -> None:
         """Learns until the run is finished or is to stop, whatever happens to the others.
@@ -203,12 +218,12 @@ class Learner:
                 self._open_feed()
 
     def _open_feed(self) -> None:
-        # The actors must not wait for what waits for them: a restored table may lack transitions.
-        self._newest, self._is_followed = None, False
+        # A restored table may lack transitions, or have some of before it was cleared.
+        self._newest, self._is_starved, self._is_to_be_cleared = None, False, True
         self._set_status()
         while True:
             try:
-                self._feed.open(self._pace.samples_used)
+                self._feed.open()
                 self._heard_at = time.monotonic()
                 return
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
@@ -218,9 +233,11 @@ class Learner:
     def _iterate(self) -> None:
         """Takes reports, does one update if it is due, and whatever else is."""
         self._take_reports()
-        if self._pace.updates_behind:
+        if self._is_to_be_cleared:
+            self._clear_replay()
+        elif self._counts.updates_behind:
             self._learn_one_batch()
-        elif self._pace.is_task_over and not self.is_finished:
+        elif self._counts.is_task_over and not self.is_finished:
             self._leave_task()
         else:
             time.sleep(_IDLE_S)
@@ -228,6 +245,21 @@ class Learner:
         self._progress.advance(self._counters["frames"])
         if time.monotonic() - self._told_at > _STATUS_S:
             self._tell()
+
+    def _clear_replay(self) -> None:
+        """Empties the table if it is to be, be it that its server died before it was.
+
+        Nothing of the new task is played before a checkpoint has the empty table: so whatever may
+        have to be emptied again has nothing of it.
+        """
+        if self._saver.is_checkpointing:  # its mark must not come after the new one
+            time.sleep(_IDLE_S)
+            return
+        if self._feed.mark.first_task < self._counters["first_task"]:
+            self._feed.clear(self._counters["first_task"])
+        self._is_to_be_cleared = not self._feed.mark.is_saved
+        if self._is_to_be_cleared:
+            self._saver.want_checkpoint()
 
     def _take_reports(self) -> None:
         now = time.monotonic()
@@ -242,7 +274,7 @@ class Learner:
             self._feed.check()
         for report in reports:
             self._book(report)
-        self._pace.hear(self._ledger.frames)
+        self._counts.report(self._ledger.frames)
         self._set_status()
 
     def _book(self, report: messages.Report) -> None:
@@ -255,15 +287,16 @@ class Learner:
 
     def _learn_one_batch(self) -> None:
         batch = self._feed.batch(_BATCH_WAIT_S)
+        self._is_starved = batch is None and self._feed.is_short()
         if batch is None:
             return
         on_device = self._update.put_batch(batch.transition, batch.probabilities)
         self._state, new_priorities, metrics = self._update.learn(
-            self._state, on_device, self._pace.importance_steps
+            self._state, on_device, self._counts.importance_steps
         )
         # Before the priorities are sent, which may fail: the update is done.
         self._newest = batch
-        self._pace.count_update()
+        self._counts.count_update()
         self._recorder.learned(metrics)
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
             self._publish_parameters()
@@ -283,42 +316,40 @@ class Learner:
         )
 
     def _set_status(self, finished: bool = False) -> None:
-        counters = self._counters
+        counters, limits, allowed = self._counters, {}, 0
+        if not self._is_to_be_cleared:
+            allowed = self._counts.allowed_frames(self._is_starved)
+            limits = run_counts.frame_limits(self._ledger.alive(), self._counts.played, allowed)
+        is_urgent = allowed - self._allowed > (
+            self._config.distributed.credit_frames // _URGENT_SHARE
+        )
+        if is_urgent:
+            self._allowed = allowed
         self._publisher.set_status(
             messages.Status(
                 frames=counters["frames"],
                 updates=counters["updates"],
-                task=self._pace.task_to_play,
+                task=self._counts.task_to_play,
                 finished=finished,
                 version=0,
-                hold=self._is_followed or self._must_catch_up(),
                 weight=self._weights.of_new(),
                 confirmed=self._saver.confirmed,
                 episodes=dict(self._ledger.episodes),
-            )
+                limits=limits,
+            ),
+            is_urgent,
         )
-
-    def _must_catch_up(self) -> bool:
-        # As long as the table has too few transitions to draw from, the actors must go on.
-        return self._newest is not None and self._pace.is_far_behind
 
     def _leave_task(self) -> None:
         """Begins the next task when all actors have, and the evaluator has what this one made."""
         if self._left_at is None:
             self._left_at = time.monotonic()
             self._publish_parameters()
-        task = self._counters["task"] + 1
-        alive = self._ledger.alive()
-        self._is_followed = bool(alive) and all(report.task >= task for report in alive)
-        if not self._is_followed:
-            # An actor may wait for room in the replay before it hears of the next task.
-            self._feed.batch(0.0)
         is_evaluated = bool(self._config.evaluation.period_frames)
         is_early = is_evaluated and time.monotonic() - self._left_at < _LEAVE_S
-        if is_early or not self._is_followed:
+        if is_early or not self._ledger.have_left(self._counters["task"]):
             time.sleep(_IDLE_S)
             return
-        self._is_followed = False
         self._left_at = None
         self._log()
         self._begin_task()
@@ -330,13 +361,13 @@ class Learner:
             self._switch, self._update.update, self._state.trained, rng_params, self._stack
         )
         self._state = self._update.put(sharded.State(*trained, rng))
-        self._pace.begin_task(self._switch)
+        self._counts.begin_task(self._switch)
         if self._switch.clear_replay:
-            self._feed.clear()
             self._newest = None
-            # A server or learner that is restored from before would bring the old task back.
-            self._saver.save(self._counters)
+            # A learner that is restored from before would miss what is cleared next.
+            self._saver.save_snapshot(self._counters)
             self._saver.wait_for_snapshot()
+            self._is_to_be_cleared = True
         self._recent.clear()
         self._publish_parameters()
 
@@ -362,7 +393,7 @@ class Learner:
         batch = self._newest
         if batch is not None:
             on_device = self._update.put_batch(batch.transition, batch.probabilities)
-            measured = self._update.measure(self._state, on_device, self._pace.importance_steps)
+            measured = self._update.measure(self._state, on_device, self._counts.importance_steps)
             self._recorder.layers(self._counters, _with_seed_axis(jax.device_get(measured)))
 
     def _log(self) -> None:
@@ -394,7 +425,7 @@ class Learner:
             "frames": counters["frames"],
             "num_frames": self._config.num_frames,
             "updates": counters["updates"],
-            "updates_behind": self._pace.updates_behind,
+            "updates_behind": self._counts.updates_behind,
             "frames_per_second": (counters["frames"] - frames) / seconds,
             "updates_per_second": (counters["updates"] - updates) / seconds,
             "transitions": self._ledger.transitions,

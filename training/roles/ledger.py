@@ -67,6 +67,11 @@ class Ledger:
         now = time.monotonic()
         return [report for at, report in self._newest.values() if now - at < _SILENT_S]
 
+    def have_left(self, task: int) -> bool:
+        """Whether all these play a later task, and what they played of this one is confirmed."""
+        alive = self.alive()
+        return bool(alive) and all(report.task > task for report in alive)
+
     def note_episodes(self, written: Iterable[tuple[int, int]]) -> None:
         """Counts episodes, each a life and a number in it, that were taken before a restart."""
         for life, number in written:

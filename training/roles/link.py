@@ -12,6 +12,7 @@ from replay.reverb import connection, settings
 from training.roles import messages
 
 _PERIOD_S = 0.2
+_HURRY_S = 0.03
 _TIMEOUT_S = 10.0
 _JOIN_S = 15.0
 
@@ -22,8 +23,11 @@ MakeReports = Callable[[messages.Status | None], Sequence[messages.Report]]
 class Link:
     """Fetches the learner's status and newest parameters, and brings it reports.
 
-    Reports go on while the actor itself waits for room in the replay: the learner must know of the
-    frames to make that room. What breaks is begun anew, until `close`.
+    Reports go on while the actor itself waits: the learner must know of the frames to let it play
+    more. What breaks is begun anew, until `close`.
+
+    Attributes:
+      is_awaited: whether the process has nothing to do before there is another status.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Link:
         self._reports = reports
         self._on_parameters = on_parameters
         self._closing = threading.Event()
+        self.is_awaited = False
         self._status: messages.Status | None = None
         self._parameters: messages.Parameters | None = None
         self._fetched_at = time.monotonic()
@@ -90,7 +95,7 @@ class Link:
                 while not self._closing.is_set():
                     self._send_reports(writer)
                     self._fetch(client)
-                    self._closing.wait(_PERIOD_S)
+                    self._closing.wait(_HURRY_S if self.is_awaited else _PERIOD_S)
         except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
             logging.warning("%s; trying anew", error)
             self._closing.wait(_PERIOD_S)

@@ -24,10 +24,10 @@ class Status(NamedTuple):
       task: of a sequence, from 0: what the actors shall play.
       finished: whether nothing more is to be played.
       version: the updates of the newest parameters that were published.
-      hold: whether the actors shall wait for the learner.
       weight: what new transitions get as their sampling weight.
       confirmed: by life, the last record of its journal that the newest checkpoint has.
       episodes: by life, how many of its episodes the learner has written down.
+      limits: by life, the frames up to which its actor may play.
     """
 
     frames: int
@@ -35,34 +35,35 @@ class Status(NamedTuple):
     task: int
     finished: bool
     version: int
-    hold: bool
     weight: float
     confirmed: Mapping[Life, int]
     episodes: Mapping[Life, int]
+    limits: Mapping[Life, int]
 
     def is_end(self, num_frames: int) -> bool:
         """Whether the run of so many frames is finished; one that was may go on with more."""
         return self.finished and self.frames >= num_frames
 
     def encode(self) -> list[np.ndarray]:
-        """As arrays: whole numbers, the weight, and a row [life, record, episodes] a life."""
-        counts = (self.frames, self.updates, self.task, self.finished, self.version, self.hold)
-        lives = sorted(self.confirmed.keys() | self.episodes.keys())
-        rows = [[life, self.confirmed.get(life, 0), self.episodes.get(life, 0)] for life in lives]
+        """As arrays: whole numbers, the weight, a row [life, record, episodes, limit] a life."""
+        counts = (self.frames, self.updates, self.task, self.finished, self.version)
+        by_life = (self.confirmed, self.episodes, self.limits)
+        lives = sorted(set().union(*by_life))
+        rows = [[life, *(numbers.get(life, 0) for numbers in by_life)] for life in lives]
         return [
             np.array(counts, np.int64),
             np.array(self.weight, np.float64),
-            np.array(rows, np.int64).reshape(-1, 3),
+            np.array(rows, np.int64).reshape(-1, 4),
         ]
 
     @classmethod
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
         """The status of `encode`'s arrays; raises WireError."""
-        _check("status", arrays, [(np.int64, (6,)), (np.float64, ()), (np.int64, (None, 3))])
+        _check("status", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 4))])
         _check_counts("status", arrays[0], arrays[2])
         if not 0 <= arrays[1] < np.inf:
             raise wire.WireError(f"status with weight {arrays[1]}: expected a finite number >= 0")
-        frames, updates, task, finished, version, hold = arrays[0].tolist()
+        frames, updates, task, finished, version = arrays[0].tolist()
         rows = arrays[2].tolist()
         return cls(
             frames=frames,
@@ -70,10 +71,10 @@ class Status(NamedTuple):
             task=task,
             finished=bool(finished),
             version=version,
-            hold=bool(hold),
             weight=float(arrays[1]),
-            confirmed={life: record for life, record, _ in rows},
-            episodes={life: episodes for life, _, episodes in rows},
+            confirmed={life: record for life, record, _, _ in rows},
+            episodes={life: episodes for life, _, episodes, _ in rows},
+            limits={life: limit for life, _, _, limit in rows},
         )
 
 

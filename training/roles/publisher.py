@@ -28,14 +28,19 @@ class Publisher:
         self._status: messages.Status | None = None
         self._parameters: messages.Parameters | None = None
         self._closing = False
+        self._is_urgent = False
         # Guards what is to be published.
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
-    def set_status(self, status: messages.Status) -> None:
-        """Has the status published soon; its version is filled in.
+    def set_status(self, status: messages.Status, is_urgent: bool = False) -> None:
+        """Has the status published within a quarter of a second; its version is filled in.
+
+        Args:
+          status: in place of the one before.
+          is_urgent: whether somebody waits for it: then at once.
 
         Raises:
           Exception: whatever ended the thread, such as a server that refuses what it is sent.
@@ -43,6 +48,10 @@ class Publisher:
         if self._error is not None:
             raise self._error
         self._status = status
+        if is_urgent:
+            with self._changed:
+                self._is_urgent = True
+                self._changed.notify_all()
 
     def set_parameters(self, parameters: messages.Parameters) -> None:
         """Has the parameters published, unless newer ones come before that."""
@@ -83,6 +92,7 @@ class Publisher:
         self, writer: wire.Writer, published: messages.Parameters | None
     ) -> messages.Parameters | None:
         """Publishes what is new; returns the parameters that are there now."""
+        self._is_urgent = False
         # In this order: a status never tells of an end whose parameters are not there.
         status = self._status
         parameters = self._parameters
@@ -103,5 +113,6 @@ class Publisher:
     def _wait(self, published: messages.Parameters | None) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closing or self._parameters is not published, _PERIOD_S
+                lambda: self._closing or self._is_urgent or self._parameters is not published,
+                _PERIOD_S,
             )

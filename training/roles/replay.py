@@ -7,13 +7,12 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from configs import checks
 from replay.reverb import connection, settings
-from training import files, log_lines, processes, stopping
+from training import log_lines, processes, stopping
 from training.roles import base
 
 _POLL_SECONDS = 0.1
@@ -62,36 +61,12 @@ def _command(role: base.Role) -> list[str]:
     flags = {
         "port": _choose_port(role),
         "address": role.host,
-        "tables": json.dumps(_tables(role)),
+        "tables": json.dumps(settings.tables(role.config)),
         "checkpoint_dir": role.address_file.parent / "checkpoints",
         "ready_file": _ready_file(role),
     }
     program = [str(role.replay_python), "-m", "replay.reverb_server"]
     return [*program, *(f"--{name}={value}" for name, value in flags.items())]
-
-
-def _tables(role: base.Role) -> list[dict[str, Any]]:
-    """The tables: with the error buffer that was computed when the run began, if it still serves.
-
-    A checkpoint fits its own tables alone; and a buffer for more actors is one for fewer.
-    """
-    config: Any = role.config
-    tables = settings.tables(config, role.num_actors)
-    file = role.address_file.parent / "tables.json"
-    has_checkpoint = any((role.address_file.parent / "checkpoints").iterdir())
-    is_computed = not config["distributed"]["error_buffer"]
-    if has_checkpoint and is_computed and file.exists():
-        kept = json.loads(file.read_text())[0]["error_buffer"]
-        least = settings.least_error_buffer(config, role.num_actors)
-        if kept < least:
-            raise checks.ConfigError(
-                f"actors = {role.num_actors}: they need an error buffer of {least}, and the replay "
-                f"of this run was begun with {kept:.0f}: expected fewer actors, or less "
-                "distributed.max_unconfirmed or prefetch_batches"
-            )
-        tables[0]["error_buffer"] = kept
-    files.replace_text(file, json.dumps(tables, indent=1) + "\n")
-    return tables
 
 
 def _choose_port(role: base.Role) -> int:

@@ -8,12 +8,14 @@ from pathlib import Path
 from absl import logging
 
 from replay import wire
+from replay.reverb import checkpoint_mark
 from training import snapshot
 from training.roles import feed as feed_lib
 from training.roles import ledger as ledger_lib
 from training.roles import messages
 
 _CHECKPOINT_S = 1800.0
+_RETRY_S = 5.0
 
 
 class Saver:
@@ -32,6 +34,7 @@ class Saver:
         feed: feed_lib.Feed,
         ledger: ledger_lib.Ledger,
         contents: Callable[[Path | None], snapshot.Contents],
+        max_transitions: int,
     ):
         """Saves nothing yet.
 
@@ -40,9 +43,13 @@ class Saver:
           feed: the connection to the replay.
           ledger: what the actors have reported.
           contents: see SnapshotStore.save.
+          max_transitions: after so many there is a checkpoint in any case.
         """
         self._store, self._feed, self._ledger = store, feed, ledger
         self._contents = contents
+        self._max_transitions = max_transitions
+        self._transitions = 0
+        self._not_before = 0.0
         self.confirmed: Mapping[int, int] = {}
         self._saved: Mapping[str, int] | None = None
         self._executor = concurrent.futures.ThreadPoolExecutor(1)
@@ -51,12 +58,14 @@ class Saver:
 
     def save(self, counters: Mapping[str, int]) -> None:
         """Begins a snapshot, unless there is one of these counts, and a checkpoint."""
-        if self._saved != counters:
-            self._begin_snapshot(counters)
-        self._is_checkpoint_wanted = True
+        self.save_snapshot(counters)
+        self.want_checkpoint()
         self.tend()
 
-    def _begin_snapshot(self, counters: Mapping[str, int]) -> None:
+    def save_snapshot(self, counters: Mapping[str, int]) -> None:
+        """Begins a snapshot, unless there is one of these counts."""
+        if self._saved == counters:
+            return
         # The first attempt may only tell that the write before it failed.
         for _ in range(2):
             try:
@@ -66,22 +75,48 @@ class Saver:
             except snapshot.SnapshotError as error:
                 logging.error("%s; the run goes on", error)
 
+    def want_checkpoint(self) -> None:
+        """Has a checkpoint begun when there is none under way."""
+        self._is_checkpoint_wanted = True
+
+    @property
+    def is_checkpointing(self) -> bool:
+        """Whether a checkpoint is under way."""
+        return self._checkpoint is not None
+
     def tend(self) -> None:
-        """Notes what a finished checkpoint has; begins the next one if it is wanted."""
+        """Notes what a finished checkpoint has; begins the next one if it is time to.
+
+        Raises:
+          wire.WireError: the connection broke.
+        """
         if self._checkpoint is not None and self._checkpoint.done():
-            error = self._checkpoint.exception()
-            if error is None:
-                self.confirmed = self._checkpoint.result()
-            else:
-                logging.error("replay not checkpointed: %s; the run goes on", error)
-            self._checkpoint = None
-        if self._checkpoint is None and self._is_checkpoint_wanted and self._feed.is_open:
-            self._is_checkpoint_wanted = False
-            incarnation = self._feed.incarnation
-            confirmed = self._ledger.confirmed(messages.short_incarnation(incarnation))
-            self._checkpoint = self._executor.submit(
-                _checkpoint, self._feed.client, incarnation, confirmed
-            )
+            checkpoint, self._checkpoint = self._checkpoint, None
+            self._note_end(checkpoint)
+        num_new = self._ledger.transitions - self._transitions
+        is_due = self._is_checkpoint_wanted or num_new >= self._max_transitions
+        is_possible = self._feed.is_open and time.monotonic() >= self._not_before
+        if self._checkpoint is None and is_due and is_possible:
+            self._begin_checkpoint()
+
+    def _begin_checkpoint(self) -> None:
+        self._is_checkpoint_wanted = False
+        self._transitions = self._ledger.transitions
+        incarnation = self._feed.incarnation
+        confirmed = self._ledger.confirmed(messages.short_incarnation(incarnation))
+        mark = self._feed.mark._replace(confirmed=confirmed)
+        self._checkpoint = self._executor.submit(_checkpoint, self._feed.client, incarnation, mark)
+
+    def _note_end(self, checkpoint: concurrent.futures.Future) -> None:
+        error = checkpoint.exception()
+        if error is not None:
+            logging.error("replay not checkpointed: %s; the run goes on", error)
+            self._not_before = time.monotonic() + _RETRY_S
+            return
+        incarnation, mark = checkpoint.result()
+        self.confirmed = mark.confirmed
+        if not mark.is_saved and self._feed.is_open and self._feed.incarnation == incarnation:
+            self._feed.set_mark(mark._replace(is_saved=True))
 
     def wait_for_snapshot(self) -> None:
         """Waits until the snapshot is written, or has failed."""
@@ -104,14 +139,15 @@ class Saver:
 
 
 def _checkpoint(
-    client: wire.Client, incarnation: int, confirmed: Mapping[int, int]
-) -> Mapping[int, int]:
-    """Has the server write a checkpoint; returns what is in it of the actors' journals.
+    client: wire.Client, incarnation: int, mark: checkpoint_mark.Mark
+) -> tuple[int, checkpoint_mark.Mark]:
+    """Has the server write a checkpoint; returns the incarnation and mark that it is of.
 
     Raises:
-      wire.WireError: it was not written, or by another incarnation than `confirmed` is about.
+      wire.WireError: it was not written, or by another incarnation than the mark is about.
     """
+    checkpoint_mark.write(client, mark)
     path = client.checkpoint(_CHECKPOINT_S)
     if client.incarnation() != incarnation:
         raise wire.WireError(f"checkpoint {path}: the server was restarted meanwhile")
-    return confirmed
+    return incarnation, mark
