@@ -67,21 +67,23 @@ class UpdateSchedule:
         frames = min(frames, self.end_of_task(task))
         if not self.frames_per_task:
             return max(0, frames - idle_frames) // self.period_frames
-        begin, each = task * self.frames_per_task, self._updates_per_task
-        learning = min(frames - begin - idle_frames, self._learning_frames(idle_frames))
-        return task * each + max(0, learning) * each // self._learning_frames(idle_frames)
+        begin, length = self._learning(task, idle_frames)
+        each = self._updates_per_task
+        return task * each + max(0, frames - begin) * each // length
 
     def frames_of(self, updates: int, task: int, idle_frames: int) -> int:
         """The fewest frames by which so many updates are due in a task; arguments as of `due`."""
         if not self.frames_per_task:
             return idle_frames + updates * self.period_frames
-        begin, each = task * self.frames_per_task, self._updates_per_task
-        of_task = max(0, updates - task * each)
-        return begin + idle_frames - (-of_task * self._learning_frames(idle_frames) // each)
+        begin, length = self._learning(task, idle_frames)
+        each = self._updates_per_task
+        return begin - (-max(0, updates - task * each) * length // each)
 
     @property
     def _updates_per_task(self) -> int:
         return max(1, self.frames_per_task // self.period_frames)
 
-    def _learning_frames(self, idle_frames: int) -> int:
-        return max(1, self.frames_per_task - idle_frames)
+    def _learning(self, task: int, idle_frames: int) -> tuple[int, int]:
+        """The frame after which a task's updates are spread, and how many there are for that."""
+        length = max(1, self.frames_per_task - idle_frames)
+        return (task + 1) * self.frames_per_task - length, length

@@ -39,6 +39,12 @@ def verify(config: Any, num_actors: int) -> None:
             f"num_seeds = {config['num_seeds']}: expected 1 in a distributed run; start one for "
             "each seed"
         )
+    capacity = config["replay"]["capacity"]
+    if distributed["max_unconfirmed"] > capacity:
+        raise checks.ConfigError(
+            f"distributed.max_unconfirmed = {distributed['max_unconfirmed']}: expected at most "
+            f"replay.capacity = {capacity}"
+        )
     processes, batches = distributed["decoder_processes"], distributed["prefetch_batches"]
     if processes > batches:
         raise checks.ConfigError(

@@ -25,18 +25,18 @@ def frames(begin, end):
     return np.stack([np.arange(begin, end) // 256, np.arange(begin, end) % 256], 1).astype(np.uint8)
 
 
-def open_writer(journal, address_file, stop=None, **settings):
+def open_writer(journal, address_file, stop=None, capacity=10**9, **settings):
     end = time.monotonic() + 60
     connect = functools.partial(connect_to, address_file)
     stop = stop or (lambda: time.monotonic() > end)
-    return JournaledWriter(journal, connect, stop, who="actor_2", **settings)
+    return JournaledWriter(journal, connect, stop, "actor_2", capacity, **settings)
 
 
 def connect_to(address_file, stop):
     return connection.connect(address_file, stop, "actor_2")
 
 
-def produce(writer, table, begin, end):
+def produce(writer, table, begin, end, task=0):
     """Inserts items of numbers [begin, end), each with its last frames; chunks are shared."""
     chunks = []
     for first in range(begin, end, PER_RECORD):
@@ -44,7 +44,8 @@ def produce(writer, table, begin, end):
         items = [item(writer, table, i, chunks) for i in range(first, first + PER_RECORD)]
         if len(chunks) > 1:
             writer.release(chunks[0][1])
-        writer.insert(items, {"items": first + PER_RECORD})
+        count = first + PER_RECORD
+        writer.insert(items, {"items": count, "transitions": count, "task": task})
 
 
 def item(writer, table, number, chunks):

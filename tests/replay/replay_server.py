@@ -25,17 +25,14 @@ def prioritized(name, **changes):
         "max_size": 1000,
         "min_size": 1,
         "priority_exponent": 0.5,
-        "samples_per_insert": None,
-        "error_buffer": None,
     }
     return {**table, **changes}
 
 
-LIMITS = {"min_size": 4, "samples_per_insert": 2, "error_buffer": 4}
 TABLES = (
     prioritized("free"),
     prioritized("small", max_size=3),
-    prioritized("limited", **LIMITS),
+    prioritized("filled", min_size=4),
     {"name": "parameters", "kind": "latest"},
 )
 # Stored priorities are the sampling weights; one table for each capacity that is asked for.

@@ -15,12 +15,12 @@ from pathlib import Path
 import numbered_items
 import pytest
 import replay_server
-from numbered_items import find, open_writer, produce
+from numbered_items import check, find, open_writer, produce
 from test_journal import FullDisk
 
 from benchmarks.tcp_proxy import TcpProxy
 from replay import wire
-from replay.reverb import connection, journaled_writer
+from replay.reverb import checkpoint_mark, connection, journaled_writer
 from replay.reverb.journal import Journal
 from replay.wire import insert_stream
 
@@ -28,7 +28,8 @@ pytestmark = replay_server.needs_server
 
 TABLES = (
     replay_server.prioritized("free", max_size=100_000),
-    replay_server.prioritized("limited", **replay_server.LIMITS),
+    replay_server.prioritized("small", max_size=40),
+    {"name": "mark", "kind": "latest"},
 )
 ROOT = Path(__file__).parents[2]
 BACKGROUND = futures.ThreadPoolExecutor(1)
@@ -115,7 +116,8 @@ def test_items_go_through_the_journal_into_the_table(service, journal):
         assert writer.confirmed_through == journal.last_seq == 100
         progress = writer.progress()
         incarnation = ask_incarnation(service.address)
-        assert progress == (journal.life, incarnation, 100, 100, {"items": 400})
+        counters = {"items": 400, "transitions": 400, "task": 0}
+        assert progress == (journal.life, incarnation, 100, 100, counters)
     assert journal.confirmed == 100
     assert find(service.address, "free") == dict.fromkeys(range(400), 1.0)
     assert len(list(journal.directory.glob("*.segment"))) > 5
@@ -314,9 +316,7 @@ def test_server_and_actor_are_killed_at_any_moment(service, tmp_path):
     assert find(service.address, "free").keys() == set(range(end))
 
 
-def test_a_blocked_insert_tells_its_cause_and_ends_when_told(service, journal, monkeypatch, caplog):
-    monkeypatch.setattr(journaled_writer, "_BLOCKED_LOG_S", 0.5)
-    monkeypatch.setattr(journaled_writer, "_PROBE_EVERY_S", 0.2)
+def test_an_insert_that_nobody_confirms_ends_when_told(service, journal):
     stop = threading.Event()
     waited = []
     with open_writer(
@@ -326,26 +326,62 @@ def test_a_blocked_insert_tells_its_cause_and_ends_when_told(service, journal, m
         max_pending=4,
         while_waiting=lambda: waited.append(time.monotonic()),
     ) as writer:
-        produce(writer, "limited", 0, 8)
+        produce(writer, "free", 0, 8)
+        writer.flush(10)
+        service.server.process.send(signal.SIGSTOP)
         threading.Timer(2.0, stop.set).start()
         with pytest.raises(connection.Stopped, match="actor_2: asked to end"):
-            produce(writer, "limited", 8, 80)
-        assert 3 <= len(waited) <= 6
+            produce(writer, "free", 8, 80)
+        assert len(waited) >= 3
         with pytest.raises(
             wire.WireTimeoutError, match=r"actor_2: \d records unconfirmed after 0.3"
         ):
             writer.flush(0.3)
-    blocked = "insert blocked ('limited' is 12 samples ahead of at most 12): the learner is behind "
-    assert f"actor_2: {blocked}or down, for 1 s" in caplog.text
-    count = journal.counters["items"]
+        service.server.process.send(signal.SIGCONT)
+        writer.flush(20)
+    assert find(service.address, "free").keys() == set(range(journal.counters["items"]))
+
+
+def test_a_restored_server_is_not_sent_what_its_mark_says_it_has(service, journal):
+    """Its table is full: what it has dropped would come into it anew, in place of newer items."""
+    with open_writer(journal, service.address_file, capacity=40) as writer:
+        produce(writer, "small", 0, 80)
+        writer.flush(10)
+        through = writer.progress().confirmed_through
+        with wire.Client(service.address) as client:
+            checkpoint_mark.write(client, checkpoint_mark.Mark(0, True, {journal.life: through}))
+        service.checkpoint()
+        produce(writer, "small", 80, 100)
+        writer.flush(10)
+        service.restart()
+        produce(writer, "small", 100, 104)
+        writer.flush(10)
     with wire.Client(service.address) as client:
-        with (
-            wire.Sampler(client, "limited", max_in_flight=12) as sampler,
-            open_writer(journal, service.address_file, max_pending=4) as writer,
-        ):
-            sampler.take(12, timeout_s=10)
-            writer.flush(10)
-        assert client.server_info()["limited"].num_inserts == count == 12
+        table = client.server_info()["small"]
+    assert (table.size, table.num_inserts) == (40, 80 + 24)
+    assert numbers(service.address, "small") == set(range(64, 104))
+
+
+@pytest.mark.parametrize(("first_task", "expected"), [(0, range(80, 120)), (1, range(100, 120))])
+def test_an_empty_server_is_sent_what_it_would_hold(service, journal, first_task, expected):
+    """Of 120 items the newest 40, or those of them that came after the replay was cleared."""
+    with open_writer(journal, service.address_file, capacity=40) as writer:
+        produce(writer, "small", 0, 100)
+        produce(writer, "small", 100, 120, task=1)
+        writer.flush(10)
+        service.restart()
+        with wire.Client(service.address) as client:
+            checkpoint_mark.write(client, checkpoint_mark.Mark(first_task, True))
+        writer.flush(20)
+    with wire.Client(service.address) as client:
+        assert client.server_info()["small"].num_inserts == len(expected)
+    assert numbers(service.address, "small") == set(expected)
+
+
+def numbers(address, table):
+    """Which items are there, drawn until no other has come for long."""
+    with wire.Client(address) as client, wire.Sampler(client, table, 512) as sampler:
+        return {check(drawn.columns) for _ in range(8) for drawn in sampler.take(256, 10)}
 
 
 def test_an_insert_waits_for_room_on_the_disk(service, journal, monkeypatch, caplog):

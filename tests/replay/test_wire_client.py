@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import replay_server
-from replay_server import LIMITS, TABLES, Server, prioritized
+from replay_server import TABLES, Server, prioritized
 
 from replay import wire
 from replay.wire import messages
@@ -224,17 +224,15 @@ def test_items_are_deleted(client):
 
 def test_the_tables_are_told_as_the_official_client_tells_them(client, oracle):
     with wire.Writer(client) as writer:
-        writer.insert([single(writer, "limited", i) for i in range(5)])
+        writer.insert([single(writer, "filled", i) for i in range(5)])
         writer.flush()
     ours = client.server_info()
     for name, table in oracle("info").items():
         for key, value in table.items():
             assert getattr(ours[name], key) == value, (name, key)
-    limited = ours["limited"]
-    assert (limited.size, limited.num_inserts, limited.num_samples) == (5, 5, 0)
-    # min_size * ratio plus and minus the buffer.
-    assert (limited.min_size, limited.samples_per_insert) == (4, 2)
-    assert (limited.min_diff, limited.max_diff) == (4, 12)
+    filled = ours["filled"]
+    assert (filled.size, filled.num_inserts, filled.num_samples) == (5, 5, 0)
+    assert (filled.max_size, filled.min_size) == (1000, 4)
 
 
 class RecordingClient(wire.Client):
@@ -289,24 +287,14 @@ def test_the_oldest_item_makes_room(client):
     assert found == dict(zip(keys[4:], (4, 5, 6)))
 
 
-def test_the_rate_limiter_blocks_either_side_as_told(client):
-    with wire.Writer(client, max_pending=4) as writer:
-        for i in range(10):  # 6 are let in: 6 * 2 - 0 = 12, the largest difference
-            writer.insert([single(writer, "limited", i)])
-        with pytest.raises(wire.WireTimeoutError, match="4 items unconfirmed after"):
-            writer.flush(timeout_s=0.3)
-        with pytest.raises(wire.WireTimeoutError, match="inserting 1 items"):
-            writer.insert([single(writer, "limited")], timeout_s=0.1)
-        assert (writer.num_pending, client.server_info()["limited"].num_inserts) == (4, 6)
-        with wire.Sampler(client, "limited", max_in_flight=30) as sampler:
-            # All ten are let in then, and 10 * 2 - 16 = 4, the smallest difference.
-            assert len(sampler.take(16, timeout_s=20)) == 16
-            writer.flush(timeout_s=20)
+def test_nothing_is_sampled_before_the_least_size(client):
+    with wire.Writer(client) as writer:
+        writer.insert([single(writer, "filled", i) for i in range(3)])
+        writer.flush()
+        with wire.Sampler(client, "filled", max_in_flight=30) as sampler:
             with pytest.raises(wire.WireTimeoutError, match=r"0 of 1 after .* the rate limiter"):
                 sampler.take(1, timeout_s=0.3)
-            table = client.server_info()["limited"]
-            assert (table.num_inserts, table.num_samples) == (10, 16)
-            writer.insert([single(writer, "limited")])
+            writer.insert([single(writer, "filled")])
             assert len(sampler.take(2, timeout_s=20)) == 2
 
 
@@ -359,59 +347,52 @@ def test_a_stopped_server_is_told_and_a_restarted_one_has_all_that_was_confirmed
     first = Server(tmp_path).wait_until_ready()
     with wire.Client(first.address) as client:
         writer = wire.Writer(client, max_pending=4)
-        keys = [writer.insert([single(writer, "limited", i, 1.0 + i)])[0] for i in range(6)]
+        keys = [writer.insert([single(writer, "filled", i, 1.0 + i)])[0] for i in range(6)]
         writer.flush()
         path = Path(client.checkpoint(timeout_s=20))
         assert [path] == list((tmp_path / "checkpoints").iterdir())
-        keys += [writer.insert([single(writer, "limited", i, 1.0 + i)])[0] for i in (6, 7)]
         sampler = wire.Sampler(client, "free")
+        first.process.send(signal.SIGSTOP)
+        keys += [writer.insert([single(writer, "filled", i, 1.0 + i)])[0] for i in range(6, 10)]
+        with pytest.raises(wire.WireTimeoutError, match="4 items unconfirmed after"):
+            writer.flush(timeout_s=0.3)
+        with pytest.raises(wire.WireTimeoutError, match="inserting 1 items"):
+            writer.insert([single(writer, "filled")], timeout_s=0.1)
         assert first.end(signal.SIGKILL) == -signal.SIGKILL
         begin = time.monotonic()
         for action in (
             lambda: sampler.take(1, timeout_s=20),
             lambda: writer.flush(timeout_s=20),
-            lambda: writer.insert([single(writer, "limited")], timeout_s=20),
+            lambda: writer.insert([single(writer, "filled")], timeout_s=20),
             client.server_info,
         ):
             with pytest.raises(wire.WireUnavailableError, match=first.address):
                 action()
         assert time.monotonic() - begin < 10
         sampler.close()
-        assert writer.num_pending == 2
+        assert writer.num_pending == 4
 
         second = Server(tmp_path, port=first.port)
         second.ready.unlink(missing_ok=True)
         second.wait_until_ready()
         client.wait_until_ready(10)
-        assert client.server_info()["limited"][1:5] == (6, 1000, 6, 0)
+        assert client.server_info()["filled"][1:5] == (6, 1000, 6, 0)
         writer.reconnect(client)
-        with wire.Sampler(client, "limited", max_in_flight=12) as sampler:
-            sampler.take(12, timeout_s=20)
-            writer.flush(timeout_s=20)
-            found = {}
-            for _ in range(150):  # two samples an insert
-                writer.insert([single(writer, "limited", -1, 0.0)], timeout_s=20)
-                for item in sampler.take(2, timeout_s=20):
-                    found[item.key] = (int(item.columns[0]), item.priority)
+        writer.flush(timeout_s=20)
+        found = {i.key: (int(i.columns[0]), i.priority) for i in take_all(client, "filled", 500)}
         assert found == {key: (i, 1.0 + i) for i, key in enumerate(keys)}
-        with pytest.raises(wire.WireTimeoutError):
-            insert_one_by_one(writer, "limited", count=99)
         assert second.end(signal.SIGTERM) == 0
         assert not second.ready.exists()
-        # Stock Reverb, when it is stopped, confirms what it has not inserted.
-        with pytest.raises(wire.WireUnavailableError, match=second.address):
-            writer.flush(timeout_s=20)
-        assert writer.num_pending == 4
         writer.close()
 
-    other = [*TABLES[:2], prioritized("limited", **{**LIMITS, "error_buffer": 6}), TABLES[3]]
+    other = [*TABLES[:2], prioritized("filled", min_size=5), TABLES[3]]
     third = Server(tmp_path, tables=other)
     assert third.wait_for_end() == 1
-    expected = "table 'limited' has smallest difference of inserts * ratio and samples = 4.0, descr"
+    expected = "table 'filled' has min_size = 4, described is 5: expected the same"
     assert expected in third.process.lines()[-1]
     fourth = Server(tmp_path, tables=TABLES[:3])
     assert fourth.wait_for_end() == 1
-    assert "tables are free, limited, parameters, small, described are" in str(
+    assert "tables are filled, free, parameters, small, described are" in str(
         fourth.process.lines()
     )
     assert path.exists()

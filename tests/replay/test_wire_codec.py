@@ -339,8 +339,7 @@ def test_priorities_are_checked_before_they_are_sent(keys, priorities, message):
 
 
 PRIORITIZED = (
-    '{"name": "t", "kind": "prioritized", "max_size": 9, "min_size": 2, "priority_exponent": 0.5, '
-    '"samples_per_insert": 8, "error_buffer": 16}'
+    '{"name": "t", "kind": "prioritized", "max_size": 9, "min_size": 2, "priority_exponent": 0.5}'
 )
 
 
@@ -358,8 +357,6 @@ PRIORITIZED = (
             "size = 2: unknown key; known: kind, name",
         ),
         (f"[{PRIORITIZED.replace('9', '1')}]", "min_size = 2: expected at most max_size, 1"),
-        (f"[{PRIORITIZED.replace('16', '7')}]", "error_buffer = 7: expected at least samples_per"),
-        (f"[{PRIORITIZED.replace('16', 'null')}]", "error_buffer = None: expected a number if and"),
         (f"[{PRIORITIZED}, {PRIORITIZED}]", "the name 't' comes twice"),
     ],
 )
@@ -371,7 +368,7 @@ def test_a_description_that_cant_be_served_is_refused(text, message):
 def test_a_description_gives_its_tables():
     found = tables.parse(f'[{PRIORITIZED}, {{"name": "parameters", "kind": "latest"}}]')
     assert found == [
-        tables.Table("t", "prioritized", 9, 2, 0.5, 8, 16),
+        tables.Table("t", "prioritized", 9, 2, 0.5),
         tables.Table("parameters", "latest", 1, 1),
     ]
 

@@ -1,6 +1,5 @@
 """The replay role as a process, with a real server where its environment is."""
 
-import dataclasses
 import signal
 import sys
 import time
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import checks
 from replay import wire
 from replay.reverb import settings
 from scripts import command_line
@@ -93,7 +91,7 @@ def test_killed_server_comes_up_at_the_same_port_with_its_checkpoint(start, run_
     assert address.startswith("localhost:")
     with wire.Client(address) as client:
         tables = client.server_info()
-        described = settings.tables(_config(), 2)
+        described = settings.tables(_config())
         assert set(tables) == {table["name"] for table in described}
         with wire.Writer(client) as writer:
             writer.insert([writer.arrays(settings.PARAMETERS, [np.int32(7)], 1.0)])
@@ -158,20 +156,3 @@ def test_port_of_the_last_server(tmp_path, text, expected):
     if text is not None:
         (tmp_path / "address").write_text(text)
     assert replay._last_port(tmp_path / "address") == expected
-
-
-def test_a_run_goes_on_with_fewer_actors_but_not_with_more(run_dir):
-    """Their error buffer is smaller, and a checkpoint fits the one that it was made with alone."""
-    checkpoints = run_dir / "replay" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-
-    def tables(num_actors):
-        return replay._tables(dataclasses.replace(_role(run_dir), num_actors=num_actors))
-
-    four = tables(4)
-    assert tables(2) != four  # there is no checkpoint yet
-    four = tables(4)
-    (checkpoints / "2026-01-01T00:00:00").mkdir()
-    assert tables(2) == four
-    with pytest.raises(checks.ConfigError, match="actors = 5: they need an error buffer of"):
-        tables(5)

@@ -12,10 +12,10 @@ STATUS = messages.Status(
     task=3,
     finished=True,
     version=5,
-    hold=True,
     weight=0.1,
     confirmed={2**62: 4, 5: 2},
     episodes={2**62: 9, 8: 1},
+    limits={2**62: 700, 9: 3},
 )
 PARAMS = {"layer": {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}}
 PARAMETERS = messages.Parameters(10, 20, 1, 15, PARAMS)
@@ -33,10 +33,12 @@ REPORT = messages.Report(
 
 
 def test_a_status_comes_back_as_it_was():
-    """A life that is in one of the two accounts has 0 in the other."""
+    """A life that is in one of the accounts has 0 in the others."""
     found = messages.Status.decode(STATUS.encode())
     assert found == STATUS._replace(
-        confirmed={2**62: 4, 5: 2, 8: 0}, episodes={2**62: 9, 5: 0, 8: 1}
+        confirmed={2**62: 4, 5: 2, 8: 0, 9: 0},
+        episodes={2**62: 9, 5: 0, 8: 1, 9: 0},
+        limits={2**62: 700, 5: 0, 8: 0, 9: 3},
     )
 
 

@@ -1,21 +1,17 @@
-"""What is due in a distributed run, by hand."""
+"""What is due in a distributed run, and how far its actors may play, by hand."""
 
 import pytest
 
-from configs import rainbow
-from training import task_switch
-from training.roles import pace
+from training import task_switch, update_schedule
+from training.roles import messages, run_counts
 
 CLEAR = task_switch.SwitchSettings(clear_replay=True)
 
 
-def make(num_frames=1_000, frames_per_task=0, num_actors=1):
-    """Learning begins at frame 80; an update every 16 frames; the buffer is 67 updates."""
-    config = rainbow.get_config()
-    config.num_frames = num_frames
-    config.replay.min_size = 20
-    config.distributed.max_unconfirmed = 256
-    return pace.Pace(config, 4, frames_per_task, num_actors)
+def make(num_frames=1_000, frames_per_task=0):
+    """Learning begins at frame 80; an update every 16 frames; the credit is 100 frames."""
+    schedule = update_schedule.UpdateSchedule(16, num_frames, frames_per_task, 80)
+    return run_counts.RunCounts(schedule, 4, 100)
 
 
 def do_updates(counts):
@@ -23,32 +19,23 @@ def do_updates(counts):
         counts.count_update()
 
 
-def test_updates_are_due_as_in_one_process():
+def test_no_updates_are_due_for_frames_beyond_the_runs_and_none_is_told_of():
     counts = make()
-    due = []
-    for played in (0, 80, 95, 96, 200):
-        counts.hear(played)
-        due.append(counts.due_updates)
-    assert due == [0, 0, 0, 1, 7]
-
-
-def test_no_updates_are_due_for_frames_beyond_the_runs():
-    counts = make()
-    counts.hear(5_000)
-    assert counts.due_updates == (1_000 - 80) // 16
+    counts.report(5_000)
     assert not counts.is_finished
     do_updates(counts)
     assert counts.is_finished
-    assert counts.counters["updates"] == 57
+    assert counts.counters["updates"] == (1_000 - 80) // 16
+    assert counts.counters["frames"] == 1_000
 
 
 def test_frames_are_those_that_the_updates_have_covered():
     counts = make()
-    counts.hear(96)
+    counts.report(96)
     assert counts.counters["frames"] == 80
     counts.count_update()
     assert counts.counters["frames"] == 96
-    counts.hear(200)
+    counts.report(200)
     counts.count_update()
     assert counts.counters["frames"] == 80 + 2 * 16
     do_updates(counts)
@@ -58,72 +45,100 @@ def test_frames_are_those_that_the_updates_have_covered():
 def test_frames_never_go_back():
     """All updates of frame 111 are done; those of more frames are not."""
     counts = make()
-    counts.hear(111)
+    counts.report(111)
     counts.count_update()
     assert counts.counters["frames"] == 111
-    counts.hear(130)
+    counts.report(130)
     assert counts.counters["frames"] == 111
-    counts.hear(100)
+    counts.report(100)
     assert counts.played == 130
 
 
 def test_a_restored_learner_does_again_what_it_has_forgotten():
     counts = make()
     counts.counters |= {"frames": 200, "updates": 7}
-    counts.hear(600)
+    counts.report(600)
     assert (counts.updates_behind, counts.counters["frames"]) == (25, 200)
 
 
-def test_actors_are_held_when_the_run_is_played_or_too_much_is_due():
-    """8 samples a transition, 256 in flight, five batches: 2208 samples, 69 updates."""
-    counts = make(num_frames=2_000)
-    counts.hear(80 + 16 * 69)
-    assert not counts.is_far_behind
-    counts.hear(80 + 16 * 70)
-    assert counts.is_far_behind
+def test_actors_may_play_so_many_frames_beyond_those_that_are_learned():
+    counts = make()
+    allowed = []
+    for played in (0, 80, 130):
+        counts.report(played)
+        allowed.append(counts.allowed_frames(is_starved=False))
+    assert allowed == [100, 180, 180]
     do_updates(counts)
-    assert not counts.is_far_behind
-    counts.hear(2_000)
+    assert counts.allowed_frames(is_starved=False) == 230
+    counts.report(980)
     do_updates(counts)
-    assert counts.is_far_behind
+    assert counts.allowed_frames(is_starved=False) == 1_000
 
 
-def test_actors_go_to_the_next_task_before_the_learner():
+def test_actors_go_on_while_there_is_too_little_to_draw_from():
+    counts = make()
+    counts.report(1_000)
+    assert counts.allowed_frames(is_starved=True) == 1_100
+
+
+def test_actors_go_to_the_next_task_when_this_one_is_over():
     counts = make(frames_per_task=400)
-    counts.hear(416)
-    assert (counts.task_to_play, counts.is_task_over) == (1, False)
+    counts.report(416)
+    assert (counts.task_to_play, counts.is_task_over) == (0, False)
+    assert counts.allowed_frames(is_starved=False) == 180
     do_updates(counts)
-    assert counts.counters["updates"] == (400 - 80) // 16
+    assert counts.counters["updates"] == 25
     assert (counts.task_to_play, counts.is_task_over) == (1, True)
+    assert counts.allowed_frames(is_starved=False) == 400
     assert not counts.is_finished
 
 
 @pytest.mark.parametrize("switch", [task_switch.SwitchSettings(), CLEAR])
 def test_updates_of_a_sequence_add_up(switch):
-    """If the replay is cleared, 80 frames and the overshoot of 16 count for no updates."""
+    """As many in each task; if the replay is cleared, later: in 80 frames and the overshoot."""
     counts = make(num_frames=800, frames_per_task=400)
-    counts.hear(416)
+    counts.report(416)
     do_updates(counts)
     counts.begin_task(switch)
-    idle = 80 + (80 + 16 if switch.clear_replay else 0)
+    idle = 80 + 16 if switch.clear_replay else 0
     assert counts.counters["idle_frames"] == idle
-    assert counts.samples_used == (0 if switch.clear_replay else 20 * 32)
-    counts.hear(816)
+    assert counts.counters["first_task"] == switch.clear_replay
+    assert counts.updates_behind == (0 if switch.clear_replay else 1)
+    counts.report(816)
     assert (counts.task_to_play, counts.is_finished) == (1, False)
     do_updates(counts)
     assert counts.is_finished
-    assert counts.counters["updates"] == (800 - idle) // 16
+    assert counts.counters["updates"] == 50
+    assert counts.counters["frames"] == 800
 
 
 def test_schedules_begin_anew_where_asked_to():
     counts = make(frames_per_task=400)
-    counts.hear(408)
+    counts.report(400)
     do_updates(counts)
-    assert int(counts.importance_steps) == 102
+    assert int(counts.importance_steps) == 100
     counts.begin_task(task_switch.SwitchSettings(restart_schedule=True, restart_importance=True))
     assert counts.counters["schedule_updates"] == 0
     assert int(counts.importance_steps) == 0
-    counts.hear(440)
+    counts.report(432)
     do_updates(counts)
     assert counts.counters["schedule_updates"] == 2
     assert int(counts.importance_steps) == 8
+
+
+def report(life, actor, frames):
+    return messages.Report(life, actor, frames, 0, 0, 0, 0, 0, [])
+
+
+def test_what_is_allowed_is_parted_among_actors_and_never_nothing():
+    alive = [report(7, 0, 40), report(8, 1, 100)]
+    assert run_counts.frame_limits(alive, 140, 200) == {7: 70, 8: 130}
+    assert run_counts.frame_limits(alive, 140, 141) == {7: 41, 8: 101}
+    assert run_counts.frame_limits(alive, 140, 140) == {7: 40, 8: 100}
+    assert run_counts.frame_limits(alive, 140, 100) == {7: 40, 8: 100}
+    assert run_counts.frame_limits([], 140, 200) == {}
+
+
+def test_the_journal_of_an_absent_actor_takes_no_share():
+    alive = [report(7, 0, 40), report(8, 0, 100)]
+    assert run_counts.frame_limits(alive, 140, 200)[7] == 100

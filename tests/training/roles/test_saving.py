@@ -1,20 +1,27 @@
 """Snapshots and checkpoints that fail, and go on."""
 
 import threading
-import types
 
 import numpy as np
+import pytest
 import waiting
 
 from replay import wire
+from replay.reverb import checkpoint_mark
 from training import snapshot
 from training.roles import ledger, messages, saving
+
+
+@pytest.fixture(autouse=True)
+def marks(monkeypatch):
+    monkeypatch.setattr(checkpoint_mark, "write", lambda client, mark: client.set_mark(mark))
 
 
 class Client:
     """A server's that writes a checkpoint when it is let."""
 
     def __init__(self):
+        self.mark = self.written = None
         self.let = threading.Event()
         self.started = 0
         self.error = None
@@ -22,6 +29,7 @@ class Client:
 
     def checkpoint(self, timeout_s):
         self.started += 1
+        self.written = self.mark
         assert self.let.wait(timeout_s)
         if self.error is not None:
             raise self.error
@@ -30,23 +38,37 @@ class Client:
     def incarnation(self):
         return self.number
 
+    def set_mark(self, mark):
+        self.mark = mark
+
+
+class Feed:
+    is_open, incarnation = True, 5
+
+    def __init__(self, client):
+        self.client = client
+        self.mark = checkpoint_mark.Mark()
+
+    def set_mark(self, mark):
+        self.mark = mark
+
 
 class Setting:
     def __init__(self, directory):
         self.client = Client()
-        self.feed = types.SimpleNamespace(is_open=True, incarnation=5, client=self.client)
+        self.feed = Feed(self.client)
         self.ledger = ledger.Ledger()
         self.store = snapshot.SnapshotStore(directory / "snapshots", keep=2)
         self.counters = {"frames": 100}
-        self.saver = saving.Saver(self.store, self.feed, self.ledger, self._contents)
+        self.saver = saving.Saver(self.store, self.feed, self.ledger, self._contents, 100)
         self.hear(confirmed=3)
 
     def _contents(self, earlier):
         del earlier
         return snapshot.Contents(dict(self.counters), {"learner": {"x": np.ones(2)}})
 
-    def hear(self, confirmed):
-        report = messages.Report(7, 0, 40, 10, 0, confirmed, 5, 0, [])
+    def hear(self, confirmed, transitions=10):
+        report = messages.Report(7, 0, 40, transitions, 0, confirmed, 5, 0, [])
         self.ledger.take(report)
 
     def finish_checkpoint(self):
@@ -61,6 +83,30 @@ def test_what_was_confirmed_before_a_checkpoint_began_may_be_forgotten(tmp_path)
     assert setting.saver.confirmed == {}
     setting.finish_checkpoint()
     assert setting.saver.confirmed == {7: 3}
+    assert setting.client.written == checkpoint_mark.Mark(0, True, {7: 3})
+
+
+def test_a_checkpoint_comes_when_much_is_new(tmp_path):
+    setting = Setting(tmp_path)
+    setting.hear(confirmed=9, transitions=99)
+    setting.saver.tend()
+    assert not setting.saver.is_checkpointing
+    setting.hear(confirmed=9, transitions=100)
+    setting.saver.tend()
+    assert setting.saver.is_checkpointing
+    setting.finish_checkpoint()
+    setting.saver.tend()
+    assert setting.client.started == 1
+
+
+def test_what_was_cleared_is_safe_with_the_next_checkpoint(tmp_path):
+    setting = Setting(tmp_path)
+    setting.feed.mark = checkpoint_mark.Mark(2, is_saved=False)
+    setting.saver.want_checkpoint()
+    setting.saver.tend()
+    assert not setting.feed.mark.is_saved
+    setting.finish_checkpoint()
+    assert setting.feed.mark == checkpoint_mark.Mark(2, True, {7: 3})
 
 
 def test_a_checkpoint_that_is_wanted_while_one_is_written_comes_after_it(tmp_path):
@@ -75,7 +121,7 @@ def test_a_checkpoint_that_is_wanted_while_one_is_written_comes_after_it(tmp_pat
     assert setting.saver.confirmed == {7: 9}
 
 
-def test_a_checkpoint_that_fails_confirms_nothing_and_the_next_one_does(tmp_path):
+def test_a_checkpoint_that_fails_confirms_nothing_and_the_next_one_does(tmp_path, monkeypatch):
     setting = Setting(tmp_path)
     setting.client.error = wire.WireError("no space left")
     setting.saver.save(setting.counters)
@@ -83,6 +129,10 @@ def test_a_checkpoint_that_fails_confirms_nothing_and_the_next_one_does(tmp_path
     assert setting.saver.confirmed == {}
     setting.client.error = None
     setting.saver.save(setting.counters)
+    assert not setting.saver.is_checkpointing  # it would fail at once, again and again
+    now = saving.time.monotonic() + saving._RETRY_S
+    monkeypatch.setattr(saving.time, "monotonic", lambda: now)
+    setting.saver.tend()
     setting.finish_checkpoint()
     assert setting.saver.confirmed == {7: 3}
 

@@ -20,7 +20,7 @@ from training.roles import base, feed, link, messages, publisher
 
 PYTHON = Path(__file__).parents[3] / ".venv-replay/bin/python"
 PARAMS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
-STATUS = messages.Status(100, 7, 0, False, 0, False, 0.5, {}, {})
+STATUS = messages.Status(100, 7, 0, False, 0, 0.5, {}, {}, {})
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.exists(), reason="no replay server's environment: make replay-env"
@@ -38,7 +38,7 @@ class Server:
     def start(self):
         self._ready.unlink(missing_ok=True)
         flags = {
-            "tables": json.dumps(settings.tables(self.role.config, 1)),
+            "tables": json.dumps(settings.tables(self.role.config)),
             "checkpoint_dir": self._directory / "checkpoints",
             "ready_file": self._ready,
         }
@@ -124,7 +124,7 @@ def test_each_report_reaches_the_learner_once(server):
     weights = priorities.SamplingWeights(0.5, 0.0)
     spec = specs.Array((2,), np.float32)
     source = feed.Feed(server.role, spec, weights, lambda: False)
-    source.open(num_samples=0)
+    source.open()
     talker = link.Link(server.connect, PARAMS, reports)
     found = []
 
@@ -147,11 +147,11 @@ def test_the_learner_notices_a_server_that_is_gone(server):
         priorities.SamplingWeights(0.5, 0),
         lambda: False,
     )
-    source.open(num_samples=0)
+    source.open()
     server.kill()
     with pytest.raises(wire.WireError):
         source.check()
     server.start()
-    source.open(num_samples=0)
+    source.open()
     source.check()
     source.close()
