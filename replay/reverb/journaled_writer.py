@@ -147,6 +147,21 @@ class JournaledWriter(writer_lib.ChunkMaker):
         oldest = self._stream.oldest
         return self._sent_ever if oldest is None else oldest - 1
 
+    @property
+    def life(self) -> int:
+        """Of the journal."""
+        return self._journal.life
+
+    @property
+    def incarnation(self) -> int:
+        """Of the server that has confirmed; 0 before the first."""
+        return self._journal.incarnation or 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether that server has confirmed all records, or has no use for them."""
+        return self.confirmed_through == self._journal.last_seq
+
     def progress(self) -> Progress:
         """Writes the journal through to the disk, and tells what it has.
 
@@ -155,8 +170,8 @@ class JournaledWriter(writer_lib.ChunkMaker):
         """
         self._journal.sync()
         return Progress(
-            life=self._journal.life,
-            incarnation=self._journal.incarnation or 0,
+            life=self.life,
+            incarnation=self.incarnation,
             confirmed_through=self.confirmed_through,
             last_seq=self._journal.last_seq,
             counters=self._journal.counters,

@@ -70,8 +70,7 @@ def info(client):
             "max_size": table.max_size,
             "num_inserts": table.rate_limiter_info.insert_stats.completed,
             "num_samples": table.rate_limiter_info.sample_stats.completed,
-            "min_diff": table.rate_limiter_info.min_diff,
-            "max_diff": table.rate_limiter_info.max_diff,
+            "min_size": table.rate_limiter_info.min_size_to_sample,
         }
         for name, table in client.server_info(timeout=10).items()
     }

@@ -45,7 +45,7 @@ def _values(run_dir, observations):
 def _check_accounts(launch, num_frames, idle_frames, period_frames):
     """All frames, all their updates, each episode once."""
     counters = _counters(launch.run_dir)
-    assert counters["frames"] >= num_frames
+    assert counters["frames"] == num_frames
     assert counters["updates"] == (num_frames - idle_frames) // period_frames
     episodes = [(row["life"], int(row["episode"])) for row in launch.rows("episodes")]
     assert len(set(episodes)) == len(episodes)
@@ -58,9 +58,7 @@ def test_learns_a_probe_as_one_process_does(tmp_path):
     """Policy and values depend on the observation; see test_probe_learning."""
     with Launch(tmp_path / "run", "configs/probe.py:5") as launch:
         assert launch.wait(120) == 0
-        counters = _check_accounts(launch, 6_000, 100, 4)
-    # 67 updates, and what is played until that is heard of.
-    assert counters["frames"] < 8_000
+        _check_accounts(launch, 6_000, 100, 4)
     values = _values(tmp_path / "run", [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
 
@@ -109,6 +107,33 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
     np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
 
 
+@pytest.mark.parametrize("period_frames", [300, 5_000])
+def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames):
+    """Several checkpoint periods in it, or a period that is longer than what it holds."""
+    changes = {
+        "num_frames": 16_000,
+        "replay.capacity": 1_000,
+        "log.period_frames": 1_000,
+        "snapshot.period_frames": period_frames,
+    }
+    with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
+        launch.wait_for(2_000, 90)
+        launch.kill("server")
+        launch.wait_for(launch.frames() + 500, 90)
+        launch.kill_all()
+    with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
+        launch.wait_for(4_000, 90)
+        launch.process.send(signal.SIGTERM)
+        assert launch.wait(60) == 3
+    with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
+        assert launch.wait(150) == 0
+        _check_accounts(launch, 16_000, 100, 4)
+        assert max(int(row["frames"]) for row in launch.rows("train")) == 16_000
+        found = replay_audit.audit(launch)
+    assert (found.expected, found.stored) == (1_000, 1_000)
+    assert (found.lost, found.doubled) == (0, 0)
+
+
 def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
     """Connections are dropped and refused for a while; then they freeze without a word.
 
@@ -128,8 +153,8 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
                 time.sleep(2.0)
                 frames = launch.status("learner")["frames"]
                 time.sleep(5.0)
-                # What was on its way may still be learned from.
-                assert launch.status("learner")["frames"] < frames + 600
+                # What was on its way may still be learned from, and what the credit allows.
+                assert launch.status("learner")["frames"] < frames + 1_000
                 proxy.restore()
                 launch.wait_for(frames + 800, 120)
             assert launch.wait(150) == 0
@@ -162,8 +187,7 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     assert stopped_at >= 2_500
     with Launch(tmp_path / "run", config, **changes) as launch:
         assert launch.wait(300) == 0
-        counters = _check_accounts(launch, 6_000, 2_000, 4)
-        assert counters["frames"] < 6_000 + 4_000
+        _check_accounts(launch, 6_000, 2_000, 4)
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
         norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
@@ -180,14 +204,13 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         "environment.max_episode_frames": 1_000,
         "replay.min_size": 250,
         "log.period_frames": 500,
-        # Their compilation holds the learner up, and the actors play the next game meanwhile.
         "log.layers_period_frames": 0,
         "evaluation.period_frames": 0,
         "training.update_period_frames": 16,
         "training.target_update_period_frames": 1_600,
         "task_switch.clear_replay": True,
-        # The actors wait for room at every turn, at the switch too.
         "distributed.max_unconfirmed": 4,
+        "distributed.credit_frames": 200,
     }
     with Launch(tmp_path / "run", "configs/continual_rainbow.py:small", **changes) as launch:
         assert launch.wait(300) == 0
@@ -199,10 +222,10 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         "breakout",
         "pong",
     ]
-    # Three games of 4000 frames, 1000 of each (and the overshoot) to fill the replay.
-    assert counters["idle_frames"] >= 3_000
-    assert counters["updates"] == (12_000 - counters["idle_frames"]) // 16
-    assert 0 < counters["cleared_updates"] < counters["updates"]
+    # Three games of 4000 frames, each with all its updates.
+    assert counters["frames"] == 12_000
+    assert counters["updates"] == 3 * 4_000 // 16
+    assert counters["first_task"] == 2
 
 
 def test_configs_have_what_a_distributed_run_asks_for():

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dm_env
 import jax
@@ -49,6 +49,14 @@ def run(role: base.Role) -> int:
         finally:
             actor.close()
     return base.FINISHED if actor.is_finished else base.STOPPED
+
+
+class _Told(NamedTuple):
+    """Of messages.Report."""
+
+    incarnation: int = 0
+    confirmed: int = 0
+    task: int = -1
 
 
 class _UnknownEpisodes:
@@ -107,10 +115,10 @@ class Actor:
         self._episodes = _UnknownEpisodes(self._counters["episodes"])
         self._absent = [self._open_journal(path) for path in role.absent_journal_dirs()]
         self._open_writers: list[journaled_writer.JournaledWriter] = []
-        # By life: incarnation of the server, and what it has confirmed of the journal.
-        self._confirmed: dict[int, tuple[int, int]] = {}
-        # The task of the present step, and the one that the learner is told of.
-        self._task = self._told_task = -1
+        # By life, what the learner is told of its journal.
+        self._told: dict[int, _Told] = {}
+        # Of the present step.
+        self._task = -1
         self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
         self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
@@ -288,15 +296,15 @@ class Actor:
     def _report(
         self, journal: journal_lib.Journal, first: int, episodes: list[messages.Episode]
     ) -> messages.Report:
-        incarnation, confirmed = self._confirmed.get(journal.life, (0, 0))
+        told = self._told.get(journal.life, _Told())
         return messages.Report(
             life=journal.life,
             actor=self._role.index,
             frames=journal.counters.get("frames", 0),
             transitions=journal.counters.get("transitions", 0),
-            task=self._told_task,
-            confirmed=confirmed,
-            incarnation=incarnation,
+            task=told.task,
+            confirmed=told.confirmed,
+            incarnation=told.incarnation,
             first_episode=first,
             episodes=episodes,
         )
@@ -307,8 +315,8 @@ class Actor:
         if now - self._synced_at > _SYNC_S:
             self._synced_at = now
             self._keep_journals_short()
-        if self._task != self._told_task and not self._num_pending:
-            self._told_task = self._task
+        for writer in self._open_writers:
+            self._note_task(writer)
         if now - self._told_at > _STATUS_S:
             frames = self._counters["frames"]
             self._role.write_status(
@@ -320,6 +328,17 @@ class Actor:
                 }
             )
             self._told_at, self._told_frames = now, frames
+
+    def _note_task(self, writer: journaled_writer.JournaledWriter) -> None:
+        """Has the learner told which task is played, when nothing is left of earlier ones."""
+        incarnation = messages.short_incarnation(writer.incarnation)
+        told = self._told.get(writer.life, _Told())
+        if told.incarnation != incarnation:
+            told = _Told(incarnation)
+        if writer.is_settled:
+            told = told._replace(task=self._task)
+        # In one step: another thread reports it.
+        self._told[writer.life] = told
 
     @property
     def _num_pending(self) -> int:
@@ -333,8 +352,9 @@ class Actor:
             except OSError as error:  # a full disk; nothing is dropped that may not be on it
                 logging.warning("%s: journal not flushed: %s", self._role.label, error)
                 continue
-            incarnation = messages.short_incarnation(progress.incarnation)
-            self._confirmed[progress.life] = incarnation, progress.confirmed_through
+            self._note_task(writer)
+            confirmed = {"confirmed": progress.confirmed_through}
+            self._told[progress.life] = self._told[progress.life]._replace(**confirmed)
             if status is not None and progress.life in status.confirmed:
                 writer.truncate(status.confirmed[progress.life])
 

@@ -255,8 +255,13 @@ class Learner:
         if self._saver.is_checkpointing:  # its mark must not come after the new one
             time.sleep(_IDLE_S)
             return
-        if self._feed.mark.first_task < self._counters["first_task"]:
-            self._feed.clear(self._counters["first_task"])
+        first_task = self._counters["first_task"]
+        if self._feed.mark.first_task < first_task:
+            # What an actor still sends of before would come into the empty table.
+            if not self._have_left(first_task - 1):
+                time.sleep(_IDLE_S)
+                return
+            self._feed.clear(first_task)
         self._is_to_be_cleared = not self._feed.mark.is_saved
         if self._is_to_be_cleared:
             self._saver.want_checkpoint()
@@ -347,12 +352,16 @@ class Learner:
             self._publish_parameters()
         is_evaluated = bool(self._config.evaluation.period_frames)
         is_early = is_evaluated and time.monotonic() - self._left_at < _LEAVE_S
-        if is_early or not self._ledger.have_left(self._counters["task"]):
+        if is_early or not self._have_left(self._counters["task"]):
             time.sleep(_IDLE_S)
             return
         self._left_at = None
         self._log()
         self._begin_task()
+
+    def _have_left(self, task: int) -> bool:
+        incarnation = messages.short_incarnation(self._feed.incarnation)
+        return self._ledger.have_left(task, incarnation, self._role.num_actors)
 
     def _begin_task(self) -> None:
         """Does what is to be done at the beginning of a task."""

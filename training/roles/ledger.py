@@ -22,6 +22,7 @@ class Ledger:
         self._transitions: dict[int, int] = {}
         self._episodes: dict[int, int] = {}
         self._newest: dict[int, tuple[float, messages.Report]] = {}
+        self._begin = time.monotonic()
 
     @property
     def frames(self) -> int:
@@ -67,10 +68,21 @@ class Ledger:
         now = time.monotonic()
         return [report for at, report in self._newest.values() if now - at < _SILENT_S]
 
-    def have_left(self, task: int) -> bool:
-        """Whether all these play a later task, and what they played of this one is confirmed."""
+    def have_left(self, task: int, incarnation: int, num_actors: int) -> bool:
+        """Whether all these play a later task, and what they played until then is confirmed.
+
+        Args:
+          task: that is being left.
+          incarnation: of the server that has to have confirmed it.
+          num_actors: how many are waited for; for those that are silent, only for a while.
+        """
         alive = self.alive()
-        return bool(alive) and all(report.task > task for report in alive)
+        is_early = time.monotonic() - self._begin < _SILENT_S
+        if is_early and len({report.actor for report in alive}) < num_actors:
+            return False
+        return bool(alive) and all(
+            report.task > task and report.incarnation == incarnation for report in alive
+        )
 
     def note_episodes(self, written: Iterable[tuple[int, int]]) -> None:
         """Counts episodes, each a life and a number in it, that were taken before a restart."""

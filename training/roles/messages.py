@@ -142,9 +142,9 @@ class Report(NamedTuple):
       actor: its index.
       frames: of steps that are in the journal.
       transitions: those that are in the journal, or were.
-      task: what it plays; all that it recorded of earlier ones is confirmed.
-      confirmed: the last record of the journal that the server has confirmed, like all before.
-      incarnation: of the server that has; see `short_incarnation`.
+      task: what it plays; all that the journal has of earlier ones is confirmed.
+      confirmed: the last record of the journal that is confirmed, like all before.
+      incarnation: of the server that has confirmed; see `short_incarnation`.
       first_episode: the number, from 0, of the first of `episodes`.
       episodes: those the learner has not acknowledged yet.
     """

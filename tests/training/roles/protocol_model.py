@@ -32,6 +32,7 @@ class Rules:
     leaves_without_credit: bool = True
     leaves_out_what_is_old: bool = True
     leaves_out_cleared_tasks: bool = True
+    waits_before_clearing: bool = True
     saves_before_credit: bool = True
     clears_again: bool = True
     truncates_by_checkpoints: bool = True
@@ -407,8 +408,8 @@ class Machine:
     def _takes_report(self, state: State, i: int, actor: Actor) -> Iterator[tuple[str, State]]:
         learner = state.learner
         old = learner.reports[i]
-        # The task is told when all of earlier ones is confirmed.
-        task = -1 if old is None else old.task
+        # The task is told when all of earlier ones is confirmed by this server.
+        task = old.task if old is not None and old.incarnation == actor.incarnation else -1
         if actor.confirmed == len(actor.journal) and not actor.is_silent:
             task = state.actors[0].task if actor.is_absent else actor.task
         report = Report(actor.newest.frames, task, actor.confirmed, actor.incarnation)
@@ -429,6 +430,8 @@ class Machine:
         if learner.saving is not None:
             return
         if learner.mark[0] < first_task and not is_done:
+            if self.rules.waits_before_clearing and not self._have_left(learner, first_task - 1):
+                return
             mark = (first_task, False, self.zeros)
             counts = learner.counts._replace(was_cleared=not self.rules.clears_again)
             cleared = content._replace(table=(), mark=mark)
@@ -440,9 +443,7 @@ class Machine:
 
     def _leaves(self, state: State, counts: run_counts.RunCounts) -> Iterator[tuple[str, State]]:
         learner = state.learner
-        known = [report for report in learner.reports if report is not None]
-        have_left = all(report.task > counts.counters["task"] for report in known)
-        if not have_left or len(known) < self.setting.num_actors:
+        if not self._have_left(learner, counts.counters["task"]):
             return
         counts.begin_task(self.switch)
         begun = self._counted(counts, learner.counts.frames)
@@ -450,6 +451,12 @@ class Machine:
         if self.setting.clears:
             after = self._with(after, snapshot=begun, is_to_be_cleared=True)
         yield "begins a task", after
+
+    def _have_left(self, learner: Learner, task: int) -> bool:
+        return all(
+            report is not None and report.task > task and report.incarnation == learner.stream
+            for report in learner.reports
+        )
 
     def _saves(self, state: State) -> Iterator[tuple[str, State]]:
         learner, server = state.learner, state.server

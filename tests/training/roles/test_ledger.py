@@ -84,3 +84,29 @@ def test_an_empty_ledger_survives_too(empty):
     restored = ledger.Ledger()
     restored.set_state(empty.get_state())
     assert restored.frames == 0
+
+
+def test_a_task_is_left_when_all_that_are_alive_have_and_this_server_has_confirmed_it(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: now)
+    accounts = ledger.Ledger()
+    assert not accounts.have_left(0, incarnation=5, num_actors=1)
+    accounts.take(report(life=7, actor=0, task=1, incarnation=5))
+    assert accounts.have_left(0, incarnation=5, num_actors=1)
+    assert not accounts.have_left(1, incarnation=5, num_actors=1)
+    assert not accounts.have_left(0, incarnation=6, num_actors=1)
+    accounts.take(report(life=8, actor=1, task=-1, incarnation=5))
+    assert not accounts.have_left(0, incarnation=5, num_actors=2)
+    accounts.take(report(life=8, actor=1, task=1, incarnation=5))
+    assert accounts.have_left(0, incarnation=5, num_actors=2)
+
+
+def test_an_actor_that_was_never_heard_of_is_waited_for_only_for_a_while(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: now)
+    accounts = ledger.Ledger()
+    accounts.take(report(life=7, actor=0, task=1, incarnation=5))
+    assert not accounts.have_left(0, incarnation=5, num_actors=2)
+    now += 11.0
+    accounts.take(report(life=7, actor=0, task=1, incarnation=5))
+    assert accounts.have_left(0, incarnation=5, num_actors=2)
