@@ -372,6 +372,7 @@ def test_an_empty_server_is_sent_what_it_would_hold(service, journal, first_task
         service.restart()
         with wire.Client(service.address) as client:
             checkpoint_mark.write(client, checkpoint_mark.Mark(first_task, True))
+        writer.serve()
         writer.flush(20)
     with wire.Client(service.address) as client:
         assert client.server_info()["small"].num_inserts == len(expected)

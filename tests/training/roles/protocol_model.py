@@ -1,7 +1,7 @@
 """The protocol of actors, replay server and learner as a small machine, to be searched as a whole.
 
 Each actor plays steps of one frame; of every two steps comes one transition (as of frames in
-chunks). What each process knows, what its disk has and what the server holds is a State; `moves`
+chunks), or of each. What each process knows, what its disk has and what the server holds is a State; `moves`
 are all that can happen next, one at a time and in any order. What the roles decide by (updates due,
 credit, what is sent again) is their own code; `Rules` switches parts of the protocol off, for
 mutants.
@@ -49,6 +49,7 @@ class Setting:
     clears: bool = False
     num_actors: int = 1
     credit: int = 2
+    steps_per_item: int = 2
     capacity: int = 2
     min_size: int = 1
     kills: tuple[str, ...] = ("actor", "learner", "server")
@@ -326,12 +327,13 @@ class Machine:
             yield "journals its counters", actor._replace(journal=(*actor.journal, record)), content
 
     def _stepped(self, actor: Actor, task: int) -> Actor:
-        """After a step; a transition comes of two, and of the last one of a task."""
+        """After a step; a transition comes of two (or one), and of the last one of a task."""
         actor = actor._replace(frames=actor.frames + 1, is_silent=False)
-        if not actor.has_half and task == actor.task:
+        has_item = actor.has_half or self.setting.steps_per_item == 1
+        if not has_item and task == actor.task:
             return actor._replace(has_half=True)
-        transitions = actor.newest.transitions + actor.has_half
-        record = Record(actor.frames, transitions, actor.task, actor.has_half)
+        transitions = actor.newest.transitions + has_item
+        record = Record(actor.frames, transitions, actor.task, has_item)
         return actor._replace(journal=(*actor.journal, record), has_half=False, task=task)
 
     # The learner.

@@ -101,8 +101,15 @@ LEARNER_DIES = Setting(kills=("learner",), max_checkpoints=0)
 ACTOR_DIES = Setting(5, min_size=2, kills=("actor",), max_snapshots=0, max_checkpoints=0)
 SERVER_DIES = Setting(capacity=1, kills=("server",), max_snapshots=0)
 TWO_DIE = Setting(3, kills=("server", "learner"), max_kills=2, max_checkpoints=0)
-TWO_ACTORS = dataclasses.replace(ALONE, num_frames=2, num_actors=2, kills=("actor",), max_kills=1)
-ONE_GOES = dataclasses.replace(TWO_ACTORS, kills=("all, and the others go on",))
+TWO_ACTORS = Setting(
+    num_frames=2,
+    num_actors=2,
+    credit=1,
+    steps_per_item=1,
+    kills=("actor", "all, and the others go on"),
+    max_snapshots=0,
+    max_checkpoints=0,
+)
 TASKS = Setting(4, 2, kills=("actor", "learner"), max_checkpoints=0)
 CLEARED = Setting(4, 2, clears=True, kills=("server",), max_snapshots=0)
 CLEARED_BY_TWO = dataclasses.replace(
@@ -114,8 +121,7 @@ SETTINGS = {
     "the actor dies": ACTOR_DIES,
     "the server dies, its table is full": SERVER_DIES,
     "server and learner die": TWO_DIE,
-    "one of two actors dies": TWO_ACTORS,
-    "one of two actors is left": ONE_GOES,
+    "one of two actors dies, or is alone from then on": TWO_ACTORS,
     "two tasks": TASKS,
     "two tasks, the replay is cleared, the server dies": CLEARED,
     "two tasks, the replay is cleared, two die": CLEARED_BY_TWO,
