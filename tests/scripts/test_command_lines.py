@@ -163,6 +163,32 @@ def test_full_disk_ends_in_one_line_and_keeps_the_snapshot_before(tmp_path):
     assert [p.name for p in (path / "snapshots").iterdir()] == ["000000000800"]
 
 
+def test_training_ends_at_a_number_that_is_not_finite(tmp_path):
+    """A learning rate of 1e34 from update 700 on, at frame 2900; the last good snapshot stays."""
+    rate = {"name": "piecewise", "boundaries": "(700,)", "scales": "(1e37,)"}
+    arguments = (
+        "--config=configs/probe.py:4",
+        "--config.snapshot.period_frames=1000",
+        *(f"--config.optimizer.schedule.{key}={value}" for key, value in rate.items()),
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    first, again = call("train", *arguments), call("train", *arguments)
+    for result in (first, again):
+        assert result.returncode == 1, result.stderr
+        assert "finished" not in result.stderr
+        assert "Traceback" not in result.stderr
+    errors = [
+        [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        for result in (first, again)
+    ]
+    assert errors[0] == errors[1]
+    (message,) = errors[0]
+    # The update before has led to parameters that make this one's loss nan.
+    assert message.startswith("error: loss = nan at frame 2908, update 702, seed 1: expected")
+    saved = sorted(int(path.name) for path in (tmp_path / "run" / "snapshots").iterdir())
+    assert saved == [1000, 2000]
+
+
 @pytest.mark.parametrize("script", ["evaluate", "record"])
 def test_no_such_run_or_snapshot(run_dir, tmp_path, script):
     assert "run_dir" in error_of(call(script, f"--run_dir={tmp_path / 'none'}"))

@@ -264,7 +264,7 @@ class Learner:
         # Before the priorities are sent, which may fail: the update is done.
         self._newest = batch
         self._pace.count_update()
-        self._recorder.learned(metrics)
+        self._recorder.learned(self._counters, metrics)
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
             self._publish_parameters()
         self._feed.prioritize(batch, new_priorities)
