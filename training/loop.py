@@ -14,7 +14,15 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
-from training import evaluation, run_directory, snapshot, stage_timer, state_arrays, stopping
+from training import (
+    derived,
+    evaluation,
+    run_directory,
+    snapshot,
+    stage_timer,
+    state_arrays,
+    stopping,
+)
 from training import experiment as experiment_lib
 from training import progress as progress_lib
 from training import recorder as recorder_lib
@@ -44,11 +52,12 @@ class Run:
           ConfigError: if the configuration can't be run, or the directory belongs to another.
           SnapshotError: if there are snapshots but none can be used.
         """
+        given, config = config, derived.resolve(config)
         self.config = config
         self.path = path
         self.experiment = experiment_lib.make(config)
-        run_directory.claim(path, config)
-        run_directory.append_provenance(path)
+        run_directory.claim(path, given)
+        run_directory.append_provenance(path, config)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.counters["idle_frames"] = self._frames_before_learning
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)

@@ -2,12 +2,14 @@
 
 Beside frames and updates they hold:
 
-* train.csv, a row per log interval and seed: returns, losses, speed, stage times, memory;
+* train.csv, a row per log interval and seed: returns, losses, speed, stage times, memory, and the
+  schedule's learning rate, without the factor that a layer-wise norm_growth gives each layer;
   task and game, here, in episodes.csv and in evaluation.csv, tell where in a sequence the run is;
 * episodes.csv, a row per finished training episode: seed, lane, return, length in frames;
 * evaluation.csv, a row per evaluation, game that was played, and seed: mean, standard deviation,
   number of episodes;
-* layers.csv, a row per measurement, seed and layer: norms, relative update, learning rates;
+* layers.csv, a row per measurement, seed and layer: norms, relative update, the layer's own
+  learning rate, also over its norm and over that squared;
 * norms_seed_<k>.csv, a row per measurement: the projected layers' norms (norm_growth.py).
 """
 
@@ -67,6 +69,7 @@ class Recorder:
         self._config = config
         self._path = path
         self._learning_rates = experiment_lib.make_learning_rate(config)
+        self._layer_rates = experiment_lib.make_layer_rates(config)
         self._projection = projection.ProjectionSettings.from_config(config.optimizer.projection)
         self._logs = {
             name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames)
@@ -233,9 +236,10 @@ class Recorder:
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
     ) -> None:
         """Records what was measured of every layer: {quantity: {layer: [K]}}."""
-        rate = self._learning_rate(counters)
+        updates = counters["schedule_updates"]
+        rates = {layer: self._layer_rates(updates, layer) for layer in measured["norm"]}
         for k in range(self._config.num_seeds):
-            for layer in measured["norm"]:
+            for layer, rate in rates.items():
                 numbers = {name: float(values[layer][k]) for name, values in measured.items()}
                 for name, number in numbers.items():
                     finite.check(f"{name} of layer {layer!r}", np.array(number))
@@ -245,6 +249,7 @@ class Recorder:
                     "seed": self._seed(k),
                     "layer": layer,
                     **numbers,
+                    "learning_rate": rate,
                     "learning_rate_over_norm": _ratio(rate, numbers["norm"]),
                     "learning_rate_over_norm2": _ratio(rate, numbers["norm"] ** 2),
                 }

@@ -49,7 +49,8 @@ class ImportanceSchedule(NamedTuple):
 
     def __call__(self, steps: jax.Array) -> jax.Array:
         """The exponent after `steps` added transitions, float32 []."""
-        duration = max(1, self.end_steps - self.begin_steps)
+        # A float: the length of a run that is to go on for ever may be more than an int32 holds.
+        duration = float(max(1, self.end_steps - self.begin_steps))
         fraction = jnp.clip((steps - self.begin_steps) / duration, 0.0, 1.0)
         return self.begin + fraction * (self.end - self.begin)
 

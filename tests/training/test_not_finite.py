@@ -111,7 +111,7 @@ def test_what_leaves_names_the_first_bad_update_after_writing_its_rows(tmp_path,
     names = (*update_lib.FINITE, "q_value", "td_loss")
     bad = dict.fromkeys(names, np.array([np.inf]))
     run.recorder.learned({"frames": 404, "updates": 77}, bad)
-    with pytest.raises(finite.NotFiniteError, match=r"^loss = inf at frame 404, update 77, seed 1:"):
+    with pytest.raises(finite.NotFiniteError, match=r"^loss = inf at frame 404, update 77, seed 1"):
         getattr(run, what)()
     run.close()
     assert _rows(tmp_path / "run" / "train.csv")[-1]["gradient_norm"] == "inf"

@@ -85,8 +85,7 @@ class Learner:
         self._path = role.run_dir
         experiment.verify(self._config)
         self._build()
-        run_directory.claim(self._path, self._config)
-        run_directory.append_provenance(self._path)
+        run_directory.append_provenance(self._path, self._config)
         self._restore_or_begin()
         self._open_files()
         self._feed = feed.Feed(role, self._spec, self._weights, stop)
