@@ -1,7 +1,10 @@
 """What runs have written to their directories, for figures and comparisons."""
 
+import copy
 import csv
+import functools
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +48,7 @@ class Run(NamedTuple):
 
     Attributes:
       path: its directory.
-      config: as plain values.
+      config: as plain values; keys that follow others have what they were in the newest start.
       tables: columns of train, episodes, evaluation and layers; empty ones for missing files.
       starts: a record of commit, hardware and versions for each start of the run.
     """
@@ -122,7 +125,22 @@ def load(path: Path) -> Run:
     tables = {name: read_table(path / f"{name}.csv") for name in _TABLES}
     if not tables["train"]:
         raise checks.ConfigError(f"{path}: the run has not logged anything yet")
-    return Run(path, config, tables, _read_starts(path / "provenance.jsonl"))
+    starts = _read_starts(path / "provenance.jsonl")
+    config = _resolve(config, next((s["resolved"] for s in starts[::-1] if "resolved" in s), {}))
+    if config["num_frames"] is None:
+        raise checks.ConfigError(f"{path / 'provenance.jsonl'}: does not tell the run's num_frames")
+    return Run(path, config, tables, starts)
+
+
+def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with values, by path, where it has none."""
+    resolved = copy.deepcopy(dict(config))
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        section = functools.reduce(operator.getitem, sections, resolved)
+        if section[name] is None:
+            section[name] = value
+    return resolved
 
 
 def find(paths: Sequence[Path]) -> list[Run]:

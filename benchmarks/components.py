@@ -23,8 +23,8 @@ from absl import flags
 
 from envs import base as envs_base
 from scripts import command_line
+from training import derived, platform
 from training import experiment as experiment_lib
-from training import platform
 
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each part.", lower_bound=3)
 _CAPACITY = flags.DEFINE_integer("capacity", 50_000, "Transitions in the replay.", lower_bound=5000)
@@ -156,7 +156,7 @@ class _Prepared:
 def _config(name: str, changes: dict[str, object]) -> ml_collections.ConfigDict:
     config = importlib.import_module(f"configs.{name}").get_config(_GAME.value)
     config.update_from_flattened_dict({"replay.capacity": _CAPACITY.value, **changes})
-    return config
+    return derived.resolve(config)
 
 
 def _seconds(call: Callable[[], object]) -> float:

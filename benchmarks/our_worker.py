@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     answers = line_protocol.claim_stdout()
     config = _without_pauses(command_line.load_config(_CONFIG))
-    platform.set_up(config.platform)
+    platform.set_up(config.platform, config.precision)
     with tempfile.TemporaryDirectory() as directory:
         run = loop.Run(config, Path(directory) / "run")
         try:

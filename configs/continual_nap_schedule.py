@@ -3,9 +3,10 @@
     python -m scripts.train --config=configs/continual_nap_schedule.py:small
 
 Shows: the continual run of the NaP paper. In every game the learning rate rises from 1e-8 to its
-peak in 1000 updates, then falls to 1e-6 by half a cosine wave. The peak is 6.25e-4 (the paper's
-sources also admit Rainbow's own: --config.optimizer.learning_rate=6.25e-5). In the small size the
-warm-up is a twentieth of a game. Sizes: continual_rainbow.py.
+peak in 1000 updates, then falls to 1e-6 by half a cosine wave that lasts until the game's end. The
+peak is 6.25e-4 (the paper's sources also admit Rainbow's own:
+--config.optimizer.learning_rate=6.25e-5). In the small size the warm-up is a twentieth of a game.
+Sizes: continual_rainbow.py.
 """
 
 import ml_collections
@@ -22,6 +23,5 @@ def get_config(size: str = "full") -> ml_collections.ConfigDict:
     schedule = config.optimizer.schedule
     schedule.name = "warmup_cosine"
     schedule.unit = "frames"
-    schedule.duration = config.environment.get_ref("frames_per_game")
     schedule.warmup = 16_000 if size == "full" else 600
     return config

@@ -11,11 +11,10 @@ every 8 frames and episodes of at most 27k frames: a quarter of an hour on one C
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import checks, data_efficient, rainbow
 from envs import game_sequence
-
-_PASSES = 2
 
 
 def get_config(size: str = "full") -> ml_collections.ConfigDict:
@@ -29,13 +28,14 @@ def get_config(size: str = "full") -> ml_collections.ConfigDict:
     config = rainbow.get_config() if size == "full" else data_efficient.get_config()
     with config.unlocked():
         config.environment = game_sequence.default_config()
+        # Follows the games, their frames and num_passes.
+        config.num_frames = config_dict.placeholder(int)
+    config.num_passes = 2
     config.name = "continual_rainbow"
     if size == "full":
         config.evaluation.period_frames = 5_000_000
     else:
         _shrink(config)
-    num_games = _PASSES * len(config.environment.games)
-    config.num_frames = config.environment.get_ref("frames_per_game") * num_games
     return config
 
 

@@ -23,7 +23,6 @@ def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     config.agent.n_step = 20  # [D]
     config.replay.capacity = 100_000  # [D] no transition is ever dropped
     config.replay.min_size = 1_600  # [D]
-    config.replay.importance_exponent_end_steps = 100_000  # [D]
     config.optimizer.learning_rate = 1e-4  # [D]
     config.training.update_period_frames = 4  # [D] an update per agent step
     config.training.target_update_period_frames = 8_000  # [D] 2000 updates

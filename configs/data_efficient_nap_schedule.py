@@ -18,6 +18,5 @@ def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     schedule = config.optimizer.schedule
     schedule.name = "linear"
     schedule.unit = "frames"
-    schedule.duration = config.get_ref("num_frames")
     schedule.end_value = 1e-6
     return config

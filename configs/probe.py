@@ -27,7 +27,6 @@ def get_config(probe: str = "1") -> ml_collections.ConfigDict:
     config.network.head.hidden_size = 32
     config.replay.capacity = 2_000
     config.replay.min_size = 100
-    config.replay.importance_exponent_end_steps = 6_000
     config.distributed.credit_frames = 400
     config.optimizer.learning_rate = 1e-3
     config.training.update_period_frames = 4

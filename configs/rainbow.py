@@ -7,10 +7,12 @@ Per-layer norms grow during training, so the effective learning rate decays unas
 
 Sources: [Z] google-deepmind/dqn_zoo, dqn_zoo/rainbow/run_atari.py and agent.py at 45061f4b;
 [H] Hessel et al. 2018, where it differs. Units are in the keys' names: frames are the
-emulator's, four to an agent step; updates are the learner's.
+emulator's, four to an agent step; updates are the learner's. Keys that are None follow others as
+long as they are not given: training/derived.py.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from envs import atari
 from plasticity import projection, schedules
@@ -27,7 +29,12 @@ def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     config.num_envs = 16
     # "auto", "cpu" or "gpu".
     config.platform = "auto"
+    # Of products of float32 numbers: "float32", or JAX's "default", with which DQN Zoo ran: TF32 on
+    # NVIDIA GPUs since Ampere, float32 elsewhere.
+    config.precision = "default"
     config.num_frames = 200_000_000  # [Z]
+    # How often a sequence is gone through; of no effect with one game, or with num_frames given.
+    config.num_passes = 1
 
     config.environment = atari.default_config()
     config.environment.game = game
@@ -124,7 +131,8 @@ def _replay() -> ml_collections.ConfigDict:
     replay.max_priority = 100.0  # [Z]: losses are clipped to it
     replay.importance_exponent = 0.4  # [Z], from the start of learning ...
     replay.importance_exponent_end = 1.0  # [Z], linearly ...
-    replay.importance_exponent_end_steps = 50_000_000  # [Z] ... until so many agent steps
+    # [Z] ... until so many agent steps; None: until the end of the run, as [Z]
+    replay.importance_exponent_end_steps = config_dict.placeholder(int)
     return replay
 
 

@@ -19,6 +19,5 @@ def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     schedule = config.optimizer.schedule
     schedule.name = "linear"
     schedule.unit = "frames"
-    schedule.duration = config.get_ref("num_frames")
     schedule.end_value = 6.25e-7
     return config

@@ -7,7 +7,14 @@ class NotFiniteError(RuntimeError):
     """A number that had to be finite is not; the message is one line that says which, and where.
 
     The run can't go on, and starting it again from its newest snapshot would lead to the same.
+
+    Attributes:
+      index: of the number in its array; () if it is none of an array's.
     """
+
+    def __init__(self, message: str, index: tuple[int, ...] = ()):
+        super().__init__(message)
+        self.index = index
 
 
 def check(what: str, values: np.ndarray) -> None:
@@ -27,4 +34,4 @@ def check(what: str, values: np.ndarray) -> None:
         return
     index = tuple(int(i) for i in np.argwhere(~is_finite)[0])
     where = f" {list(index)}" if index else ""
-    raise NotFiniteError(f"{what}{where} = {values[index]}: expected a finite number")
+    raise NotFiniteError(f"{what}{where} = {values[index]}: expected a finite number", index)

@@ -73,7 +73,9 @@ class C51Head:
         num_atoms = atoms.shape[0]
         outputs = self._logits(features, num_atoms, per_sample_noise)
         logits = outputs.reshape(features.shape[0], self.num_actions, num_atoms)
-        return C51Output(jax.nn.softmax(logits) @ atoms, logits)
+        # A sum, not a product of matrices, which has fewer bits on some GPUs (config.precision).
+        q_values = jnp.sum(jax.nn.softmax(logits) * atoms[None, None], axis=-1)
+        return C51Output(q_values, logits)
 
     def _logits(self, x: jax.Array, num_atoms: int, per_sample: bool) -> jax.Array:
         if not self.dueling:

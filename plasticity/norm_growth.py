@@ -9,7 +9,7 @@ run whose ||W(t)|| were recorded: layer by layer exactly, with one global ratio 
 import csv
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -116,6 +116,20 @@ def global_factor(recorded: RecordedNorms, power: int) -> optax.Schedule:
     return schedule
 
 
+LayerFactors = Callable[[Any], dict[str, jax.Array]]
+"""From updates done to a factor, a scalar, by the name of each layer that has one."""
+
+
+def layer_factors(recorded: RecordedNorms, power: int) -> LayerFactors:
+    """(initial norm / norm)^power of each layer. Arguments: as of `global_factor`."""
+
+    def factors(count):
+        growth = (jnp.asarray(recorded.norms[0]) / recorded.at(count)) ** power
+        return dict(zip(recorded.names, growth))
+
+    return factors
+
+
 class NormGrowthState(NamedTuple):
     """Updates done, an int32 scalar."""
 
@@ -146,6 +160,7 @@ def scale_by_norm_growth(
     """
     if not layer_wise:
         return optax.scale_by_schedule(global_factor(recorded, power))
+    growth = layer_factors(recorded, power)
 
     def init(params):
         _check_layers(recorded, projection.projected_layers(params, settings))
@@ -153,8 +168,7 @@ def scale_by_norm_growth(
 
     def update(updates, state, params=None):
         del params
-        growth = (jnp.asarray(recorded.norms[0]) / recorded.at(state.count)) ** power
-        by_name = dict(zip(recorded.names, growth))
+        by_name = growth(state.count)
         groups = projection.projected_layers(updates, settings)
         factors = {p: by_name[group.name] for group in groups for p in group.leaves.values()}
         return layers.scale_leaves(updates, factors), NormGrowthState(state.count + 1)

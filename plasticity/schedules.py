@@ -12,34 +12,35 @@ The learning rate itself, lr below, is `optimizer.learning_rate`.
 |                  | cosine to end_value, which it reaches at `duration`  | duration, end_value |
 |                  | (counted from the start, warm-up included)           |                     |
 | piecewise        | lr, multiplied by scales[i] from boundaries[i] on    | boundaries, scales  |
-| restart_per_game | the schedule `restarted`, anew in every game         | restarted, game,    |
-|                  |                                                      | and that schedule's |
 | norm_growth      | lr times the decay that a recorded run's norm growth | norms_file, power,  |
 |                  | implied (plasticity/norm_growth.py)                  | layer_wise          |
 
-begin, warmup, duration, boundaries and game are in `unit`: updates or emulator frames; frames are
-rounded to whole updates. Keys that a schedule does not use have no effect. The defaults of
-init_value, end_value, warmup, duration and game are those of the continual run of the NaP paper
-(Lyle et al. 2024, arXiv 2407.01800): in each game of 20M frames, 16 to an update, from 1e-8 to lr
-in 1000 updates, then to 1e-6; lr is 6.25e-4 there, where Rainbow's own is 6.25e-5.
+begin, warmup, duration and boundaries are in `unit`: updates or emulator frames; frames are
+rounded to whole updates. Keys that a schedule does not use have no effect. duration follows the
+length of the run, or of a game, as long as it is not given (training/derived.py);
+`task_switch.restart_schedule` begins the schedule anew in every game. The defaults of init_value,
+end_value and warmup are those of the continual run of the NaP paper (Lyle et al. 2024, arXiv
+2407.01800): in each game of 20M frames, 16 to an update, from 1e-8 to lr in 1000 updates, then to
+1e-6; lr is 6.25e-4 there, where Rainbow's own is 6.25e-5.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
+from ml_collections import config_dict
 
 from configs import checks
 from plasticity import norm_growth, projection
 
 SECTION = "optimizer.schedule"
 
-_NAMES = ("constant", "linear", "cosine", "warmup_cosine", "piecewise", "norm_growth")
-
 CHECKS: Mapping[str, checks.Check] = {
-    "name": checks.one_of(*_NAMES, "restart_per_game"),
+    "name": checks.one_of(
+        "constant", "linear", "cosine", "warmup_cosine", "piecewise", "norm_growth"
+    ),
     "unit": checks.one_of("updates", "frames"),
     "init_value": checks.number(0),
     "end_value": checks.number(0),
@@ -48,8 +49,6 @@ CHECKS: Mapping[str, checks.Check] = {
     "duration": checks.integer(1),
     "boundaries": checks.each(checks.integer(1)),
     "scales": checks.each(checks.number(0)),
-    "restarted": checks.one_of(*_NAMES),
-    "game": checks.integer(0),
     "norms_file": checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
     "power": checks.one_of(1, 2),
     "layer_wise": checks.boolean(),
@@ -66,12 +65,9 @@ def default_config() -> ml_collections.ConfigDict:
             "end_value": 1e-6,
             "begin": 0,
             "warmup": 1000,
-            "duration": 1_250_000,
+            "duration": config_dict.placeholder(int),
             "boundaries": (),
             "scales": (),
-            "restarted": "warmup_cosine",
-            # Length of a game; 0 if the count passed to the schedule starts anew at each game.
-            "game": 1_250_000,
             "norms_file": "",
             # 1 for Adam, 2 for SGD.
             "power": 1,
@@ -98,11 +94,14 @@ def make_schedule(
       ConfigError: for a bad key or value, lengths that don't fit each other, or a bad norms file.
     """
     _verify(config, learning_rate)
-    if config["name"] != "restart_per_game":
-        return _build(config["name"], config, learning_rate, frames_per_update)
-    schedule = _build(config["restarted"], config, learning_rate, frames_per_update)
-    game_updates = _in_updates(config, "game", config["game"], frames_per_update)
-    return (lambda count: schedule(jnp.mod(count, game_updates))) if game_updates else schedule
+
+    def updates(key: str) -> Any:
+        value = config[key]
+        if isinstance(value, int):
+            return _in_updates(config, key, value, frames_per_update)
+        return [_in_updates(config, key, length, frames_per_update) for length in value]
+
+    return _BUILDERS[config["name"]](config, learning_rate, updates)
 
 
 def make_layer_factors(
@@ -122,10 +121,35 @@ def make_layer_factors(
         are not the projected ones.
     """
     checks.verify(SECTION, config, CHECKS)
-    if config["name"] != "norm_growth" or not config["layer_wise"]:
+    if not _is_layer_wise(config):
         return optax.identity()
     recorded = norm_growth.RecordedNorms.load(config["norms_file"])
     return norm_growth.scale_by_norm_growth(recorded, config["power"], settings)
+
+
+def make_layer_rates(
+    config: Mapping[str, Any], learning_rate: float, frames_per_update: float
+) -> Callable[[int, str], float]:
+    """The learning rate of a single layer, for logs; arguments as of `make_schedule`.
+
+    Returns:
+      (updates done, layer's name) -> the schedule's value, times the layer's factor if it has one.
+
+    Raises:
+      ConfigError: as `make_schedule`.
+    """
+    schedule = make_schedule(config, learning_rate, frames_per_update)
+    if not _is_layer_wise(config):
+        return lambda count, layer: float(np.asarray(schedule(count)))
+    recorded = norm_growth.RecordedNorms.load(config["norms_file"])
+    factors = norm_growth.layer_factors(recorded, config["power"])
+    return lambda count, layer: float(
+        np.asarray(schedule(count)) * np.asarray(factors(count).get(layer, 1.0))
+    )
+
+
+def _is_layer_wise(config: Mapping[str, Any]) -> bool:
+    return config["name"] == "norm_growth" and config["layer_wise"]
 
 
 def _verify(config: Mapping[str, Any], learning_rate: float) -> None:
@@ -145,20 +169,6 @@ def _in_updates(config: Mapping[str, Any], key: str, length: int, frames_per_upd
     if length and not updates:
         _raise(config, key, f"at least one update of {frames_per_update} frames, or 0")
     return updates
-
-
-def _build(
-    name: str, config: Mapping[str, Any], learning_rate: float, frames_per_update: float
-) -> optax.Schedule:
-    """The schedule `name`, which is not a restarted one."""
-
-    def updates(key: str) -> Any:
-        value = config[key]
-        if isinstance(value, int):
-            return _in_updates(config, key, value, frames_per_update)
-        return [_in_updates(config, key, length, frames_per_update) for length in value]
-
-    return _BUILDERS[name](config, learning_rate, updates)
 
 
 def _constant(config, learning_rate, updates) -> optax.Schedule:
@@ -197,8 +207,6 @@ def _piecewise(config, learning_rate, updates) -> optax.Schedule:
 def _norm_growth(config, learning_rate, updates) -> optax.Schedule:
     del updates
     if config["layer_wise"]:
-        if config["name"] == "restart_per_game":
-            _raise(config, "layer_wise", "false for a restarted norm_growth")
         return optax.constant_schedule(learning_rate)
     recorded = norm_growth.RecordedNorms.load(config["norms_file"])
     factor = norm_growth.global_factor(recorded, config["power"])

@@ -93,7 +93,11 @@ class Replay(Protocol):
         ...
 
     def update_priorities(self, state: State, keys: jax.Array, priorities: jax.Array) -> State:
-        """Sets priorities [B] >= 0; keys of transitions that are gone are ignored."""
+        """Sets priorities [B]; keys of transitions that are gone are ignored.
+
+        They must be finite and >= 0: with one that is not, the draws mean nothing any more. A run
+        ends at the first (training.update.FINITE), so a replay need not check them.
+        """
         ...
 
     def cut(self, state: State) -> State:

@@ -73,6 +73,7 @@ class PrioritizedRing:
       discount: gamma, applied at every step.
       priority_exponent: omega; the probability is proportional to priority**omega.
       uniform_mix: share of uniform sampling.
+      num_seeds: K rings that are one array [K, C, N, ...] in memory.
     """
 
     observation_spec: specs.Array
@@ -83,6 +84,7 @@ class PrioritizedRing:
     discount: float
     priority_exponent: float
     uniform_mix: float
+    num_seeds: int = 1
 
     def __post_init__(self):
         needed = self.n_step + self._history + 2
@@ -92,12 +94,13 @@ class PrioritizedRing:
                 f"{needed * self.num_lanes} with {self.num_lanes} lanes, n_step {self.n_step} and "
                 f"frame_stack {self.frame_stack}"
             )
-        elements = self.num_rows * self.num_lanes * int(np.prod(self._stored_shape))
-        if elements > _MAX_ELEMENTS:
-            most = _MAX_ELEMENTS // int(np.prod(self._stored_shape))
+        row_elements = self.num_seeds * self.num_lanes * int(np.prod(self._stored_shape))
+        if self.num_rows * row_elements > _MAX_ELEMENTS:
+            most = _MAX_ELEMENTS // row_elements * self.num_lanes
             raise checks.ConfigError(
                 f"replay.capacity = {self.num_rows * self.num_lanes}: expected at most {most} "
-                "observations of this size (arrays of 2**31 elements)"
+                f"observations of this size with num_seeds = {self.num_seeds} (arrays of 2**31 "
+                "elements)"
             )
 
     @property
@@ -295,8 +298,9 @@ def make(
     frame_stack: int,
     n_step: int,
     discount: float,
+    num_seeds: int = 1,
 ) -> PrioritizedRing:
-    """Builds the ring that the section `replay` of a config describes.
+    """Builds the ring, of each of `num_seeds`, that the section `replay` of a config describes.
 
     Raises:
       ConfigError: for a bad key or value, or a capacity that does not fit the other settings.
@@ -316,4 +320,5 @@ def make(
         discount=discount,
         priority_exponent=config["priority_exponent"],
         uniform_mix=config["uniform_mix"],
+        num_seeds=num_seeds,
     )

@@ -9,11 +9,15 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import checks
+from core import finite
 from replay.reverb import journal
 from training import snapshot
 
 STOPPED = 3
 """Exit code of a run that was stopped before its end."""
+
+FAILED = 1
+"""Exit code of a run that can't go on."""
 
 USAGE_ERROR = 2
 """Exit code for a bad flag, key or value, and for files that can't be used."""
@@ -23,6 +27,8 @@ _QUOTES = "'\""
 
 def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
     """Parses the flags and runs `main`; mistakes of the user end in one line and exit code 2.
+
+    Numbers that are not finite end in one line too, with exit code 1.
 
     Args:
       main: takes what the flags leave of the command line and returns the exit code.
@@ -38,10 +44,10 @@ def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = Fal
     )
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, exit_code: int = USAGE_ERROR) -> NoReturn:
     """Prints a one-line error and exits."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(USAGE_ERROR)
+    sys.exit(exit_code)
 
 
 def load_config(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
@@ -83,3 +89,5 @@ def _guard(call: Callable[[], Any]) -> Any:
         return call()
     except (checks.ConfigError, snapshot.SnapshotError, journal.JournalError) as error:
         fail(str(error))
+    except finite.NotFiniteError as error:
+        fail(str(error), FAILED)

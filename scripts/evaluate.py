@@ -15,7 +15,7 @@ from configs import checks
 from envs import atari
 from envs import base as envs_base
 from scripts import command_line
-from training import csv_log, platform, policy
+from training import csv_log, platform, policy, run_directory
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -32,15 +32,18 @@ _OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's d
 def main(argv: Sequence[str]) -> None:
     """Evaluates and reports the mean."""
     del argv
-    platform.set_up(_PLATFORM.value)
-    player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
+    run_dir = Path(_RUN_DIR.value)
+    config: Any = run_directory.read_config(run_dir)
+    # Runs of earlier versions have no such key.
+    platform.set_up(_PLATFORM.value, config.get("precision", "default"))
+    player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
     protocol = str(environment.get("protocol", ""))
     game = envs_base.task_name(environment)
     parts = [game] if "games" in player.config.environment else []
     parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
     name = f"evaluation_{'_'.join(parts)}.csv"
-    output = Path(_OUTPUT.value) if _OUTPUT.value else Path(_RUN_DIR.value) / name
+    output = Path(_OUTPUT.value) if _OUTPUT.value else run_dir / name
     if output.exists():
         raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
     episodes = player.evaluator().play(

@@ -26,7 +26,15 @@ from ml_collections import config_flags
 from configs import checks
 from replay.reverb import settings
 from scripts import command_line
-from training import experiment, platform, processes, run_directory, supervisor, sweep_jobs
+from training import (
+    derived,
+    experiment,
+    platform,
+    processes,
+    run_directory,
+    supervisor,
+    sweep_jobs,
+)
 from training.roles import base, replay
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -74,13 +82,14 @@ _RUN_SECONDS = 600.0
 def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played, 3 when stopped before, 1 after a failure."""
     del argv
-    config: Any = command_line.load_config(_CONFIG)
+    given: Any = command_line.load_config(_CONFIG)
+    config: Any = derived.resolve(given)
     experiment.verify(config)
     settings.verify(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     if _ROLE.value:
-        return _run_role(_role(_ROLE.value, config, run_dir))
-    return _supervise(config, run_dir)
+        return _run_role(_role(_ROLE.value, config, run_dir), given)
+    return _supervise(config, given, run_dir)
 
 
 def _default_path(config: Any) -> Path:
@@ -107,43 +116,43 @@ def _role(name: str, config: Any, run_dir: Path) -> base.Role:
     )
 
 
-def _run_role(role: base.Role) -> int:
-    """Runs a role in this process; returns its exit code."""
+def _run_role(role: base.Role, given: Any) -> int:
+    """Runs a role in this process; returns its exit code. `given`: the config, not resolved."""
     config: Any = role.config
     # The replay role computes nothing: its JAX, which configs import, must not take a device.
     if role.name == "learner":
-        platform.set_up(config.platform)
+        platform.set_up(config.platform, config.precision)
         sweep_jobs.verify_config(config)
-        run_directory.claim(role.run_dir, config)
+        run_directory.claim(role.run_dir, given)
     else:
-        _wait_for_run(role)
+        _wait_for_run(role.run_dir, given)
     if role.name in ("actor", "evaluator"):
-        platform.set_up(config.distributed.actor_platform)
+        platform.set_up(config.distributed.actor_platform, config.precision)
     return importlib.import_module(f"training.roles.{role.name}").run(role)
 
 
-def _wait_for_run(role: base.Role) -> None:
+def _wait_for_run(run_dir: Path, given: Any) -> None:
     """Waits until the learner has claimed the directory, whose other files would deter it."""
     deadline = time.monotonic() + _RUN_SECONDS
-    while not (role.run_dir / "config.json").exists():
-        run_directory.check(role.run_dir, role.config)
+    while not (run_dir / "config.json").exists():
+        run_directory.check(run_dir, given)
         if time.monotonic() > deadline:
             raise checks.ConfigError(
-                f"run_dir = {str(role.run_dir)!r}: no learner has begun a run there in "
+                f"run_dir = {str(run_dir)!r}: no learner has begun a run there in "
                 f"{_RUN_SECONDS:.0f} s"
             )
         time.sleep(0.5)
-    run_directory.check(role.run_dir, role.config)
+    run_directory.check(run_dir, given)
 
 
-def _supervise(config: Any, run_dir: Path) -> int:
+def _supervise(config: Any, given: Any, run_dir: Path) -> int:
     """Checks everything, then starts all roles and keeps them alive; returns the exit code."""
     # The checks need no device, and the learner needs the GPU's memory.
     platform.set_up("cpu")
     sweep_jobs.verify_config(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
     start = _starter(config)
-    run_directory.claim(run_dir, config)
+    run_directory.claim(run_dir, given)
     logging.info("run directory: %s", run_dir)
     roles = [("replay", 0), ("learner", 0), *(("actor", i) for i in range(_ACTORS.value))]
     if config.evaluation.period_frames > 0:

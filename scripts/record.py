@@ -5,11 +5,12 @@ python -m scripts.record --run_dir=runs/rainbow/pong/seed_1 --output=pong.mp4
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 
 from scripts import command_line
-from training import platform, policy, recording
+from training import platform, policy, recording, run_directory
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -23,8 +24,11 @@ _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 def main(argv: Sequence[str]) -> None:
     """Plays an episode and writes the film."""
     del argv
-    platform.set_up(_PLATFORM.value)
-    player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
+    run_dir = Path(_RUN_DIR.value)
+    config: Any = run_directory.read_config(run_dir)
+    # Runs of earlier versions have no such key.
+    platform.set_up(_PLATFORM.value, config.get("precision", "default"))
+    player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     episode_return = recording.record(player, Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value)
     logging.info("wrote %s: return %g", _OUTPUT.value, episode_return)
 

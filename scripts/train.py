@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played and 3 when stopped before."""
     del argv
     config = command_line.load_config(_CONFIG)
-    platform.set_up(config.platform)
+    platform.set_up(config.platform, config.precision)
     path = Path(_RUN_DIR.value) if _RUN_DIR.value else run_directory.default_path(config)
     logging.info("run directory: %s", path)
     is_finished = loop.train(config, path)

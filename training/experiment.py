@@ -1,5 +1,6 @@
 """Builds the components of a run from its configuration, checking every key first."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import dm_env
@@ -14,7 +15,7 @@ from configs import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
 from replay import ring
-from training import evaluation, optimizer
+from training import evaluation, optimizer, platform
 from training import learner as learner_lib
 from training import task_switch as task_switch_lib
 from training import update as update_lib
@@ -26,7 +27,9 @@ _CHECKS = {
         "num_seeds": checks.integer(1),
         "num_envs": checks.integer(1),
         "platform": checks.one_of("auto", "cpu", "gpu"),
+        "precision": checks.one_of(*platform.PRECISIONS),
         "num_frames": checks.integer(1),
+        "num_passes": checks.integer(1),
         "environment": checks.anything(),
         "agent": checks.anything(),
         "network": checks.anything(),
@@ -95,7 +98,7 @@ def verify(config: ml_collections.ConfigDict) -> None:
 
 
 def make(config: ml_collections.ConfigDict) -> Experiment:
-    """Builds all components; raises ConfigError for the first bad key or value."""
+    """Builds all components of a resolved config; raises ConfigError for a bad key or value."""
     verify(config)
     num_lanes = config.num_seeds * config.num_envs
     environment = envs_base.make(config.environment, num_lanes, config.seed)
@@ -117,6 +120,7 @@ def _assemble(
         config.agent.frame_stack,
         config.agent.n_step,
         config.agent.discount,
+        config.num_seeds,
     )
     learner = learner_lib.Learner(
         update=update,
@@ -154,6 +158,15 @@ def make_update(
 def make_learning_rate(config: ml_collections.ConfigDict) -> optax.Schedule:
     """The learning rate by the number of updates since the schedule began."""
     return schedules.make_schedule(
+        config.optimizer.schedule,
+        config.optimizer.learning_rate,
+        config.training.update_period_frames,
+    )
+
+
+def make_layer_rates(config: ml_collections.ConfigDict) -> Callable[[int, str], float]:
+    """The learning rate of a layer: (updates since the schedule began, its name) -> the rate."""
+    return schedules.make_layer_rates(
         config.optimizer.schedule,
         config.optimizer.learning_rate,
         config.training.update_period_frames,

@@ -1,17 +1,28 @@
 """The training loop."""
 
+import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import dm_env
 import jax
 import ml_collections
 import numpy as np
 from absl import logging
 
+from core import finite
 from envs import base as envs_base
-from training import evaluation, run_directory, snapshot, stage_timer, state_arrays, stopping
+from training import (
+    derived,
+    evaluation,
+    run_directory,
+    snapshot,
+    stage_timer,
+    state_arrays,
+    stopping,
+)
 from training import experiment as experiment_lib
 from training import progress as progress_lib
 from training import recorder as recorder_lib
@@ -42,11 +53,12 @@ class Run:
           ConfigError: if the configuration can't be run, or the directory belongs to another.
           SnapshotError: if there are snapshots but none can be used.
         """
+        given, config = config, derived.resolve(config)
         self.config = config
         self.path = path
         self.experiment = experiment_lib.make(config)
-        run_directory.claim(path, config)
-        run_directory.append_provenance(path)
+        run_directory.claim(path, given)
+        run_directory.append_provenance(path, config)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.update_schedule = update_schedule_lib.UpdateSchedule.from_config(
             config, self.experiment.environment.frames_per_step, self.experiment.frames_per_task
@@ -81,6 +93,7 @@ class Run:
             )
         shapes = experiment_lib.state_shapes(self.experiment)
         arrays = snapshot.read_arrays(path, "learner")
+        state_arrays.check_finite(arrays, f"{path}: learner", self.config.seed)
         self.state = state_arrays.from_host(path, arrays, shapes, jax.devices()[0])
         environment = self.experiment.environment
         self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
@@ -113,11 +126,39 @@ class Run:
         with timer.stage("learn"):
             self._learn()
         with timer.stage("environment"):
-            self.timestep = environment.recv()
+            self.timestep = self._receive()
         self._count_episodes()
         if self.is_due(self.experiment.frames_per_task):
             self.timestep = environment.next_task()
         timer.next_iteration()
+
+    def _receive(self) -> dm_env.TimeStep:
+        try:
+            return self.experiment.environment.recv()
+        except finite.NotFiniteError as error:
+            # An environment's arrays have an axis of all seeds' lanes in front.
+            k = error.index[0] // self.config.num_envs if error.index else 0
+            raise self._located(error, f", seed {self.config.seed + k}") from error
+
+    def _located(self, error: finite.NotFiniteError, where: str = "") -> finite.NotFiniteError:
+        """The same error, which tells the moment as well."""
+        frames, updates = self.counters["frames"], self.counters["updates"]
+        return finite.NotFiniteError(f"frame {frames}, update {updates}{where}: {error}")
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Around what leaves the run: an update that was not finite ends it before, with a row."""
+        if self.recorder.not_finite():
+            self.log()
+        with self._telling_the_moment():
+            yield
+
+    @contextlib.contextmanager
+    def _telling_the_moment(self) -> Iterator[None]:
+        try:
+            yield
+        except finite.NotFiniteError as error:
+            raise self._located(error) from error
 
     def _switch_task(self) -> None:
         """Begins the task that the environment has gone to, and forgets what is to be forgotten."""
@@ -138,8 +179,10 @@ class Run:
             self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
             counters["updates"] += num_updates
             counters["schedule_updates"] += num_updates
-            self.recorder.learned(metrics)
+            self.recorder.learned(counters, metrics)
             self.timer.wait_for(metrics)
+            if self.timer.is_measuring and self.recorder.not_finite():
+                self.log()
 
     def _count_step(self) -> None:
         """Counts the frames of one seed. Steps that start an episode count like all others."""
@@ -160,24 +203,34 @@ class Run:
         return bool(period_frames) and frames // period_frames > (frames - step) // period_frames
 
     def log(self) -> None:
-        """Writes the interval's numbers, and shows them."""
+        """Writes the interval's numbers, and shows them.
+
+        Raises:
+          NotFiniteError: after that, if an update of the interval or the learning rate was not
+            finite.
+        """
         self.store.check()
+        not_finite = self.recorder.not_finite()
         stage_times = self.timer.take(_STAGES)
         sizes = np.asarray(self.experiment.learner.replay_size(self.state))
-        numbers = self.recorder.interval(self.counters, sizes, stage_times)
+        with self._telling_the_moment():
+            numbers = self.recorder.interval(self.counters, sizes, stage_times)
         shown = {"return": float(np.mean(self.recent))} if self.recent else {}
         if not np.isnan(numbers["loss"]):
             shown["loss"] = numbers["loss"]
         self.progress.report(
             self.counters["frames"], numbers["frames_per_second"], self._task_label(), shown
         )
+        if not_finite:
+            raise finite.NotFiniteError(not_finite)
 
     def measure_layers(self) -> None:
         """Measures every layer on one batch and writes it down, and the norms."""
-        self.recorder.norms(self.state.params, self.counters["updates"])
-        learner = self.experiment.learner
-        if self.counters["updates"] and np.all(learner.replay_size(self.state)):
-            self.recorder.layers(self.counters, jax.device_get(learner.measure(self.state)))
+        with self._guarded():
+            self.recorder.norms(self.state.params, self.counters["updates"])
+            learner = self.experiment.learner
+            if self.counters["updates"] and np.all(learner.replay_size(self.state)):
+                self.recorder.layers(self.counters, jax.device_get(learner.measure(self.state)))
 
     def _task_label(self) -> str:
         """The game of a sequence and its number in the run; nothing where there is only one."""
@@ -197,9 +250,12 @@ class Run:
         tasks = range(task + 1) if self.config.evaluation.all_games else (task,)
         environments = (envs_base.task_config(self.config.environment, i) for i in tasks)
         by_name = {envs_base.task_name(environment): environment for environment in environments}
-        for name, environment in by_name.items():
-            for k in range(self.config.num_seeds):
-                self._evaluate_on(name, environment, k)
+        with self._guarded():
+            params = state_arrays.to_arrays(self.state.params)
+            state_arrays.check_finite(params, "params", self.config.seed)
+            for name, environment in by_name.items():
+                for k in range(self.config.num_seeds):
+                    self._evaluate_on(name, environment, k)
 
     def _evaluate_on(self, name: str, environment: Mapping[str, Any], k: int) -> None:
         config, frames = self.config.evaluation, self.counters["frames"]
@@ -218,13 +274,16 @@ class Run:
 
     def save(self) -> None:
         """Begins to write a snapshot; returns when the state is copied to the host."""
-        self.store.save(self._contents)
+        with self._guarded():
+            self.store.save(self._contents)
 
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
+        learner = state_arrays.to_host(self.state)
+        state_arrays.check_finite(learner, "learner", self.config.seed)
         return snapshot.Contents(
             counters=dict(self.counters),
             arrays={
-                "learner": state_arrays.to_host(self.state),
+                "learner": learner,
                 "environment": self.experiment.environment.get_state(),
                 "loop": {
                     "recent_returns": np.array(self.recent, np.float64),
@@ -253,6 +312,8 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
     Raises:
       ConfigError: if the configuration can't be run, or the directory belongs to another.
       SnapshotError: if a snapshot can't be read or written.
+      NotFiniteError: after an update, or on a reward or observation, that was not finite. No
+        snapshot comes after it.
     """
     with stopping.StopRequest() as stop:
         run = Run(config, path)

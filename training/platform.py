@@ -3,24 +3,34 @@
 import ctypes
 import functools
 import platform
+from collections.abc import Mapping
 
 import jax
 
 from configs import checks
 
+PRECISIONS: Mapping[str, str | None] = {"default": None, "float32": "float32"}
+"""Of products of float32 numbers, by config.precision, as JAX calls them. Its default is float32 on
+CPUs and TF32 on NVIDIA GPUs since Ampere, which has 10 bits of mantissa instead of 23."""
+
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
-def set_up(platform_name: str = "auto") -> None:
-    """Sets the random numbers' implementation, strictness, the allocator and the device.
+def set_up(platform_name: str = "auto", precision: str = "default") -> None:
+    """Sets the random numbers' implementation, strictness, the allocator, device and precision.
 
     Args:
       platform_name: "auto", "cpu" or "gpu".
+      precision: one of PRECISIONS.
 
     Raises:
-      ConfigError: if there is no such device.
+      ConfigError: if there is no such device or precision.
     """
+    if precision not in PRECISIONS:
+        listed = ", ".join(map(repr, PRECISIONS))
+        raise checks.ConfigError(f"precision = {precision!r}: expected one of {listed}")
+    jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
     # False in jax < 0.5: the same seed would give other networks than it gives today.
     jax.config.update("jax_threefry_partitionable", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -47,6 +47,7 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
     Raises:
       ConfigError: if there is no such run, snapshot or seed.
       SnapshotError: if the snapshot is damaged or of another shape.
+      NotFiniteError: if a parameter is not finite.
     """
     config = run_directory.read_config(run_dir)
     if not 0 <= seed_index < config.num_seeds:
@@ -60,6 +61,8 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
     shapes = param_shapes(agent, config, observation_spec)
     arrays = snapshot.read_arrays(path, "learner")
     params = state_arrays.params_of_seed(path, arrays, shapes, seed_index)
+    of_seed = {name: array[None] for name, array in state_arrays.to_arrays(params).items()}
+    state_arrays.check_finite(of_seed, f"{path}: params", config.seed + seed_index)
     environment: Any = envs_base.task_config(config.environment, counters["task"])
     return Policy(config, agent, params, counters["frames"], environment)
 

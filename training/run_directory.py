@@ -11,15 +11,17 @@ from typing import Any
 
 import jax
 import ml_collections
+from absl import logging
 
 from configs import checks
 from envs import base as envs_base
-from training import files
+from training import derived, files
 from training import platform as platform_lib
 
 # What may change between a run and its continuation.
 _FREE = (
     "num_frames",
+    "num_passes",
     "distributed.",
     "evaluation.",
     "log.",
@@ -41,10 +43,17 @@ def default_path(config: ml_collections.ConfigDict) -> Path:
 def claim(path: Path, config: ml_collections.ConfigDict) -> None:
     """Makes the directory, or checks that it belongs to this configuration.
 
+    Args:
+      path: the directory.
+      config: as given, not resolved: what follows other keys is to follow them further.
+
     Raises:
       ConfigError: as `check` does.
     """
     check(path, config)
+    if (path / "config.json").exists():
+        for line in derived.describe_changes(_read_given(path), config):
+            logging.info("%s", line)
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
     files.replace_text(path / "config.json", text)
@@ -56,27 +65,32 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: if the directory holds a run of another configuration, or other files.
     """
-    config_path = path / "config.json"
-    if config_path.exists():
-        _check_same(path, _read_config(config_path), _flatten(config.to_dict()))
+    if (path / "config.json").exists():
+        _check_same(path, _read_given(path), config)
     elif path.exists() and any(path.iterdir()):
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:
-    """The configuration of the run in a directory.
+    """The configuration of the run in a directory, resolved.
 
     Raises:
-      ConfigError: if there is no run.
+      ConfigError: if there is no run, or its configuration can't be read.
     """
-    config_path = path / "config.json"
-    if not config_path.exists():
+    if not (path / "config.json").exists():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: expected a directory with a run")
-    return ml_collections.ConfigDict(json.loads(config_path.read_text())).lock()
+    return derived.resolve(_read_given(path))
 
 
-def append_provenance(path: Path) -> None:
-    """Adds a line to provenance.jsonl: commit, hardware and versions of this start of the run."""
+def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
+    """Adds a line to provenance.jsonl, about this start of the run.
+
+    It has the commit, the hardware, the versions, and what the keys are that follow others.
+
+    Args:
+      path: the directory.
+      config: resolved.
+    """
     record = {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
@@ -85,24 +99,42 @@ def append_provenance(path: Path) -> None:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "jax": jax.__version__,
+        "precision": config.precision,
+        "resolved": derived.values(config),
     }
     with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_given(path: Path) -> ml_collections.ConfigDict:
+    """The configuration in a run's directory as it was given."""
+    config_path = path / "config.json"
     try:
-        return _flatten(json.loads(path.read_text()))
+        return ml_collections.ConfigDict(json.loads(config_path.read_text())).lock()
     except ValueError as error:
-        raise checks.ConfigError(f"{path}: damaged, not JSON ({error})") from error
+        raise checks.ConfigError(f"{config_path}: damaged, not JSON ({error})") from error
 
 
-def _check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    for key in sorted(set(found) | set(asked)):
+def _check_same(
+    path: Path, found: ml_collections.ConfigDict, asked: ml_collections.ConfigDict
+) -> None:
+    """Raises ConfigError for a key that differs and may not.
+
+    One that is given in one of the two alone must be what it follows in the other.
+    """
+    given = [_flatten(x.to_dict()) for x in (found, asked)]
+    resolved = [_flatten(derived.resolve(x).to_dict()) for x in (found, asked)]
+    for key in sorted(set(given[0]) | set(given[1])):
         if key.startswith(_FREE):
             continue
-        saved, wanted = (json.dumps(x[key]) if key in x else "nothing" for x in (found, asked))
+        is_unset = [x.get(key, "") is None for x in given]
+        compared = resolved if any(is_unset) and not all(is_unset) else given
+        saved, wanted = (json.dumps(x[key]) if key in x else "nothing" for x in compared)
         if saved != wanted:
+            saved, wanted = (
+                f"{text} (not given)" if unset else text
+                for text, unset in zip((saved, wanted), is_unset)
+            )
             raise checks.ConfigError(
                 f"run_dir = {str(path)!r}: belongs to another configuration: "
                 f"{key} is {saved} there, asked for {wanted}"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from core import finite
 from training import learner as learner_lib
 from training import row_blocks, snapshot
 
@@ -40,6 +41,23 @@ def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> An
     return jax.tree_util.tree_map_with_path(
         lambda key_path, shape: _leaf(arrays[jax.tree_util.keystr(key_path)], shape), shapes
     )
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], what: str, first_seed: int) -> None:
+    """Checks that all numbers of a state, or of a part of it, are finite.
+
+    Args:
+      arrays: what `to_host` or `to_arrays` gave; all but counts have an axis of seeds in front.
+      what: the state, for the message, e.g. "learner".
+      first_seed: the number of the first seed.
+
+    Raises:
+      NotFiniteError: naming array, seed, index and number.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            for k, of_seed in enumerate(array):
+                finite.check(f"seed {first_seed + k}: {what}{name}", of_seed)
 
 
 def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:

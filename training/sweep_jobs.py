@@ -14,7 +14,7 @@ from configs import checks
 from envs import atari, game_sequence
 from envs import base as envs_base
 from replay import ring
-from training import experiment, optimizer
+from training import derived, experiment, optimizer
 from training import task_switch as task_switch_lib
 
 _QUOTES = "'\""
@@ -155,7 +155,7 @@ def verify(jobs: Sequence[Job]) -> None:
     for job in sorted(jobs, key=lambda job: job.seed):
         config: Any = load(job)
         try:
-            verify_config(config)
+            verify_config(derived.resolve(config))
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
         earlier = last_seeds.get((job.config, job.argument), range(0))
@@ -169,6 +169,9 @@ def verify(jobs: Sequence[Job]) -> None:
 
 def verify_config(config: Any) -> None:
     """Checks what can be without emulators; shapes and the network are checked as a run starts.
+
+    Args:
+      config: resolved.
 
     Raises:
       ConfigError: for the first bad key or value.

@@ -16,6 +16,10 @@ from replay import base as replay_base
 
 Metrics = Mapping[str, jax.Array]
 
+FINITE = ("loss", "gradient_norm", "priority")
+"""Metrics of an update that must be finite: if one is not, neither are the next parameters or
+priorities. Their mean over several updates is finite only if each of them was."""
+
 
 class Trained(NamedTuple):
     """What an update changes.
@@ -45,7 +49,8 @@ class ImportanceSchedule(NamedTuple):
 
     def __call__(self, steps: jax.Array) -> jax.Array:
         """The exponent after `steps` added transitions, float32 []."""
-        duration = max(1, self.end_steps - self.begin_steps)
+        # A float: the length of a run that is to go on for ever may be more than an int32 holds.
+        duration = float(max(1, self.end_steps - self.begin_steps))
         fraction = jnp.clip((steps - self.begin_steps) / duration, 0.0, 1.0)
         return self.begin + fraction * (self.end - self.begin)
 
@@ -114,8 +119,14 @@ class Update:
             opt_state=opt_state,
             updates=num_updates,
         )
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(grads), **output.metrics}
-        return after, jnp.minimum(output.priorities, self.max_priority), metrics
+        priorities = jnp.minimum(output.priorities, self.max_priority)
+        metrics = {
+            **output.metrics,
+            "loss": loss,
+            "gradient_norm": optax.global_norm(grads),
+            "priority": jnp.mean(priorities),
+        }
+        return after, priorities, metrics
 
     def _step(
         self,

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from training import derived
+
 
 def write_csv(path, rows):
     with path.open("w", newline="") as stream:
@@ -25,14 +27,16 @@ def make_run(tmp_path):
         config = importlib.import_module(f"configs.{name}").get_config(argument)
         config.seed = seed
         config.update_from_flattened_dict(overrides)
+        resolved = derived.resolve(config)
         own = str(config.environment.get("game", argument))
         games = config.environment.get("games", (own,))
         path = tmp_path / "runs" / config.name / argument / f"seed_{seed}"
         path.mkdir(parents=True)
         (path / "config.json").write_text(json.dumps(config.to_dict()))
         start = {"commit": "0123456789abcdef", "device": "cpu", "processor": "P", "cores": 1}
+        start["resolved"] = derived.values(resolved)
         (path / "provenance.jsonl").write_text(json.dumps(start) + "\n")
-        last = config.num_frames if frames is None else frames
+        last = resolved.num_frames if frames is None else frames
         moments = [{"frames": f, "seed": seed} for f in (last // 2, last)]
         write_csv(path / "train.csv", [m | {"elapsed_seconds": 60.0} for m in moments])
         write_csv(path / "episodes.csv", [m | {"return": 5.0, "lane": 0} for m in moments])

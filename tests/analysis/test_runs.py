@@ -1,5 +1,7 @@
 """Reading what runs have written, whole or not."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,21 @@ def test_what_is_no_run_is_refused(make_run, damage, message):
     path = make_run("data_efficient", "pong", 1, [])
     damage(path)
     with pytest.raises(checks.ConfigError, match=message):
+        runs.load(path)
+
+
+def test_keys_that_follow_others_are_as_in_the_newest_start(make_run):
+    path = make_run("continual_rainbow", "small", 1, [])
+    assert json.loads((path / "config.json").read_text())["num_frames"] is None
+    longer = {"resolved": {"num_frames": 360_000, "optimizer.schedule.duration": 45_000}}
+    with (path / "provenance.jsonl").open("a") as stream:
+        stream.write(json.dumps(longer) + "\n")
+    run = runs.load(path)
+    assert run.config["num_frames"] == 360_000
+    assert run.config["optimizer"]["schedule"]["duration"] == 45_000
+    assert not run.is_finished
+    (path / "provenance.jsonl").unlink()
+    with pytest.raises(checks.ConfigError, match=r"provenance.jsonl: does not tell .* num_frames"):
         runs.load(path)
 
 

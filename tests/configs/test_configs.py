@@ -8,14 +8,14 @@ import pytest
 
 import configs
 from configs import checks, modules
-from training import experiment
+from training import derived, experiment
 
 _PARTS = {"checks", "modules"}
 NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)} - _PARTS)
 
 
 def _get(name: str) -> ml_collections.ConfigDict:
-    return importlib.import_module(f"configs.{name}").get_config()
+    return derived.resolve(importlib.import_module(f"configs.{name}").get_config())
 
 
 _SIZES = [(name, "small") for name in NAMES if name.startswith("continual")]
@@ -24,7 +24,7 @@ _SIZES = [(name, "small") for name in NAMES if name.startswith("continual")]
 @pytest.mark.parametrize(("name", "argument"), [*((name, None) for name in NAMES), *_SIZES])
 def test_config_builds_and_its_network_has_shapes(name, argument):
     get_config = importlib.import_module(f"configs.{name}").get_config
-    config = get_config(argument) if argument else get_config()
+    config = derived.resolve(get_config(argument) if argument else get_config())
     assert config.name == name
     built = experiment.make(config)
     built.environment.close()

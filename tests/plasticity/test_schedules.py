@@ -14,7 +14,7 @@ from plasticity import norm_growth, projection, schedules
 
 def _config(**changes):
     config = schedules.default_config()
-    config.update(changes)
+    config.update({"duration": 1_250_000, **changes})
     return config
 
 
@@ -68,54 +68,14 @@ def test_piecewise_multiplies_at_each_boundary():
     np.testing.assert_allclose(values, [1e-3, 1e-3, 5e-4, 5e-4, 5e-5, 5e-5], rtol=1e-5)
 
 
-def test_restart_repeats_the_schedule_in_every_game():
-    settings = {"duration": 100, "warmup": 10}
-    restarted = _make(name="restart_per_game", restarted="warmup_cosine", game=100, **settings)
-    once = _make(name="warmup_cosine", **settings)
-    counts = [0, 5, 10, 60, 99]
-    for game in range(3):
-        later = [count + 100 * game for count in counts]
-        np.testing.assert_array_equal(_values(restarted, later), _values(once, counts))
-    assert float(restarted(100)) == pytest.approx(1e-8, rel=5e-3)
-
-
-@pytest.mark.parametrize(
-    ("restarted", "changes"),
-    [
-        ("constant", {}),
-        ("linear", {"duration": 40}),
-        ("cosine", {"duration": 40}),
-        ("piecewise", {"boundaries": (10,), "scales": (0.5,)}),
-    ],
-)
-def test_every_schedule_can_be_restarted(restarted, changes):
-    schedule = _make(name="restart_per_game", restarted=restarted, game=50, **changes)
-    once = _make(name=restarted, **changes)
-    np.testing.assert_array_equal(_values(schedule, [7, 57, 63]), _values(once, [7, 7, 13]))
-
-
-def test_restart_without_a_game_length_leaves_the_count_to_the_caller():
-    restarted = _make(name="restart_per_game", restarted="cosine", game=0, duration=100)
-    once = _make(name="cosine", duration=100)
-    np.testing.assert_array_equal(_values(restarted, [3, 250]), _values(once, [3, 250]))
-
-
 def test_lengths_in_frames_are_converted_to_updates():
     """20M frames at 16 an update are 1.25M updates, 16000 are 1000."""
-    frames = {"unit": "frames", "warmup": 16_000, "duration": 20_000_000, "game": 20_000_000}
-    settings = {"name": "restart_per_game", "restarted": "warmup_cosine"}
-    in_frames, in_updates = _make(**settings, **frames), _make(**settings)
+    frames = {"unit": "frames", "warmup": 16_000, "duration": 20_000_000}
+    in_frames, in_updates = _make(name="warmup_cosine", **frames), _make(name="warmup_cosine")
     counts = [0, 999, 1000, 700_000, 1_249_999, 1_250_000, 2_000_000]
     np.testing.assert_array_equal(_values(in_frames, counts), _values(in_updates, counts))
     piecewise = _make(name="piecewise", unit="frames", boundaries=(160, 320), scales=(0.5, 0.5))
     np.testing.assert_allclose(_values(piecewise, [9, 10, 20]), [1e-3, 5e-4, 2.5e-4], rtol=1e-6)
-
-
-def test_restarts_stay_exact_after_millions_of_updates():
-    """Above 2^24 float32 can't count updates; games are counted in integers."""
-    schedule = _make(name="restart_per_game", restarted="linear", game=1001, duration=1001)
-    start = 20_000 * 1001
-    np.testing.assert_array_equal(_values(schedule, [start, start + 3]), _values(schedule, [0, 3]))
 
 
 def test_schedule_drives_an_optimizer():
@@ -135,8 +95,6 @@ def test_global_norm_growth_is_a_schedule(tmp_path):
     np.testing.assert_allclose(values, [1e-3, 1e-3 * 5 / 7.5, 5e-4, 5e-4], rtol=1e-5)
     values = _values(_make(**settings, power=2), [0, 100])
     np.testing.assert_allclose(values, [1e-3, 2.5e-4], rtol=1e-5)
-    restarted = {**settings, "name": "restart_per_game", "restarted": "norm_growth", "game": 100}
-    np.testing.assert_allclose(_values(_make(**restarted), [100, 150]), [1e-3, 1e-3 * 5 / 7.5])
 
 
 def _two_layers():
@@ -155,6 +113,26 @@ def test_layer_wise_norm_growth_is_a_constant_rate_and_factors(tmp_path):
     np.testing.assert_allclose(scaled["output"]["w"], 1.0)
 
 
+def test_rates_of_layers_under_layer_wise_norm_growth(tmp_path):
+    """The norm of a is 3 at update 0 and 6 at 100, so 4.5 at 50; c has no recorded norm."""
+    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path)}
+    rates = schedules.make_layer_rates(_config(**settings), 1e-3, 16)
+    assert rates(50, "a") == pytest.approx(1e-3 * 3 / 4.5)
+    assert rates(100, "b") == pytest.approx(1e-3 / 2)
+    assert rates(100, "c") == pytest.approx(1e-3)
+    squared = schedules.make_layer_rates(_config(**settings, power=2), 1e-3, 16)
+    assert squared(100, "a") == pytest.approx(1e-3 / 4)
+
+
+def test_rates_of_layers_under_other_schedules_are_the_schedules(tmp_path):
+    linear = {"name": "linear", "duration": 100, "end_value": 0.0}
+    rates = schedules.make_layer_rates(_config(**linear), 1e-3, 16)
+    assert rates(25, "a") == pytest.approx(7.5e-4)
+    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
+    rates = schedules.make_layer_rates(_config(**settings), 1e-3, 16)
+    assert rates(100, "a") == rates(100, "c") == pytest.approx(5e-4)
+
+
 @pytest.mark.parametrize("name", ["constant", "warmup_cosine", "norm_growth"])
 def test_other_schedules_have_no_layer_factors(name, tmp_path):
     config = _config(name=name, layer_wise=False, norms_file=_norms_file(tmp_path))
@@ -170,6 +148,7 @@ def test_other_schedules_have_no_layer_factors(name, tmp_path):
         ({"name": "warmup"}, "schedule.name = 'warmup': expected one of 'constant'"),
         ({"unit": "steps"}, "schedule.unit = 'steps'"),
         ({"duration": 0}, "schedule.duration = 0: expected an integer >= 1"),
+        ({"duration": None}, "schedule.duration = None: expected an integer >= 1"),
         ({"end_value": -1.0}, "schedule.end_value = -1.0"),
         (
             {"name": "warmup_cosine", "warmup": 10, "duration": 10},
@@ -188,11 +167,6 @@ def test_other_schedules_have_no_layer_factors(name, tmp_path):
             "schedule.duration = 7: expected at least one update of 16 frames",
         ),
         ({"name": "norm_growth", "layer_wise": False}, "norms_file = ''"),
-        (
-            {"name": "restart_per_game", "restarted": "norm_growth"},
-            "schedule.layer_wise = True: expected false for a restarted norm_growth",
-        ),
-        ({"name": "restart_per_game", "restarted": "restart_per_game"}, "schedule.restarted = "),
         ({"power": 3}, "schedule.power = 3: expected one of 1, 2"),
     ],
 )
@@ -211,7 +185,7 @@ def test_learning_rate_must_be_positive(learning_rate):
 
 
 def test_unknown_and_missing_keys_are_refused():
-    config = schedules.default_config().to_dict()
+    config = _config().to_dict()
     with pytest.raises(checks.ConfigError, match=r"schedule\.warm_up = 3: unknown key"):
         schedules.make_schedule({**config, "warm_up": 3}, 1e-3, 16)
     del config["unit"]

@@ -12,7 +12,7 @@ from dm_env import specs
 
 from configs import checks, rainbow
 from replay import base, ring
-from training import learner
+from training import derived, learner
 
 NUM_LANES, NUM_ROWS, NUM_STEPS = 2, 48, 210
 
@@ -189,7 +189,7 @@ def filled(replay, observations):
 @pytest.mark.parametrize("num_envs", [1, 16, 64])
 def test_a_million_frames_take_seven_gigabytes_once(num_envs):
     """Each frame is stored once, and no array has more elements than 32 bits can address."""
-    config = rainbow.get_config().replay
+    config = derived.resolve(rainbow.get_config()).replay
     replay = ring.make(config, frame_spec(84, 84), num_envs, 4, 3, 0.99)
     shapes = jax.eval_shape(replay.init)
     observations = shapes.observations
@@ -200,10 +200,10 @@ def test_a_million_frames_take_seven_gigabytes_once(num_envs):
     assert rest - 1_000_000 * 84 * 84 < 25_000_000
 
 
-def make_from_config(num_lanes=16, **changes):
-    config = rainbow.get_config().replay
+def make_from_config(num_lanes=16, num_seeds=1, **changes):
+    config = derived.resolve(rainbow.get_config()).replay
     config.update(changes)
-    return ring.make(config, frame_spec(84, 84), num_lanes, 4, 3, 0.99)
+    return ring.make(config, frame_spec(84, 84), num_lanes, 4, 3, 0.99, num_seeds)
 
 
 def test_a_capacity_that_holds_no_transition_is_refused():
@@ -217,6 +217,20 @@ def test_a_capacity_that_holds_no_transition_is_refused():
 def test_a_capacity_beyond_one_array_is_refused():
     with pytest.raises(checks.ConfigError, match=r"^replay.capacity = 2000000: expected at most"):
         make_from_config(capacity=2_000_000)
+
+
+@pytest.mark.parametrize(("num_seeds", "most"), [(1, 1_217_392), (2, 608_688), (4, 304_336)])
+def test_seeds_share_the_elements_of_one_array(num_seeds, most):
+    """A frame is 1764 words. What the message names fits, and the next row of 16 lanes does not."""
+    with pytest.raises(checks.ConfigError) as error:
+        make_from_config(capacity=2_000_000, num_seeds=num_seeds)
+    assert f"at most {most} observations" in str(error.value)
+    assert f"num_seeds = {num_seeds} " in str(error.value)
+    replay = make_from_config(capacity=most, num_seeds=num_seeds)
+    size = jax.eval_shape(replay.init).observations.size
+    assert num_seeds * size < 2**31 <= num_seeds * (size + 16 * 84 * 84 // 4)
+    with pytest.raises(checks.ConfigError):
+        make_from_config(capacity=most + 16, num_seeds=num_seeds)
 
 
 def test_a_minimum_beyond_the_capacity_is_refused():

@@ -1,6 +1,7 @@
 """The scripts as a user calls them: a small real training, then everything on its snapshot."""
 
 import csv
+import json
 from pathlib import Path
 
 import matplotlib.image
@@ -161,6 +162,52 @@ def test_full_disk_ends_in_one_line_and_keeps_the_snapshot_before(tmp_path):
     message = error_of(call(*_TRAIN, f"--run_dir={path}", limit_bytes=100_000))
     assert "snapshot not written" in message
     assert [p.name for p in (path / "snapshots").iterdir()] == ["000000000800"]
+
+
+def test_finished_run_with_a_schedule_can_be_made_longer(tmp_path):
+    """What follows its length does so again, and training goes on."""
+    arguments = ("--config=configs/probe.py:2", "--config.optimizer.schedule.name=linear")
+    arguments += ("--config.log.period_frames=400", f"--run_dir={tmp_path / 'run'}")
+    assert call("train", *arguments, "--config.num_frames=800").returncode == 0
+    longer = call("train", *arguments, "--config.num_frames=1200")
+    assert longer.returncode == 0, longer.stderr
+    assert "optimizer.schedule.duration follows num_frames: 300 (was 200)" in longer.stderr
+    rows = _rows(tmp_path / "run" / "train.csv")
+    assert [int(row["frames"]) for row in rows] == [400, 800, 1200]
+    # 100 frames fill the replay; from 1e-3 to 1e-6 in 200 updates, then in 300.
+    rates = [1e-3 - (1e-3 - 1e-6) * share for share in (75 / 200, 175 / 200, 275 / 300)]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(rates, rel=1e-4)
+    starts = (tmp_path / "run" / "provenance.jsonl").read_text().splitlines()
+    resolved = [json.loads(line)["resolved"] for line in starts]
+    assert [values["optimizer.schedule.duration"] for values in resolved] == [200, 300]
+    given = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert given["optimizer"]["schedule"]["duration"] is None
+
+
+def test_training_ends_at_a_number_that_is_not_finite(tmp_path):
+    """A learning rate of 1e34 from update 700 on, at frame 2900; the last good snapshot stays."""
+    rate = {"name": "piecewise", "boundaries": "(700,)", "scales": "(1e37,)"}
+    arguments = (
+        "--config=configs/probe.py:4",
+        "--config.snapshot.period_frames=1000",
+        *(f"--config.optimizer.schedule.{key}={value}" for key, value in rate.items()),
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    first, again = call("train", *arguments), call("train", *arguments)
+    for result in (first, again):
+        assert result.returncode == 1, result.stderr
+        assert "finished" not in result.stderr
+        assert "Traceback" not in result.stderr
+    errors = [
+        [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        for result in (first, again)
+    ]
+    assert errors[0] == errors[1]
+    (message,) = errors[0]
+    # The update before has led to parameters that make this one's loss nan.
+    assert message.startswith("error: loss = nan at frame 2908, update 702, seed 1: expected")
+    saved = sorted(int(path.name) for path in (tmp_path / "run" / "snapshots").iterdir())
+    assert saved == [1000, 2000]
 
 
 @pytest.mark.parametrize("script", ["evaluate", "record"])

@@ -10,7 +10,7 @@ from dm_env import specs
 
 from configs import rainbow
 from replay import base as replay_base
-from training import experiment
+from training import derived, experiment
 
 SPECS = {
     "frames": specs.BoundedArray((36, 36), np.uint8, 0, 255),
@@ -62,6 +62,7 @@ def make_small_learner(get_config=rainbow.get_config, changes=(), observations="
         torso = {"module": "mlp", "hidden_sizes": (8,)}
         with config.unlocked():
             config.network.torso = ml_collections.ConfigDict(torso)
+    config = derived.resolve(config)
     return experiment._assemble(config, _SpecsOnly(SPECS[observations])).learner
 
 

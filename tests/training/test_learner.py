@@ -100,7 +100,7 @@ def test_k_updates_in_one_call_are_k_calls(learner, play):
     assert_trees_equal(together, singly, rtol=1e-5, atol=1e-6)
     means = jax.tree.map(lambda *xs: np.mean(xs, axis=0), *separate)
     assert_trees_equal(as_numpy(metrics), means, rtol=1e-5, atol=1e-6)
-    assert set(metrics) == {"loss", "gradient_norm", "q_value", "td_loss"}
+    assert set(metrics) == {"loss", "gradient_norm", "priority", "q_value", "td_loss"}
     assert metrics["loss"].shape == (1,)
 
 

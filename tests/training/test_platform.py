@@ -1,9 +1,11 @@
 """Switches of the compiler: used where they exist, and without effect on the numbers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import checks
 from training import learner as learner_lib
 from training import platform
 
@@ -45,6 +47,23 @@ def test_an_unexpected_failure_is_not_hidden(fresh_options, monkeypatch):
     monkeypatch.setattr(jax, "jit", fail)
     with pytest.raises(KeyError):
         platform.compiler_options()
+
+
+def test_precision_of_products_is_what_the_config_says():
+    before = jax.config.jax_default_matmul_precision
+    product = lambda: str(jax.make_jaxpr(jnp.dot)(jnp.ones((2, 2)), jnp.ones((2, 2))))  # noqa: E731
+    try:
+        platform.set_up(precision="float32")
+        assert "HIGHEST" in product()
+        platform.set_up()
+        assert "HIGHEST" not in product()
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(checks.ConfigError, match=r"^precision = 'tf32': expected one of 'default'"):
+        platform.set_up(precision="tf32")
 
 
 def test_updates_are_the_same_with_and_without(make_learner, random_steps, monkeypatch):

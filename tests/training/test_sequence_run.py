@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from configs import checks
-from training import experiment, loop
+from training import derived, experiment, loop
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 _ROOT = Path(__file__).parents[2]
@@ -179,7 +179,7 @@ def test_budget_must_be_a_multiple_of_a_step():
     with pytest.raises(
         checks.ConfigError, match=r"frames_per_game = 804: expected a multiple of 8"
     ):
-        experiment.make(config)
+        experiment.make(derived.resolve(config))
 
 
 def _start(path):

@@ -89,8 +89,7 @@ class Learner:
         self._path = role.run_dir
         experiment.verify(self._config)
         self._build()
-        run_directory.claim(self._path, self._config)
-        run_directory.append_provenance(self._path)
+        run_directory.append_provenance(self._path, self._config)
         self._restore_or_begin()
         self._open_files()
         self._feed = feed.Feed(role, self._spec, self._weights, stop)
@@ -302,7 +301,7 @@ class Learner:
         # Before the priorities are sent, which may fail: the update is done.
         self._newest = batch
         self._counts.count_update()
-        self._recorder.learned(metrics)
+        self._recorder.learned(self._counters, metrics)
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
             self._publish_parameters()
         self._feed.prioritize(batch, new_priorities)

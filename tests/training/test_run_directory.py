@@ -1,0 +1,77 @@
+"""Whose a run's directory is, what may differ from its config.json, and that old ones are read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis import runs
+from configs import checks, rainbow_nap_schedule
+from training import run_directory
+
+_RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison" / "runs"
+_DURATION = "optimizer.schedule.duration"
+
+
+def _config(**changes):
+    config = rainbow_nap_schedule.get_config().copy_and_resolve_references()
+    config.update_from_flattened_dict({"num_frames": 1_000, **changes})
+    return config
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"num_frames": 2_000}),
+        ({}, {_DURATION: 1_000}),
+        ({_DURATION: 1_000}, {}),
+        ({_DURATION: 700}, {_DURATION: 700, "num_frames": 2_000}),
+    ],
+)
+def test_the_same_run(tmp_path, before, after):
+    run_directory.claim(tmp_path / "run", _config(**before))
+    run_directory.claim(tmp_path / "run", _config(**after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({}, {_DURATION: 700}, "is 1000 (not given) there, asked for 700"),
+        ({_DURATION: 700}, {}, "is 700 there, asked for 1000 (not given)"),
+        ({_DURATION: 1_000}, {"num_frames": 2_000}, "is 1000 there, asked for 2000 (not given)"),
+        ({_DURATION: 700}, {_DURATION: 800}, "is 700 there, asked for 800"),
+    ],
+)
+def test_another_run(tmp_path, before, after, message):
+    path = tmp_path / "run"
+    run_directory.claim(path, _config(**before))
+    text = (path / "config.json").read_bytes()
+    with pytest.raises(checks.ConfigError) as error:
+        run_directory.claim(path, _config(**after))
+    assert str(error.value) == (
+        f"run_dir = {str(path)!r}: belongs to another configuration: {_DURATION} {message}"
+    )
+    assert (path / "config.json").read_bytes() == text
+
+
+def test_the_file_has_the_config_as_given_and_is_read_resolved(tmp_path):
+    run_directory.claim(tmp_path / "run", _config())
+    given = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert given["optimizer"]["schedule"]["duration"] is None
+    assert run_directory.read_config(tmp_path / "run").optimizer.schedule.duration == 1_000
+
+
+@pytest.mark.parametrize("path", sorted(_RESULTS.glob("*/*/seed_1")), ids=lambda p: p.parts[-3])
+def test_runs_of_earlier_versions_are_read(path):
+    """Which gave every key, and had others."""
+    given = json.loads((path / "config.json").read_text())
+    assert run_directory.read_config(path).to_dict()["num_frames"] == given["num_frames"]
+    run = runs.load(path)
+    assert run.config == given
+    assert run.is_finished
+
+
+def test_damaged_config_is_told(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(checks.ConfigError, match="damaged, not JSON"):
+        run_directory.read_config(tmp_path)
