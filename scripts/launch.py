@@ -12,6 +12,7 @@ paths: --cluster=ray, or --start_with, as scripts/slurm/actor_nodes.sbatch does.
 python -m scripts.launch --config=configs/rainbow_nap.py:breakout --actors=4 --role=actor --index=3
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -26,7 +27,7 @@ from ml_collections import config_flags
 from configs import checks
 from replay.reverb import settings
 from scripts import command_line
-from training import experiment, platform, processes, run_directory, supervisor, sweep_jobs
+from training import experiment, locks, platform, processes, run_directory, supervisor, sweep_jobs
 from training.roles import base, replay
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -70,6 +71,8 @@ _START_WITH = flags.DEFINE_string(
 _RUN_SECONDS = 600.0
 """How long a role waits for the learner to begin the run."""
 
+_PREDECESSOR_SECONDS = 30.0
+
 
 def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played, 3 when stopped before, 1 after a failure."""
@@ -112,14 +115,25 @@ def _run_role(role: base.Role) -> int:
     config: Any = role.config
     # The replay role computes nothing: its JAX, which configs import, must not take a device.
     if role.name == "learner":
+        run_directory.check(role.run_dir, config)
         platform.set_up(config.platform)
         sweep_jobs.verify_config(config)
-        run_directory.claim(role.run_dir, config)
+        claim = run_directory.claimed(role.run_dir, config, run_directory.Worker.LEARNER)
     else:
         _wait_for_run(role)
-    if role.name in ("actor", "evaluator"):
-        platform.set_up(config.distributed.actor_platform)
-    return importlib.import_module(f"training.roles.{role.name}").run(role)
+        claim = _hold(role)
+    with claim:
+        if role.name in ("actor", "evaluator"):
+            platform.set_up(config.distributed.actor_platform)
+        return importlib.import_module(f"training.roles.{role.name}").run(role)
+
+
+def _hold(role: base.Role) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes of the same role away; one on a node that was lost may linger."""
+    path = role.run_dir / "status" / f"{role.label}.lock"
+    path.parent.mkdir(exist_ok=True)
+    refusal = f"run_dir = {str(role.run_dir)!r}: another {role.label} is at work there"
+    return locks.hold(path, refusal, _PREDECESSOR_SECONDS)
 
 
 def _wait_for_run(role: base.Role) -> None:
@@ -138,23 +152,24 @@ def _wait_for_run(role: base.Role) -> None:
 
 def _supervise(config: Any, run_dir: Path) -> int:
     """Checks everything, then starts all roles and keeps them alive; returns the exit code."""
+    run_directory.check(run_dir, config)
     # The checks need no device, and the learner needs the GPU's memory.
     platform.set_up("cpu")
     sweep_jobs.verify_config(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
     start = _starter(config)
-    run_directory.claim(run_dir, config)
-    logging.info("run directory: %s", run_dir)
     roles = [("replay", 0), ("learner", 0), *(("actor", i) for i in range(_ACTORS.value))]
     if config.evaluation.period_frames > 0:
         roles.append(("evaluator", 0))
-    exit_code = supervisor.Supervisor(
-        roles,
-        lambda name, index: _command(name, index, run_dir),
-        run_dir,
-        _REPORT_SECONDS.value,
-        start,
-    ).run()
+    with run_directory.claimed(run_dir, config, run_directory.Worker.SUPERVISOR):
+        logging.info("run directory: %s", run_dir)
+        exit_code = supervisor.Supervisor(
+            roles,
+            lambda name, index: _command(name, index, run_dir),
+            run_dir,
+            _REPORT_SECONDS.value,
+            start,
+        ).run()
     if exit_code != supervisor.FAILED:
         logging.info("finished" if exit_code == 0 else "stopped; the same command continues")
     return exit_code

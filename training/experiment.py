@@ -47,6 +47,7 @@ _CHECKS = {
         "period_frames": checks.integer(0),
         "episodes": checks.integer(1),
         "num_envs": checks.integer(1),
+        "max_episode_frames": checks.integer(1),
         "all_games": checks.boolean(),
     },
     "log": {
@@ -128,7 +129,9 @@ def _assemble(
         batch_size=config.replay.batch_size,
         max_abs_reward=config.agent.max_abs_reward,
     )
-    evaluator = evaluation.Evaluator(update.agent, config.agent.frame_stack)
+    evaluator = evaluation.Evaluator(
+        update.agent, config.agent.frame_stack, config.evaluation.max_episode_frames
+    )
     switch_settings = task_switch_lib.SwitchSettings.from_config(config.task_switch)
     task_switch = task_switch_lib.TaskSwitch(learner, switch_settings)
     frames = frames_per_task(config, environment.frames_per_step)

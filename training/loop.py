@@ -1,7 +1,8 @@
 """The training loop."""
 
+import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ class Run:
         """Builds the run, and continues from the newest snapshot in `path` if there is one.
 
         Raises:
-          ConfigError: if the configuration can't be run, or the directory belongs to another.
+          ConfigError: if the configuration can't be run, the directory belongs to another, or
+            another process is at work there.
           SnapshotError: if there are snapshots but none can be used.
         """
         self.config = config
         self.path = path
+        run_directory.check(path, config)
+        run_directory.check_idle(path)
         self.experiment = experiment_lib.make(config)
-        run_directory.claim(path, config)
+        self._directory = contextlib.ExitStack()
+        self._directory.enter_context(run_directory.claimed(path, config))
         run_directory.append_provenance(path)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.counters["idle_frames"] = self._frames_before_learning
@@ -191,32 +196,48 @@ class Run:
         num_tasks = -(-self.config.num_frames // self.experiment.frames_per_task)
         return f"{name} ({task + 1} of {num_tasks})"
 
-    def evaluate(self) -> None:
+    @property
+    def must_evaluate(self) -> bool:
+        """Whether an evaluation is due that is not written down, as when the last was stopped."""
+        is_due = self.is_due(self.config.evaluation.period_frames)
+        return is_due and self.recorder.last_evaluation() < self.counters["frames"]
+
+    def evaluate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Plays whole episodes with the present parameters of every seed, in fresh environments.
 
         Of a sequence: the present game, or every game so far if evaluation.all_games is set.
+
+        Raises:
+          stopping.Stopped: `stop` said so; nothing is written down then.
         """
         task = self.counters["task"]
         tasks = range(task + 1) if self.config.evaluation.all_games else (task,)
         environments = (envs_base.task_config(self.config.environment, i) for i in tasks)
         by_name = {envs_base.task_name(environment): environment for environment in environments}
-        for name, environment in by_name.items():
-            for k in range(self.config.num_seeds):
-                self._evaluate_on(name, environment, k)
+        played = {
+            (name, k): self._play_evaluation(environment, k, stop)
+            for name, environment in by_name.items()
+            for k in range(self.config.num_seeds)
+        }
+        for (name, k), episodes in played.items():
+            mean = self.recorder.evaluation(self.counters, k, name, episodes)
+            self.progress.write(
+                f"frame {self.counters['frames']}, seed {self.config.seed + k}, {name}: "
+                f"evaluation return {mean:.2f} over {len(episodes)} episodes"
+            )
 
-    def _evaluate_on(self, name: str, environment: Mapping[str, Any], k: int) -> None:
-        config, frames = self.config.evaluation, self.counters["frames"]
-        episodes = self.experiment.evaluator.play(
+    def _play_evaluation(
+        self, environment: Mapping[str, Any], k: int, stop: Callable[[], bool]
+    ) -> list[envs_base.Episode]:
+        config = self.config.evaluation
+        return self.experiment.evaluator.play(
             jax.tree.map(lambda x: x[k], self.state.params),
             environment,
             config.num_envs,
             config.episodes,
-            evaluation.seed(self.config.seed, k, frames),
-        )
-        mean = self.recorder.evaluation(self.counters, k, name, episodes)
-        self.progress.write(
-            f"frame {frames}, seed {self.config.seed + k}, {name}: evaluation return {mean:.2f} "
-            f"over {len(episodes)} episodes"
+            evaluation.seed(self.config.seed, k, self.counters["frames"]),
+            stop,
+            self.progress.write,
         )
 
     def save(self) -> None:
@@ -238,11 +259,12 @@ class Run:
         )
 
     def close(self) -> None:
-        """Waits for the last snapshot and frees the emulators."""
-        self.progress.close()
-        self.recorder.close()
-        self.experiment.environment.close()
-        self.store.wait()
+        """Waits for the last snapshot, frees the emulators, and leaves the directory."""
+        with self._directory:
+            self.progress.close()
+            self.recorder.close()
+            self.experiment.environment.close()
+            self.store.wait()
 
 
 def train(config: ml_collections.ConfigDict, path: Path) -> bool:
@@ -257,8 +279,9 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
       ConfigError: if the configuration can't be run, or the directory belongs to another.
       SnapshotError: if a snapshot can't be read or written.
     """
+    # Until the run has begun a signal has its usual effect: nothing is half done at any moment.
+    run = Run(config, path)
     with stopping.StopRequest() as stop:
-        run = Run(config, path)
         try:
             return _train(run, stop)
         finally:
@@ -266,8 +289,19 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
 
 
 def _train(run: Run, stop: stopping.StopRequest) -> bool:
-    config, timer = run.config, run.timer
     begin = run.counters["frames"]
+    # An evaluation that was stopped is made when the run continues.
+    with contextlib.suppress(stopping.Stopped):
+        _work(run, stop)
+    if run.counters["frames"] > begin:
+        run.save()
+    return run.is_finished and not run.must_evaluate
+
+
+def _work(run: Run, stop: stopping.StopRequest) -> None:
+    config, timer = run.config, run.timer
+    if run.must_evaluate:
+        run.evaluate(lambda: stop.requested)
     while not (run.is_finished or stop.requested):
         run.iterate()
         run.progress.advance(run.counters["frames"])
@@ -280,10 +314,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
                 run.log()
         if run.is_due(config.evaluation.period_frames):
             with timer.stage("evaluate", always=True):
-                run.evaluate()
+                run.evaluate(lambda: stop.requested)
         if run.is_due(config.snapshot.period_frames):
             with timer.stage("snapshot", always=True):
                 run.save()
-    if run.counters["frames"] > begin:
-        run.save()
-    return run.is_finished

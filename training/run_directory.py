@@ -1,5 +1,7 @@
 """The directory of a run: which configuration it belongs to, and what else lies in it."""
 
+import contextlib
+import enum
 import json
 import os
 import platform
@@ -14,7 +16,7 @@ import ml_collections
 
 from configs import checks
 from envs import base as envs_base
-from training import files
+from training import files, locks
 from training import platform as platform_lib
 
 # What may change between a run and its continuation.
@@ -28,6 +30,21 @@ _FREE = (
     "environment.num_threads",
 )
 
+_RUN_LOCK, _SUPERVISOR_LOCK = "run.lock", "supervisor.lock"
+# What a run leaves that was killed while it claimed its directory.
+_OF_A_BEGINNING = {_RUN_LOCK, _SUPERVISOR_LOCK, "config.json.tmp"}
+
+
+class Worker(enum.Enum):
+    """Who writes into a run's directory: the locks that it holds, and those it must find free.
+
+    A supervisor's learner holds a lock of its own, so that it may outlive its supervisor.
+    """
+
+    ALONE = ((_SUPERVISOR_LOCK, _RUN_LOCK), (_SUPERVISOR_LOCK, _RUN_LOCK))
+    SUPERVISOR = ((_SUPERVISOR_LOCK,), (_SUPERVISOR_LOCK, _RUN_LOCK))
+    LEARNER = ((_RUN_LOCK,), (_RUN_LOCK,))
+
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
     """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
@@ -36,6 +53,53 @@ def default_path(config: ml_collections.ConfigDict) -> Path:
     if "games" in environment:
         label = f"{len(environment.games)}_games_of_{environment.frames_per_game}_frames"
     return Path("runs") / config.name / label / f"seed_{config.seed}"
+
+
+@contextlib.contextmanager
+def claimed(
+    path: Path, config: ml_collections.ConfigDict, worker: Worker = Worker.ALONE
+) -> Iterator[None]:
+    """Claims the directory, and keeps other processes from working there while in use.
+
+    Raises:
+      ConfigError: as `check` does, or if another process is at work there; nothing is changed.
+    """
+    check(path, config)
+    with locked(path, worker):
+        claim(path, config)
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, worker: Worker = Worker.ALONE) -> Iterator[None]:
+    """Keeps other processes from working in the directory, which is made if it isn't there.
+
+    Raises:
+      ConfigError: if another process is at work there; nothing is changed.
+    """
+    check_idle(path, worker)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in worker.value[0]:
+                stack.enter_context(locks.hold(path / name, _refusal(path)))
+        except OSError as error:
+            raise checks.ConfigError(f"run_dir = {str(path)!r}: not usable: {error}") from error
+        yield
+
+
+def check_idle(path: Path, worker: Worker = Worker.ALONE) -> None:
+    """Makes sure that no other process works in the directory; changes nothing.
+
+    Raises:
+      ConfigError: if one does, and still after some seconds.
+    """
+    for name in worker.value[1]:
+        locks.await_free(path / name, _refusal(path))
+
+
+def _refusal(path: Path) -> str:
+    return f"run_dir = {str(path)!r}: another process is at work there"
 
 
 def claim(path: Path, config: ml_collections.ConfigDict) -> None:
@@ -56,10 +120,13 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: if the directory holds a run of another configuration, or other files.
     """
+    if path.exists() and not path.is_dir():
+        raise checks.ConfigError(f"run_dir = {str(path)!r}: not a directory")
     config_path = path / "config.json"
     if config_path.exists():
-        _check_same(path, _read_config(config_path), _flatten(config.to_dict()))
-    elif path.exists() and any(path.iterdir()):
+        found = _flatten(_read_json(config_path))
+        _check_same(path, found, _flatten(config.to_dict()))
+    elif path.exists() and {entry.name for entry in path.iterdir()} - _OF_A_BEGINNING:
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
 
 
@@ -67,12 +134,12 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     """The configuration of the run in a directory.
 
     Raises:
-      ConfigError: if there is no run.
+      ConfigError: if there is no run, or its configuration can't be read.
     """
     config_path = path / "config.json"
     if not config_path.exists():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: expected a directory with a run")
-    return ml_collections.ConfigDict(json.loads(config_path.read_text())).lock()
+    return ml_collections.ConfigDict(_read_json(config_path)).lock()
 
 
 def append_provenance(path: Path) -> None:
@@ -90,11 +157,14 @@ def append_provenance(path: Path) -> None:
         stream.write(json.dumps(record) + "\n")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return _flatten(json.loads(path.read_text()))
-    except ValueError as error:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise checks.ConfigError(f"{path}: damaged, not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise checks.ConfigError(f"{path}: damaged, no configuration of a run")
+    return found
 
 
 def _check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

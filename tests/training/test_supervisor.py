@@ -301,21 +301,6 @@ def test_refused_input_ends_the_run_at_once(tmp_path):
     assert not (tmp_path / "restarts.csv").exists()
 
 
-def test_only_one_supervisor_at_a_time(tmp_path):
-    fake = _Fake(tmp_path)
-
-    def try_another():
-        fake.pids()
-        second = supervisor.Supervisor(_ALL, lambda *_: ["/bin/false"], tmp_path, 100.0)
-        with pytest.raises(checks.ConfigError, match="another supervisor is at work there"):
-            second.run()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = _in_background(try_another)
-    assert fake.run() == supervisor.STOPPED
-    thread.join()
-
-
 # No process is left behind.
 
 
