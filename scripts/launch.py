@@ -28,7 +28,7 @@ from configs import checks
 from replay.reverb import settings
 from scripts import command_line
 from training import experiment, locks, platform, processes, run_directory, supervisor, sweep_jobs
-from training.roles import base, replay
+from training.roles import address, base, replay
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -81,8 +81,9 @@ def main(argv: Sequence[str]) -> int:
     experiment.verify(config)
     settings.verify(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
+    host = _host()
     if _ROLE.value:
-        return _run_role(_role(_ROLE.value, config, run_dir))
+        return _run_role(_role(_ROLE.value, config, run_dir, host))
     return _supervise(config, run_dir)
 
 
@@ -91,7 +92,19 @@ def _default_path(config: Any) -> Path:
     return path.with_name(f"{path.name}_distributed")
 
 
-def _role(name: str, config: Any, run_dir: Path) -> base.Role:
+def _host() -> str:
+    """The replay server's; raises ConfigError if it can't be used."""
+    host = "localhost" if _HOST.value is None else _HOST.value
+    is_here = _ROLE.value == "replay" or (_ROLE.value is None and _is_local())
+    return address.check_host(host, is_here)
+
+
+def _is_local() -> bool:
+    """Whether the roles are this machine's."""
+    return _CLUSTER.value == "local" and not _START_WITH.value
+
+
+def _role(name: str, config: Any, run_dir: Path, host: str) -> base.Role:
     limit = _ACTORS.value if name == "actor" else 1
     if _INDEX.value >= limit:
         raise checks.ConfigError(
@@ -104,7 +117,7 @@ def _role(name: str, config: Any, run_dir: Path) -> base.Role:
         run_dir=run_dir,
         num_actors=_ACTORS.value,
         index=_INDEX.value,
-        host=_HOST.value or "localhost",
+        host=host,
         port=_PORT.value,
         replay_python=Path(_REPLAY_PYTHON.value),
     )
@@ -157,6 +170,8 @@ def _supervise(config: Any, run_dir: Path) -> int:
     platform.set_up("cpu")
     sweep_jobs.verify_config(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
+    if _is_local() and not locks.is_held(run_dir / "replay" / "checkpoints"):
+        address.check_port(_PORT.value)
     start = _starter(config)
     roles = [("replay", 0), ("learner", 0), *(("actor", i) for i in range(_ACTORS.value))]
     if config.evaluation.period_frames > 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from scripts import command_line
-from training import platform, policy, recording
+from training import platform, policy, recording, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -20,13 +20,19 @@ _OUTPUT = flags.DEFINE_string("output", "episode.mp4", "The film.")
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Plays an episode and writes the film."""
+def main(argv: Sequence[str]) -> int:
+    """Plays an episode and writes the film; returns 0, or 3 when stopped before."""
     del argv
     platform.set_up(_PLATFORM.value)
     player = policy.load(Path(_RUN_DIR.value), _SNAPSHOT.value, _SEED_INDEX.value)
-    episode_return = recording.record(player, Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value)
-    logging.info("wrote %s: return %g", _OUTPUT.value, episode_return)
+    output, seed, max_steps = Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value
+    try:
+        with stopping.StopRequest("ending without a film") as stop:
+            total = recording.record(player, output, seed, max_steps, lambda: stop.requested)
+    except stopping.Stopped:
+        return command_line.STOPPED
+    logging.info("wrote %s: return %g", output, total)
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from configs import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
 from replay import ring
-from training import evaluation, optimizer
+from training import evaluation, memory, optimizer
 from training import learner as learner_lib
 from training import task_switch as task_switch_lib
 from training import update as update_lib
@@ -118,6 +118,11 @@ def _assemble(
         config.agent.frame_stack,
         config.agent.n_step,
         config.agent.discount,
+    )
+    memory.check_replay(
+        memory.replay_bytes(replay, config.num_seeds),
+        config.replay.capacity,
+        f"num_seeds = {config.num_seeds}",
     )
     learner = learner_lib.Learner(
         update=update,
@@ -227,5 +232,19 @@ def metric_names(experiment: Experiment) -> list[str]:
 
 
 def check_shapes(experiment: Experiment) -> None:
-    """Traces the initialization, so that a network that can't be built fails before the start."""
-    state_shapes(experiment)
+    """Traces the initialization, so that a network that can't be built fails before the start.
+
+    Raises:
+      ConfigError: if it can't.
+    """
+    try:
+        state_shapes(experiment)
+    except checks.ConfigError:
+        raise
+    except Exception as error:  # whatever the code of a network raises
+        spec = experiment.environment.observation_spec()
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise checks.ConfigError(
+            f"network: can't be built for observations {spec.dtype}{list(spec.shape)} with "
+            f"agent.frame_stack = {experiment.learner.frame_stack}: {reason}"
+        ) from error

@@ -67,7 +67,8 @@ class Run:
             self.recorder.norms(self.state.params, 0)
         else:
             self.recorder.set_state(gathered)
-        self.progress = progress_lib.Progress(config.num_frames, self.counters["frames"])
+        whole_steps = -(-config.num_frames // self._step_frames) * self._step_frames
+        self.progress = progress_lib.Progress(whole_steps, self.counters["frames"])
 
     def _begin(self) -> None:
         self.timestep = self.experiment.environment.reset()
@@ -97,6 +98,11 @@ class Run:
     @property
     def _frames_before_learning(self) -> int:
         return self.config.replay.min_size * self.experiment.environment.frames_per_step
+
+    @property
+    def _step_frames(self) -> int:
+        """Frames of one seed in a step of all its lanes."""
+        return self.config.num_envs * self.experiment.environment.frames_per_step
 
     @property
     def is_finished(self) -> bool:
@@ -151,8 +157,7 @@ class Run:
 
     def _count_step(self) -> None:
         """Counts the frames of one seed. Steps that start an episode count like all others."""
-        frames = self.config.num_envs * self.experiment.environment.frames_per_step
-        self.counters["frames"] += frames
+        self.counters["frames"] += self._step_frames
         self.counters["iterations"] += 1
 
     def _count_episodes(self) -> None:
@@ -163,9 +168,9 @@ class Run:
 
     def is_due(self, period_frames: int) -> bool:
         """Whether this iteration completed a multiple of a period (0: never)."""
-        step = self.config.num_envs * self.experiment.environment.frames_per_step
         frames = self.counters["frames"]
-        return bool(period_frames) and frames // period_frames > (frames - step) // period_frames
+        before = frames - self._step_frames
+        return bool(period_frames) and frames // period_frames > before // period_frames
 
     def log(self) -> None:
         """Writes the interval's numbers, and shows them."""
