@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import ml_collections
 from absl import app, flags, logging
 
-from configs import checks, flag_errors
+from configs import checks
 from replay.reverb import journal
-from training import snapshot
+from training import flag_errors, snapshot
 
 STOPPED = 3
 """Exit code of a run that was stopped before its end."""

@@ -37,12 +37,12 @@ def main(argv: Sequence[str]) -> int:
     run_directory.read_config(run_dir)
     platform.set_up(_PLATFORM.value)
     # What is written elsewhere is nobody else's matter, and a run may go on meanwhile.
-    with contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir):
-        try:
-            with stopping.StopRequest("ending without a result") as stop:
-                _evaluate(run_dir, lambda: stop.requested)
-        except stopping.Stopped:
-            return command_line.STOPPED
+    lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
+    try:
+        with stopping.StopRequest("ending without a result") as stop, lock:
+            _evaluate(run_dir, lambda: stop.requested)
+    except stopping.Stopped:
+        return command_line.STOPPED
     return 0
 
 

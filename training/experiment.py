@@ -14,7 +14,7 @@ from configs import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
 from replay import ring
-from training import evaluation, memory, optimizer
+from training import acting, evaluation, memory, optimizer
 from training import learner as learner_lib
 from training import task_switch as task_switch_lib
 from training import update as update_lib
@@ -201,18 +201,18 @@ def frames_per_task(config: ml_collections.ConfigDict, frames_per_step: int) -> 
     return frames
 
 
-def observed(timestep: dm_env.TimeStep, num_seeds: int) -> learner_lib.Observed:
-    """A time step of all lanes as the learner's arrays [K, N, ...]."""
+def observed(timestep: dm_env.TimeStep, learner: learner_lib.Learner) -> learner_lib.Observed:
+    """A time step of all lanes as the learner's arrays [K, N, ...], its rewards clipped."""
 
     def per_seed(x) -> np.ndarray:
         x = np.asarray(x)
-        return x.reshape((num_seeds, -1, *x.shape[1:]))
+        return x.reshape((learner.num_seeds, -1, *x.shape[1:]))
 
     return learner_lib.Observed(
         observation=per_seed(timestep.observation),
         is_first=per_seed(timestep.first()),
         is_last=per_seed(timestep.last()),
-        reward=per_seed(timestep.reward),
+        reward=per_seed(acting.clip_rewards(timestep.reward, learner.max_abs_reward)),
         discount=per_seed(timestep.discount),
     )
 

@@ -72,7 +72,7 @@ class Run:
 
     def _begin(self) -> None:
         self.timestep = self.experiment.environment.reset()
-        observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+        observed = experiment_lib.observed(self.timestep, self.experiment.learner)
         self.state = self.experiment.learner.init(self.config.seed, observed.observation)
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ class Run:
             self._switch_task()
         timer.wait_for(self.state.updates)
         with timer.stage("act"):
-            observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+            observed = experiment_lib.observed(self.timestep, learner)
             self.state, actions = learner.observe(self.state, observed)
             environment.send(np.asarray(actions).reshape(-1))
         self._count_step()

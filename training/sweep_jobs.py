@@ -10,11 +10,11 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from configs import checks, flag_errors
+from configs import checks
 from envs import atari, game_sequence
 from envs import base as envs_base
 from replay import ring
-from training import experiment, memory, optimizer, policy
+from training import experiment, flag_errors, memory, optimizer, policy
 from training import task_switch as task_switch_lib
 
 

@@ -1,5 +1,8 @@
 """Training, evaluation, films and actors are given the same by every environment module."""
 
+import types
+from typing import Any
+
 import dm_env
 import gymnasium
 import imageio_ffmpeg
@@ -12,7 +15,7 @@ from gymnasium import spaces
 from agents import base as agents_base
 from core import finite
 from envs import atari, base, gymnasium_vector, probes
-from training import evaluation, experiment, policy, recording
+from training import acting, evaluation, experiment, policy, recording, stopping
 
 
 class _FromThree(gymnasium.Env):
@@ -115,7 +118,12 @@ def test_a_film_shows_what_training_is_given(name):
         for array, wanted in zip(timestep, expected, strict=True):
             np.testing.assert_array_equal(array, wanted)
             assert array.dtype == wanted.dtype
-    assert {(screen.dtype, screen.shape) for screen in screens} == {(np.uint8, screens[0].shape)}
+    assert {(screen.dtype, screen.shape) for screen in screens} == {
+        (
+            np.dtype(np.uint8),
+            screens[0].shape,
+        )
+    }
     assert any((screen != screens[0]).any() for screen in screens)
 
 
@@ -137,16 +145,24 @@ def test_the_learner_and_actors_are_given_the_time_step_itself(name):
     environment = base.make(_section(name), 4, seed=3)
     agent = _agent(environment.action_spec().num_values)
     timesteps, _ = _play(environment, agent.act)
+    learner: Any = types.SimpleNamespace(num_seeds=2, max_abs_reward=0.35)
     for timestep in timesteps:
-        observed = experiment.observed(timestep, num_seeds=2)
+        observed = experiment.observed(timestep, learner)
         for array, wanted in (
             (observed.observation, timestep.observation),
-            (observed.reward, timestep.reward),
+            (observed.reward, acting.clip_rewards(timestep.reward, learner.max_abs_reward)),
             (observed.discount, timestep.discount),
             (observed.is_first, timestep.step_type == dm_env.StepType.FIRST),
             (observed.is_last, timestep.step_type == dm_env.StepType.LAST),
         ):
             np.testing.assert_array_equal(array.reshape(wanted.shape), wanted)
+
+
+def test_rewards_are_clipped_for_learning_alone():
+    rewards = np.array([-3.0, -0.2, 0.0, 0.7, 2.0], np.float32)
+    clipped = acting.clip_rewards(rewards, 0.5)
+    np.testing.assert_array_equal(clipped, np.array([-0.5, -0.2, 0.0, 0.5, 0.5], np.float32))
+    assert clipped.dtype == np.float32
 
 
 def test_actions_that_do_not_begin_at_zero():
@@ -210,16 +226,24 @@ def test_a_film_has_a_picture_for_every_step_at_the_environments_rate(tmp_path):
 def test_a_film_that_fails_leaves_nothing_but_the_one_before(tmp_path, monkeypatch, steps):
     path = tmp_path / "film.mp4"
     path.write_bytes(b"earlier")
-    screens = iter([np.full((20, 30, 3), i, np.uint8) for i in range(steps)])
+    screens = [np.full((20, 30, 3), i, np.uint8) for i in range(steps)]
 
     def render(self):
-        return next(screens)
+        return screens.pop()
 
     monkeypatch.setattr(_FromThree, "render", render)
-    with pytest.raises(ValueError, match="does not draw itself: StopIteration"):
+    with pytest.raises(ValueError, match="does not draw itself: IndexError"):
         recording.record(_Player("from_three", 4), path, seed=0, max_steps=100)
     assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]
     assert path.read_bytes() == b"earlier"
+
+
+def test_a_film_that_is_stopped_leaves_nothing(tmp_path):
+    asked = iter([False, False, True])
+    path = tmp_path / "film.mp4"
+    with pytest.raises(stopping.Stopped):
+        recording.record(_Player("from_three", 4), path, 0, 100, stop=lambda: next(asked))
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_fork_beside_jax(tmp_path, recwarn):

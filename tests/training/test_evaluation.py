@@ -13,7 +13,7 @@ import waiting
 
 from agents import base as agents_base
 from envs import gymnasium_vector, probes
-from training import evaluation, stopping
+from training import evaluation, locks, stopping
 
 _ROOT = Path(__file__).parents[2]
 
@@ -72,6 +72,16 @@ def test_it_stops_when_told_to():
         _evaluator(10**9).play((), _endless_config(), 2, 5, 1, stop=lambda: next(asked))
 
 
+def _check_that_evaluate_hears_a_stop(path: Path) -> None:
+    files = set(path.iterdir())
+    process = _call("evaluate", f"--run_dir={path}")
+    waiting.wait_for(lambda: locks.is_held(path / "run.lock") or process.poll() is not None, 300)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert set(path.iterdir()) == files
+
+
 def _start(path: Path, *overrides: str) -> subprocess.Popen:
     changes = {
         "num_frames": 1_600,
@@ -82,16 +92,19 @@ def _start(path: Path, *overrides: str) -> subprocess.Popen:
         "log.period_frames": 800,
         "log.layers_period_frames": 0,
     }
+    return _call(
+        "train",
+        "--config=configs/cartpole.py:endless:Endless-v0",
+        *(f"--config.{key}={value}" for key, value in changes.items()),
+        *overrides,
+        f"--run_dir={path}",
+    )
+
+
+def _call(script: str, *arguments: str) -> subprocess.Popen:
+    """Starts a script that finds the module `endless`."""
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "scripts.train",
-            "--config=configs/cartpole.py:endless:Endless-v0",
-            *(f"--config.{key}={value}" for key, value in changes.items()),
-            *overrides,
-            f"--run_dir={path}",
-        ],
+        [sys.executable, "-m", f"scripts.{script}", *arguments],
         cwd=_ROOT,
         env={
             **os.environ,
@@ -120,6 +133,7 @@ def test_a_stop_during_an_evaluation_of_endless_episodes(tmp_path):
     assert process.returncode == 3, errors
     assert [entry.name for entry in (path / "snapshots").iterdir()] == ["000000000800"]
     assert not (path / "evaluation.csv").exists()
+    _check_that_evaluate_hears_a_stop(path)
     again = _start(path, "--config.evaluation.max_episode_frames=50")
     _, errors = again.communicate(timeout=300)
     assert again.returncode == 0, errors
