@@ -153,7 +153,7 @@ def save(figure: Figure, path: Path) -> None:
     """Writes the figure.
 
     Raises:
-      ConfigError: if the ending or the directory is not usable.
+      ConfigError: if the ending or the directory is not usable, or the file can't be written.
     """
     endings = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix.lstrip(".") not in endings or not path.parent.is_dir():
@@ -161,4 +161,7 @@ def save(figure: Figure, path: Path) -> None:
             f"output = {str(path)!r}: expected a file in a directory that exists, ending in one "
             f"of {', '.join(endings)}"
         )
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise checks.ConfigError(f"output = {str(path)!r}: not written: {error}") from error

@@ -25,7 +25,9 @@ _PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: 
 _GAME = flags.DEFINE_string("game", None, "Of a sequence; default: the one it was playing.")
 _EPISODES = flags.DEFINE_integer("episodes", 30, "How many episodes.", lower_bound=1)
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Environments at once.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of environments and noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of environments and noise.", lower_bound=0, upper_bound=2**31 - 1
+)
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 _OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's directory.")
 

@@ -14,7 +14,9 @@ from training import platform, policy, recording, stopping
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
 _SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the environment and the noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the environment and the noise.", lower_bound=0, upper_bound=2**31 - 1
+)
 _MAX_STEPS = flags.DEFINE_integer("max_steps", 27_000, "Agent steps at most.", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "episode.mp4", "The film.")
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")

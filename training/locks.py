@@ -27,11 +27,14 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
       patience_s: how long to wait for the other process to end.
 
     Raises:
-      ConfigError: another process holds it, or the file system has no locks.
+      ConfigError: another process holds it, it can't be made, or the file system has no locks.
     """
     await_free(path, refusal, patience_s)
     # Not os.open's default: a directory that was made for others must not be closed to them.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise checks.ConfigError(f"{path}: not usable: {error}") from error
     try:
         if not _try(descriptor, path):
             raise checks.ConfigError(refusal)

@@ -41,7 +41,10 @@ def claim(root: Path) -> Iterator[None]:
     is_new = not (root / _RECORD).exists()
     if is_new and root.exists() and {path.name for path in root.iterdir()} - _OF_A_BEGINNING:
         raise checks.ConfigError(f"root = {str(root)!r}: not empty, and holds no sweep")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checks.ConfigError(f"root = {str(root)!r}: not usable: {error}") from error
     with locks.hold(root / _LOCK, f"root = {str(root)!r}: a sweep is at work there"):
         yield
 
