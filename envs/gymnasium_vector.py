@@ -176,7 +176,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         return observation.astype(self._observation_spec.dtype, copy=False)
 
 
-def _make_environments(config: Mapping[str, Any], num_envs: int, **more: str) -> vector.VectorEnv:
+def _make_environments(config: Mapping[str, Any], num_envs: int, **more: Any) -> vector.VectorEnv:
     checks.verify("environment", config, CHECKS)
     name = config["id"]
     kwargs = ml_collections.ConfigDict(config["kwargs"]).to_dict()

@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from configs import checks
@@ -63,10 +63,10 @@ def check_sections(config: Any, given: Sequence[str]) -> None:
         path = key.lstrip("-").removeprefix("config.")
         if not equals or path == key.lstrip("-") or path in _OPEN_SECTIONS:
             continue
-        value = config
+        value: Any = config
         for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) or hasattr(value, "get") else None
-        if isinstance(value, Mapping) or hasattr(value, "to_dict"):
+            value = value.get(name) if hasattr(value, "get") else None
+        if hasattr(value, "to_dict"):
             raise checks.ConfigError(f"{flag}: expected {_KINDS['Failed to parse']}")
 
 

@@ -45,7 +45,8 @@ def record(
         raise checks.ConfigError(
             f"output = {str(output)!r}: expected a file .mp4 in a directory that exists"
         )
-    filmed = envs_base.make_filmed(player.environment, seed)
+    environment: Any = player.environment
+    filmed = envs_base.make_filmed(environment, seed)
     try:
         with Film(output, filmed.frames_per_second) as film:
             return _play(player, filmed, film, seed, max_steps, stop)
@@ -76,7 +77,7 @@ def _play(
         timestep = environment.step(np.asarray(action))
         film.add(filmed.screen(np.asarray(action)))
         total += float(timestep.reward[0])
-        if timestep.last()[0]:
+        if np.asarray(timestep.last())[0]:
             break
     return total
 
