@@ -33,12 +33,23 @@ def _random_score(run: runs_lib.Run) -> float | None:
 
 
 def draw(runs: Sequence[runs_lib.Run], with_layers: bool = False) -> Figure:
-    """A figure with the training and evaluation returns, and per-layer panels if asked."""
+    """A figure with the training and evaluation returns, and per-layer panels if asked.
+
+    Raises:
+      ConfigError: if no layer of any run was measured, and per-layer panels are asked for.
+    """
+    measured = [run for run in runs if len(run.tables["layers"].get("frames", ()))]
+    if with_layers and not measured:
+        paths = ", ".join(str(run.path) for run in runs)
+        raise checks.ConfigError(
+            f"layers: no layer was measured in {paths}: expected a run with "
+            "log.layers_period_frames > 0, or no --layers"
+        )
     panels = 3 if with_layers else 1
     figure, axes = plt.subplots(1, panels, figsize=(7 * panels, 4.5), squeeze=False)
     draw_returns(axes[0, 0], runs)
     if with_layers:
-        for run in runs:
+        for run in measured:
             draw_layers(axes[0, 1], run, "norm", "parameter norm ||W||")
             draw_layers(axes[0, 2], run, "update_ratio", "relative update ||dW|| / ||W||")
     figure.tight_layout()
@@ -46,43 +57,67 @@ def draw(runs: Sequence[runs_lib.Run], with_layers: bool = False) -> Figure:
 
 
 def draw_returns(axes: plt.Axes, runs: Sequence[runs_lib.Run]) -> None:
-    """Training episodes (moving mean) as lines, evaluations as points with their deviation."""
+    """Training episodes (moving mean) as lines, evaluations as points with their standard error.
+
+    Each seed of a run has its own line and points, in the run's colour.
+    """
     for i, run in enumerate(runs):
-        color = f"C{i}"
-        episodes, evaluations = run.tables["episodes"], run.tables["evaluation"]
-        if episodes and len(episodes["return"]):
-            frames, mean = moving_mean(episodes["frames"], episodes["return"])
-            axes.plot(frames / 1e3, mean, color=color, alpha=0.7, label=f"{label(run)}, training")
-        if evaluations:
-            axes.errorbar(
-                evaluations["frames"] / 1e3,
-                evaluations["mean_return"],
-                evaluations["std_return"] / np.sqrt(evaluations["episodes"]),
-                fmt="o",
-                color=color,
-                capsize=3,
-                label=f"{label(run)}, evaluation",
-            )
+        for j, seed in enumerate(run.seeds):
+            _draw_returns_of_seed(axes, run, seed, f"C{i}", is_first=j == 0)
     for score in sorted({score for run in runs if (score := _random_score(run)) is not None}):
         axes.axhline(score, color="grey", linestyle=":", label="random policy")
     axes.set_xlabel("frames (thousands)")
     axes.set_ylabel("episode return")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
+
+
+def _draw_returns_of_seed(
+    axes: plt.Axes, run: runs_lib.Run, seed: int, color: str, is_first: bool
+) -> None:
+    """Adds a seed; the first one of a run is the run's in the legend."""
+    episodes = _of_seed(run.tables["episodes"], seed)
+    evaluations = _of_seed(run.tables["evaluation"], seed)
+    seeds = f", {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
+    name = f"{label(run)}{seeds}"
+    if episodes and len(episodes["return"]):
+        frames, mean = moving_mean(episodes["frames"], episodes["return"])
+        shown = f"{name}, training" if is_first else None
+        axes.plot(frames / 1e3, mean, color=color, alpha=0.7, label=shown)
+    if evaluations and len(evaluations["frames"]):
+        axes.errorbar(
+            evaluations["frames"] / 1e3,
+            evaluations["mean_return"],
+            evaluations["std_return"] / np.sqrt(evaluations["episodes"]),
+            fmt="o",
+            color=color,
+            capsize=3,
+            label=f"{name}, evaluation" if is_first else None,
+        )
 
 
 def draw_layers(axes: plt.Axes, run: runs_lib.Run, column: str, title: str) -> None:
-    """A quantity of each layer with weights, on a logarithmic scale."""
+    """A quantity of each layer with weights, on a logarithmic scale; a line for each seed."""
     table = run.tables["layers"]
-    if table:
-        for layer in sorted(set(table["layer"].tolist())):
-            rows = (table["layer"] == layer) & (table["seed"] == table["seed"].min())
-            axes.plot(table["frames"][rows] / 1e3, table[column][rows], label=layer)
+    for i, layer in enumerate(sorted(set(table["layer"].tolist()))):
+        for j, seed in enumerate(sorted(set(table["seed"].tolist()))):
+            rows = (table["layer"] == layer) & (table["seed"] == seed)
+            shown = layer if j == 0 else None
+            axes.plot(table["frames"][rows] / 1e3, table[column][rows], f"C{i % 10}", label=shown)
     axes.set_yscale("log")
     axes.set_xlabel("frames (thousands)")
     axes.set_title(f"{title}\n{label(run)}", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small")
+
+
+def _of_seed(table: runs_lib.Columns, seed: int) -> runs_lib.Columns:
+    """The rows of one seed."""
+    if "seed" not in table:
+        return table
+    rows = table["seed"] == seed
+    return {name: values[rows] for name, values in table.items()}
 
 
 def moving_mean(frames: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +153,7 @@ def save(figure: Figure, path: Path) -> None:
     """Writes the figure.
 
     Raises:
-      ConfigError: if the ending or the directory is not usable.
+      ConfigError: if the ending or the directory is not usable, or the file can't be written.
     """
     endings = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix.lstrip(".") not in endings or not path.parent.is_dir():
@@ -126,4 +161,7 @@ def save(figure: Figure, path: Path) -> None:
             f"output = {str(path)!r}: expected a file in a directory that exists, ending in one "
             f"of {', '.join(endings)}"
         )
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise checks.ConfigError(f"output = {str(path)!r}: not written: {error}") from error

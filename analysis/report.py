@@ -36,7 +36,10 @@ def write(runs: Sequence[runs_lib.Run], output: Path, options: Options) -> None:
         raise checks.ConfigError("no runs to report on: expected one directory or more")
     _check_output(output)
     sections = list(_sections(runs, options.mixed_protocols))
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checks.ConfigError(f"output = {str(output)!r}: not written: {error}") from error
     for section in sections:
         for figure in section.figures:
             (output / f"{figure.name}.png").write_bytes(figure.png)

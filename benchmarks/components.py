@@ -136,12 +136,12 @@ class _Prepared:
         self.experiment = experiment_lib.make(config)
         environment = self.experiment.environment
         timestep = environment.reset()
-        self._observed = experiment_lib.observed(timestep, 1)
+        self._observed = experiment_lib.observed(timestep, self.experiment.learner)
         self.state = self.experiment.learner.init(1, self._observed.observation)
         for _ in range(num_steps):
             actions = self.observe()
             timestep = environment.step(actions)
-            self._observed = experiment_lib.observed(timestep, 1)
+            self._observed = experiment_lib.observed(timestep, self.experiment.learner)
         environment.close()
 
     def observe(self) -> np.ndarray:

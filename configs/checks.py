@@ -75,6 +75,22 @@ def each(check: Check) -> Check:
     )
 
 
+def plain() -> Check:
+    """A dict whose values can be written as JSON."""
+
+    def accepts(value: Any) -> bool:
+        if isinstance(value, Mapping) or hasattr(value, "to_dict"):
+            return all(isinstance(k, str) and accepts_item(v) for k, v in value.items())
+        return False
+
+    def accepts_item(value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return all(map(accepts_item, value))
+        return value is None or isinstance(value, (str, bool, int, float)) or accepts(value)
+
+    return Check("a dict of numbers, texts, booleans, None, lists and dicts", accepts)
+
+
 def either(*options: Check) -> Check:
     """A value that passes at least one of the checks."""
     allowed = ", or ".join(option.allowed for option in options)

@@ -7,12 +7,18 @@ Expected: the values that envs/probes.py names, within 0.1.
 
 import ml_collections
 
-from configs import rainbow
+from configs import checks, rainbow
 from envs import probes
 
 
 def get_config(probe: str = "1") -> ml_collections.ConfigDict:
-    """The config; `probe` is the number of a probe environment, 1 to 5."""
+    """The config; `probe` is the number of a probe environment, 1 to 5.
+
+    Raises:
+      ConfigError: if it is no number.
+    """
+    if not probe.isdecimal():
+        raise checks.ConfigError(f"probe = {probe!r}: expected a number from 1 to 5")
     config = rainbow.get_config()
     with config.unlocked():
         config.environment = probes.default_config()

@@ -54,6 +54,8 @@ def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     # Episodes an evaluation averages over. [Z] all that end within 500k frames.
     config.evaluation.episodes = 20
     config.evaluation.num_envs = 8
+    # Frames after which an episode of an evaluation is cut, should it not end by itself. [Z]
+    config.evaluation.max_episode_frames = 108_000
     # In a sequence of games: also on every game played before, or on the present one alone.
     config.evaluation.all_games = False
 

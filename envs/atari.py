@@ -1,9 +1,13 @@
-"""Atari 2600 games through the Arcade Learning Environment's vector environment (C++ threads)."""
+"""Atari 2600 games through the Arcade Learning Environment's vector environment (C++ threads).
+
+That plays every game in its default mode and difficulty; others are reached, more slowly, through
+gymnasium_vector (docs/adding.md).
+"""
 
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ale_py
@@ -11,6 +15,7 @@ import dm_env
 import gymnasium
 import ml_collections
 import numpy as np
+from absl import logging
 from ale_py import roms, vector_env
 from dm_env import specs
 from ml_collections import config_dict
@@ -18,11 +23,14 @@ from ml_collections import config_dict
 from configs import checks
 from envs import action_log, base, episodes, settings, turns
 
+_TELL_SECONDS = 10
+
 FRAME_SKIP = 4
 FRAME_SIZE = 84
 
 _AGENTS_PICTURE = {"img_height": FRAME_SIZE, "img_width": FRAME_SIZE, "grayscale": True}
 _SCREEN = {"img_height": 210, "img_width": 160, "grayscale": False}
+_EMULATOR_FRAMES_PER_SECOND = 60
 
 # ROMs for two players that ship with ale_py; to load one ends the whole process.
 _UNSUPPORTED_ROMS = {"combat", "joust", "maze_craze", "warlords"}
@@ -89,6 +97,28 @@ def default_config() -> ml_collections.ConfigDict:
 
 def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironment":
     """Builds the environment; see `envs.base.make` and `default_config`."""
+    return _make(config, num_envs, seed, _AGENTS_PICTURE)
+
+
+def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
+    """As `make`, with the game's own screen; see `envs.base.Filmed`.
+
+    A twin shows it, which plays the same: the emulator's course does not depend on the size or
+    colour of what it shows.
+    """
+    environment = make(config, 1, seed)
+    twin = _make(config, 1, seed, _SCREEN)
+
+    def screen(actions: np.ndarray | None) -> np.ndarray:
+        timestep = twin.reset() if actions is None else twin.step(actions)
+        return timestep.observation[0]
+
+    return base.Filmed(environment, screen, _EMULATOR_FRAMES_PER_SECOND / FRAME_SKIP)
+
+
+def _make(
+    config: Mapping[str, Any], num_envs: int, seed: int, picture: Mapping[str, Any]
+) -> "AtariEnvironment":
     checks.verify("environment", config, CHECKS)
     check_game(config["game"], "environment.game")
     return AtariEnvironment(
@@ -100,33 +130,8 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironme
         max_episode_frames=config["max_episode_frames"],
         num_threads=config["num_threads"],
         reseed_steps=config["reseed_steps"],
+        picture=picture,
     )
-
-
-def screens(config: Mapping[str, Any], seed: int, actions: Sequence[int]) -> Iterator[np.ndarray]:
-    """The game's own screen while lane 0 of an environment plays `actions` from its reset.
-
-    The emulator's course does not depend on the size or colour of what it shows, so this is the
-    episode that the agent played, step by step.
-
-    Yields:
-      uint8 [210, 160, 3] for the reset and for each action.
-    """
-    checks.verify("environment", config, CHECKS)
-    emulators = _make_emulators(
-        config["game"],
-        PROTOCOLS[config["protocol"]],
-        1,
-        _has_full_action_space(config),
-        config["max_episode_frames"],
-        1,
-        _SCREEN,
-    )
-    frames, _ = emulators.reset(seed=np.array([base.lane_seed(seed, 0)], np.int32))
-    yield frames[0, 0]
-    for action in actions:
-        frames, *_ = emulators.step(np.array([action], np.int32))
-        yield frames[0, 0]
 
 
 def _has_full_action_space(config: Mapping[str, Any]) -> bool:
@@ -163,9 +168,14 @@ class AtariEnvironment(base.VectorEnvironment):
         max_episode_frames: int,
         num_threads: int,
         reseed_steps: int,
+        picture: Mapping[str, Any] = _AGENTS_PICTURE,
     ):
-        """Starts the emulators. Arguments: see `default_config` and `envs.base.make`."""
+        """Starts the emulators.
+
+        Arguments: see `default_config` and `envs.base.make`; `picture` is what it shows.
+        """
         rules = PROTOCOLS[protocol]
+        self._game = game
         self.num_envs = num_envs
         self._seed = seed
         self._reseed_steps = reseed_steps
@@ -180,7 +190,7 @@ class AtariEnvironment(base.VectorEnvironment):
             "reseed_steps": reseed_steps,
         }
         self._emulators = _make_emulators(
-            game, rules, num_envs, full_action_space, max_episode_frames, num_threads
+            game, rules, num_envs, full_action_space, max_episode_frames, num_threads, picture
         )
         self._num_actions = len(self._emulators.ale.get_action_set())
         self._turns = turns.Turns(num_envs, self._num_actions)
@@ -206,9 +216,7 @@ class AtariEnvironment(base.VectorEnvironment):
         self._episodes.abandon()
         self._lives = info["lives"]
         self._is_over = np.zeros(self.num_envs, bool)
-        zeros = np.zeros(self.num_envs, np.float32)
-        first = np.full(self.num_envs, int(dm_env.StepType.FIRST), np.int32)
-        self._timestep = dm_env.TimeStep(first, zeros, zeros.copy(), _newest(frames))
+        self._timestep = base.make_first(self._game, _newest(frames))
         return self._timestep
 
     def send(self, actions: np.ndarray) -> None:
@@ -228,12 +236,14 @@ class AtariEnvironment(base.VectorEnvironment):
         discount = np.where(info["lives"] < self._lives, self._life_loss_discount, 1.0)
         self._is_over = terminated | truncated
         self._lives = info["lives"]
-        self._timestep = dm_env.TimeStep(
-            # FIRST 0, MID 1, LAST 2
-            step_type=np.int32(1) + self._is_over - is_first,
-            reward=rewards.astype(np.float32),
-            discount=np.where(terminated | is_first, 0.0, discount).astype(np.float32),
-            observation=_newest(frames),
+        self._timestep = base.make_timestep(
+            self._game,
+            _newest(frames),
+            rewards,
+            terminated=terminated,
+            truncated=truncated,
+            is_first=is_first,
+            discount=discount,
         )
         self._episodes.record(self._timestep)
         return self._timestep
@@ -299,6 +309,14 @@ class AtariEnvironment(base.VectorEnvironment):
         actions = self._log.actions
         late_starts = set(self._log.starts.tolist()) - {0}
         for row in range(len(actions) + 1):
+            logging.log_every_n_seconds(
+                logging.INFO,
+                "%s: %d of %d steps played again",
+                _TELL_SECONDS,
+                self._game,
+                row,
+                len(actions),
+            )
             if row in late_starts:
                 frames, info = self._seeded_reset(self._log.starts == row)
             if row < len(actions):
@@ -327,7 +345,7 @@ def _make_emulators(
     full_action_space: bool,
     max_episode_frames: int,
     num_threads: int,
-    picture: Mapping[str, Any] = _AGENTS_PICTURE,
+    picture: Mapping[str, Any],
 ) -> vector_env.AtariVectorEnv:
     return vector_env.AtariVectorEnv(
         game,

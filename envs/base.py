@@ -1,7 +1,7 @@
 """The environment contract: N environments stepped together, in dm_env's terms."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -9,7 +9,8 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from configs import modules
+from configs import checks, modules
+from core import finite
 
 
 class Episode(NamedTuple):
@@ -121,6 +122,71 @@ class VectorEnvironment(abc.ABC):
         """
 
 
+class Filmed(NamedTuple):
+    """An environment of one lane that plays, and what a person would see of it meanwhile.
+
+    Attributes:
+      environment: as `make` builds it.
+      screen: the actions [1] of the last step, or None after the reset, to what is seen now:
+        uint8 [H, W, 3].
+      frames_per_second: at which it looks natural, one screen for each step.
+    """
+
+    environment: VectorEnvironment
+    screen: Callable[[np.ndarray | None], np.ndarray]
+    frames_per_second: float
+
+
+def make_timestep(
+    name: str,
+    observation: np.ndarray,
+    reward: Any,
+    *,
+    terminated: Any,
+    truncated: Any,
+    is_first: Any,
+    discount: Any = 1.0,
+) -> dm_env.TimeStep:
+    """One step of every lane in the terms and types of the contract: see VectorEnvironment.
+
+    Args:
+      name: of the environment, for errors.
+      observation: [N, ...], of the spec's type.
+      reward: of the game [N], of any type.
+      terminated: whether the step ends the lane's episode for good: bool [N].
+      truncated: whether it cuts the episode: bool [N].
+      is_first: whether it starts one: bool [N].
+      discount: of steps that are neither the first nor terminal, [N] or one for all.
+
+    Raises:
+      NotFiniteError: if a reward or an observation is not finite in float32.
+    """
+    with np.errstate(over="ignore"):
+        reward = np.where(is_first, 0, reward).astype(np.float32)
+    finite.check(f"reward of environment {name}, lane", reward)
+    finite.check(f"observation of environment {name}, lane and element", observation)
+    return dm_env.TimeStep(
+        # FIRST 0, MID 1, LAST 2
+        step_type=np.int32(1) + np.logical_or(terminated, truncated) - np.asarray(is_first),
+        reward=reward,
+        discount=np.where(np.logical_or(terminated, is_first), 0, discount).astype(np.float32),
+        observation=observation,
+    )
+
+
+def make_first(name: str, observation: np.ndarray) -> dm_env.TimeStep:
+    """The FIRST of an episode in every lane; see `make_timestep`."""
+    nothing = np.zeros(len(observation), bool)
+    return make_timestep(
+        name,
+        observation,
+        nothing,
+        terminated=nothing,
+        truncated=nothing,
+        is_first=np.ones(len(observation), bool),
+    )
+
+
 def lane_seed(seed: int, lane: int, count: int = 0) -> int:
     """The seed of one lane's `count`-th seeding, in [0, 2**31), whatever the number of lanes."""
     sequence = np.random.SeedSequence(seed, spawn_key=(lane, count))
@@ -138,8 +204,29 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironme
     Raises:
       ConfigError: if a key is unknown or a value out of range.
     """
+    return find_module(config).make(complete(config), num_envs, seed)
+
+
+def make_filmed(config: Mapping[str, Any], seed: int) -> Filmed:
+    """Builds an environment of one lane as `make` does, with its screen.
+
+    Raises:
+      ConfigError: as `make` does, and if the environment has no screen.
+    """
     module = find_module(config)
-    return module.make(config, num_envs, seed)
+    if not hasattr(module, "make_filmed"):
+        raise checks.ConfigError(
+            f"environment.module = {config['module']!r}: has no screen to film"
+        )
+    return module.make_filmed(complete(config), seed)
+
+
+def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section with the defaults of keys that are younger than the run it comes from."""
+    module = find_module(config)
+    defaults = module.default_config() if hasattr(module, "default_config") else {}
+    missing = {key: defaults[key] for key in defaults if key not in config}
+    return {**config, **missing} if missing else config
 
 
 def task_config(config: Any, task: int) -> Any:

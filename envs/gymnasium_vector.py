@@ -1,7 +1,8 @@
 """Any environment registered with Gymnasium: discrete actions, arrays for observations."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import dm_env
@@ -14,9 +15,15 @@ from gymnasium import spaces, vector
 from configs import checks
 from envs import base, episodes, settings, turns
 
+# Chosen here, and not by the user.
+_OWN_ARGUMENTS = ("id", "num_envs", "vectorization_mode", "vector_kwargs", "render_mode")
+# Of a film of an environment whose metadata do not say.
+_FRAMES_PER_SECOND = 30
+
 CHECKS = {
     "module": checks.text(),
     "id": checks.text(),
+    "kwargs": checks.plain(),
 }
 
 
@@ -26,7 +33,11 @@ def default_config() -> ml_collections.ConfigDict:
     config.module = "gymnasium_vector"
     # As registered, e.g. "CartPole-v1" (Gymnasium's classic control), "LunarLander-v3" (box2d).
     # Time limits and rewards are those of the registration.
+    # "package.module:Id-v0" imports the module first, which registers it.
     config.id = "CartPole-v1"
+    # Further arguments of gymnasium.make, such as --config.environment.kwargs="{'gravity': 12.0}"
+    # or {'max_episode_steps': 200}: numbers, texts, booleans, None, and lists and dicts of such.
+    config.kwargs = ml_collections.ConfigDict()
     return config
 
 
@@ -34,33 +45,33 @@ def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "GymnasiumEnvir
     """Builds the environment; see `envs.base.make` and `default_config`.
 
     Raises:
-      ConfigError: if the id is unknown, its packages are missing, or its spaces don't fit.
+      ConfigError: if the id is unknown, its packages are missing, it does not take the arguments,
+        or its spaces don't fit.
     """
-    checks.verify("environment", config, CHECKS)
-    environments = _make_environments(config["id"], num_envs)
-    _check_spaces(config["id"], environments)
-    return GymnasiumEnvironment(config["id"], environments, seed)
+    return GymnasiumEnvironment(config["id"], _make_environments(config, num_envs), seed)
 
 
-def screens(config: Mapping[str, Any], seed: int, actions: Sequence[int]) -> Iterator[np.ndarray]:
-    """What the environment shows a person while lane 0 plays `actions` from its reset.
-
-    Yields:
-      uint8 [H, W, 3] for the reset and for each action.
+def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
+    """As `make`, with what the environment draws of itself; see `envs.base.Filmed`.
 
     Raises:
-      ConfigError: if the environment can't draw itself.
+      ConfigError: if it can't draw itself.
     """
-    checks.verify("environment", config, CHECKS)
-    try:
-        environment = gymnasium.make(config["id"], render_mode="rgb_array")
-        environment.reset(seed=base.lane_seed(seed, 0))
-        yield np.asarray(environment.render())
-        for action in actions:
-            environment.step(action)
-            yield np.asarray(environment.render())
-    except gymnasium.error.Error as error:
-        raise checks.ConfigError(f"environment.id = {config['id']!r}: {error}") from error
+    # Many draw with pygame, which needs no window for this and no desktop.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    environments = _make_environments(config, 1, render_mode="rgb_array")
+
+    def screen(actions: np.ndarray | None) -> np.ndarray:
+        del actions  # the environment itself is looked at
+        try:
+            screens: Any = environments.render()
+            return np.asarray(screens[0], np.uint8)
+        except Exception as error:  # whatever the environment's own code raises
+            raise _error(config["id"], f"does not draw itself: {_one_line(error)}") from error
+
+    rate = environments.metadata.get("render_fps") or _FRAMES_PER_SECOND
+    environment = GymnasiumEnvironment(config["id"], environments, seed)
+    return base.Filmed(environment, screen, float(rate))
 
 
 class GymnasiumEnvironment(base.VectorEnvironment):
@@ -80,6 +91,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         """Takes over `environments`, of NEXT_STEP autoreset; lanes are seeded from `seed`."""
         self.num_envs = environments.num_envs
         self._environments = environments
+        self._name = name
         self._seed = seed
         self._seed_count = 0
         self._settings = {"id": name, "num_envs": self.num_envs, "seed": seed}
@@ -110,9 +122,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         observation, _ = self._environments.reset(seed=seeds)  # pyright: ignore[reportArgumentType]
         self._episodes.abandon()
         self._is_over = np.zeros(self.num_envs, bool)
-        zeros = np.zeros(self.num_envs, np.float32)
-        first = np.full(self.num_envs, int(dm_env.StepType.FIRST), np.int32)
-        return dm_env.TimeStep(first, zeros, zeros.copy(), self._convert(observation))
+        return base.make_first(self._name, self._convert(observation))
 
     def send(self, actions: np.ndarray) -> None:
         """Stores the actions for `recv`."""
@@ -125,12 +135,13 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         observation, rewards, terminated, truncated, _ = self._environments.step(actions)
         is_first = self._is_over
         self._is_over = terminated | truncated
-        timestep = dm_env.TimeStep(
-            # FIRST 0, MID 1, LAST 2
-            step_type=np.int32(1) + self._is_over - is_first,
-            reward=rewards.astype(np.float32),
-            discount=(~(terminated | is_first)).astype(np.float32),
-            observation=self._convert(observation),
+        timestep = base.make_timestep(
+            self._name,
+            self._convert(observation),
+            rewards,
+            terminated=terminated,
+            truncated=truncated,
+            is_first=is_first,
         )
         self._episodes.record(timestep)
         return timestep
@@ -165,24 +176,44 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         return observation.astype(self._observation_spec.dtype, copy=False)
 
 
-def _make_environments(name: str, num_envs: int) -> vector.VectorEnv:
+def _make_environments(config: Mapping[str, Any], num_envs: int, **more: Any) -> vector.VectorEnv:
+    checks.verify("environment", config, CHECKS)
+    name = config["id"]
+    kwargs = ml_collections.ConfigDict(config["kwargs"]).to_dict()
+    for key in _OWN_ARGUMENTS:
+        if key in kwargs:
+            raise checks.ConfigError(
+                f"environment.kwargs = {kwargs}: expected no {key!r}, which is chosen here"
+            )
     try:
-        return gymnasium.make_vec(
+        environments = gymnasium.make_vec(
             name,
             num_envs,
             vectorization_mode="sync",
             vector_kwargs={"autoreset_mode": vector.AutoresetMode.NEXT_STEP},
+            **kwargs,
+            **more,
         )
     except gymnasium.error.DependencyNotInstalled as error:
-        raise checks.ConfigError(
-            f"environment.id = {name!r}: a package it needs is not installed: {error}"
-        ) from error
-    except (gymnasium.error.Error, ImportError) as error:
+        raise _error(name, f"a package it needs is not installed: {_one_line(error)}") from error
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.Error, ImportError) as error:
         close = difflib.get_close_matches(name, gymnasium.registry) or ["CartPole-v1", "..."]
-        raise checks.ConfigError(
-            f"environment.id = {name!r}: {error}; expected a registered id, "
-            f"such as {', '.join(close)}"
+        raise _error(
+            name, f"{_one_line(error)}; expected a registered id, such as {', '.join(close)}"
         ) from error
+    except Exception as error:  # whatever the environment's own code raises
+        with_kwargs = f"can't be made with environment.kwargs = {kwargs}: "
+        raise _error(name, with_kwargs + _one_line(error)) from error
+    _check_spaces(name, environments)
+    return environments
+
+
+def _error(name: str, text: str) -> checks.ConfigError:
+    return checks.ConfigError(f"environment.id = {name!r}: {text}")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _check_spaces(name: str, environments: vector.VectorEnv) -> None:

@@ -109,6 +109,7 @@ class ProbeEnvironment(base.VectorEnvironment):
         """Lane i draws the signs of its episodes from (seed, i)."""
         self.num_envs = num_envs
         self._probe = PROBES[number]
+        self._name = str(number)
         self._settings = {"probe": number, "num_envs": num_envs, "seed": seed}
         self._lane_keys = np.array([base.lane_seed(seed, i) for i in range(num_envs)], np.uint64)
         self._turns = turns.Turns(num_envs, self._probe.num_actions)
@@ -187,12 +188,13 @@ class ProbeEnvironment(base.VectorEnvironment):
         is_last = self._steps == self._probe.episode_steps
         observed_step = np.minimum(self._steps, self._probe.episode_steps - 1)
         observation = self._probe.observe(observed_step, sign)
-        return dm_env.TimeStep(
-            # FIRST 0, MID 1, LAST 2
-            step_type=np.int32(1) + is_last - is_first,
-            reward=np.where(is_last, self._probe.reward(actions, sign), 0).astype(np.float32),
-            discount=(~(is_first | is_last)).astype(np.float32),
-            observation=observation.astype(np.float32)[:, None],
+        return base.make_timestep(
+            self._name,
+            observation.astype(np.float32)[:, None],
+            np.where(is_last, self._probe.reward(actions, sign), 0),
+            terminated=is_last,
+            truncated=False,
+            is_first=is_first,
         )
 
 

@@ -13,11 +13,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from configs import checks
 from networks import linear, normalization
 
 
@@ -200,14 +200,42 @@ class Layer(NamedTuple):
     stride: int
 
 
+def check_frames(module: str, observation: jax.Array, smallest: int) -> None:
+    """Checks that a torso of convolutions can be applied to observations [B, ...].
+
+    Args:
+      module: of the torso, for the message.
+      observation: of any shape and type.
+      smallest: height and width that the torso needs at least.
+
+    Raises:
+      ConfigError: if they are not frame stacks uint8 [B, S, H, W] of that size.
+    """
+    if (
+        observation.ndim != 4
+        or observation.dtype != jnp.uint8
+        or min(observation.shape[2:]) < smallest
+    ):
+        raise checks.ConfigError(
+            f"network.torso.module = {module!r}: expected observations that are stacks of grey "
+            f"pictures, uint8 [agent.frame_stack, H, W] with H and W at least {smallest}, found "
+            f"{observation.dtype}{list(observation.shape[1:])}"
+        )
+
+
+def smallest_input(layers: Sequence[Layer]) -> int:
+    """The height and width of which the last of several convolutions makes one."""
+    return functools.reduce(lambda n, layer: (n - 1) * layer.stride + layer.size, layers[::-1], 1)
+
+
 def make_torso(
-    layers: Sequence[Layer], norm: normalization.Normalization, formulation: str
+    module: str, layers: Sequence[Layer], norm: normalization.Normalization, formulation: str
 ) -> Callable[[jax.Array], jax.Array]:
     """Convolutions on frame stacks uint8 [B, S, H, W], each with its norm and ReLU, flattened."""
+    smallest = smallest_input(layers)
 
     def torso(observation: jax.Array) -> jax.Array:
-        chex.assert_rank(observation, 4)
-        chex.assert_type(observation, jnp.uint8)
+        check_frames(module, observation, smallest)
         x = observation
         for i, layer in enumerate(layers):
             x = ValidConv2D(*layer, norm.layer_has_bias, formulation, f"conv_{i}")(x)

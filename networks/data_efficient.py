@@ -32,4 +32,4 @@ def make(
       ConfigError: for a bad key or value.
     """
     checks.verify("network.torso", config, CHECKS)
-    return convolution.make_torso(_LAYERS, norm, config["formulation"])
+    return convolution.make_torso("data_efficient", _LAYERS, norm, config["formulation"])

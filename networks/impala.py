@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import chex
 import haiku as hk
 import jax
 
@@ -36,7 +35,7 @@ def make(
     checks.verify("network.torso", config, CHECKS)
 
     def torso(observation: jax.Array) -> jax.Array:
-        chex.assert_rank(observation, 4)
+        convolution.check_frames("impala", observation, smallest=1)
         x = convolution.frames_to_images(observation)
         for i, channels in enumerate(config["channels"]):
             channels = channels * config["width_multiplier"]

@@ -31,7 +31,8 @@ def make(
     checks.verify("network.torso", config, CHECKS)
 
     def torso(observation: jax.Array) -> jax.Array:
-        x = hk.Flatten()(observation.astype(jnp.float32))
+        # Not hk.Flatten: observations may be single numbers, [B].
+        x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
         for i, size in enumerate(config["hidden_sizes"]):
             x = linear.linear(size, x.shape[-1], norm.layer_has_bias, f"linear_{i}")(x)
             x = jax.nn.relu(norm(x, f"norm_{i}"))

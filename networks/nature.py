@@ -33,4 +33,4 @@ def make(
       ConfigError: for a bad key or value.
     """
     checks.verify("network.torso", config, CHECKS)
-    return convolution.make_torso(_LAYERS, norm, config["formulation"])
+    return convolution.make_torso("nature", _LAYERS, norm, config["formulation"])

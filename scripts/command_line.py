@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from configs import checks
 from core import finite
 from replay.reverb import journal
-from training import snapshot
+from training import flag_errors, snapshot
 
 STOPPED = 3
 """Exit code of a run that was stopped before its end."""
@@ -21,8 +21,6 @@ FAILED = 1
 
 USAGE_ERROR = 2
 """Exit code for a bad flag, key or value, and for files that can't be used."""
-
-_QUOTES = "'\""
 
 
 def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
@@ -59,29 +57,23 @@ def load_config(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
         config.keys()
     except OSError as error:
         # ml_collections tells of a file that isn't there at the first use of its contents.
-        fail(f"--config: {str(error).partition(': ')[2]}")
+        fail(f"--config: {str(error).partition(': ')[2] or error}")
+    flag_errors.check_sections(config, sys.argv[1:])
     return config
 
 
 def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
     try:
         remaining = flags.FLAGS(list(argv))
-    except (KeyError, AttributeError) as error:
-        fail(_describe_unknown_key(argv, str(error.args[0])))
-    except (flags.Error, TypeError, ValueError) as error:
-        fail(str(error))
+    except (flags.Error, LookupError, AttributeError, TypeError, ValueError, SyntaxError) as error:
+        fail(flag_errors.describe(error, argv))
+    except OSError as error:
+        fail(f"--config: {error}")
+    except Exception as error:  # whatever the code of a config file raises
+        fail(f"--config: {flag_errors.describe_failure(error)}")
     if len(remaining) > 1 and not allow_arguments:
         fail(f"unexpected argument {remaining[1]!r}: flags start with --")
     return remaining
-
-
-def _describe_unknown_key(argv: Sequence[str], message: str) -> str:
-    """Puts the whole key and its value before ml_collections' message, which has its end alone."""
-    # A KeyError's text is quoted once more each time it is passed on.
-    key, _, hint = message.replace("\\n", "\n").replace("\\'", "").partition("\n")
-    name = key.strip(_QUOTES)
-    given = [argument for argument in argv if f".{name}=" in argument or f".{name}." in argument]
-    return f"{given[0] if given else key}: unknown key {name!r}. {hint.strip(_QUOTES)}"
 
 
 def _guard(call: Callable[[], Any]) -> Any:

@@ -3,7 +3,8 @@
 python -m scripts.evaluate --run_dir=runs/rainbow/pong/seed_1 --protocol=machado --episodes=30
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from configs import checks
 from envs import atari
 from envs import base as envs_base
 from scripts import command_line
-from training import csv_log, platform, policy, run_directory
+from training import csv_log, platform, policy, run_directory, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -24,30 +25,44 @@ _PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: 
 _GAME = flags.DEFINE_string("game", None, "Of a sequence; default: the one it was playing.")
 _EPISODES = flags.DEFINE_integer("episodes", 30, "How many episodes.", lower_bound=1)
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Environments at once.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of environments and noise.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of environments and noise.", lower_bound=0, upper_bound=2**31 - 1
+)
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 _OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's directory.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Evaluates and reports the mean."""
+def main(argv: Sequence[str]) -> int:
+    """Evaluates and reports the mean; returns 0, or 3 when stopped before."""
     del argv
     run_dir = Path(_RUN_DIR.value)
     config: Any = run_directory.read_config(run_dir)
     # Runs of earlier versions have no such key.
     platform.set_up(_PLATFORM.value, config.get("precision", "default"))
+    # What is written elsewhere is nobody else's matter, and a run may go on meanwhile.
+    lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
+    try:
+        with stopping.StopRequest("ending without a result") as stop, lock:
+            _evaluate(run_dir, lambda: stop.requested)
+    except stopping.Stopped:
+        return command_line.STOPPED
+    return 0
+
+
+def _evaluate(run_dir: Path, stop: Callable[[], bool]) -> None:
     player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
     protocol = str(environment.get("protocol", ""))
     game = envs_base.task_name(environment)
     parts = [game] if "games" in player.config.environment else []
     parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
-    name = f"evaluation_{'_'.join(parts)}.csv"
-    output = Path(_OUTPUT.value) if _OUTPUT.value else run_dir / name
+    output = Path(_OUTPUT.value or run_dir / f"evaluation_{'_'.join(parts)}.csv")
     if output.exists():
         raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
+    if not output.parent.is_dir():
+        raise checks.ConfigError(f"output = {str(output)!r}: expected a directory that exists")
     episodes = player.evaluator().play(
-        player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value
+        player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value, stop
     )
     write(output, player.frames, game, protocol, episodes)
     returns = [episode.episode_return for episode in episodes]

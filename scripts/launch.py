@@ -12,6 +12,7 @@ paths: --cluster=ray, or --start_with, as scripts/slurm/actor_nodes.sbatch does.
 python -m scripts.launch --config=configs/rainbow_nap.py:breakout --actors=4 --role=actor --index=3
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -29,13 +30,14 @@ from scripts import command_line
 from training import (
     derived,
     experiment,
+    locks,
     platform,
     processes,
     run_directory,
     supervisor,
     sweep_jobs,
 )
-from training.roles import base, replay
+from training.roles import address, base, replay
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -78,6 +80,8 @@ _START_WITH = flags.DEFINE_string(
 _RUN_SECONDS = 600.0
 """How long a role waits for the learner to begin the run."""
 
+_PREDECESSOR_SECONDS = 30.0
+
 
 def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played, 3 when stopped before, 1 after a failure."""
@@ -87,8 +91,9 @@ def main(argv: Sequence[str]) -> int:
     experiment.verify(config)
     settings.verify(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
+    host = _host()
     if _ROLE.value:
-        return _run_role(_role(_ROLE.value, config, run_dir), given)
+        return _run_role(_role(_ROLE.value, config, run_dir, host), given)
     return _supervise(config, given, run_dir)
 
 
@@ -97,7 +102,19 @@ def _default_path(config: Any) -> Path:
     return path.with_name(f"{path.name}_distributed")
 
 
-def _role(name: str, config: Any, run_dir: Path) -> base.Role:
+def _host() -> str:
+    """The replay server's; raises ConfigError if it can't be used."""
+    host = "localhost" if _HOST.value is None else _HOST.value
+    is_here = _ROLE.value == "replay" or (_ROLE.value is None and _is_local())
+    return address.check_host(host, is_here)
+
+
+def _is_local() -> bool:
+    """Whether the roles are this machine's."""
+    return _CLUSTER.value == "local" and not _START_WITH.value
+
+
+def _role(name: str, config: Any, run_dir: Path, host: str) -> base.Role:
     limit = _ACTORS.value if name == "actor" else 1
     if _INDEX.value >= limit:
         raise checks.ConfigError(
@@ -110,7 +127,7 @@ def _role(name: str, config: Any, run_dir: Path) -> base.Role:
         run_dir=run_dir,
         num_actors=_ACTORS.value,
         index=_INDEX.value,
-        host=_HOST.value or "localhost",
+        host=host,
         port=_PORT.value,
         replay_python=Path(_REPLAY_PYTHON.value),
     )
@@ -121,14 +138,25 @@ def _run_role(role: base.Role, given: Any) -> int:
     config: Any = role.config
     # The replay role computes nothing: its JAX, which configs import, must not take a device.
     if role.name == "learner":
+        run_directory.check(role.run_dir, given)
         platform.set_up(config.platform, config.precision)
         sweep_jobs.verify_config(config)
-        run_directory.claim(role.run_dir, given)
+        claim = run_directory.claimed(role.run_dir, given, run_directory.Worker.LEARNER)
     else:
         _wait_for_run(role.run_dir, given)
-    if role.name in ("actor", "evaluator"):
-        platform.set_up(config.distributed.actor_platform, config.precision)
-    return importlib.import_module(f"training.roles.{role.name}").run(role)
+        claim = _hold(role)
+    with claim:
+        if role.name in ("actor", "evaluator"):
+            platform.set_up(config.distributed.actor_platform, config.precision)
+        return importlib.import_module(f"training.roles.{role.name}").run(role)
+
+
+def _hold(role: base.Role) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes of the same role away; one on a node that was lost may linger."""
+    path = role.run_dir / "status" / f"{role.label}.lock"
+    path.parent.mkdir(exist_ok=True)
+    refusal = f"run_dir = {str(role.run_dir)!r}: another {role.label} is at work there"
+    return locks.hold(path, refusal, _PREDECESSOR_SECONDS)
 
 
 def _wait_for_run(run_dir: Path, given: Any) -> None:
@@ -147,23 +175,26 @@ def _wait_for_run(run_dir: Path, given: Any) -> None:
 
 def _supervise(config: Any, given: Any, run_dir: Path) -> int:
     """Checks everything, then starts all roles and keeps them alive; returns the exit code."""
+    run_directory.check(run_dir, given)
     # The checks need no device, and the learner needs the GPU's memory.
     platform.set_up("cpu")
     sweep_jobs.verify_config(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
+    if _is_local() and not locks.is_held(run_dir / "replay" / "checkpoints"):
+        address.check_port(_PORT.value)
     start = _starter(config)
-    run_directory.claim(run_dir, given)
-    logging.info("run directory: %s", run_dir)
     roles = [("replay", 0), ("learner", 0), *(("actor", i) for i in range(_ACTORS.value))]
     if config.evaluation.period_frames > 0:
         roles.append(("evaluator", 0))
-    exit_code = supervisor.Supervisor(
-        roles,
-        lambda name, index: _command(name, index, run_dir),
-        run_dir,
-        _REPORT_SECONDS.value,
-        start,
-    ).run()
+    with run_directory.claimed(run_dir, given, run_directory.Worker.SUPERVISOR):
+        logging.info("run directory: %s", run_dir)
+        exit_code = supervisor.Supervisor(
+            roles,
+            lambda name, index: _command(name, index, run_dir),
+            run_dir,
+            _REPORT_SECONDS.value,
+            start,
+        ).run()
     if exit_code != supervisor.FAILED:
         logging.info("finished" if exit_code == 0 else "stopped; the same command continues")
     return exit_code

@@ -4,10 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from training import learner as learner_lib
 
 Choose = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+def clip_rewards(rewards: np.ndarray, max_abs_reward: float) -> np.ndarray:
+    """The rewards of a time step as the learner shall see them, float32 as they are.
+
+    In one process and in actors alike, before they reach a replay; evaluations are unclipped.
+    """
+    return np.clip(rewards, -np.float32(max_abs_reward), np.float32(max_abs_reward))
 
 
 def make_act(choose: Choose, frame_stack: int) -> Callable[..., tuple[jax.Array, ...]]:

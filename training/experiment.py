@@ -15,7 +15,7 @@ from configs import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
 from replay import ring
-from training import evaluation, optimizer, platform
+from training import acting, evaluation, memory, optimizer, platform
 from training import learner as learner_lib
 from training import task_switch as task_switch_lib
 from training import update as update_lib
@@ -50,6 +50,7 @@ _CHECKS = {
         "period_frames": checks.integer(0),
         "episodes": checks.integer(1),
         "num_envs": checks.integer(1),
+        "max_episode_frames": checks.integer(1),
         "all_games": checks.boolean(),
     },
     "log": {
@@ -122,6 +123,11 @@ def _assemble(
         config.agent.discount,
         config.num_seeds,
     )
+    memory.check_replay(
+        memory.replay_bytes(replay, config.num_seeds),
+        config.replay.capacity,
+        f"num_seeds = {config.num_seeds}",
+    )
     learner = learner_lib.Learner(
         update=update,
         replay=replay,
@@ -132,7 +138,9 @@ def _assemble(
         batch_size=config.replay.batch_size,
         max_abs_reward=config.agent.max_abs_reward,
     )
-    evaluator = evaluation.Evaluator(update.agent, config.agent.frame_stack)
+    evaluator = evaluation.Evaluator(
+        update.agent, config.agent.frame_stack, config.evaluation.max_episode_frames
+    )
     switch_settings = task_switch_lib.SwitchSettings.from_config(config.task_switch)
     task_switch = task_switch_lib.TaskSwitch(learner, switch_settings)
     frames = frames_per_task(config, environment.frames_per_step)
@@ -206,18 +214,18 @@ def frames_per_task(config: ml_collections.ConfigDict, frames_per_step: int) -> 
     return frames
 
 
-def observed(timestep: dm_env.TimeStep, num_seeds: int) -> learner_lib.Observed:
-    """A time step of all lanes as the learner's arrays [K, N, ...]."""
+def observed(timestep: dm_env.TimeStep, learner: learner_lib.Learner) -> learner_lib.Observed:
+    """A time step of all lanes as the learner's arrays [K, N, ...], its rewards clipped."""
 
     def per_seed(x) -> np.ndarray:
         x = np.asarray(x)
-        return x.reshape((num_seeds, -1, *x.shape[1:]))
+        return x.reshape((learner.num_seeds, -1, *x.shape[1:]))
 
     return learner_lib.Observed(
         observation=per_seed(timestep.observation),
         is_first=per_seed(timestep.first()),
         is_last=per_seed(timestep.last()),
-        reward=per_seed(timestep.reward),
+        reward=per_seed(acting.clip_rewards(timestep.reward, learner.max_abs_reward)),
         discount=per_seed(timestep.discount),
     )
 
@@ -237,5 +245,19 @@ def metric_names(experiment: Experiment) -> list[str]:
 
 
 def check_shapes(experiment: Experiment) -> None:
-    """Traces the initialization, so that a network that can't be built fails before the start."""
-    state_shapes(experiment)
+    """Traces the initialization, so that a network that can't be built fails before the start.
+
+    Raises:
+      ConfigError: if it can't.
+    """
+    try:
+        state_shapes(experiment)
+    except checks.ConfigError:
+        raise
+    except Exception as error:  # whatever the code of a network raises
+        spec = experiment.environment.observation_spec()
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise checks.ConfigError(
+            f"network: can't be built for observations {spec.dtype}{list(spec.shape)} with "
+            f"agent.frame_stack = {experiment.learner.frame_stack}: {reason}"
+        ) from error

@@ -45,7 +45,10 @@ class LearnerState(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """A time step of every lane as arrays [K, N, ...]: what `observe` reads of dm_env's."""
+    """A time step of every lane as arrays [K, N, ...]: what `observe` reads of dm_env's.
+
+    Rewards are clipped already: see training/experiment.py's `observed`.
+    """
 
     observation: Any
     is_first: Any
@@ -66,7 +69,7 @@ class Learner:
       num_envs: N, lanes of each seed.
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
-      max_abs_reward: rewards are clipped to it.
+      max_abs_reward: what rewards are clipped to before they are observed.
     """
 
     update: update_lib.Update
@@ -124,7 +127,7 @@ class Learner:
             observation=observed.observation,
             is_first=observed.is_first,
             is_last=observed.is_last,
-            reward=jnp.clip(observed.reward, -self.max_abs_reward, self.max_abs_reward),
+            reward=observed.reward,
             discount=observed.discount,
             action=actions,
         )

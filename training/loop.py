@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,18 @@ class Run:
         """Builds the run, and continues from the newest snapshot in `path` if there is one.
 
         Raises:
-          ConfigError: if the configuration can't be run, or the directory belongs to another.
+          ConfigError: if the configuration can't be run, the directory belongs to another, or
+            another process is at work there.
           SnapshotError: if there are snapshots but none can be used.
         """
         given, config = config, derived.resolve(config)
         self.config = config
         self.path = path
+        run_directory.check(path, given)
+        run_directory.check_idle(path)
         self.experiment = experiment_lib.make(config)
-        run_directory.claim(path, given)
+        self._directory = contextlib.ExitStack()
+        self._directory.enter_context(run_directory.claimed(path, given))
         run_directory.append_provenance(path, config)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.update_schedule = update_schedule_lib.UpdateSchedule.from_config(
@@ -78,11 +82,12 @@ class Run:
             self.recorder.norms(self.state.params, 0)
         else:
             self.recorder.set_state(gathered)
-        self.progress = progress_lib.Progress(config.num_frames, self.counters["frames"])
+        whole_steps = -(-config.num_frames // self._step_frames) * self._step_frames
+        self.progress = progress_lib.Progress(whole_steps, self.counters["frames"])
 
     def _begin(self) -> None:
         self.timestep = self.experiment.environment.reset()
-        observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+        observed = experiment_lib.observed(self.timestep, self.experiment.learner)
         self.state = self.experiment.learner.init(self.config.seed, observed.observation)
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
@@ -107,6 +112,11 @@ class Run:
         return gathered
 
     @property
+    def _step_frames(self) -> int:
+        """Frames of one seed in a step of all its lanes."""
+        return self.config.num_envs * self.experiment.environment.frames_per_step
+
+    @property
     def is_finished(self) -> bool:
         """Whether all frames were played."""
         return self.counters["frames"] >= self.config.num_frames
@@ -119,7 +129,7 @@ class Run:
             self._switch_task()
         timer.wait_for(self.state.updates)
         with timer.stage("act"):
-            observed = experiment_lib.observed(self.timestep, self.config.num_seeds)
+            observed = experiment_lib.observed(self.timestep, learner)
             self.state, actions = learner.observe(self.state, observed)
             environment.send(np.asarray(actions).reshape(-1))
         self._count_step()
@@ -186,8 +196,7 @@ class Run:
 
     def _count_step(self) -> None:
         """Counts the frames of one seed. Steps that start an episode count like all others."""
-        frames = self.config.num_envs * self.experiment.environment.frames_per_step
-        self.counters["frames"] += frames
+        self.counters["frames"] += self._step_frames
         self.counters["iterations"] += 1
 
     def _count_episodes(self) -> None:
@@ -198,9 +207,9 @@ class Run:
 
     def is_due(self, period_frames: int) -> bool:
         """Whether this iteration completed a multiple of a period (0: never)."""
-        step = self.config.num_envs * self.experiment.environment.frames_per_step
         frames = self.counters["frames"]
-        return bool(period_frames) and frames // period_frames > (frames - step) // period_frames
+        before = frames - self._step_frames
+        return bool(period_frames) and frames // period_frames > before // period_frames
 
     def log(self) -> None:
         """Writes the interval's numbers, and shows them.
@@ -241,10 +250,19 @@ class Run:
         num_tasks = -(-self.config.num_frames // self.experiment.frames_per_task)
         return f"{name} ({task + 1} of {num_tasks})"
 
-    def evaluate(self) -> None:
+    @property
+    def must_evaluate(self) -> bool:
+        """Whether an evaluation is due that is not written down, as when the last was stopped."""
+        is_due = self.is_due(self.config.evaluation.period_frames)
+        return is_due and self.recorder.last_evaluation() < self.counters["frames"]
+
+    def evaluate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Plays whole episodes with the present parameters of every seed, in fresh environments.
 
         Of a sequence: the present game, or every game so far if evaluation.all_games is set.
+
+        Raises:
+          stopping.Stopped: `stop` said so; nothing is written down then.
         """
         task = self.counters["task"]
         tasks = range(task + 1) if self.config.evaluation.all_games else (task,)
@@ -253,23 +271,30 @@ class Run:
         with self._guarded():
             params = state_arrays.to_arrays(self.state.params)
             state_arrays.check_finite(params, "params", self.config.seed)
-            for name, environment in by_name.items():
-                for k in range(self.config.num_seeds):
-                    self._evaluate_on(name, environment, k)
+            played = {
+                (name, k): self._play_evaluation(environment, k, stop)
+                for name, environment in by_name.items()
+                for k in range(self.config.num_seeds)
+            }
+            for (name, k), episodes in played.items():
+                mean = self.recorder.evaluation(self.counters, k, name, episodes)
+                self.progress.write(
+                    f"frame {self.counters['frames']}, seed {self.config.seed + k}, {name}: "
+                    f"evaluation return {mean:.2f} over {len(episodes)} episodes"
+                )
 
-    def _evaluate_on(self, name: str, environment: Mapping[str, Any], k: int) -> None:
-        config, frames = self.config.evaluation, self.counters["frames"]
-        episodes = self.experiment.evaluator.play(
+    def _play_evaluation(
+        self, environment: Mapping[str, Any], k: int, stop: Callable[[], bool]
+    ) -> list[envs_base.Episode]:
+        config = self.config.evaluation
+        return self.experiment.evaluator.play(
             jax.tree.map(lambda x: x[k], self.state.params),
             environment,
             config.num_envs,
             config.episodes,
-            evaluation.seed(self.config.seed, k, frames),
-        )
-        mean = self.recorder.evaluation(self.counters, k, name, episodes)
-        self.progress.write(
-            f"frame {frames}, seed {self.config.seed + k}, {name}: evaluation return {mean:.2f} "
-            f"over {len(episodes)} episodes"
+            evaluation.seed(self.config.seed, k, self.counters["frames"]),
+            stop,
+            self.progress.write,
         )
 
     def save(self) -> None:
@@ -294,11 +319,12 @@ class Run:
         )
 
     def close(self) -> None:
-        """Waits for the last snapshot and frees the emulators."""
-        self.progress.close()
-        self.recorder.close()
-        self.experiment.environment.close()
-        self.store.wait()
+        """Waits for the last snapshot, frees the emulators, and leaves the directory."""
+        with self._directory:
+            self.progress.close()
+            self.recorder.close()
+            self.experiment.environment.close()
+            self.store.wait()
 
 
 def train(config: ml_collections.ConfigDict, path: Path) -> bool:
@@ -315,8 +341,9 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
       NotFiniteError: after an update, or on a reward or observation, that was not finite. No
         snapshot comes after it.
     """
+    # Until the run has begun a signal has its usual effect: nothing is half done at any moment.
+    run = Run(config, path)
     with stopping.StopRequest() as stop:
-        run = Run(config, path)
         try:
             return _train(run, stop)
         finally:
@@ -324,8 +351,19 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
 
 
 def _train(run: Run, stop: stopping.StopRequest) -> bool:
-    config, timer = run.config, run.timer
     begin = run.counters["frames"]
+    # An evaluation that was stopped is made when the run continues.
+    with contextlib.suppress(stopping.Stopped):
+        _work(run, stop)
+    if run.counters["frames"] > begin:
+        run.save()
+    return run.is_finished and not run.must_evaluate
+
+
+def _work(run: Run, stop: stopping.StopRequest) -> None:
+    config, timer = run.config, run.timer
+    if run.must_evaluate:
+        run.evaluate(lambda: stop.requested)
     while not (run.is_finished or stop.requested):
         run.iterate()
         run.progress.advance(run.counters["frames"])
@@ -338,10 +376,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
                 run.log()
         if run.is_due(config.evaluation.period_frames):
             with timer.stage("evaluate", always=True):
-                run.evaluate()
+                run.evaluate(lambda: stop.requested)
         if run.is_due(config.snapshot.period_frames):
             with timer.stage("snapshot", always=True):
                 run.save()
-    if run.counters["frames"] > begin:
-        run.save()
-    return run.is_finished

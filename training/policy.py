@@ -33,7 +33,8 @@ class Policy(NamedTuple):
 
     def evaluator(self) -> evaluation.Evaluator:
         """Plays episodes with this agent."""
-        return evaluation.Evaluator(self.agent, self.config.agent.frame_stack)
+        max_frames = self.config.evaluation.get("max_episode_frames", evaluation.MAX_EPISODE_FRAMES)
+        return evaluation.Evaluator(self.agent, self.config.agent.frame_stack, max_frames)
 
 
 def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Policy:

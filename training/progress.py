@@ -41,12 +41,14 @@ class Progress:
         text = "  ".join(parts + [f"{name} {value:.4g}" for name, value in numbers.items()])
         self._bar.set_postfix_str(text)
         if not self._is_terminal:
-            left = (self._num_frames - frames) / max(frames_per_second, 1e-9)
+            # Who ends a step later than asked for is at the end, not beyond it.
+            total = max(self._num_frames, frames)
+            left = (total - frames) / max(frames_per_second, 1e-9)
             logging.info(
                 "%5.1f %%  frame %d of %d  %.0f frames/s  %s left  %s",
-                100 * frames / self._num_frames,
+                100 * frames / total,
                 frames,
-                self._num_frames,
+                total,
                 frames_per_second,
                 tqdm.tqdm.format_interval(left),
                 text,

@@ -232,6 +232,12 @@ class Recorder:
         self._add_events(group, k, row)
         return row["mean_return"]
 
+    def last_evaluation(self) -> int:
+        """At how many frames the last evaluation of the run was; 0 if there was none."""
+        path = self._path / "evaluation.csv"
+        rows = csv_log.read_rows(path) if path.exists() else []
+        return max((int(row["frames"]) for row in rows), default=0)
+
     def layers(
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
     ) -> None:

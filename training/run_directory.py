@@ -1,5 +1,7 @@
 """The directory of a run: which configuration it belongs to, and what else lies in it."""
 
+import contextlib
+import enum
 import json
 import os
 import platform
@@ -15,7 +17,7 @@ from absl import logging
 
 from configs import checks
 from envs import base as envs_base
-from training import derived, files
+from training import derived, files, locks
 from training import platform as platform_lib
 
 # What may change between a run and its continuation.
@@ -30,6 +32,21 @@ _FREE = (
     "environment.num_threads",
 )
 
+_RUN_LOCK, _SUPERVISOR_LOCK = "run.lock", "supervisor.lock"
+# What a run leaves that was killed while it claimed its directory.
+_OF_A_BEGINNING = {_RUN_LOCK, _SUPERVISOR_LOCK, "config.json.tmp"}
+
+
+class Worker(enum.Enum):
+    """Who writes into a run's directory: the locks that it holds, and those it must find free.
+
+    A supervisor's learner holds a lock of its own, so that it may outlive its supervisor.
+    """
+
+    ALONE = ((_SUPERVISOR_LOCK, _RUN_LOCK), (_SUPERVISOR_LOCK, _RUN_LOCK))
+    SUPERVISOR = ((_SUPERVISOR_LOCK,), (_SUPERVISOR_LOCK, _RUN_LOCK))
+    LEARNER = ((_RUN_LOCK,), (_RUN_LOCK,))
+
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
     """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
@@ -38,6 +55,53 @@ def default_path(config: ml_collections.ConfigDict) -> Path:
     if "games" in environment:
         label = f"{len(environment.games)}_games_of_{environment.frames_per_game}_frames"
     return Path("runs") / config.name / label / f"seed_{config.seed}"
+
+
+@contextlib.contextmanager
+def claimed(
+    path: Path, config: ml_collections.ConfigDict, worker: Worker = Worker.ALONE
+) -> Iterator[None]:
+    """Claims the directory, and keeps other processes from working there while in use.
+
+    Raises:
+      ConfigError: as `check` does, or if another process is at work there; nothing is changed.
+    """
+    check(path, config)
+    with locked(path, worker):
+        claim(path, config)
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, worker: Worker = Worker.ALONE) -> Iterator[None]:
+    """Keeps other processes from working in the directory, which is made if it isn't there.
+
+    Raises:
+      ConfigError: if another process is at work there; nothing is changed.
+    """
+    check_idle(path, worker)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in worker.value[0]:
+                stack.enter_context(locks.hold(path / name, _refusal(path)))
+        except OSError as error:
+            raise checks.ConfigError(f"run_dir = {str(path)!r}: not usable: {error}") from error
+        yield
+
+
+def check_idle(path: Path, worker: Worker = Worker.ALONE) -> None:
+    """Makes sure that no other process works in the directory; changes nothing.
+
+    Raises:
+      ConfigError: if one does, and still after some seconds.
+    """
+    for name in worker.value[1]:
+        locks.await_free(path / name, _refusal(path))
+
+
+def _refusal(path: Path) -> str:
+    return f"run_dir = {str(path)!r}: another process is at work there"
 
 
 def claim(path: Path, config: ml_collections.ConfigDict) -> None:
@@ -65,9 +129,11 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: if the directory holds a run of another configuration, or other files.
     """
+    if path.exists() and not path.is_dir():
+        raise checks.ConfigError(f"run_dir = {str(path)!r}: not a directory")
     if (path / "config.json").exists():
         _check_same(path, _read_given(path), config)
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and {entry.name for entry in path.iterdir()} - _OF_A_BEGINNING:
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
 
 
@@ -110,9 +176,12 @@ def _read_given(path: Path) -> ml_collections.ConfigDict:
     """The configuration in a run's directory as it was given."""
     config_path = path / "config.json"
     try:
-        return ml_collections.ConfigDict(json.loads(config_path.read_text())).lock()
-    except ValueError as error:
+        found = json.loads(config_path.read_text())
+    except (OSError, ValueError) as error:
         raise checks.ConfigError(f"{config_path}: damaged, not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise checks.ConfigError(f"{config_path}: damaged, no configuration of a run")
+    return ml_collections.ConfigDict(found).lock()
 
 
 def _check_same(

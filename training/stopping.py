@@ -6,6 +6,10 @@ from types import FrameType
 from absl import logging
 
 
+class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to end
+    """What was under way was given up, as the process shall end."""
+
+
 class StopRequest:
     """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.
 

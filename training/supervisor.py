@@ -1,13 +1,11 @@
 """Keeps the processes of a distributed run alive, until its learner has finished."""
 
-import contextlib
 import csv
 import datetime
-import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -23,7 +21,6 @@ FAILED, STOPPED = 1, 3
 """What `Supervisor.run` returns if a role keeps dying, and if the run was stopped."""
 
 _SHOWN_LINES = 20
-_LOCK = "supervisor.lock"
 _RESTARTS = "restarts.csv"
 
 
@@ -86,11 +83,10 @@ class Supervisor:
           0 if the run is finished, 1 if a role keeps dying, 3 if stopped by a signal.
 
         Raises:
-          ConfigError: if a role refuses its input, or another supervisor is at work here.
+          ConfigError: if a role refuses its input.
         """
         # The inner request takes the first signal, and gives way to the outer for the second.
         with (
-            _claim(self._run_dir),
             stopping.StopRequest("killing all processes") as kill,
             stopping.StopRequest("stopping all processes after a snapshot") as stop,
         ):
@@ -289,19 +285,6 @@ class Supervisor:
 
 class _KeepsDyingError(RuntimeError):
     """A role dies again and again."""
-
-
-@contextlib.contextmanager
-def _claim(run_dir: Path) -> Iterator[None]:
-    """Keeps other supervisors away from a run."""
-    with (run_dir / _LOCK).open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise checks.ConfigError(
-                f"run_dir = {str(run_dir)!r}: another supervisor is at work there"
-            ) from error
-        yield
 
 
 def _running(members: Sequence[Member]) -> list[Member]:

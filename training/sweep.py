@@ -174,7 +174,7 @@ def run(
         a sweep is at work there, or a job of the same name was begun by another command.
     """
     jobs = grid.jobs()
-    sweep_jobs.verify(jobs)
+    sweep_jobs.verify(jobs, num_workers if start is processes.Process else 0)
     with sweep_record.claim(root):
         record = sweep_record.Record(root)
         record.begin(grid, jobs)

@@ -14,12 +14,8 @@ from configs import checks
 from envs import atari, game_sequence
 from envs import base as envs_base
 from replay import ring
-from training import derived, experiment, optimizer
+from training import derived, experiment, flag_errors, memory, optimizer, policy
 from training import task_switch as task_switch_lib
-
-_QUOTES = "'\""
-# What absl and ml_collections raise for a bad file, argument, key or value.
-_PARSE_ERRORS = (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,13 +140,19 @@ def _check_names(jobs: Sequence[Job]) -> None:
         seen[job.name] = job
 
 
-def verify(jobs: Sequence[Job]) -> None:
+def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
     """Checks the configurations of all jobs as far as it goes without starting anything.
 
+    Args:
+      jobs: of a sweep.
+      num_workers: how many run at once on this machine; 0: they run elsewhere.
+
     Raises:
-      ConfigError: for the first job with a bad file, argument, key or value, and for seeds of a
-        config that lie nearer to each other than its num_seeds.
+      ConfigError: for the first job with a bad file, argument, key or value, for seeds of a
+        config that lie nearer to each other than its num_seeds, and for replays that don't fit
+        into the memory at once.
     """
+    replays: dict[tuple[str, str], tuple[int, int]] = {}
     last_seeds: dict[tuple[str, str], range] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
         config: Any = load(job)
@@ -165,6 +167,32 @@ def verify(jobs: Sequence[Job]) -> None:
                 f"{config.num_seeds}, so seed {earlier.start} trains it already"
             )
         last_seeds[job.config, job.argument] = range(job.seed, job.seed + config.num_seeds)
+        if num_workers and (job.config, job.argument) not in replays and _uses_host(config):
+            replays[job.config, job.argument] = _replay_bytes(config), config.replay.capacity
+    if replays:
+        largest, capacity = max(replays.values())
+        num_at_once = min(num_workers, len(jobs))
+        what = f"workers = {num_at_once}"
+        memory.check_replay(largest * num_at_once, capacity, what, memory.host_bytes())
+
+
+def _uses_host(config: Any) -> bool:
+    """Whether a run's replay is in the machine's own memory; asks no device, which runs need."""
+    has_gpu = Path("/dev/nvidiactl").exists()
+    return config.platform == "cpu" or (config.platform == "auto" and not has_gpu)
+
+
+def _replay_bytes(config: Any) -> int:
+    spec, _ = policy.environment_specs(config)
+    replay = ring.make(
+        config.replay,
+        spec,
+        config.num_envs,
+        config.agent.frame_stack,
+        config.agent.n_step,
+        config.agent.discount,
+    )
+    return memory.replay_bytes(replay, config.num_seeds)
 
 
 def verify_config(config: Any) -> None:
@@ -218,19 +246,11 @@ def _parse(given: Sequence[str]) -> ml_collections.ConfigDict:
     try:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
         values(argv)
-        return holder.value
-    except _PARSE_ERRORS as error:
+        config = holder.value
+        flag_errors.check_sections(config, given)
+        return config
+    except Exception as error:  # of a bad file, argument, key or value; or of the file's own code
         culprit = " ".join(dict.fromkeys((given[0], given[-1])))
-        raise checks.ConfigError(f"{culprit}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The message in one line; of an error in a config's own code, its last line."""
-    # A KeyError's text is quoted once more each time it is passed on.
-    text = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "")
-    if "Traceback" in text:
-        return text.strip().splitlines()[-1].partition(": ")[2]
-    if isinstance(error, (KeyError, AttributeError)):
-        key, _, hint = text.partition("\n")
-        return f"unknown key {key.strip(_QUOTES)!r}. {hint.strip(_QUOTES)}"
-    return " ".join(text.split())
+        message = flag_errors.describe(error, given)
+        shown = message if message.startswith("--") else f"{culprit}: {message}"
+        raise checks.ConfigError(shown) from error

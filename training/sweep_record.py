@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import enum
-import fcntl
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import checks
-from training import files, sweep_jobs
+from training import files, locks, sweep_jobs
 from training.sweep_jobs import Grid, Job
 
 _RECORD = "sweep.json"
@@ -42,12 +41,11 @@ def claim(root: Path) -> Iterator[None]:
     is_new = not (root / _RECORD).exists()
     if is_new and root.exists() and {path.name for path in root.iterdir()} - _OF_A_BEGINNING:
         raise checks.ConfigError(f"root = {str(root)!r}: not empty, and holds no sweep")
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / _LOCK).open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise checks.ConfigError(f"root = {str(root)!r}: a sweep is at work there") from error
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checks.ConfigError(f"root = {str(root)!r}: not usable: {error}") from error
+    with locks.hold(root / _LOCK, f"root = {str(root)!r}: a sweep is at work there"):
         yield
 
 

@@ -35,15 +35,21 @@ def resolve(address: str) -> list[Address] | None:
         return None
     numbers = set(_LOOPBACK) if address in ("localhost", *_LOOPBACK) else _look_up(address)
     own = [number for number in sorted(numbers) if _is_own(number)]
-    if not own:
+    # The other loopback address is no substitute for the one that clients are told.
+    if not own or (address in _LOOPBACK and address not in own):
         raise ValueError(f"address = {address!r}: expected one of this machine")
-    return [ipaddress.ip_address(number) for number in own]
+    return [_as_in_packets(ipaddress.ip_address(number)) for number in own]
+
+
+def _as_in_packets(address: Address) -> Address:
+    """What is sent to ::ffff:10.0.0.7 goes to 10.0.0.7."""
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _look_up(name: str) -> set[str]:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: what is no name at all
         raise ValueError(f"address = {name!r}: expected one of this machine: {error}") from error
     return {str(row[4][0]).partition("%")[0] for row in found}
 

@@ -215,3 +215,48 @@ def test_impala_adds_what_its_blocks_make():
 def test_bad_settings_are_refused(module, config, message):
     with pytest.raises(checks.ConfigError, match=rf"^network\.torso\.{message}"):
         module.make(config, normalization.Normalization())
+
+
+_CONVOLUTIONS = {
+    "nature": (nature, {"module": "nature", "formulation": "matmul"}, 36),
+    "data_efficient": (
+        data_efficient,
+        {"module": "data_efficient", "formulation": "lax"},
+        25,
+    ),
+    "impala": (impala, IMPALA, 1),
+}
+
+
+@pytest.mark.parametrize("name", _CONVOLUTIONS)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((4, 96, 96, 3), jnp.uint8),  # stacks of colour pictures
+        ((84, 84), jnp.uint8),  # no stacks
+        ((4, 84, 84), jnp.float32),
+        ((4, 3), jnp.float32),
+        ((3,), jnp.float32),
+        ((), jnp.float32),
+    ],
+)
+def test_observations_that_convolutions_cannot_see(name, shape, dtype):
+    module, config, smallest = _CONVOLUTIONS[name]
+    expected = f"module = '{name}': expected .* at least {smallest}, found {np.dtype(dtype)}"
+    with pytest.raises(checks.ConfigError, match=expected):
+        shapes_of(make_torso(module, config), jax.ShapeDtypeStruct((2, *shape), dtype))
+
+
+@pytest.mark.parametrize("name", _CONVOLUTIONS)
+def test_smallest_pictures(name):
+    module, config, smallest = _CONVOLUTIONS[name]
+    assert shapes_of(make_torso(module, config), frames(size=smallest))
+    if smallest > 1:
+        with pytest.raises(checks.ConfigError, match="H and W at least"):
+            shapes_of(make_torso(module, config), frames(size=smallest - 1))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 3), (2, 3, 4)])
+def test_perceptron_flattens_whatever_it_sees(shape):
+    torso = make_torso(mlp, {"module": "mlp", "hidden_sizes": (7,)})
+    assert features_of(torso, jax.ShapeDtypeStruct((2, *shape), jnp.float32))[0] == (2, 7)

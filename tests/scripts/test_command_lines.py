@@ -2,6 +2,9 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -31,6 +34,10 @@ _TRAIN = (
     "--config=configs/data_efficient_nap.py:breakout",
     *(f"--config.{key}={value}" for key, value in _SMALL.items()),
 )
+
+
+_PROBE = "--config=configs/probe.py:1"
+_CARTPOLE = "--config=configs/cartpole.py"
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +133,24 @@ def test_plot_draws_a_picture(run_dir, tmp_path):
         ),
         (("--config=configs/rainbow.py", "--config.replay.capacity=many"), "capacity=many"),
         (("--config=configs/rainbow.py", "--config.num_envs=0"), "num_envs = 0: expected"),
+        ((_PROBE, "--config.num_frames=1e3"), "--config.num_frames=1e3: expected an integer"),
+        ((_PROBE, "--config.log.tensorboard=maybe"), "tensorboard=maybe: expected true or false"),
+        ((_PROBE, "--config.agent.discount=big"), "--config.agent.discount=big: expected a number"),
+        ((_PROBE, "--config.network.torso.hidden_sizes=a"), "hidden_sizes = ('a',): expected a"),
+        ((_PROBE, "--config.replay={}"), "--config.replay={}: expected its keys one by one"),
+        ((_PROBE, "--config.optimizer.schedule=linear"), "schedule=linear: expected its keys"),
+        (("--config=configs/probe.py:9",), "environment.probe = 9: expected one of"),
+        (("--config=configs/probe.py:x",), "configs/probe.py:x: probe = 'x': expected a number"),
+        (("--config=configs/continual_rainbow.py:tiny",), "size = 'tiny': expected 'full' or"),
+        (("--config=README.md",), "--config=README.md: expected a Python file that defines"),
+        (("--config=configs/checks.py",), "expected a Python file that defines get_config"),
+        (("--config=configs",), "--config: "),
+        (("--config=configs/cartpole.py:none:X-v0",), "environment.id = 'none:X-v0'"),
+        (("--config=configs/cartpole.py:Pendulum-v1",), "expected a Discrete space"),
+        ((_CARTPOLE, "--config.environment.kwargs=3"), "kwargs=3: expected a dict in quotes"),
+        ((_CARTPOLE, "--config.environment.kwargs={'x': 3}"), "environment.kwargs = {'x': 3}"),
+        ((_CARTPOLE, "--config.environment.kwargs={'render_mode': 'human'}"), "no 'render_mode'"),
+        ((_PROBE, "--config.replay.capacity=1_000_000_000", "--config.num_seeds=1000"), "capacity"),
         (("--config=configs/rainbow.py", "surplus"), "'surplus'"),
         (("--config=configs/rainbow.py", "--fast"), "'fast'"),
     ],
@@ -134,6 +159,15 @@ def test_bad_arguments_of_train(tmp_path, arguments, expected):
     path = tmp_path / "run"
     assert expected in error_of(call("train", *arguments, f"--run_dir={path}"))
     assert not path.exists()
+
+
+def test_interrupt_is_told_in_one_line():
+    program = "import scripts; raise KeyboardInterrupt"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.stderr == "interrupted\n"
+    assert result.returncode in (-signal.SIGINT, 130)
 
 
 def test_gpu_that_is_not_there(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,9 @@ _TIMEOUT_SECONDS = 60
         ((_PROBE, "--config.distributed.chunk_length=0"), "distributed.chunk_length = 0: expected"),
         ((_PROBE, "--actors=0"), "actors"),
         ((_PROBE, "--port=70000"), "port"),
+        ((_PROBE, "--host="), "host = '': expected a name or number of this machine"),
+        ((_PROBE, "--host=localhost:8000"), "host = 'localhost:8000'"),
+        ((_PROBE, "--host=192.0.2.1"), "host = '192.0.2.1': expected a name or number of this"),
         ((_PROBE, "--role=cook"), "cook"),
         ((_PROBE, "--role=actor", "--index=2"), "index = 2: expected 0 to 1 with role = 'actor'"),
         ((_PROBE, "--replay_python=/nothing"), "`make replay-env` makes it"),
@@ -47,6 +51,17 @@ _TIMEOUT_SECONDS = 60
 def test_bad_arguments(tmp_path, arguments, expected):
     path = tmp_path / "run"
     assert expected in error_of(call("launch", _PYTHON, *arguments, f"--run_dir={path}"))
+    assert not path.exists()
+
+
+def test_a_busy_port_is_told_at_once(tmp_path):
+    path = tmp_path / "run"
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        error = error_of(call("launch", _PYTHON, _PROBE, f"--port={port}", f"--run_dir={path}"))
+    assert f"port = {port}: expected a free one" in error
     assert not path.exists()
 
 

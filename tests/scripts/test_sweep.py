@@ -77,7 +77,10 @@ def test_command_is_that_of_a_single_training():
         ({"overrides": ["--config.num_envs=1", "--config.num_envs=2"]}, "num_envs: given 2 times"),
         ({"configs": ["configs/nothing.py"]}, "configs = 'configs/nothing.py': expected a file"),
         ({"arguments": ["6"]}, "environment.probe = 6: expected one of 1, 2"),
-        ({"arguments": ["pong"]}, "--config=configs/probe.py:pong: invalid literal for int()"),
+        (
+            {"arguments": ["pong"]},
+            "--config=configs/probe.py:pong: probe = 'pong': expected a number",
+        ),
         ({"configs": ["configs/rainbow.py"], "arguments": ["ponng"]}, "game = 'ponng': unknown"),
         ({"configs": ["configs/continual_nap.py:big"]}, "size = 'big': expected 'full' or"),
         (

@@ -130,14 +130,6 @@ def of_seed(state, k):
     return jax.tree.map(lambda x: np.asarray(x[k] if x.ndim else x), numbers)
 
 
-def test_rewards_are_clipped_before_they_are_stored(learner, play):
-    """Rewards of a standard deviation of 3 end at 1."""
-    state, _ = play(learner, 0, [2])
-    rewards = np.abs(np.asarray(state.replay.rewards))
-    assert rewards.max() == 1
-    assert ((rewards > 0) & (rewards < 1)).any()
-
-
 def test_actions_are_recorded_as_they_were_chosen(learner, play):
     state, actions = play(learner, 0, [5])
     assert actions.shape == (15, 1, 2)

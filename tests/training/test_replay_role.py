@@ -1,6 +1,7 @@
 """The replay role as a process, with a real server where its environment is."""
 
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from replay import wire
 from replay.reverb import settings
+from replay.reverb_server import confine
 from scripts import command_line
 from training import processes, run_directory, sweep_jobs
 from training.roles import base, replay
@@ -121,6 +123,27 @@ def test_input_that_the_server_refuses(start, run_dir):
     assert last.startswith("error: the replay server does not start: checkpoint_dir = ")
     assert "letter.txt" in last
     assert not running.role.address_file.exists()
+
+
+@needs_server
+@pytest.mark.parametrize("host", ["[::1]", "0.0.0.0"])
+def test_clients_reach_the_server_at_the_address_that_it_publishes(start, host):
+    if host == "[::1]" and not confine._is_own("::1"):
+        pytest.skip("no IPv6 here")
+    running = start(f"--host={host}")
+    with wire.Client(running.address()) as client:
+        assert settings.PARAMETERS in client.server_info()
+
+
+def test_a_busy_port_is_told_before_anything_is_started(start, run_dir):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        running = start(f"--port={port}", f"--replay_python={sys.executable}")
+        assert running.end() == command_line.USAGE_ERROR
+    assert running.process.lines()[-1].startswith(f"error: port = {port}: expected a free one")
+    assert not (run_dir / "logs" / "replay_server.log").exists()
 
 
 @pytest.mark.parametrize("python", ["/nothing/bin/python", "/tmp", __file__])

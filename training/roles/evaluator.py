@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ from absl import logging
 
 from agents import base as agents_base
 from envs import base as envs_base
-from training import csv_log, evaluation, policy, stopping
+from training import evaluation, policy, stopping
 from training import recorder as recorder_lib
 from training.roles import base, messages
 from training.roles import link as link_lib
@@ -22,8 +22,6 @@ _STATUS_S = 1.0
 def run(role: base.Role) -> int:
     """Evaluates until the run is finished and its end evaluated, or until SIGINT or SIGTERM.
 
-    The first signal is obeyed between two evaluations.
-
     Returns:
       The exit code: 0 if the run is finished, 3 if not.
     """
@@ -31,6 +29,8 @@ def run(role: base.Role) -> int:
         evaluator = Evaluator(role, lambda: stop.requested)
         try:
             return base.FINISHED if evaluator.work() else base.STOPPED
+        except stopping.Stopped:  # during an evaluation: the next process makes it
+            return base.STOPPED
         finally:
             evaluator.close()
 
@@ -49,21 +49,17 @@ class Evaluator:
         self._config: Any = role.config
         spec, action_spec = policy.environment_specs(self._config)
         agent = agents_base.make(self._config, action_spec)
-        self._player = evaluation.Evaluator(agent, self._config.agent.frame_stack)
+        self._player = evaluation.Evaluator(
+            agent, self._config.agent.frame_stack, self._config.evaluation.max_episode_frames
+        )
         self._recorder = recorder_lib.Recorder(
             role.run_dir, self._config, {"evaluation": recorder_lib.KEEP_ROWS}, ()
         )
-        self._frames = self._noted_frames = self._last_frames()
+        self._frames = self._noted_frames = self._recorder.last_evaluation()
         self._due: collections.deque[messages.Parameters] = collections.deque()
         shapes = policy.param_shapes(agent, self._config, spec)
         self._link = link_lib.Link(role.connect, shapes, on_parameters=self._note)
         self._told_at = 0.0
-
-    def _last_frames(self) -> int:
-        """At how many frames the last evaluation of the run was."""
-        path = self._role.run_dir / "evaluation.csv"
-        rows = csv_log.read_rows(path) if path.exists() else []
-        return max((int(row["frames"]) for row in rows), default=0)
 
     def work(self) -> bool:
         """Evaluates whenever it is time to; whether the run is finished."""
@@ -105,12 +101,9 @@ class Evaluator:
         tasks = range(task + 1) if config.evaluation.all_games else (task,)
         environments = (envs_base.task_config(config.environment, i) for i in tasks)
         by_name = {envs_base.task_name(environment): environment for environment in environments}
-        params = jax.device_put(parameters.params)
-        seed = evaluation.seed(config.seed, 0, parameters.frames)
-        for name, environment in by_name.items():
-            episodes = self._player.play(
-                params, environment, config.evaluation.num_envs, config.evaluation.episodes, seed
-            )
+        # Written down when all are played: one that is stopped is made again as a whole.
+        played = {name: self._play(parameters, by_name[name]) for name in by_name}
+        for name, episodes in played.items():
             mean = self._recorder.evaluation(parameters._asdict(), 0, name, episodes)
             logging.info(
                 "frame %d, %s: evaluation return %.2f over %d episodes",
@@ -120,6 +113,24 @@ class Evaluator:
                 len(episodes),
             )
         self._frames = parameters.frames
+
+    def _play(
+        self, parameters: messages.Parameters, environment: Mapping[str, Any]
+    ) -> list[envs_base.Episode]:
+        config = self._config.evaluation
+        return self._player.play(
+            jax.device_put(parameters.params),
+            environment,
+            config.num_envs,
+            config.episodes,
+            evaluation.seed(self._config.seed, 0, parameters.frames),
+            self._must_stop,
+        )
+
+    def _must_stop(self) -> bool:
+        """Whether to give up an evaluation; tells meanwhile that the process is alive."""
+        self._tell()
+        return self._stop()
 
     def _tell(self) -> None:
         now = time.monotonic()

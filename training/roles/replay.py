@@ -1,10 +1,8 @@
 """The replay role: a server in an environment of its own, whose address the others are told."""
 
-import fcntl
 import json
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -12,13 +10,14 @@ from absl import logging
 
 from configs import checks
 from replay.reverb import connection, settings
-from training import log_lines, processes, stopping
-from training.roles import base
+from training import locks, log_lines, processes, stopping
+from training.roles import address, base
 
 _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 5.0
 # A server whose parent was killed is killed as well, but with much memory that takes a moment.
 _PREDECESSOR_SECONDS = 30.0
+_PORT_SECONDS = 2.0
 _SHOWN_LINES = 20
 _ARGUMENT_ERROR = 2  # argparse's exit code
 
@@ -74,7 +73,7 @@ def _choose_port(role: base.Role) -> int:
     if role.port:
         return role.port
     port = _last_port(role.address_file)
-    return port if _is_free(port) else 0
+    return port if address.is_free(port) else 0
 
 
 def _last_port(address_file: Path) -> int:
@@ -85,58 +84,44 @@ def _last_port(address_file: Path) -> int:
     return int(port) if port.isdecimal() else 0
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
 def _wait_for_predecessor(role: base.Role, checkpoints: Path, stop: stopping.StopRequest) -> None:
-    """Gives a server that is about to die the time for it; one that is not is the server's error.
+    """Gives a server of this run that is about to die the time for it.
 
     Args:
       role: may ask for a port.
-      checkpoints: which a server locks.
+      checkpoints: which a server locks; one that never ends is the next server's error.
       stop: ends the wait.
+
+    Raises:
+      ConfigError: somebody else has the port.
     """
     deadline = time.monotonic() + _PREDECESSOR_SECONDS
-    if _is_locked(checkpoints) or not _is_free(role.port):
+    if locks.is_held(checkpoints):
         logging.info("waiting up to %.0f s for another server to end", _PREDECESSOR_SECONDS)
-    while _is_locked(checkpoints) or not _is_free(role.port):
-        if time.monotonic() > deadline or stop.requested:
-            return
+    while locks.is_held(checkpoints) and time.monotonic() < deadline and not stop.requested:
         time.sleep(_POLL_SECONDS)
-
-
-def _is_locked(directory: Path) -> bool:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    # What a process has open is closed piece by piece as it ends.
+    deadline = time.monotonic() + _PORT_SECONDS
+    while not address.is_free(role.port) and time.monotonic() < deadline and not stop.requested:
+        time.sleep(_POLL_SECONDS)
+    if not locks.is_held(checkpoints):
+        address.check_port(role.port)
 
 
 def _watch(role: base.Role, server: processes.Process, stop: stopping.StopRequest) -> int:
     """Publishes the address when the server is up, and passes a signal on; the exit code."""
-    address, is_stopping, next_status = "", False, 0.0
+    published, is_stopping, next_status = "", False, 0.0
     while (exit_code := server.poll()) is None:
         if stop.requested and not is_stopping:
             is_stopping = True
             server.send(signal.SIGTERM)
-        if not address and _ready_file(role).exists():
-            address = f"{role.host}:{_ready_file(role).read_text().strip()}"
-            connection.publish_address(role.address_file, address)
-            logging.info("serving at %s, %.0f s after its start", address, server.seconds)
-        if address and time.monotonic() >= next_status:
+        if not published and _ready_file(role).exists():
+            published = address.publish(role.host, _ready_file(role).read_text().strip())
+            connection.publish_address(role.address_file, published)
+            logging.info("serving at %s, %.0f s after its start", published, server.seconds)
+        if published and time.monotonic() >= next_status:
             next_status = time.monotonic() + _STATUS_SECONDS
-            role.write_status({"address": address, "seconds": server.seconds})
+            role.write_status({"address": published, "seconds": server.seconds})
         time.sleep(_POLL_SECONDS)
     return 0 if is_stopping else _after_end(exit_code, server.lines())
 

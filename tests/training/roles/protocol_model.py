@@ -1,10 +1,10 @@
 """The protocol of actors, replay server and learner as a small machine, to be searched as a whole.
 
 Each actor plays steps of one frame; of every two steps comes one transition (as of frames in
-chunks), or of each. What each process knows, what its disk has and what the server holds is a State; `moves`
-are all that can happen next, one at a time and in any order. What the roles decide by (updates due,
-credit, what is sent again) is their own code; `Rules` switches parts of the protocol off, for
-mutants.
+chunks), or of each. What each process knows, what its disk has and what the server holds is a
+State; `moves` are all that can happen next, one at a time and in any order. What the roles decide
+by (updates due, credit, what is sent again) is their own code; `Rules` switches parts of the
+protocol off, for mutants.
 
 Where the order of two things makes no difference they are one move: a learner that is connected
 has published what it knows; a report that is lost is one that has not been made. Left out: an
