@@ -163,7 +163,10 @@ class _Told:
             self._say(f"evaluation of {self._name}: {num_done} of {total} episodes so far")
 
 
-def seed(run_seed: int, k: int, frames: int) -> int:
-    """Of an evaluation of a run's k-th seed: no lane has it, and a resumed run draws it again."""
-    sequence = np.random.SeedSequence([run_seed, k, frames], spawn_key=(1 << 20,))
+def seed(run_seed: int, k: int, number: int) -> int:
+    """Of the evaluation with a number of a run's k-th seed; no environment of training has it.
+
+    All runs of a seed have the same ones at about the same frames, however they are distributed.
+    """
+    sequence = np.random.SeedSequence([run_seed, k, number], spawn_key=(1 << 20,))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)

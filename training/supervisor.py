@@ -102,7 +102,7 @@ class Supervisor:
         self._next_report = time.monotonic() + self._report_seconds
         try:
             is_finished = self._keep_alive(stop)
-        except (checks.ConfigError, _KeepsDyingError) as error:
+        except (checks.ConfigError, _FailedError) as error:
             logging.error("%s", error)
             self._stop(kill)
             if isinstance(error, checks.ConfigError):
@@ -119,7 +119,7 @@ class Supervisor:
 
         Raises:
           ConfigError: a role refuses its input.
-          _KeepsDyingError: a role dies again and again.
+          _FailedError: a role can't go on, or dies again and again.
         """
         while not stop.requested:
             for member in self._members:
@@ -155,12 +155,15 @@ class Supervisor:
 
     def _judge(self, member: Member, end: End) -> None:
         """Raises one of the errors of `_keep_alive` if the role is not to be started again."""
+        if end.exit_code == base.NOT_FINITE:
+            member.retire()
+            raise _FailedError(f"{member.label}: {log_lines.error(end.lines)}")
         if end.exit_code == REFUSED:
             member.retire()
             raise checks.ConfigError(f"{member.label}: {log_lines.error(end.lines)}")
         if member.quick_deaths >= self._timing.max_quick_deaths:
             member.retire()
-            raise _KeepsDyingError(_describe_deaths(member, end, self._timing))
+            raise _FailedError(_describe_deaths(member, end, self._timing))
 
     def _finish(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> None:
         """Ends the others after the learner; the evaluator does so after its last evaluation."""
@@ -283,8 +286,8 @@ class Supervisor:
         base.status_path(self._run_dir, member.label).unlink(missing_ok=True)
 
 
-class _KeepsDyingError(RuntimeError):
-    """A role dies again and again."""
+class _FailedError(RuntimeError):
+    """A role can't go on, or dies again and again."""
 
 
 def _running(members: Sequence[Member]) -> list[Member]:

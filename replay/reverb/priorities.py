@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from core import finite
 from replay.reverb import batches
 from replay.wire import client as client_lib
 from replay.wire import errors
@@ -85,7 +86,8 @@ class SamplingWeights:
           The weights to store, float64 [B].
 
         Raises:
-          ValueError: a priority is none.
+          NotFiniteError: a priority is not finite.
+          ValueError: one is negative.
         """
         priorities = _checked(priorities)
         if not len(keys):
@@ -108,10 +110,9 @@ class SamplingWeights:
 
 def _checked(priorities: np.ndarray) -> np.ndarray:
     priorities = np.asarray(priorities, np.float64)
-    is_right = np.isfinite(priorities) & (priorities >= 0)
-    if not is_right.all():
-        i = int(np.argmin(is_right))
-        raise ValueError(f"priority = {priorities[i]}: expected a finite number >= 0")
+    finite.check("priority", priorities)
+    if np.any(priorities < 0):
+        raise ValueError(f"priority = {priorities.min()}: expected a finite number >= 0")
     return priorities
 
 
@@ -171,7 +172,7 @@ class PrioritySender:
         Raises:
           errors.WireTimeoutError: there was no room in time.
           errors.WireError: an earlier batch's could not be sent.
-          ValueError: an earlier batch's were no priorities.
+          NotFiniteError, ValueError: an earlier batch's were no priorities.
         """
         self._wait(self._max_queue - 1, timeout_s)
         with self._changed:

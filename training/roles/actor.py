@@ -16,6 +16,7 @@ import numpy as np
 from absl import logging
 
 from agents import base as agents_base
+from core import finite
 from envs import base as envs_base
 from replay import base as replay_base
 from replay.reverb import connection, journaled_writer, settings, trajectories
@@ -38,7 +39,8 @@ def run(role: base.Role) -> int:
     """Plays until the learner says that the run is finished, or until SIGINT or SIGTERM.
 
     Returns:
-      The exit code: 0 if the run is finished, 3 if not.
+      The exit code: 0 if the run is finished, 3 if not, 4 if a reward or an observation was not
+      finite.
     """
     with stopping.StopRequest() as stop:
         actor = Actor(role, lambda: stop.requested)
@@ -46,6 +48,8 @@ def run(role: base.Role) -> int:
             actor.play()
         except connection.Stopped:
             pass
+        except finite.NotFiniteError as error:
+            return base.tell_not_finite(error)
         finally:
             actor.close()
     return base.FINISHED if actor.is_finished else base.STOPPED
@@ -261,8 +265,7 @@ class Actor:
 
     def _record(self, timestep: Any, actions: Any) -> None:
         """Writes what the step completes, while the emulators work on the next one."""
-        largest = self._config.agent.max_abs_reward
-        clipped: Any = np.clip(timestep.reward, -largest, largest)
+        clipped: Any = acting.clip_rewards(timestep.reward, self._config.agent.max_abs_reward)
         step = replay_base.Step(
             observation=timestep.observation,
             is_first=timestep.first(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import ml_collections
 from absl import logging
 
+from core import finite
 from replay import wire
 from replay.reverb import connection
 
-FINISHED, STOPPED = 0, 3
-"""Exit codes of a role: the run is finished; it was asked to end before that."""
+FINISHED, STOPPED, NOT_FINITE = 0, 3, 4
+"""Exit codes of a role: the run is finished; it was asked to end before that; a number was not
+finite, so that the run can't go on."""
 
 ROLES = ("replay", "learner", "evaluator", "actor")
 
@@ -84,6 +87,12 @@ class Role:
             temporary.replace(path)
         except OSError as error:  # a full disk must not end what goes on without a status
             logging.log_every_n_seconds(logging.WARNING, "status not written: %s", 60, error)
+
+
+def tell_not_finite(error: finite.NotFiniteError) -> int:
+    """Tells the supervisor, and the user, why the run can't go on; returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return NOT_FINITE
 
 
 def label(name: str, index: int) -> str:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from core import finite
 from envs import base as envs_base
 from replay import wire
 from replay.reverb import batches, connection, priorities
@@ -57,7 +58,8 @@ def run(role: base.Role) -> int:
     """Learns until all frames are played and all their updates done, or until SIGINT or SIGTERM.
 
     Returns:
-      The exit code: 0 if the run is finished, 3 if not.
+      The exit code: 0 if the run is finished, 3 if not, 4 if a number was not finite: no snapshot
+      comes after that.
     """
     with stopping.StopRequest() as stop:
         learner = Learner(role, lambda: stop.requested)
@@ -65,6 +67,8 @@ def run(role: base.Role) -> int:
             with contextlib.suppress(connection.Stopped):
                 learner.learn()
             learner.save_and_wait()
+        except finite.NotFiniteError as error:
+            return base.tell_not_finite(error)
         finally:
             learner.close()
     return base.FINISHED if learner.is_finished else base.STOPPED
@@ -155,6 +159,7 @@ class Learner:
             lambda: _with_seed_axis(self._update.init(self._config.seed, self._stack))
         )
         arrays = snapshot.read_arrays(path, "learner")
+        state_arrays.check_finite(arrays, f"{path}: learner", self._config.seed)
         state = state_arrays.from_arrays(path, arrays, shapes)
         self._state = self._update.put(jax.tree.map(lambda x: x[0], state))
         self._counts.counters = counters
@@ -205,6 +210,7 @@ class Learner:
 
         Raises:
           connection.Stopped: the process was asked to end while something was waited for.
+          NotFiniteError: an update was not finite.
         """
         self._publish_parameters()
         self._tell()
@@ -212,6 +218,9 @@ class Learner:
         while not (self.is_finished or self._stop()):
             try:
                 self._iterate()
+            except finite.NotFiniteError:
+                self._end_if_not_finite()  # which may tell more
+                raise
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
                 logging.warning("%s; connecting again", error)
                 self._open_feed()
@@ -303,6 +312,7 @@ class Learner:
         self._counts.count_update()
         self._recorder.learned(self._counters, metrics)
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
+            self._end_if_not_finite()
             self._publish_parameters()
         self._feed.prioritize(batch, new_priorities)
 
@@ -396,7 +406,15 @@ class Learner:
         frames = self._counters["frames"]
         return bool(period_frames) and frames // period_frames > before // period_frames
 
+    def _end_if_not_finite(self) -> None:
+        """Raises NotFiniteError after a last row, if an update of the interval was not finite."""
+        message = self._recorder.not_finite()
+        if message:
+            self._log_interval()
+            raise finite.NotFiniteError(message)
+
     def _measure_layers(self) -> None:
+        self._end_if_not_finite()
         self._recorder.norms(_with_seed_axis(self._state.params), self._counters["updates"])
         batch = self._newest
         if batch is not None:
@@ -405,6 +423,10 @@ class Learner:
             self._recorder.layers(self._counters, _with_seed_axis(jax.device_get(measured)))
 
     def _log(self) -> None:
+        self._end_if_not_finite()
+        self._log_interval()
+
+    def _log_interval(self) -> None:
         sizes = np.array([self._replay_size()])
         numbers = self._recorder.interval(self._counters, sizes, {})
         shown = {"return": float(np.mean(self._recent))} if self._recent else {}
@@ -447,10 +469,12 @@ class Learner:
 
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         del earlier
+        learner = state_arrays.to_arrays(_with_seed_axis(self._state))
+        state_arrays.check_finite(learner, "learner", self._config.seed)
         return snapshot.Contents(
             counters=dict(self._counters),
             arrays={
-                "learner": state_arrays.to_arrays(_with_seed_axis(self._state)),
+                "learner": learner,
                 "loop": {
                     "recent_returns": np.array(self._recent, np.float64),
                     "weights": np.array([self._weights.largest, self._weights.mean]),
@@ -461,7 +485,12 @@ class Learner:
         )
 
     def save_and_wait(self) -> None:
-        """Writes a last snapshot and a last checkpoint."""
+        """Writes a last snapshot and a last checkpoint.
+
+        Raises:
+          NotFiniteError: an update was not finite; nothing is written.
+        """
+        self._end_if_not_finite()
         self._publish_parameters()
         self._set_status(finished=self.is_finished)
         self._saver.save(self._counters)

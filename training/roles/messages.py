@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from core import finite
 from replay import wire
 
 # A life is a journal's: the actor may be restarted in it; see replay/reverb/journal.py.
@@ -95,9 +96,15 @@ class Parameters(NamedTuple):
     params: Any
 
     def encode(self) -> list[np.ndarray]:
-        """As arrays: the counts, then the leaves in jax.tree.leaves' order."""
-        numbers = np.array(self[:4], np.int64)
-        return [numbers, *(np.asarray(leaf) for leaf in jax.tree.leaves(self.params))]
+        """As arrays: the counts, then the leaves in jax.tree.leaves' order.
+
+        Raises:
+          NotFiniteError: a parameter is not finite.
+        """
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.params)]
+        for leaf in leaves:
+            finite.check(f"parameters at update {self.updates}", leaf)
+        return [np.array(self[:4], np.int64), *leaves]
 
     @classmethod
     def decode(cls, arrays: Sequence[np.ndarray], shapes: Any) -> "Parameters":
@@ -108,12 +115,15 @@ class Parameters(NamedTuple):
           shapes: the parameters' shapes and types as this process's configuration has them.
 
         Raises:
-          WireError: they differ: a process runs another configuration or version.
+          WireError: they differ (a process runs another configuration or version), or one is not
+            finite.
         """
         leaves, structure = jax.tree.flatten(shapes)
         expected = [(leaf.dtype, leaf.shape) for leaf in leaves]
         _check("parameters", arrays, [(np.int64, (4,)), *expected])
         _check_counts("parameters", arrays[0])
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise wire.WireError("parameters with a number that is not finite")
         params = jax.tree.unflatten(structure, arrays[1:])
         return cls._make([*arrays[0].tolist(), params])
 
