@@ -110,6 +110,7 @@ class Content(NamedTuple):
     table: tuple[tuple[int, int, int], ...]
     mark: tuple[int, bool, tuple[int, ...]]
     status: Status | None = None
+    cleared: tuple[int, ...] = ()  # by actor, the records that were there then
     inserts: int = 0
     samples: int = 0
 
@@ -163,7 +164,7 @@ class Machine:
         )
         self.switch = task_switch.SwitchSettings(clear_replay=setting.clears)
         self.zeros = (0,) * setting.num_actors
-        self.empty = Content((), (0, True, self.zeros))
+        self.empty = Content((), (0, True, self.zeros), cleared=self.zeros)
 
     def first(self) -> State:
         counts = Counts(tuple(self._run_counts(None).counters.values()), self.zeros)
@@ -310,9 +311,9 @@ class Machine:
         return checkpoint_mark.is_needed(counters, newest, mark, self.setting.capacity)
 
     def _is_full(self, content: Content) -> bool:
-        """As a limiter has it: two samples an insert, and two by which the inserts may be ahead."""
+        """As a limiter has it: two samples an insert, and three by which inserts may be ahead."""
         is_filled = len(content.table) >= self.setting.min_size
-        return is_filled and 2 * (content.inserts + 1) - content.samples > 2
+        return is_filled and 2 * (content.inserts + 1) - content.samples > 3
 
     def _plays(
         self, i: int, actor: Actor, status: Status, content: Content
@@ -436,7 +437,8 @@ class Machine:
                 return
             mark = (first_task, False, self.zeros)
             counts = learner.counts._replace(was_cleared=not self.rules.clears_again)
-            cleared = content._replace(table=(), mark=mark)
+            records = tuple(len(actor.journal) for actor in state.actors)
+            cleared = content._replace(table=(), mark=mark, cleared=records)
             yield "clears the replay", self._with(state, cleared, mark=mark[:2], counts=counts)
         elif learner.mark[1] or not self.rules.saves_before_credit:
             yield "gives credit", self._with(state, is_to_be_cleared=False)
