@@ -60,13 +60,13 @@ class Run:
         run_directory.check(path, given)
         run_directory.check_idle(path)
         self.experiment = experiment_lib.make(config)
+        self.update_schedule = update_schedule_lib.UpdateSchedule.from_config(
+            config, self.experiment.environment.frames_per_step, self.experiment.frames_per_task
+        )
         self._directory = contextlib.ExitStack()
         self._directory.enter_context(run_directory.claimed(path, given))
         run_directory.append_provenance(path, config)
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
-        self.update_schedule = update_schedule_lib.UpdateSchedule.from_config(
-            config, self.experiment.environment.frames_per_step, self.experiment.frames_per_task
-        )
         self.counters["idle_frames"] = self.update_schedule.fill_frames
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()

@@ -14,7 +14,15 @@ from configs import checks
 from envs import atari, game_sequence
 from envs import base as envs_base
 from replay import ring
-from training import derived, experiment, flag_errors, memory, optimizer, policy
+from training import (
+    derived,
+    experiment,
+    flag_errors,
+    memory,
+    optimizer,
+    policy,
+    update_schedule,
+)
 from training import task_switch as task_switch_lib
 
 
@@ -157,7 +165,8 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
     for job in sorted(jobs, key=lambda job: job.seed):
         config: Any = load(job)
         try:
-            verify_config(derived.resolve(config))
+            config = derived.resolve(config)
+            verify_config(config)
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
         earlier = last_seeds.get((job.config, job.argument), range(0))
@@ -191,6 +200,7 @@ def _replay_bytes(config: Any) -> int:
         config.agent.frame_stack,
         config.agent.n_step,
         config.agent.discount,
+        config.num_seeds,
     )
     return memory.replay_bytes(replay, config.num_seeds)
 
@@ -220,7 +230,8 @@ def _verify_environment(config: Any) -> None:
         atari.check_game(environment.game, "environment.game")
     if "games" in environment:
         game_sequence.check_games(environment.games)
-        experiment.frames_per_task(config, atari.FRAME_SKIP)
+        frames = experiment.frames_per_task(config, atari.FRAME_SKIP)
+        update_schedule.UpdateSchedule.from_config(config, atari.FRAME_SKIP, frames)
 
 
 def load(job: Job) -> ml_collections.ConfigDict:
