@@ -52,10 +52,9 @@ class Setting:
     steps_per_item: int = 2
     capacity: int = 2
     min_size: int = 1
-    kills: tuple[str, ...] = ("actor", "learner", "server")
-    max_kills: int = 1
-    max_snapshots: int = 1
-    max_checkpoints: int = 1
+    kills: tuple[str, ...] = ()  # who dies, once each, at any moments, or not at all
+    max_snapshots: int = 0
+    max_checkpoints: int = 0
     rules: Rules = Rules()
 
 
@@ -110,7 +109,6 @@ class Content(NamedTuple):
     table: tuple[tuple[int, int, int], ...]
     mark: tuple[int, bool, tuple[int, ...]]
     status: Status | None = None
-    cleared: tuple[int, ...] = ()  # by actor, the records that were there then
     inserts: int = 0
     samples: int = 0
 
@@ -145,9 +143,11 @@ class State(NamedTuple):
     actors: tuple[Actor, ...]
     server: Server
     learner: Learner
-    kills: int
+    kills: tuple[str, ...]
     snapshots: int
     checkpoints: int
+    # Nobody's knowledge: for which task the replay was cleared first, and the records there were.
+    cleared: tuple[int, tuple[int, ...]] = (0, (0,))
 
 
 class BrokenRuleError(AssertionError):
@@ -164,16 +164,12 @@ class Machine:
         )
         self.switch = task_switch.SwitchSettings(clear_replay=setting.clears)
         self.zeros = (0,) * setting.num_actors
-        self.empty = Content((), (0, True, self.zeros), cleared=self.zeros)
+        self.empty = Content((), (0, True, self.zeros))
 
     def first(self) -> State:
         counts = Counts(tuple(self._run_counts(None).counters.values()), self.zeros)
         actors = tuple(Actor() for _ in range(self.setting.num_actors))
-        limits = (
-            self.setting.max_kills,
-            self.setting.max_snapshots,
-            self.setting.max_checkpoints,
-        )
+        limits = self.setting.kills, self.setting.max_snapshots, self.setting.max_checkpoints
         return State(actors, Server(1, self.empty), self._started(counts), *limits)
 
     def _started(self, counts: Counts) -> Learner:
@@ -205,24 +201,27 @@ class Machine:
 
     def failures(self, state: State) -> Iterator[tuple[str, State]]:
         """What may go wrong next."""
-        if not state.kills:
-            return
-        left = state._replace(kills=state.kills - 1)
-        if "actor" in self.setting.kills:
+        for kind in state.kills:
+            left = state._replace(kills=tuple(other for other in state.kills if other != kind))
+            yield from self._kill(kind, left)
+
+    def _kill(self, kind: str, state: State) -> Iterator[tuple[str, State]]:
+        if kind == "actor":
             for i in range(self.setting.num_actors):
-                yield from self._actor_is_killed(i, left)
-        if "learner" in self.setting.kills:
+                yield from self._actor_is_killed(i, state)
+        elif kind == "learner":
             learner = self._started(state.learner.snapshot)
-            yield "the learner is killed", left._replace(learner=learner)
-        if "all, and the others go on" in self.setting.kills:
+            yield "the learner is killed", state._replace(learner=learner)
+        elif kind == "server":
+            content = state.server.checkpoint or self.empty
+            server = Server(state.server.incarnation + 1, content, state.server.checkpoint)
+            yield "the server is killed", state._replace(server=server)
+        else:
+            assert kind == "all, and the others go on"
             actors = [Actor(*actor[:4], frames=actor.newest.frames) for actor in state.actors]
             rest = [actor._replace(is_absent=True, task=0) for actor in actors[1:]]
             learner = self._started(state.learner.snapshot)
-            yield "all are killed", left._replace(actors=(actors[0], *rest), learner=learner)
-        if "server" in self.setting.kills:
-            content = state.server.checkpoint or self.empty
-            server = Server(state.server.incarnation + 1, content, state.server.checkpoint)
-            yield "the server is killed", left._replace(server=server)
+            yield "all are killed", state._replace(actors=(actors[0], *rest), learner=learner)
 
     def _actor_is_killed(self, i: int, state: State) -> Iterator[tuple[str, State]]:
         actor = state.actors[i]
@@ -437,8 +436,10 @@ class Machine:
                 return
             mark = (first_task, False, self.zeros)
             counts = learner.counts._replace(was_cleared=not self.rules.clears_again)
-            records = tuple(len(actor.journal) for actor in state.actors)
-            cleared = content._replace(table=(), mark=mark, cleared=records)
+            if state.cleared[0] < first_task:
+                records = tuple(len(actor.journal) for actor in state.actors)
+                state = state._replace(cleared=(first_task, records))
+            cleared = content._replace(table=(), mark=mark)
             yield "clears the replay", self._with(state, cleared, mark=mark[:2], counts=counts)
         elif learner.mark[1] or not self.rules.saves_before_credit:
             yield "gives credit", self._with(state, is_to_be_cleared=False)

@@ -79,47 +79,41 @@ def check(machine, state):
     if any(task < counters["first_task"] for *_, task in table):
         raise BrokenRuleError("a transition of a task that was cleared")
     if setting.num_actors == 1:
-        check_nothing_is_lost(state.actors[0], server, setting.capacity)
+        check_nothing_is_lost(state, setting.capacity)
 
 
-def check_nothing_is_lost(actor, server, capacity):
+def check_nothing_is_lost(state, capacity):
     """A server that was sent everything has the newest that fit, of those since it was cleared."""
+    (actor,), server, (_, (num_cleared,)) = state.actors, state.server, state.cleared
     if actor.stream != server.incarnation or actor.confirmed < len(actor.journal):
         return
     journaled = [
         (0, seq, record.task) for seq, record in enumerate(actor.journal, 1) if record.has_item
     ]
-    needed = {item for item in journaled if item[1] > server.content.cleared[0]}
+    needed = {item for item in journaled if item[1] > num_cleared}
     table = set(server.content.table)
     if not set(sorted(needed)[-capacity:]) <= table <= set(journaled):
         raise BrokenRuleError(f"of {journaled} the table has {server.content.table}")
 
 
-NO_KILLS = Setting(max_kills=0, max_snapshots=0, max_checkpoints=0)
-ALONE = dataclasses.replace(NO_KILLS, credit=1)
-LEARNER_DIES = Setting(kills=("learner",), max_checkpoints=0)
-ACTOR_DIES = Setting(5, min_size=2, kills=("actor",), max_snapshots=0, max_checkpoints=0)
-SERVER_DIES = Setting(capacity=1, kills=("server",), max_snapshots=0)
-TWO_DIE = Setting(3, kills=("server", "learner"), max_kills=2, max_checkpoints=0)
-TWO_ACTORS = Setting(
-    num_frames=2,
-    num_actors=2,
-    credit=1,
-    steps_per_item=1,
-    kills=("actor", "all, and the others go on"),
-    max_snapshots=0,
-    max_checkpoints=0,
-)
-TASKS = Setting(4, 2, kills=("actor", "learner"), max_checkpoints=0)
-CLEARED = Setting(4, 2, clears=True, kills=("server",), max_snapshots=0, max_checkpoints=0)
-CLEARED_BY_TWO = dataclasses.replace(CLEARED, kills=("server", "learner"), max_kills=2)
+ALONE = Setting(credit=1)
+LEARNER_DIES = Setting(kills=("learner",), max_snapshots=1)
+ACTOR_DIES = Setting(num_frames=5, min_size=2, kills=("actor",))
+SERVER_DIES = Setting(capacity=1, kills=("server",), max_checkpoints=1)
+TWO_DIE = Setting(num_frames=3, kills=("server", "learner"), max_snapshots=1)
+TWO_ACTORS = Setting(num_frames=2, num_actors=2, credit=1, steps_per_item=1, kills=("actor",))
+ONE_GOES = dataclasses.replace(TWO_ACTORS, kills=("all, and the others go on",))
+TASKS = Setting(frames_per_task=2, kills=("actor", "learner"), max_snapshots=1)
+CLEARED = Setting(frames_per_task=2, clears=True, credit=1, kills=("server",))
+CLEARED_BY_TWO = dataclasses.replace(CLEARED, steps_per_item=1, kills=("server", "learner"))
 SETTINGS = {
     "nobody dies": ALONE,
     "the learner dies": LEARNER_DIES,
     "the actor dies": ACTOR_DIES,
     "the server dies, its table is full": SERVER_DIES,
     "server and learner die": TWO_DIE,
-    "one of two actors dies, or is alone from then on": TWO_ACTORS,
+    "one of two actors dies": TWO_ACTORS,
+    "one of two actors is alone from then on": ONE_GOES,
     "two tasks": TASKS,
     "two tasks, the replay is cleared, the server dies": CLEARED,
     "two tasks, the replay is cleared, two die": CLEARED_BY_TWO,
