@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from replay.reverb_server import confine
+from replay.reverb_server import confine, ports
 from replay.reverb_server import tables as tables_lib
 
 # Reverb deletes all but the newest entry of its directory, and takes the path for a pattern.
@@ -83,15 +83,9 @@ def _lock_directory(path: Path) -> None:
 
 
 def _check_port(port: int) -> None:
-    """Refuses a port that is in use: gRPC would share it with the other process, silently."""
-    with socket.socket(socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except (OSError, OverflowError) as error:
-            raise ValueError(
-                f"port = {port}: expected a free one, or 0 for any: {error}"
-            ) from error
+    error = ports.trouble(port)
+    if error is not None:
+        raise ValueError(f"port = {port}: expected a free one, or 0 for any: {error}") from error
 
 
 def _start(args: argparse.Namespace, tables: list[tables_lib.Table]) -> Any:

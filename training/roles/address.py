@@ -1,12 +1,11 @@
 """By which host and port other processes reach the replay server."""
 
-import errno
 import ipaddress
 import re
 import socket
 
 from configs import checks
-from replay.reverb_server import confine
+from replay.reverb_server import confine, ports
 
 _EXPECTED = "expected a name or number of this machine, such as localhost, 10.0.0.7 or fd00::7"
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -77,29 +76,11 @@ def _own_name() -> str:
 
 def check_port(port: int) -> None:
     """Raises ConfigError if a port that was asked for is not free; 0 stands for any."""
-    problem = _trouble(port)
+    problem = ports.trouble(port)
     if problem is not None:
         raise checks.ConfigError(f"port = {port}: expected a free one, or 0 for any: {problem}")
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on a port, with IPv4 and with IPv6 as far as there is any."""
-    return _trouble(port) is None
-
-
-def _trouble(port: int) -> OSError | OverflowError | None:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            probe = socket.socket(family)
-        except OSError:  # there is no such family here
-            continue
-        with probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                probe.bind(("", port))
-            except (OSError, OverflowError) as error:
-                if getattr(error, "errno", None) != errno.EADDRNOTAVAIL:
-                    return error
-    return None
+    return ports.trouble(port) is None
