@@ -260,19 +260,19 @@ class Learner:
         Nothing of the new task is played before a checkpoint has the empty table: so whatever may
         have to be emptied again has nothing of it.
         """
-        if self._saver.is_checkpointing:  # its mark must not come after the new one
+        first_task, mark = self._counters["first_task"], self._feed.mark
+        is_old = mark.first_task < first_task
+        self._is_to_be_cleared = is_old or not mark.is_saved
+        if not self._is_to_be_cleared:
+            return
+        # The mark of a checkpoint under way must not come after the new one; and what an actor
+        # still sends of before would come into the empty table.
+        if self._saver.is_checkpointing or (is_old and not self._have_left(first_task - 1)):
             time.sleep(_IDLE_S)
             return
-        first_task = self._counters["first_task"]
-        if self._feed.mark.first_task < first_task:
-            # What an actor still sends of before would come into the empty table.
-            if not self._have_left(first_task - 1):
-                time.sleep(_IDLE_S)
-                return
+        if is_old:
             self._feed.clear(first_task)
-        self._is_to_be_cleared = not self._feed.mark.is_saved
-        if self._is_to_be_cleared:
-            self._saver.want_checkpoint()
+        self._saver.want_checkpoint()
 
     def _take_reports(self) -> None:
         now = time.monotonic()
