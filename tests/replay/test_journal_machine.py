@@ -81,7 +81,11 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
             shutil.copytree(self.directory, self.root / str(self.num_lives + 1))
             raise KilledError
 
-    @stateful.rule(count=st.integers(0, MAX_PENDING))
+    @stateful.rule(counts=st.lists(st.integers(0, MAX_PENDING), min_size=1, max_size=4))
+    def plays(self, counts):
+        for count in counts:
+            self.inserts(count)
+
     def inserts(self, count):
         begin = sum(len(numbers) for numbers, _ in self.records)
         self.records.append((range(begin, begin + count), self.task))
@@ -114,13 +118,17 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
     def confirmations_are_late(self):
         self.server.confirms = False
 
-    @stateful.rule()
-    def the_network_is_cut(self):
+    @stateful.rule(is_noticed=st.booleans())
+    def the_network_is_cut(self, is_noticed):
         self.server.cut()
+        if is_noticed:
+            self.all_is_there()
 
-    @stateful.rule()
-    def the_server_is_killed(self):
+    @stateful.rule(is_noticed=st.booleans())
+    def the_server_is_killed(self, is_noticed):
         self.server.restart()
+        if is_noticed:
+            self.all_is_there()
 
     @stateful.rule()
     def the_learner_hears(self):
@@ -186,5 +194,5 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
 
 TestJournaledInserts = JournaledInserts.TestCase
 TestJournaledInserts.settings = hypothesis.settings(
-    max_examples=200, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=200, stateful_step_count=30, deadline=None, derandomize=True
 )
