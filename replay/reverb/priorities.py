@@ -110,7 +110,7 @@ class SamplingWeights:
 
 def _checked(priorities: np.ndarray) -> np.ndarray:
     priorities = np.asarray(priorities, np.float64)
-    finite.check("priority", priorities)
+    finite.check("priorities", priorities)
     if np.any(priorities < 0):
         raise ValueError(f"priority = {priorities.min()}: expected a finite number >= 0")
     return priorities

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import replay_server
 
+from core import finite
 from replay import wire
 from replay.reverb import batches, priorities
 
@@ -112,11 +113,18 @@ def test_weights_that_are_all_zero():
     assert weights.update(batch.keys, batch.weights, np.array([4.0])) == pytest.approx(1.9)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_what_is_no_priority_is_refused_and_changes_nothing(bad):
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (np.nan, finite.NotFiniteError, r"priorities \[1\] = nan: expected a finite number"),
+        (np.inf, finite.NotFiniteError, r"priorities \[1\] = inf: expected a finite number"),
+        (-1.0, ValueError, "priority = -1.0: expected a finite number >= 0"),
+    ],
+)
+def test_what_is_no_priority_is_refused_and_changes_nothing(bad, error, message):
     weights = priorities.SamplingWeights(0.5, 0.0)
     batch = Table([1, 1]).draw([0, 1])
-    with pytest.raises(ValueError, match=rf"priority = {bad}: expected a finite number >= 0"):
+    with pytest.raises(error, match=message):
         weights.update(batch.keys, batch.weights, np.array([2.0, bad]))
     assert (weights.largest, weights.mean) == (1, 1)
 
@@ -244,7 +252,7 @@ def test_a_wait_ends_with_the_error(sending):
 
 def test_what_is_no_priority_is_told(sending):
     sending.sender.put(Table([1, 1]).draw([0]), jnp.array([np.nan]))
-    with pytest.raises(ValueError, match="priority = nan"):
+    with pytest.raises(finite.NotFiniteError, match=r"priorities \[0\] = nan"):
         sending.sender.drain(timeout_s=20)
     assert not sending.client.sent
 
