@@ -111,7 +111,7 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
 def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames):
     """Several checkpoint periods in it, or a period that is longer than what it holds."""
     changes = {
-        "num_frames": 16_000,
+        "num_frames": 8_000,
         "replay.capacity": 1_000,
         "log.period_frames": 1_000,
         "snapshot.period_frames": period_frames,
@@ -127,8 +127,8 @@ def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames
         assert launch.wait(60) == 3
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
         assert launch.wait(150) == 0
-        _check_accounts(launch, 16_000, 100, 4)
-        assert max(int(row["frames"]) for row in launch.rows("train")) == 16_000
+        _check_accounts(launch, 8_000, 100, 4)
+        assert max(int(row["frames"]) for row in launch.rows("train")) == 8_000
         found = replay_audit.audit(launch)
     assert (found.expected, found.stored) == (1_000, 1_000)
     assert (found.lost, found.doubled) == (0, 0)
