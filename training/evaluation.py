@@ -163,10 +163,17 @@ class _Told:
             self._say(f"evaluation of {self._name}: {num_done} of {total} episodes so far")
 
 
-def seed(run_seed: int, k: int, number: int) -> int:
-    """Of the evaluation with a number of a run's k-th seed; no environment of training has it.
+def seed(run_seed: int, k: int, frames: int, period_frames: int) -> int:
+    """Of an evaluation of a run's k-th seed; no environment of training has it.
 
-    All runs of a seed have the same ones at about the same frames, however they are distributed.
+    All runs of a seed have the same ones in the same period, however they are distributed.
+
+    Args:
+      run_seed: of the run.
+      k: which of its seeds.
+      frames: of the run.
+      period_frames: between two evaluations; 0: there are none but those that are asked for.
     """
+    number = frames // max(1, period_frames)
     sequence = np.random.SeedSequence([run_seed, k, number], spawn_key=(1 << 20,))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)

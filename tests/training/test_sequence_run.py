@@ -95,11 +95,11 @@ def test_games_come_in_order_each_for_its_frames(whole):
 
 
 def test_learning_waits_for_the_cleared_replay_in_every_game(whole):
-    """60 transitions are 240 of a game's 800 frames; of the rest, every 32 make an update."""
+    """60 transitions are 240 of a game's 800 frames; its 25 updates are spread over the others."""
     path, _ = whole
-    per_game = (_FRAMES_PER_GAME - 240) / 32
-    updates = [int(row["updates"]) for row in _rows(path / "train.csv")][1::2]
-    assert updates == [int((i + 1) * per_game) for i in range(6)]
+    updates = [int(row["updates"]) for row in _rows(path / "train.csv")]
+    assert updates[1::2] == [25 * (i + 1) for i in range(6)]
+    assert updates[0::2] == [25 * i + 25 * 160 // 560 for i in range(6)]
     sizes = [int(row["replay_size"]) for row in _rows(path / "train.csv")]
     assert max(sizes[0::2]) <= 100  # after 400 frames
     assert max(sizes[1::2]) <= 200  # after 800
@@ -109,8 +109,8 @@ def test_a_kept_replay_delays_nothing(tmp_path):
     config = _config("continual_nap_schedule", num_frames=2_400)
     run = loop.Run(config, tmp_path / "run")
     _advance(run, config.num_frames)
-    assert run.counters["updates"] == (2_400 - 240) // 32
-    assert run.counters["schedule_updates"] == (2_400 - 240) // 32 - (1_600 - 240) // 32
+    assert run.counters["updates"] == 3 * 25
+    assert run.counters["schedule_updates"] == 25
     rates = [float(row["learning_rate"]) for row in _rows(tmp_path / "run" / "train.csv")]
     assert rates[3] == pytest.approx(1e-6)  # the end of a game's schedule
     assert rates[4] > 1e-4

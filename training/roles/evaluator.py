@@ -123,7 +123,7 @@ class Evaluator:
             environment,
             config.num_envs,
             config.episodes,
-            evaluation.seed(self._config.seed, 0, parameters.frames // config.period_frames),
+            evaluation.seed(self._config.seed, 0, parameters.frames, config.period_frames),
             self._must_stop,
         )
 
