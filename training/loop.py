@@ -292,7 +292,7 @@ class Run:
             environment,
             config.num_envs,
             config.episodes,
-            evaluation.seed(self.config.seed, k, self.counters["frames"] // config.period_frames),
+            evaluation.seed(self.config.seed, k, self.counters["frames"], config.period_frames),
             stop,
             self.progress.write,
         )
