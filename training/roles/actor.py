@@ -356,8 +356,9 @@ class Actor:
                 logging.warning("%s: journal not flushed: %s", self._role.label, error)
                 continue
             self._note_task(writer)
-            confirmed = {"confirmed": progress.confirmed_through}
-            self._told[progress.life] = self._told[progress.life]._replace(**confirmed)
+            self._told[progress.life] = self._told[progress.life]._replace(
+                confirmed=progress.confirmed_through
+            )
             if status is not None and progress.life in status.confirmed:
                 writer.truncate(status.confirmed[progress.life])
 
