@@ -19,7 +19,7 @@ CONSTRAINTS ?= constraints.txt
 RUN_DIR ?= runs/make_train
 
 BIN = $(VENV)/bin
-PACKAGES = core agents networks plasticity replay envs training analysis configs scripts benchmarks tests
+PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
 
 .PHONY: setup train test browser lint bench replay-env replay-env-for-tests clean
 

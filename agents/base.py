@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from dm_env import specs
 
-from configs import modules
+from core import plugins
 from replay import base as replay_base
 
 Params = Any
@@ -51,4 +51,4 @@ def make(config: Any, action_spec: specs.DiscreteArray) -> Agent:
     Raises:
       ConfigError: if there is no such module, a key is unknown or a value out of range.
     """
-    return modules.find("agents", config.agent.module, "agent.module").make(config, action_spec)
+    return plugins.find("agents", config.agent.module, "agent.module").make(config, action_spec)

@@ -15,8 +15,9 @@ import rlax
 from dm_env import specs
 
 from agents import base
-from configs import checks, modules
-from networks import heads, normalization
+from core import checks, plugins
+from networks import normalization
+from networks.heads import c51
 from replay import base as replay_base
 
 CHECKS: Mapping[str, checks.Check] = {
@@ -52,7 +53,7 @@ def make(config: Mapping[str, Any], action_spec: specs.DiscreteArray) -> base.Ag
     def init(rng: jax.Array, observations: jax.Array) -> base.Params:
         return network.init(rng, observations, False)
 
-    def apply(params: base.Params, rng: jax.Array, observations: jax.Array) -> heads.C51Output:
+    def apply(params: base.Params, rng: jax.Array, observations: jax.Array) -> c51.C51Output:
         return network.apply(params, rng, observations, learning_per_sample)
 
     def act(params: base.Params, rng: jax.Array, observations: jax.Array) -> jax.Array:
@@ -98,11 +99,13 @@ def make_network(
       ConfigError: for a bad key or value in the section `network`.
     """
     norm = normalization.Normalization.from_config(config["norm"])
-    torso_module = modules.find("networks", config["torso"]["module"], "network.torso.module")
-    head = heads.C51Head.from_config(config["head"], num_actions, norm)
+    torso_module = plugins.find(
+        "networks.torsos", config["torso"]["module"], "network.torso.module"
+    )
+    head = c51.C51Head.from_config(config["head"], num_actions, norm)
     make_torso = torso_module.make
 
-    def forward(observations: jax.Array, per_sample_noise: bool) -> heads.C51Output:
+    def forward(observations: jax.Array, per_sample_noise: bool) -> c51.C51Output:
         features = make_torso(config["torso"], norm)(observations)
         return head(features, support(agent), per_sample_noise)
 
@@ -115,9 +118,9 @@ def support(agent: Mapping[str, Any]) -> jax.Array:
 
 
 def categorical_double_q_losses(
-    output_tm1: heads.C51Output,
-    selector: heads.C51Output,
-    target: heads.C51Output,
+    output_tm1: c51.C51Output,
+    selector: c51.C51Output,
+    target: c51.C51Output,
     transition: replay_base.Transition,
     atoms: jax.Array,
 ) -> jax.Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis import reference_scores, statistics
 from analysis import runs as runs_lib
-from configs import checks
+from core import checks
 from envs import atari
 
 # What may differ between the runs of an arm.

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis import reference_scores
 from analysis import runs as runs_lib
-from configs import checks
+from core import checks
 
 matplotlib.use("Agg")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from configs import checks
+from core import checks
 
 _Score = TypeVar("_Score", float, np.ndarray)
 

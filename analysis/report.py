@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis import comparison, continual, report_figures, report_page, statistics
 from analysis import runs as runs_lib
-from configs import checks
+from core import checks
 
 CONTROL = "continual_reset"
 """The configuration that begins anew in every game, which plasticity is measured against."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from configs import checks
+from core import checks
 from envs import base as envs_base
 
 _TABLES = ("train", "episodes", "evaluation", "layers")

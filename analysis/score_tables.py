@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis import comparison, published_scores, reference_scores, statistics
 from analysis import runs as runs_lib
-from configs import checks
+from core import checks
 from envs import atari
 
 # What may differ between the runs of a column; their label tells the frames.

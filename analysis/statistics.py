@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs import checks
+from core import checks
 
 Scores = Mapping[str, np.ndarray]
 

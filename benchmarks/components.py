@@ -23,8 +23,9 @@ from absl import flags
 
 from envs import base as envs_base
 from scripts import command_line
-from training import derived, platform
+from training import derived
 from training import experiment as experiment_lib
+from training.system import platform
 
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each part.", lower_bound=3)
 _CAPACITY = flags.DEFINE_integer("capacity", 50_000, "Transitions in the replay.", lower_bound=5000)

@@ -25,9 +25,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import launched_run, machine
-from configs import checks
+from cluster.supervision import processes
+from core import checks
 from scripts import command_line
-from training import processes
 
 _DEFAULT = "configs/data_efficient_nap.py:pong"
 _CONFIG = config_flags.DEFINE_config_file(

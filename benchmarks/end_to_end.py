@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import line_protocol, machine
-from configs import checks
+from core import checks
 from scripts import command_line
 
 _PEER_PYTHON = flags.DEFINE_string(
@@ -39,7 +39,7 @@ _WARM_UP = flags.DEFINE_integer(
 _PEER_KEEPS_MEMORY = flags.DEFINE_bool(
     "peer_keeps_freed_memory",
     False,
-    "Give the peer the allocator settings that training/platform.py makes for ours.",
+    "Give the peer the allocator settings that training/system/platform.py makes for ours.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from configs import checks
-from training import processes
-from training.roles import base
+from cluster import context
+from cluster.supervision import processes
+from core import checks
 
 REPLAY_PYTHON = machine.ROOT / ".venv-replay/bin/python"
 _KILLED_S = 20.0
@@ -82,7 +82,7 @@ class Launch:
 
     def status(self, label: str) -> dict[str, Any]:
         """What the process of a label has last told of itself."""
-        return base.read_status(self.run_dir, label)
+        return context.read_status(self.run_dir, label)
 
     def roles(self) -> dict[str, int]:
         """The run's living processes by label, the server's own included: their numbers."""
@@ -97,7 +97,7 @@ class Launch:
         """The learner's living processes that decode batches: their numbers."""
         learner, found = self.roles().get("learner"), []
         for process, arguments in _commands():
-            if "replay.reverb.decode" in arguments and _parent(process) == learner:
+            if "replay.reverb.sampling.decode" in arguments and _parent(process) == learner:
                 found.append(process)
         return found
 
@@ -107,7 +107,7 @@ class Launch:
         flags = dict(a[2:].split("=", 1) for a in arguments if a.startswith("--") and "=" in a)
         if flags.get("run_dir") != str(self.run_dir) or "role" not in flags:
             return None
-        return base.label(flags["role"], int(flags["index"]))
+        return context.label(flags["role"], int(flags["index"]))
 
     def kill(self, label: str) -> bool:
         """Kills a role as it is; whether there was one to kill."""

@@ -18,7 +18,8 @@ from ml_collections import config_flags
 
 from benchmarks import line_protocol
 from scripts import command_line
-from training import loop, platform
+from training import loop
+from training.system import platform
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Environments.", lower_bound=1)

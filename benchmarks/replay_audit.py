@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import launched_run
-from replay import wire
-from replay.reverb import connection, journal, journaled_writer, settings
-from replay.wire import messages
-from training import processes
+from cluster.supervision import processes
+from replay.reverb import connection, tables, wire
+from replay.reverb.wire import messages
+from replay.reverb.writing import journal, journaled_writer
 
 _WHO = "audit"
 _START_S = 120.0
@@ -66,7 +66,7 @@ def audit(launch: launched_run.Launch) -> Audit:
     """
     with _replay_role(launch), _client(launch) as client:
         paths = sorted((launch.run_dir / "actors").iterdir())
-        capacity = client.server_info()[settings.TRANSITIONS].max_size
+        capacity = client.server_info()[tables.TRANSITIONS].max_size
         sent = [_send(path, launch, capacity) for path in paths]
         accounts = [_read(path) for path in paths]
         return _compare(client, accounts, sum(sent))
@@ -124,15 +124,15 @@ def _read(path: Path) -> _Account:
 
 def _compare(client: wire.Client, accounts: list[_Account], sent: int) -> Audit:
     """Takes the journals' items out of the table: what is left are those that they have dropped."""
-    table = client.server_info()[settings.TRANSITIONS]
+    table = client.server_info()[tables.TRANSITIONS]
     journaled = sum(account.counters.get("transitions", 0) for account in accounts)
     expected = min(journaled, table.max_size)
     keys = [key for account in accounts for key in account.keys][-expected:]
     if journaled > table.max_size and len(accounts) > 1:
         keys = []
     for begin in range(0, len(keys), _MANY):
-        client.delete(settings.TRANSITIONS, keys[begin : begin + _MANY])
-    left = client.server_info()[settings.TRANSITIONS].size
+        client.delete(tables.TRANSITIONS, keys[begin : begin + _MANY])
+    left = client.server_info()[tables.TRANSITIONS].size
     others = expected - len(keys)
     return Audit(
         journaled=journaled,

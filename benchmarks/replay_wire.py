@@ -126,7 +126,7 @@ def _start_server(python: Path, directory: Path) -> tuple[subprocess.Popen, str]
         "checkpoint_dir": directory / "checkpoints",
         "ready_file": ready,
     }
-    command = [str(python), "-m", "replay.reverb_server"]
+    command = [str(python), "-m", "replay.reverb.server"]
     command += [f"--{name}={value}" for name, value in flags.items()]
     process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + _START_S
@@ -242,7 +242,7 @@ def _jobs(client: str, address: str, prefetch: int, num_processes: int) -> dict[
 
 
 def _our_jobs(address: str, prefetch: int, num_processes: int) -> dict[str, Job]:
-    from replay import wire
+    from replay.reverb import wire
 
     client = wire.Client(address)
     how = client, prefetch, num_processes
@@ -255,8 +255,9 @@ def _our_jobs(address: str, prefetch: int, num_processes: int) -> dict[str, Job]
 
 def _write_ours(client: Any, seconds: float) -> float:
     """As an actor does it, without its journal."""
-    from replay import base, wire
-    from replay.reverb import trajectories
+    from replay import base
+    from replay.reverb import wire
+    from replay.reverb.writing import trajectories
 
     begin = time.perf_counter()
     steps, count = _steps(), 0
@@ -282,7 +283,7 @@ def _read_ours(
     """As a learner does it."""
     from dm_env import specs
 
-    from replay.reverb import batch_reader, priorities
+    from replay.reverb.sampling import batch_reader, priorities
 
     spec = specs.Array((84, 84), np.uint8)
     weights = priorities.SamplingWeights(0.5, 0.001)

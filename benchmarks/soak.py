@@ -30,11 +30,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import launched_run, machine, replay_audit, tcp_proxy
-from configs import checks
+from core import checks
 from envs import base as envs_base
 from replay.reverb import connection
 from scripts import command_line
-from training import run_directory, snapshot, update_schedule
+from training import run_directory
+from training.checkpoints import snapshot
+from training.learning import update_schedule
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As of scripts.launch.")
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long, roughly.", lower_bound=1.0)

@@ -13,7 +13,8 @@ every 8 frames and episodes of at most 27k frames: a quarter of an hour on one C
 import ml_collections
 from ml_collections import config_dict
 
-from configs import checks, data_efficient, rainbow
+from configs import data_efficient, rainbow
+from core import checks
 from envs import game_sequence
 
 

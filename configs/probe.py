@@ -7,7 +7,8 @@ Expected: the values that envs/probes.py names, within 0.1.
 
 import ml_collections
 
-from configs import checks, rainbow
+from configs import rainbow
+from core import checks
 from envs import probes
 
 

@@ -1,1 +1,4 @@
-"""What every room may use and that uses none of them."""
+"""What every room may use and that uses none of them: settings, plug-ins, types, durable files.
+
+Called by all. Imports nothing of the project, and JAX only where a type needs it.
+"""

@@ -20,8 +20,8 @@ from ale_py import roms, vector_env
 from dm_env import specs
 from ml_collections import config_dict
 
-from configs import checks
-from envs import action_log, base, episodes, settings, turns
+from core import checks
+from envs import action_log, base, episodes, saved_settings, turns
 
 _TELL_SECONDS = 10
 
@@ -256,7 +256,7 @@ class AtariEnvironment(base.VectorEnvironment):
         """Seeds, actions since, running returns and the current step: some kB a lane."""
         self._turns.check_ready("get_state")
         return {
-            "settings": settings.encode(self._settings),
+            "settings": saved_settings.encode(self._settings),
             "ale_version": np.array(ale_py.__version__),
             "lives": self._lives.copy(),
             **{name: array.copy() for name, array in self._timestep._asdict().items()},
@@ -271,7 +271,7 @@ class AtariEnvironment(base.VectorEnvironment):
           ValueError: if the state was taken from an environment of other settings.
           RuntimeError: if the emulators did not arrive at the saved observation and lives.
         """
-        settings.check_equal(state["settings"], self._settings)
+        saved_settings.check_equal(state["settings"], self._settings)
         self._turns.start()
         self._log.set_state(state)
         frames, info = self._replay_log()

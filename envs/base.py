@@ -9,8 +9,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from configs import checks, modules
-from core import finite
+from core import checks, finite, plugins
 
 
 class Episode(NamedTuple):
@@ -248,4 +247,4 @@ def frames_per_step(config: Mapping[str, Any]) -> int:
 
 def find_module(config: Mapping[str, Any]) -> ModuleType:
     """Imports `envs/<config.module>.py`; raises ConfigError if there is none with a `make`."""
-    return modules.find("envs", config["module"], "environment.module")
+    return plugins.find("envs", config["module"], "environment.module")

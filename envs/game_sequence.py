@@ -13,8 +13,8 @@ import ml_collections
 import numpy as np
 from dm_env import specs
 
-from configs import checks
-from envs import atari, base, settings
+from core import checks
+from envs import atari, base, saved_settings
 
 ATARI_10 = (
     "amidar",
@@ -167,7 +167,7 @@ class GameSequence(base.VectorEnvironment):
         """The present game's state, which game it is, and whether it is being left."""
         return {
             **self._game.get_state(),
-            "sequence": settings.encode(self._settings),
+            "sequence": saved_settings.encode(self._settings),
             "task": np.array(self.task),
             "is_leaving": np.array(self._is_leaving),
             "finished_before": np.array(self._finished, np.float64).reshape(-1, 3),
@@ -180,7 +180,7 @@ class GameSequence(base.VectorEnvironment):
           ValueError: if the state was taken from a sequence of other settings.
           RuntimeError: if the emulators did not arrive at the saved step.
         """
-        settings.check_equal(state["sequence"], self._settings)
+        saved_settings.check_equal(state["sequence"], self._settings)
         self._is_leaving = bool(state["is_leaving"])
         self._game.close()
         self.task = int(state["task"]) - self._is_leaving

@@ -12,8 +12,8 @@ import numpy as np
 from dm_env import specs
 from gymnasium import spaces, vector
 
-from configs import checks
-from envs import base, episodes, settings, turns
+from core import checks
+from envs import base, episodes, saved_settings, turns
 
 # Chosen here, and not by the user.
 _OWN_ARGUMENTS = ("id", "num_envs", "vectorization_mode", "vector_kwargs", "render_mode")
@@ -154,14 +154,14 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         """How often the lanes were seeded, and the episodes not asked for yet."""
         self._turns.check_ready("get_state")
         return {
-            "settings": settings.encode(self._settings),
+            "settings": saved_settings.encode(self._settings),
             "seed_count": np.array(self._seed_count),
             **self._episodes.get_state(),
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
         """Starts new episodes: every lane returns a FIRST. See the base class."""
-        settings.check_equal(state["settings"], self._settings)
+        saved_settings.check_equal(state["settings"], self._settings)
         self._seed_count = int(state["seed_count"])
         self._episodes.set_state(state)
         return self.reset()

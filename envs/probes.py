@@ -22,8 +22,8 @@ import ml_collections
 import numpy as np
 from dm_env import specs
 
-from configs import checks
-from envs import base, episodes, settings, turns
+from core import checks
+from envs import base, episodes, saved_settings, turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ class ProbeEnvironment(base.VectorEnvironment):
         """See the base class."""
         self._turns.check_ready("get_state")
         return {
-            "settings": settings.encode(self._settings),
+            "settings": saved_settings.encode(self._settings),
             "episode_counts": self._episode_counts.copy(),
             "steps": self._steps.copy(),
             **{name: array.copy() for name, array in self._timestep._asdict().items()},
@@ -165,7 +165,7 @@ class ProbeEnvironment(base.VectorEnvironment):
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
         """See the base class."""
-        settings.check_equal(state["settings"], self._settings)
+        saved_settings.check_equal(state["settings"], self._settings)
         self._turns.start()
         self._episode_counts[:] = state["episode_counts"]
         self._steps[:] = state["steps"]

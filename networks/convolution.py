@@ -17,7 +17,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from configs import checks
+from core import checks
 from networks import linear, normalization
 
 

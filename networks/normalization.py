@@ -7,7 +7,7 @@ from typing import Any
 import haiku as hk
 import jax
 
-from configs import checks
+from core import checks
 
 CHECKS: Mapping[str, checks.Check] = {
     "kind": checks.one_of("none", "layer", "rms"),

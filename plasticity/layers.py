@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from configs import checks
+from core import checks
 
 WEIGHT_NAMES = ("w", "kernel", "mu_w", "sigma_w")
 BIAS_NAMES = ("b", "bias", "mu_b", "sigma_b")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from configs import checks
+from core import checks
 from plasticity import layers, projection
 
 FILE_KEY = "optimizer.schedule.norms_file"

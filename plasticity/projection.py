@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from configs import checks
+from core import checks
 from plasticity import layers, moments
 
 SECTION = "optimizer.projection"

@@ -32,7 +32,7 @@ import numpy as np
 import optax
 from ml_collections import config_dict
 
-from configs import checks
+from core import checks
 from plasticity import norm_growth, projection
 
 SECTION = "optimizer.schedule"

@@ -8,10 +8,9 @@ from typing import Any, NoReturn
 import ml_collections
 from absl import app, flags, logging
 
-from configs import checks
-from core import finite
-from replay.reverb import journal
-from training import flag_errors, snapshot
+from core import checks, finite, flag_errors
+from replay.reverb.writing import journal
+from training.checkpoints import snapshot
 
 STOPPED = 3
 """Exit code of a run that was stopped before its end."""

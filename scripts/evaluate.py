@@ -12,11 +12,14 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from configs import checks
+from core import checks
 from envs import atari
 from envs import base as envs_base
 from scripts import command_line
-from training import csv_log, platform, policy, run_directory, stopping
+from training import run_directory
+from training.acting import policy
+from training.logs import csv_log
+from training.system import platform, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")

@@ -24,20 +24,15 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from configs import checks
-from replay.reverb import settings
+from cluster import context
+from cluster.roles import address, replay
+from cluster.supervision import processes, supervisor
+from cluster.sweeps import sweep_jobs
+from core import checks, locks
+from replay.reverb import tables
 from scripts import command_line
-from training import (
-    derived,
-    experiment,
-    locks,
-    platform,
-    processes,
-    run_directory,
-    supervisor,
-    sweep_jobs,
-)
-from training.roles import address, base, replay
+from training import derived, experiment, run_directory
+from training.system import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -48,7 +43,7 @@ _RUN_DIR = flags.DEFINE_string(
     "Where the run's files go; default: runs/<config>/<game>/seed_<seed>_distributed.",
 )
 _ACTORS = flags.DEFINE_integer("actors", 2, "How many actors the run has.", lower_bound=1)
-_ROLE = flags.DEFINE_enum("role", None, base.ROLES, "Run this role alone; default: all of them.")
+_ROLE = flags.DEFINE_enum("role", None, context.ROLES, "Run this role alone; default: all of them.")
 _INDEX = flags.DEFINE_integer("index", 0, "Which of the actors, from 0.", lower_bound=0)
 _HOST = flags.DEFINE_string(
     "host",
@@ -89,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     given: Any = command_line.load_config(_CONFIG)
     config: Any = derived.resolve(given)
     experiment.verify(config)
-    settings.verify(config, _ACTORS.value)
+    tables.verify(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     host = _host()
     if _ROLE.value:
@@ -114,14 +109,14 @@ def _is_local() -> bool:
     return _CLUSTER.value == "local" and not _START_WITH.value
 
 
-def _role(name: str, config: Any, run_dir: Path, host: str) -> base.Role:
+def _role(name: str, config: Any, run_dir: Path, host: str) -> context.Role:
     limit = _ACTORS.value if name == "actor" else 1
     if _INDEX.value >= limit:
         raise checks.ConfigError(
             f"index = {_INDEX.value}: expected 0 to {limit - 1} with role = {name!r} and "
             f"actors = {_ACTORS.value}"
         )
-    return base.Role(
+    return context.Role(
         name=name,
         config=config,
         run_dir=run_dir,
@@ -133,7 +128,7 @@ def _role(name: str, config: Any, run_dir: Path, host: str) -> base.Role:
     )
 
 
-def _run_role(role: base.Role, given: Any) -> int:
+def _run_role(role: context.Role, given: Any) -> int:
     """Runs a role in this process; returns its exit code. `given`: the config, not resolved."""
     config: Any = role.config
     # The replay role computes nothing: its JAX, which configs import, must not take a device.
@@ -148,10 +143,10 @@ def _run_role(role: base.Role, given: Any) -> int:
     with claim:
         if role.name in ("actor", "evaluator"):
             platform.set_up(config.distributed.actor_platform, config.precision)
-        return importlib.import_module(f"training.roles.{role.name}").run(role)
+        return importlib.import_module(f"cluster.roles.{role.name}").run(role)
 
 
-def _hold(role: base.Role) -> contextlib.AbstractContextManager[None]:
+def _hold(role: context.Role) -> contextlib.AbstractContextManager[None]:
     """Keeps other processes of the same role away; one on a node that was lost may linger."""
     path = role.run_dir / "status" / f"{role.label}.lock"
     path.parent.mkdir(exist_ok=True)
@@ -205,7 +200,7 @@ def _command(name: str, index: int, run_dir: Path) -> list[str]:
     given = [argument for argument in sys.argv[1:] if argument != "--"]
     own = {"role": name, "index": index, "run_dir": run_dir.absolute(), "cluster": "local"}
     if _CLUSTER.value == "ray":
-        from training import ray_processes
+        from cluster.supervision import ray_processes
 
         own["host"] = ray_processes.NODE_ADDRESS
     program = [sys.executable, "-m", "scripts.launch"]
@@ -220,7 +215,7 @@ def _starter(config: Any) -> supervisor.Start:
             raise checks.ConfigError(
                 f"start_with = {program!r}: expected none with cluster = 'ray'"
             )
-        from training import ray_roles
+        from cluster.supervision import ray_roles
 
         return ray_roles.starter(config, _ACTORS.value, _HOST.value)
     if not program:
@@ -228,7 +223,7 @@ def _starter(config: Any) -> supervisor.Start:
     if not os.access(program, os.X_OK) or os.path.isdir(program):
         raise checks.ConfigError(f"start_with = {program!r}: expected an executable file")
     return lambda name, index, command, log: processes.Process(
-        [program, base.label(name, index), *command], log
+        [program, context.label(name, index), *command], log
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from absl import flags, logging
 
 from scripts import command_line
-from training import platform, policy, recording, run_directory, stopping
+from training import run_directory
+from training.acting import filming, policy
+from training.system import platform, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     output, seed, max_steps = Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value
     try:
         with stopping.StopRequest("ending without a film") as stop:
-            total = recording.record(player, output, seed, max_steps, lambda: stop.requested)
+            total = filming.record(player, output, seed, max_steps, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED
     logging.info("wrote %s: return %g", output, total)

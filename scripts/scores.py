@@ -12,7 +12,7 @@ from absl import flags, logging
 
 from analysis import runs as runs_lib
 from analysis import score_tables
-from configs import checks
+from core import checks
 from scripts import command_line
 
 _GAMES = flags.DEFINE_list("games", None, "Default: those of the runs; without runs, all 57.")

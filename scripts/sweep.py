@@ -18,9 +18,11 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from cluster.supervision import processes
+from cluster.sweeps import sweep, sweep_jobs
+from cluster.sweeps.sweep_record import State
 from scripts import command_line
-from training import platform, processes, sweep, sweep_jobs
-from training.sweep_record import State
+from training.system import platform
 
 _FAILED = 1
 """Exit code if some runs failed, and all others are finished."""
@@ -75,7 +77,7 @@ def _starter() -> sweep.Start:
     """What starts a run where the flags say."""
     if _CLUSTER.value == "local":
         return processes.Process
-    from training import ray_processes
+    from cluster.supervision import ray_processes
 
     ray_processes.connect()
     return lambda command, log, cores: ray_processes.RayProcess(

@@ -10,7 +10,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from scripts import command_line
-from training import loop, platform, run_directory
+from training import loop, run_directory
+from training.system import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."

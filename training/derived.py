@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from configs import checks
+from core import checks
 from envs import base as envs_base
 
 

@@ -11,14 +11,16 @@ import optax
 from dm_env import specs
 
 from agents import base as agents_base
-from configs import checks
+from core import checks
 from envs import base as envs_base
 from plasticity import projection, schedules
-from replay import ring
-from training import acting, evaluation, memory, optimizer, platform
-from training import learner as learner_lib
-from training import task_switch as task_switch_lib
-from training import update as update_lib
+from replay.device import ring
+from training.acting import choosing, evaluation
+from training.learning import learner as learner_lib
+from training.learning import optimizer
+from training.learning import task_switch as task_switch_lib
+from training.learning import update as update_lib
+from training.system import memory, platform
 
 _CHECKS = {
     "": {
@@ -225,7 +227,7 @@ def observed(timestep: dm_env.TimeStep, learner: learner_lib.Learner) -> learner
         observation=per_seed(timestep.observation),
         is_first=per_seed(timestep.first()),
         is_last=per_seed(timestep.last()),
-        reward=per_seed(acting.clip_rewards(timestep.reward, learner.max_abs_reward)),
+        reward=per_seed(choosing.clip_rewards(timestep.reward, learner.max_abs_reward)),
         discount=per_seed(timestep.discount),
     )
 

@@ -14,19 +14,15 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
-from training import (
-    derived,
-    evaluation,
-    run_directory,
-    snapshot,
-    stage_timer,
-    state_arrays,
-    stopping,
-)
+from training import derived, run_directory
 from training import experiment as experiment_lib
-from training import progress as progress_lib
-from training import recorder as recorder_lib
-from training import update_schedule as update_schedule_lib
+from training.acting import evaluation
+from training.checkpoints import snapshot, state_arrays
+from training.learning import update_schedule as update_schedule_lib
+from training.logs import progress as progress_lib
+from training.logs import recorder as recorder_lib
+from training.logs import stage_timer
+from training.system import stopping
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
 _RECENT_EPISODES = 100

@@ -15,10 +15,10 @@ import jax
 import ml_collections
 from absl import logging
 
-from configs import checks
+from core import checks, files, locks
 from envs import base as envs_base
-from training import derived, files, locks
-from training import platform as platform_lib
+from training import derived
+from training.system import platform as platform_lib
 
 # What may change between a run and its continuation.
 _FREE = (

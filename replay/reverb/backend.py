@@ -12,9 +12,10 @@ import numpy as np
 from dm_env import specs
 
 from replay import base
-from replay.reverb import batch_reader, priorities, trajectories
-from replay.wire import client as client_lib
-from replay.wire import writer as writer_lib
+from replay.reverb.sampling import batch_reader, priorities
+from replay.reverb.wire import client as client_lib
+from replay.reverb.wire import writer as writer_lib
+from replay.reverb.writing import trajectories
 
 State = Any
 _MAX_PENDING = 256

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from replay import wire
-from replay.reverb import settings
+from replay.reverb import tables, wire
 
 _TIMEOUT_S = 10.0
 _NOTHING: Mapping[int, int] = MappingProxyType({})
@@ -37,17 +36,17 @@ def write(client: wire.Client, mark: Mark) -> None:
     """Replaces the server's mark. Raises WireError."""
     rows = [[mark.first_task, mark.is_saved], *map(list, mark.confirmed.items())]
     with wire.Writer(client) as writer:
-        writer.insert([writer.arrays(settings.MARK, [np.array(rows, np.int64)], 1.0)], _TIMEOUT_S)
+        writer.insert([writer.arrays(tables.MARK, [np.array(rows, np.int64)], 1.0)], _TIMEOUT_S)
         writer.flush(_TIMEOUT_S)
 
 
 def read(client: wire.Client) -> Mark:
     """The server's mark; if it has none, that of an empty server. Raises WireError."""
-    table = client.server_info(_TIMEOUT_S).get(settings.MARK)
+    table = client.server_info(_TIMEOUT_S).get(tables.MARK)
     if table is None or not table.size:
         return Mark()
     # A sampler of its own: one that is kept would have drawn ahead what is old by now.
-    with wire.Sampler(client, settings.MARK, max_in_flight=1) as sampler:
+    with wire.Sampler(client, tables.MARK, max_in_flight=1) as sampler:
         (sampled,) = sampler.take(1, _TIMEOUT_S, ask_more=False)
     (rows,) = sampled.columns
     if rows.dtype != np.int64 or rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):

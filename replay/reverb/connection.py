@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import logging
 
-from replay import wire
+from replay.reverb import wire
 
 POLL_S = 0.5
 _ATTEMPT_S = 5.0

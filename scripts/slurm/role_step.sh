@@ -30,9 +30,9 @@ on_node='
   done
 '
 
-# --exact: no more than asked for, so that there is room for other steps. training.processes has
+# --exact: no more than asked for, so that there is room for other steps. cluster.supervision.processes has
 # srun, and so the step, end with this script in any case.
-"$1" -m training.processes $$ "" "$(command -v srun)" \
+"$1" -m cluster.supervision.processes $$ "" "$(command -v srun)" \
   --job-name="$label" --nodes=1 --ntasks=1 --exact --unbuffered "${size[@]}" \
   bash -c "$on_node" "$label" "$@" &
 step=$!

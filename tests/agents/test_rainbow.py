@@ -8,8 +8,10 @@ import pytest
 from dm_env import specs
 
 from agents import rainbow as rainbow_agent
-from configs import checks, rainbow
-from networks import heads, linear
+from configs import rainbow
+from core import checks
+from networks import linear
+from networks.heads import c51
 from replay import base as replay_base
 
 ATOMS = np.float32([-1, 0, 1])
@@ -70,7 +72,7 @@ def transitions(batch):
 
 def losses(r_t, discount_t, target, selector_q, q_tm1, a_tm1=0):
     """The loss of one transition; distributions as probabilities [A, atoms]."""
-    output = lambda p, q: heads.C51Output(jnp.float32([q]), jnp.log(jnp.float32([p])))  # noqa: E731
+    output = lambda p, q: c51.C51Output(jnp.float32([q]), jnp.log(jnp.float32([p])))  # noqa: E731
     unused_q = [0.0] * len(target)
     transition = replay_base.Transition(
         s_tm1=None,

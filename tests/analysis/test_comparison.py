@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import comparison, runs
-from configs import checks
+from core import checks
 
 
 @pytest.fixture

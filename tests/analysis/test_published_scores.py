@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis import published_scores, reference_scores, statistics
-from configs import checks
+from core import checks
 
 _DATA = Path(published_scores.__file__).parent / "data"
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from analysis import report, runs
-from configs import checks
+from core import checks
 
 SEQUENCE = {
     "environment.games": ("boxing", "breakout"),

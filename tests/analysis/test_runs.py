@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import runs
-from configs import checks
+from core import checks
 
 
 def test_a_run_is_read_whole(make_run):

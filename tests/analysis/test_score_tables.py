@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis import runs, score_tables
-from configs import checks
+from core import checks
 
 _HEADER = "frames,seed,episodes,mean_return,std_return,mean_length_frames"
 _SEQUENCE_HEADER = "frames,task,game,seed,episodes,mean_return,std_return,mean_length_frames"

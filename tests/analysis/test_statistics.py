@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis import statistics
-from configs import checks
+from core import checks
 
 _SCORES = {"a": np.array([0.0, 2.0]), "b": np.array([1.0, 4.0, 1.0]), "c": np.array([10.0])}
 _COIN = {"a": np.array([0.0, 1.0])}

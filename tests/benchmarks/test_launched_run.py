@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks import launched_run
-from configs import checks
+from core import checks
 
 
 def test_finds_what_a_command_line_says_of_the_configuration():

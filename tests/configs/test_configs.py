@@ -7,7 +7,7 @@ import ml_collections
 import pytest
 
 import configs
-from configs import checks, modules
+from core import checks, plugins
 from training import derived, experiment
 
 _PARTS = {"checks", "modules"}
@@ -76,7 +76,7 @@ def test_unknown_key_is_named():
 
 def test_module_without_make_is_refused():
     with pytest.raises(checks.ConfigError, match="expected a module of networks/"):
-        modules.find("networks", "linear", "network.torso.module")
+        plugins.find("networks", "linear", "network.torso.module")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from ale_py import roms, vector_env
 from gymnasium import wrappers
 
-from configs import checks
+from core import checks
 from envs import atari, atari_games, base
 
 FIRST, MID, LAST = dm_env.StepType

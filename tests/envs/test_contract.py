@@ -4,7 +4,7 @@ import dm_env
 import numpy as np
 import pytest
 
-from configs import checks
+from core import checks
 from envs import atari, base, game_sequence, gymnasium_vector, probes
 
 FIRST, MID, LAST = dm_env.StepType

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from configs import checks
+from core import checks
 from envs import base, gymnasium_vector
 
 FIRST, MID, LAST = dm_env.StepType

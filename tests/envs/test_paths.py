@@ -15,7 +15,9 @@ from gymnasium import spaces
 from agents import base as agents_base
 from core import finite
 from envs import atari, base, gymnasium_vector, probes
-from training import acting, evaluation, experiment, policy, recording, stopping
+from training import experiment
+from training.acting import choosing, evaluation, filming, policy
+from training.system import stopping
 
 
 class _FromThree(gymnasium.Env):
@@ -150,7 +152,7 @@ def test_the_learner_and_actors_are_given_the_time_step_itself(name):
         observed = experiment.observed(timestep, learner)
         for array, wanted in (
             (observed.observation, timestep.observation),
-            (observed.reward, acting.clip_rewards(timestep.reward, learner.max_abs_reward)),
+            (observed.reward, choosing.clip_rewards(timestep.reward, learner.max_abs_reward)),
             (observed.discount, timestep.discount),
             (observed.is_first, timestep.step_type == dm_env.StepType.FIRST),
             (observed.is_last, timestep.step_type == dm_env.StepType.LAST),
@@ -160,7 +162,7 @@ def test_the_learner_and_actors_are_given_the_time_step_itself(name):
 
 def test_rewards_are_clipped_for_learning_alone():
     rewards = np.array([-3.0, -0.2, 0.0, 0.7, 2.0], np.float32)
-    clipped = acting.clip_rewards(rewards, 0.5)
+    clipped = choosing.clip_rewards(rewards, 0.5)
     np.testing.assert_array_equal(clipped, np.array([-0.5, -0.2, 0.0, 0.5, 0.5], np.float32))
     assert clipped.dtype == np.float32
 
@@ -212,7 +214,7 @@ class _Player:
 
 def test_a_film_has_a_picture_for_every_step_at_the_environments_rate(tmp_path):
     path = tmp_path / "film.mp4"
-    total = recording.record(_Player("from_three", 4), path, seed=0, max_steps=100)
+    total = filming.record(_Player("from_three", 4), path, seed=0, max_steps=100)
     assert total > 0
     reader = imageio_ffmpeg.read_frames(str(path))
     about = next(reader)
@@ -233,7 +235,7 @@ def test_a_film_that_fails_leaves_nothing_but_the_one_before(tmp_path, monkeypat
 
     monkeypatch.setattr(_FromThree, "render", render)
     with pytest.raises(ValueError, match="does not draw itself: IndexError"):
-        recording.record(_Player("from_three", 4), path, seed=0, max_steps=100)
+        filming.record(_Player("from_three", 4), path, seed=0, max_steps=100)
     assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]
     assert path.read_bytes() == b"earlier"
 
@@ -242,11 +244,11 @@ def test_a_film_that_is_stopped_leaves_nothing(tmp_path):
     asked = iter([False, False, True])
     path = tmp_path / "film.mp4"
     with pytest.raises(stopping.Stopped):
-        recording.record(_Player("from_three", 4), path, 0, 100, stop=lambda: next(asked))
+        filming.record(_Player("from_three", 4), path, 0, 100, stop=lambda: next(asked))
     assert not list(tmp_path.iterdir())
 
 
 def test_no_fork_beside_jax(tmp_path, recwarn):
     jax.devices()
-    recording.record(_Player("from_three", 4), tmp_path / "film.mp4", seed=0, max_steps=3)
+    filming.record(_Player("from_three", 4), tmp_path / "film.mp4", seed=0, max_steps=3)
     assert not [str(w.message) for w in recwarn if "fork" in str(w.message)]

@@ -4,7 +4,7 @@ import dm_env
 import numpy as np
 import pytest
 
-from configs import checks
+from core import checks
 from envs import base, probes
 
 FIRST, MID, LAST = dm_env.StepType

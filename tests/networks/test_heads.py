@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import checks, rainbow
-from networks import heads, normalization
+from configs import rainbow
+from core import checks
+from networks import normalization
+from networks.heads import c51
 
 ATOMS = np.float32([-1, 0, 2])
 
@@ -21,7 +23,7 @@ def make_head(norm=None, **changes):
         "noisy_sigma": 0.5,
         "norm": norm or normalization.Normalization(),
     }
-    head = heads.C51Head(**{**settings, **changes})
+    head = c51.C51Head(**{**settings, **changes})
     return hk.transform(lambda x, per_sample=False: head(x, jnp.asarray(ATOMS), per_sample))
 
 
@@ -143,4 +145,4 @@ def test_biases_of_the_layers(noisy):
 def test_bad_settings_are_refused(change):
     config = {**rainbow.get_config().network.head.to_dict(), **change}
     with pytest.raises(checks.ConfigError, match=rf"^network\.head\.{next(iter(change))} = "):
-        heads.C51Head.from_config(config, 4, normalization.Normalization())
+        c51.C51Head.from_config(config, 4, normalization.Normalization())

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import checks, rainbow
+from configs import rainbow
+from core import checks
 from networks import convolution, linear, normalization
 
 

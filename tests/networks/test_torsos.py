@@ -8,8 +8,10 @@ import pytest
 from dm_env import specs
 
 from agents import rainbow as rainbow_agent
-from configs import checks, rainbow, rainbow_ln
-from networks import data_efficient, impala, mlp, nature, normalization
+from configs import rainbow, rainbow_ln
+from core import checks
+from networks import normalization
+from networks.torsos import data_efficient, impala, mlp, nature
 
 IMPALA = {"module": "impala", "channels": (16, 32, 32), "width_multiplier": 1, "blocks": 2}
 

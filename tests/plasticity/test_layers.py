@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import checks
+from core import checks
 from plasticity import layers
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import checks
+from core import checks
 from plasticity import metrics, norm_growth, projection
 
 _SETTINGS = projection.ProjectionSettings(scale_offset="free")

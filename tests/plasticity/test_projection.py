@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import checks
+from core import checks
 from plasticity import layers, metrics, projection
 
 

@@ -3,7 +3,8 @@
 import signal
 
 import pytest
-import replay_server
+
+from tests.replay.reverb import replay_server
 
 
 @pytest.fixture(scope="session")

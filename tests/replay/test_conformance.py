@@ -13,13 +13,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-import replay_server
 from dm_env import specs
 from scipy import stats
 
-from replay import base, ring, wire
+from replay import base
+from replay.device import ring
 from replay.reverb import backend as reverb_backend
-from training import update
+from replay.reverb import wire
+from tests.replay.reverb import replay_server
+from training.learning import update
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 VECTOR = specs.Array((3,), np.float32, name="observation")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from calling import call, error_of
+
+from tests.scripts.calling import call, error_of
 
 _ROOT = Path(__file__).parents[2]
 
@@ -143,7 +144,7 @@ def test_plot_draws_a_picture(run_dir, tmp_path):
         (("--config=configs/probe.py:x",), "configs/probe.py:x: probe = 'x': expected a number"),
         (("--config=configs/continual_rainbow.py:tiny",), "size = 'tiny': expected 'full' or"),
         (("--config=README.md",), "--config=README.md: expected a Python file that defines"),
-        (("--config=configs/checks.py",), "expected a Python file that defines get_config"),
+        (("--config=core/checks.py",), "expected a Python file that defines get_config"),
         (("--config=configs",), "--config: "),
         (("--config=configs/cartpole.py:none:X-v0",), "environment.id = 'none:X-v0'"),
         (("--config=configs/cartpole.py:Pendulum-v1",), "expected a Discrete space"),

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from calling import call, error_of
 
 from configs import probe
-from replay.reverb import journal
+from replay.reverb.writing import journal
+from tests.scripts.calling import call, error_of
 from training import run_directory
 
 _ROOT = Path(__file__).parents[2]

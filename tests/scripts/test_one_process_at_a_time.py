@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import waiting
-from calling import call, error_of
 
 from configs import probe
-from training import locks, run_directory
+from core import locks
+from tests import waiting
+from tests.scripts.calling import call, error_of
+from training import run_directory
 
 _ROOT = Path(__file__).parents[2]
 _TRAIN = (

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from calling import call, error_of
+
+from tests.scripts.calling import call, error_of
 
 _ROOT = Path(__file__).parents[2]
 _RUN = "docs/results/make_train"

@@ -10,12 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
-import waiting
 
-from configs import checks
+from cluster.supervision import processes
+from cluster.sweeps import sweep, sweep_jobs, sweep_record
+from cluster.sweeps.sweep_record import State
+from core import checks
 from scripts import command_line
-from training import processes, sweep, sweep_jobs, sweep_record
-from training.sweep_record import State
+from tests import waiting
 
 _ROOT = Path(__file__).parents[2]
 _PROBE = "configs/probe.py"

@@ -9,8 +9,9 @@ import pytest
 from ml_collections import config_dict
 
 import configs
-from configs import checks
-from training import derived, experiment, sweep_jobs
+from cluster.sweeps import sweep_jobs
+from core import checks
+from training import derived, experiment
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")

@@ -10,8 +10,10 @@ import pytest
 
 from agents import base as agents_base
 from core import finite
-from training import loop, policy, state_arrays
-from training import update as update_lib
+from training import loop
+from training.acting import policy
+from training.checkpoints import state_arrays
+from training.learning import update as update_lib
 
 _OVERRIDES = {
     "log.period_frames": 400,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from analysis import runs
-from configs import checks, rainbow_nap_schedule
+from configs import rainbow_nap_schedule
+from core import checks
 from training import run_directory
 
 _RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison" / "runs"

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import checks
+from core import checks
 from training import derived, experiment, loop
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")

@@ -1,0 +1,115 @@
+"""What the roles of a distributed run share: its directory, and their reports of themselves."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import ml_collections
+from absl import logging
+
+from core import finite
+from replay.reverb import connection, wire
+
+FINISHED, STOPPED, NOT_FINITE = 0, 3, 4
+"""Exit codes of a role: the run is finished; it was asked to end before that; a number was not
+finite, so that the run can't go on."""
+
+ROLES = ("replay", "learner", "evaluator", "actor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """One process of a distributed run.
+
+    Attributes:
+      name: one of ROLES.
+      config: of the run.
+      run_dir: the run's directory, which all roles see.
+      num_actors: how many actors the run has.
+      index: which of several processes with the same role, from 0.
+      host: by what name or number other machines reach this one; "localhost": they don't.
+      port: of the replay server; 0: any that is free.
+      replay_python: the interpreter of the replay server's environment.
+    """
+
+    name: str
+    config: ml_collections.ConfigDict
+    run_dir: Path
+    num_actors: int
+    index: int = 0
+    host: str = "localhost"
+    port: int = 0
+    replay_python: Path = Path(".venv-replay/bin/python")
+
+    @property
+    def label(self) -> str:
+        """The name, with the index where there may be several: "learner", "actor_3"."""
+        return label(self.name, self.index)
+
+    @property
+    def address_file(self) -> Path:
+        """Holds "host:port" of the replay server, replaced whenever it has started."""
+        return self.run_dir / "replay" / "address"
+
+    @property
+    def journal_dir(self) -> Path:
+        """What an actor keeps for the case that it or the server is killed."""
+        return self.run_dir / "actors" / str(self.index)
+
+    def connect(self, stop: Callable[[], bool]) -> wire.Client:
+        """A client of the replay server, when it is there; see replay.reverb.connection.connect."""
+        return connection.connect(self.address_file, stop, self.label)
+
+    def absent_journal_dirs(self) -> list[Path]:
+        """Those of actors with an index beyond this run's, as far as they are this actor's share.
+
+        There are such if the run has had more actors before.
+        """
+        found = [p for p in self.journal_dir.parent.glob("*") if p.name.isdecimal()]
+        return sorted(
+            path
+            for path in found
+            if int(path.name) >= self.num_actors and int(path.name) % self.num_actors == self.index
+        )
+
+    def write_status(self, numbers: Mapping[str, float | str]) -> None:
+        """Tells how this process fares; see `read_status`."""
+        path = status_path(self.run_dir, self.label)
+        temporary = path.with_suffix(".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not flushed to the disk: after a crash of the machine it is of no use.
+            temporary.write_text(json.dumps({"time": time.time(), **numbers}))
+            temporary.replace(path)
+        except OSError as error:  # a full disk must not end what goes on without a status
+            logging.log_every_n_seconds(logging.WARNING, "status not written: %s", 60, error)
+
+
+def tell_not_finite(error: finite.NotFiniteError) -> int:
+    """Tells the supervisor, and the user, why the run can't go on; returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return NOT_FINITE
+
+
+def label(name: str, index: int) -> str:
+    """How a role's process is called in names of files and in messages."""
+    return f"{name}_{index}" if name == "actor" else name
+
+
+def status_path(run_dir: Path, process: str) -> Path:
+    """Where the process of a label tells how it fares."""
+    return run_dir / "status" / f"{process}.json"
+
+
+def read_status(run_dir: Path, process: str) -> dict[str, float | str]:
+    """What a process has last told of itself; nothing if it has not, or not wholly.
+
+    "time" is when, in seconds since the epoch; the other keys are the role's own.
+    """
+    try:
+        return json.loads(status_path(run_dir, process).read_text())
+    except (OSError, ValueError):
+        return {}

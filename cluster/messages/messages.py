@@ -1,0 +1,227 @@
+"""What the roles tell each other, as arrays of items in the replay server's small tables.
+
+Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape, and a number
+that can't be, are a WireError.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from core import finite
+from replay.reverb import wire
+
+# A life is a journal's: the actor may be restarted in it; see replay/reverb/writing/journal.py.
+Life = int
+
+
+class Status(NamedTuple):
+    """Where the run stands, as the learner tells it.
+
+    Attributes:
+      frames, updates: of the whole run.
+      task: of a sequence, from 0: what the actors shall play.
+      finished: whether nothing more is to be played.
+      version: the updates of the newest parameters that were published.
+      weight: what new transitions get as their sampling weight.
+      confirmed: by life, the last record of its journal that the newest checkpoint has.
+      episodes: by life, how many of its episodes the learner has written down.
+      limits: by life, the frames up to which its actor may play.
+    """
+
+    frames: int
+    updates: int
+    task: int
+    finished: bool
+    version: int
+    weight: float
+    confirmed: Mapping[Life, int]
+    episodes: Mapping[Life, int]
+    limits: Mapping[Life, int]
+
+    def is_end(self, num_frames: int) -> bool:
+        """Whether the run of so many frames is finished; one that was may go on with more."""
+        return self.finished and self.frames >= num_frames
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: whole numbers, the weight, a row [life, record, episodes, limit] a life."""
+        counts = (self.frames, self.updates, self.task, self.finished, self.version)
+        by_life = (self.confirmed, self.episodes, self.limits)
+        lives = sorted(set().union(*by_life))
+        rows = [[life, *(numbers.get(life, 0) for numbers in by_life)] for life in lives]
+        return [
+            np.array(counts, np.int64),
+            np.array(self.weight, np.float64),
+            np.array(rows, np.int64).reshape(-1, 4),
+        ]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
+        """The status of `encode`'s arrays; raises WireError."""
+        _check("status", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 4))])
+        _check_counts("status", arrays[0], arrays[2])
+        if not 0 <= arrays[1] < np.inf:
+            raise wire.WireError(f"status with weight {arrays[1]}: expected a finite number >= 0")
+        frames, updates, task, finished, version = arrays[0].tolist()
+        rows = arrays[2].tolist()
+        return cls(
+            frames=frames,
+            updates=updates,
+            task=task,
+            finished=bool(finished),
+            version=version,
+            weight=float(arrays[1]),
+            confirmed={life: record for life, record, _, _ in rows},
+            episodes={life: episodes for life, _, episodes, _ in rows},
+            limits={life: limit for life, _, _, limit in rows},
+        )
+
+
+class Parameters(NamedTuple):
+    """The network's parameters and when they were those of the learner.
+
+    Attributes:
+      frames, updates: the learner's counts then.
+      task: of a sequence, from 0.
+      schedule_updates: updates since the learning-rate schedule began.
+      params: a pytree of arrays.
+    """
+
+    frames: int
+    updates: int
+    task: int
+    schedule_updates: int
+    params: Any
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: the counts, then the leaves in jax.tree.leaves' order.
+
+        Raises:
+          NotFiniteError: a parameter is not finite.
+        """
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.params)]
+        for leaf in leaves:
+            finite.check(f"parameters at update {self.updates}", leaf)
+        return [np.array(self[:4], np.int64), *leaves]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray], shapes: Any) -> "Parameters":
+        """The parameters of `encode`'s arrays.
+
+        Args:
+          arrays: as received.
+          shapes: the parameters' shapes and types as this process's configuration has them.
+
+        Raises:
+          WireError: they differ (a process runs another configuration or version), or one is not
+            finite.
+        """
+        leaves, structure = jax.tree.flatten(shapes)
+        expected = [(leaf.dtype, leaf.shape) for leaf in leaves]
+        _check("parameters", arrays, [(np.int64, (4,)), *expected])
+        _check_counts("parameters", arrays[0])
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise wire.WireError("parameters with a number that is not finite")
+        params = jax.tree.unflatten(structure, arrays[1:])
+        return cls._make([*arrays[0].tolist(), params])
+
+
+class Episode(NamedTuple):
+    """A finished training episode.
+
+    Attributes:
+      lane: of the actor.
+      episode_return: unclipped.
+      length_frames: in the emulator's frames.
+      task: of a sequence, from 0, in which it was played.
+    """
+
+    lane: int
+    episode_return: float
+    length_frames: int
+    task: int = 0
+
+
+class Report(NamedTuple):
+    """What an actor has done in its life, all counts from that life's beginning.
+
+    Attributes:
+      life: the journal's.
+      actor: its index.
+      frames: of steps that are in the journal.
+      transitions: those that are in the journal, or were.
+      task: what it plays; all that the journal has of earlier ones is confirmed.
+      confirmed: the last record of the journal that is confirmed, like all before.
+      incarnation: of the server that has confirmed; see `short_incarnation`.
+      first_episode: the number, from 0, of the first of `episodes`.
+      episodes: those the learner has not acknowledged yet.
+    """
+
+    life: Life
+    actor: int
+    frames: int
+    transitions: int
+    task: int
+    confirmed: int
+    incarnation: int
+    first_episode: int
+    episodes: Sequence[Episode]
+
+    def encode(self) -> list[np.ndarray]:
+        """As arrays: whole numbers, and a row an episode."""
+        rows = np.array(list(self.episodes), np.float64).reshape(-1, 4)
+        return [np.array(self[:8], np.int64), rows]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "Report":
+        """The report of `encode`'s arrays; raises WireError."""
+        _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 4))])
+        # The task, which is -1 before the first.
+        _check_counts("report", np.delete(arrays[0], 4), arrays[0][4:5] + 1)
+        if not np.all(np.isfinite(arrays[1])) or np.any(arrays[1][:, [0, 2, 3]] < 0):
+            raise wire.WireError("report: an episode with numbers that are none")
+        rows = arrays[1].tolist()
+        episodes = [Episode(int(i), total, int(n), int(task)) for i, total, n, task in rows]
+        return cls._make([*arrays[0].tolist(), episodes])
+
+
+def short_incarnation(incarnation: int) -> int:
+    """What of a server's 128 bits fits a signed integer of 64: enough to tell two apart."""
+    return incarnation & (2**63 - 1)
+
+
+def _check(
+    what: str, arrays: Sequence[np.ndarray], expected: Sequence[tuple[Any, tuple[int | None, ...]]]
+) -> None:
+    """Raises WireError unless the arrays have the types and shapes; None is any size."""
+    if len(arrays) != len(expected):
+        raise wire.WireError(f"{what} of {len(arrays)} arrays: expected {len(expected)}")
+    for i, (array, (dtype, shape)) in enumerate(zip(arrays, expected)):
+        fits = len(array.shape) == len(shape) and all(
+            size in (None, found) for size, found in zip(shape, array.shape)
+        )
+        if array.dtype != dtype or not fits:
+            raise wire.WireError(
+                f"{what}: array {i} is {array.dtype}{list(array.shape)}, expected "
+                f"{np.dtype(dtype)}{list(shape)}: do all processes run the same configuration?"
+            )
+
+
+def _check_counts(what: str, *counts: np.ndarray) -> None:
+    for numbers in counts:
+        if np.any(numbers < 0):
+            raise wire.WireError(f"{what} with {numbers.min()}: expected whole numbers >= 0")
+
+
+def latest(client: wire.Client, table: str, timeout_s: float) -> tuple[np.ndarray, ...]:
+    """The arrays of the one item of a table with kind "latest".
+
+    Raises:
+      WireTimeoutError: there is none yet, or the server does not answer.
+      WireError: the connection broke.
+    """
+    # A sampler of its own: one that is kept would have drawn ahead what is old by now.
+    with wire.Sampler(client, table, max_in_flight=1) as sampler:
+        return sampler.take(1, timeout_s, ask_more=False)[0].columns

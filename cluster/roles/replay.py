@@ -1,0 +1,143 @@
+"""The replay role: a server in an environment of its own, whose address the others are told."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from absl import logging
+
+from cluster import context
+from cluster.roles import address
+from cluster.supervision import log_lines, processes
+from core import checks, locks
+from replay.reverb import connection, tables
+from training.system import stopping
+
+_POLL_SECONDS = 0.1
+_STATUS_SECONDS = 5.0
+# A server whose parent was killed is killed as well, but with much memory that takes a moment.
+_PREDECESSOR_SECONDS = 30.0
+_PORT_SECONDS = 2.0
+_SHOWN_LINES = 20
+_ARGUMENT_ERROR = 2  # argparse's exit code
+
+
+def check_python(path: Path) -> None:
+    """Raises ConfigError if there is no interpreter for the server."""
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise checks.ConfigError(
+            f"replay_python = {str(path)!r}: expected the interpreter of the replay server's "
+            "environment; `make replay-env` makes it"
+        )
+
+
+def run(role: context.Role) -> int:
+    """Serves until SIGTERM or SIGINT, or until the server ends.
+
+    Returns:
+      0 after a signal; 3 if somebody else has ended the server; else the exit code of its crash.
+
+    Raises:
+      ConfigError: if the server does not start with what it was given.
+    """
+    check_python(role.replay_python)
+    directory = role.address_file.parent
+    (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+    with stopping.StopRequest("ending the replay server") as stop:
+        _wait_for_predecessor(role, directory / "checkpoints", stop)
+        # Else the file of a server that was killed would be taken for this one's.
+        _ready_file(role).unlink(missing_ok=True)
+        log = role.run_dir / "logs" / "replay_server.log"
+        server = processes.Process(_command(role), log)
+        return _watch(role, server, stop)
+
+
+def _ready_file(role: context.Role) -> Path:
+    return role.address_file.parent / "port"
+
+
+def _command(role: context.Role) -> list[str]:
+    flags = {
+        "port": _choose_port(role),
+        "address": role.host,
+        "tables": json.dumps(tables.tables(role.config)),
+        "checkpoint_dir": role.address_file.parent / "checkpoints",
+        "ready_file": _ready_file(role),
+    }
+    program = [str(role.replay_python), "-m", "replay.reverb.server"]
+    return [*program, *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def _choose_port(role: context.Role) -> int:
+    """The port asked for, or else the last server's, which clients know, or 0 for any."""
+    if role.port:
+        return role.port
+    port = _last_port(role.address_file)
+    return port if address.is_free(port) else 0
+
+
+def _last_port(address_file: Path) -> int:
+    try:
+        port = address_file.read_text().strip().rpartition(":")[2]
+    except OSError:
+        return 0
+    return int(port) if port.isdecimal() else 0
+
+
+def _wait_for_predecessor(
+    role: context.Role, checkpoints: Path, stop: stopping.StopRequest
+) -> None:
+    """Gives a server of this run that is about to die the time for it.
+
+    Args:
+      role: may ask for a port.
+      checkpoints: which a server locks; one that never ends is the next server's error.
+      stop: ends the wait.
+
+    Raises:
+      ConfigError: somebody else has the port.
+    """
+    deadline = time.monotonic() + _PREDECESSOR_SECONDS
+    if locks.is_held(checkpoints):
+        logging.info("waiting up to %.0f s for another server to end", _PREDECESSOR_SECONDS)
+    while locks.is_held(checkpoints) and time.monotonic() < deadline and not stop.requested:
+        time.sleep(_POLL_SECONDS)
+    # What a process has open is closed piece by piece as it ends.
+    deadline = time.monotonic() + _PORT_SECONDS
+    while not address.is_free(role.port) and time.monotonic() < deadline and not stop.requested:
+        time.sleep(_POLL_SECONDS)
+    if not locks.is_held(checkpoints):
+        address.check_port(role.port)
+
+
+def _watch(role: context.Role, server: processes.Process, stop: stopping.StopRequest) -> int:
+    """Publishes the address when the server is up, and passes a signal on; the exit code."""
+    published, is_stopping, next_status = "", False, 0.0
+    while (exit_code := server.poll()) is None:
+        if stop.requested and not is_stopping:
+            is_stopping = True
+            server.send(signal.SIGTERM)
+        if not published and _ready_file(role).exists():
+            published = address.publish(role.host, _ready_file(role).read_text().strip())
+            connection.publish_address(role.address_file, published)
+            logging.info("serving at %s, %.0f s after its start", published, server.seconds)
+        if published and time.monotonic() >= next_status:
+            next_status = time.monotonic() + _STATUS_SECONDS
+            role.write_status({"address": published, "seconds": server.seconds})
+        time.sleep(_POLL_SECONDS)
+    return 0 if is_stopping else _after_end(exit_code, server.lines())
+
+
+def _after_end(exit_code: int, lines: list[str]) -> int:
+    """The role's exit code after the server's; raises ConfigError if it has refused its input."""
+    is_refusal = exit_code == 1 and lines[-1:] and lines[-1].startswith("error: ")
+    if is_refusal or exit_code == _ARGUMENT_ERROR:
+        raise checks.ConfigError(f"the replay server does not start: {log_lines.error(lines)}")
+    for line in lines[-_SHOWN_LINES:]:
+        logging.info("server: %s", line)
+    logging.error("the replay server has ended: %s", processes.describe(exit_code))
+    if exit_code == 0:
+        return 3  # somebody has sent it a signal
+    return exit_code if exit_code > 0 else 128 - exit_code

@@ -1,0 +1,148 @@
+"""The learner's way to the replay server: batches, their priorities, and the actors' reports."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from dm_env import specs
+
+from cluster import context
+from cluster.messages import messages
+from replay.reverb import checkpoint_mark, tables, wire
+from replay.reverb.sampling import batch_reader, batches, priorities
+
+_MAX_REPORTS_AHEAD = 64
+_DECODERS_OF_ACCELERATOR = 2
+_ANSWER_S = 5.0
+_TIMEOUT_S = 60.0
+
+
+class Feed:
+    """Streams to one incarnation of the server; when they break, `open` makes new ones.
+
+    Attributes:
+      client, incarnation: of the server, once it is open.
+      mark: of this server.
+    """
+
+    client: wire.Client
+    incarnation: int
+    mark: checkpoint_mark.Mark
+
+    def __init__(
+        self,
+        role: context.Role,
+        spec: specs.Array,
+        weights: priorities.SamplingWeights,
+        stop: Callable[[], bool],
+    ):
+        """Connects to nothing yet.
+
+        Args:
+          role: the learner's.
+          spec: of one lane's newest observation.
+          weights: turns priorities into sampling weights.
+          stop: whether the process was asked to end.
+        """
+        self._role, self._spec, self._weights, self._stop = role, spec, weights, stop
+        self._config: Any = role.config
+        self._opened: list[Any] = []
+
+    def open(self) -> None:
+        """Connects, waiting as long as it takes, in place of what was open before.
+
+        Raises:
+          connection.Stopped: the process was asked to end.
+          wire.WireError: the connection broke again.
+        """
+        self.close()
+        role = self._role
+        self.client = role.connect(self._stop)
+        self._opened.append(self.client)
+        self.incarnation = self.client.incarnation()
+        self.mark = checkpoint_mark.read(self.client)
+        self._reports = wire.Sampler(self.client, tables.REPORTS, _MAX_REPORTS_AHEAD)
+        self._opened.append(self._reports)
+        self._open_streams()
+
+    def _open_streams(self) -> None:
+        replay = self._config.replay
+        self._sender = priorities.PrioritySender(self.client, tables.TRANSITIONS, self._weights)
+        self._opened.append(self._sender)
+        self._reader = batch_reader.BatchReader(
+            self.client,
+            tables.TRANSITIONS,
+            self._spec,
+            self._config.agent.frame_stack,
+            replay.batch_size,
+            self._config.distributed.prefetch_batches,
+            _num_decoders(self._config.distributed),
+        )
+        self._opened.append(self._reader)
+
+    def batch(self, timeout_s: float) -> batches.Batch | None:
+        """The next batch; None if there is none in time. Raises WireError."""
+        try:
+            return self._reader.take(timeout_s)
+        except wire.WireTimeoutError:
+            return None
+
+    def is_short(self) -> bool:
+        """Whether the table has too few transitions to draw from. Raises WireError."""
+        table = self.client.server_info(_ANSWER_S)[tables.TRANSITIONS]
+        return table.size < table.min_size
+
+    def prioritize(self, batch: batches.Batch, new_priorities: Any) -> None:
+        """Has the batch's new priorities [B] sent; they may still be computed."""
+        self._sender.put(batch, new_priorities, _TIMEOUT_S)
+
+    def reports(self) -> list[messages.Report]:
+        """Those that have come since the last call. Raises WireError."""
+        # One is asked for where there is none: of a broken stream, that raises what broke it.
+        try:
+            taken = self._reports.take(max(1, self._reports.num_ready), 0.0)
+        except wire.WireTimeoutError:
+            return []
+        return [messages.Report.decode(sampled.columns) for sampled in taken]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return bool(self._opened)
+
+    def check(self) -> None:
+        """Raises WireError if the server does not answer, or is another one by now."""
+        if self.client.incarnation(_ANSWER_S) != self.incarnation:
+            raise wire.WireUnavailableError(f"{self.client.address}: the server was restarted")
+
+    def clear(self, first_task: int) -> None:
+        """Empties the table, and drops the batches that were drawn from it.
+
+        Args:
+          first_task: transitions of earlier ones shall not come into it from now on.
+        """
+        for stream in (self._reader, self._sender):
+            self._opened.remove(stream)
+            stream.close()
+        self.client.reset(tables.TRANSITIONS, _TIMEOUT_S)
+        self._weights.reset()
+        self._open_streams()
+        # Last, as it says that all this is done.
+        self.set_mark(checkpoint_mark.Mark(first_task, is_saved=False))
+
+    def set_mark(self, mark: checkpoint_mark.Mark) -> None:
+        """Replaces the server's mark. Raises WireError."""
+        checkpoint_mark.write(self.client, mark)
+        self.mark = mark
+
+    def close(self) -> None:
+        """Ends all streams, and the connection."""
+        while self._opened:
+            self._opened.pop().close()
+
+
+def _num_decoders(distributed: Any) -> int:
+    if distributed.decoder_processes >= 0:
+        return distributed.decoder_processes
+    most = 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR
+    return min(most, distributed.prefetch_batches)

@@ -1,0 +1,138 @@
+"""One role of a run under supervision: its process, and when it is started again."""
+
+import dataclasses
+import signal
+import time
+from collections.abc import Callable
+
+from cluster import context
+from cluster.supervision import processes
+
+FINISHED, REFUSED = 0, 2
+"""Exit codes of a role: it has done all there was to do; it can't run with what it was given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How patient a supervisor is, in seconds.
+
+    Attributes:
+      poll: between two looks at the processes.
+      first_delay: before a role that died is started again; doubles from one time to the next.
+      max_delay: what that grows to.
+      ended: before a role is started again that had nothing left to do, while the learner has.
+      healthy: a role that lived so long begins with `first_delay` again.
+      quick: a role that did not live so long has died quickly.
+      max_quick_deaths: so many in a row are the end of the run.
+      silent: after which a role that has not written its status is marked.
+      learner: what the learner may take for its last snapshot.
+      evaluator: what the evaluator may take for the last evaluation, after the learner's end.
+      grace: what others may take to end before they are killed.
+    """
+
+    poll: float = 0.2
+    first_delay: float = 1.0
+    max_delay: float = 60.0
+    ended: float = 10.0
+    healthy: float = 60.0
+    quick: float = 20.0
+    max_quick_deaths: int = 5
+    silent: float = 60.0
+    learner: float = 600.0
+    evaluator: float = 1800.0
+    grace: float = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How a process ended: the exit code (minus a signal's number), its age, its last lines."""
+
+    exit_code: int
+    seconds: float
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return processes.describe(self.exit_code)
+
+
+class Member:
+    """A role of the run. It has a process, or waits for the next one, or has had its last one."""
+
+    def __init__(
+        self, name: str, index: int, start: Callable[[], processes.Running], timing: Timing
+    ):
+        """Starts nothing yet.
+
+        Args:
+          name: of the role.
+          index: which of several processes with that role.
+          start: starts the process.
+          timing: when to start it again.
+        """
+        self.name = name
+        self.label = context.label(name, index)
+        self.quick_deaths = 0
+        self.is_finished = False
+        """Whether the last process, which has ended, had nothing left to do."""
+        self._start = start
+        self._timing = timing
+        self._process: processes.Running | None = None
+        self._due: float | None = time.monotonic()
+        self._delay = timing.first_delay
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has not been found to have ended."""
+        return self._process is not None
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds until the next process is started; None if there is one, or none will be."""
+        return None if self._due is None else max(0.0, self._due - time.monotonic())
+
+    def start_if_due(self) -> bool:
+        """Starts the process when it is time; whether it was."""
+        if self._due is None or time.monotonic() < self._due:
+            return False
+        self._due = None
+        self.is_finished = False
+        self._process = self._start()
+        return True
+
+    def collect(self) -> End | None:
+        """How the process has ended, if that is news; the next one is due after a while then."""
+        exit_code = self._process.poll() if self._process else None
+        if self._process is None or exit_code is None:
+            return None
+        end = End(exit_code, self._process.seconds, self._process.lines())
+        self._process = None
+        self.is_finished = exit_code == FINISHED
+        self._due = time.monotonic() + self._next_delay(end)
+        return end
+
+    def _next_delay(self, end: End) -> float:
+        timing = self._timing
+        if end.exit_code == FINISHED:
+            return timing.ended
+        if end.seconds >= timing.healthy:
+            self._delay = timing.first_delay
+        self.quick_deaths = self.quick_deaths + 1 if end.seconds < timing.quick else 0
+        delay, self._delay = self._delay, min(2 * self._delay, timing.max_delay)
+        return delay
+
+    def retire(self) -> None:
+        """The present process, if any, is the last."""
+        self._due = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if there is one."""
+        if self._process is not None:
+            self._process.send(number)
+
+    def kill(self) -> None:
+        """Ends the process, and waits for its end."""
+        self.retire()
+        if self._process is not None:
+            self._process.send(signal.SIGKILL)
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,1 @@
+"""Many runs, some at a time; a sweep continues where it stopped."""

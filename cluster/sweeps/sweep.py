@@ -1,0 +1,188 @@
+"""Works through the jobs of a sweep, several at once, each in a process of its own."""
+
+import collections
+import datetime
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import logging
+
+from cluster.supervision import log_lines, processes
+from cluster.sweeps import sweep_jobs, sweep_record
+from cluster.sweeps.sweep_jobs import Grid, Job
+from cluster.sweeps.sweep_record import State
+from training.system import stopping
+
+_POLL_SECONDS = 0.2
+Start = Callable[[list[str], Path, Sequence[int]], processes.Running]
+
+_PROGRESS = re.compile(r"frame \d+ of \d+ ")
+
+
+class Sweep:
+    """Jobs, the processes of those that run, and the record of them all."""
+
+    def __init__(
+        self,
+        root: Path,
+        jobs: Sequence[Job],
+        record: sweep_record.Record,
+        stopped_code: int,
+        command: Callable[[Job, Path], list[str]] = Job.command,
+        start: Start = processes.Process,
+    ):
+        """Starts nothing yet.
+
+        Args:
+          root: the sweep's directory.
+          jobs: those asked for; the finished ones are left alone.
+          record: has begun with these jobs.
+          stopped_code: the exit code of a command that was stopped before its end.
+          command: what a job is, as an executable's path and arguments.
+          start: starts it, here by default; gets the command, the log, and the worker's cores.
+        """
+        self._root = root
+        self._jobs = jobs
+        self._record = record
+        self._stopped_code = stopped_code
+        self._command = command
+        self._start_process = start
+        self._waiting = collections.deque(job for job in jobs if not record.is_finished(job))
+        self._running: dict[int, tuple[Job, processes.Running]] = {}
+        self._sent: signal.Signals | None = None
+
+    def run(self, num_workers: int, report_seconds: float) -> list[State]:
+        """Works until all jobs have ended, or until SIGINT or SIGTERM.
+
+        The first signal is passed on as SIGTERM, so that every run saves a snapshot; a second one
+        kills the runs.
+
+        Args:
+          num_workers: how many run at once; each has its share of the cores.
+          report_seconds: between two reports of the running jobs' progress.
+
+        Returns:
+          The state of each job.
+        """
+        cores = processes.share_cores(sorted(os.sched_getaffinity(0)), num_workers)
+        if len(self._waiting) < len(self._jobs):
+            logging.info("%d jobs are finished already", len(self._jobs) - len(self._waiting))
+        # The inner request takes the first signal, and gives way to the outer for the second.
+        with stopping.StopRequest() as kill, stopping.StopRequest() as stop:
+            try:
+                self._work(cores, report_seconds, stop, kill)
+            finally:
+                self._end_all()
+        return self._record.states(self._jobs)
+
+    def _work(
+        self,
+        cores: Sequence[Sequence[int]],
+        report_seconds: float,
+        stop: stopping.StopRequest,
+        kill: stopping.StopRequest,
+    ) -> None:
+        next_report = time.monotonic() + report_seconds
+        while self._running or (self._waiting and not stop.requested):
+            if stop.requested:
+                self._send(signal.SIGKILL if kill.requested else signal.SIGTERM)
+            else:
+                self._start(cores)
+            self._collect()
+            if time.monotonic() >= next_report:
+                self._report()
+                next_report = time.monotonic() + report_seconds
+            time.sleep(_POLL_SECONDS)
+
+    def _start(self, cores: Sequence[Sequence[int]]) -> None:
+        """Gives every worker without a job the next one that waits."""
+        for worker in range(len(cores)):
+            if worker not in self._running and self._waiting:
+                job = self._waiting.popleft()
+                log = self._root / f"{job.name}.log"
+                process = self._start_process(self._command(job, self._root), log, cores[worker])
+                self._running[worker] = job, process
+                self._record.started(job)
+                self._say(State.RUNNING, job, str(log))
+
+    def _collect(self) -> None:
+        """Notes which processes have ended, and how."""
+        for worker, (job, process) in list(self._running.items()):
+            exit_code = process.poll()
+            if exit_code is not None:
+                del self._running[worker]
+                state = self._state_after(exit_code)
+                self._record.ended(job, state, exit_code, process.seconds)
+                parts = [_duration(process.seconds)]
+                if state == State.FAILED:
+                    parts.append(f"exit code {exit_code}: {log_lines.last(process.lines())}")
+                self._say(state, job, "  ".join(parts))
+
+    def _state_after(self, exit_code: int) -> State:
+        if exit_code == 0:
+            return State.FINISHED
+        # A run that has not come as far as its first frame knows of no clean stop.
+        was_sent = self._sent is not None and exit_code in (-signal.SIGTERM, -signal.SIGKILL)
+        return State.STOPPED if exit_code == self._stopped_code or was_sent else State.FAILED
+
+    def _send(self, number: signal.Signals) -> None:
+        """Sends a signal to all running jobs, each signal once: a second SIGTERM ends a run."""
+        if number == self._sent:
+            return
+        self._sent = number
+        logging.info("%s to %d running jobs", number.name, len(self._running))
+        for _, process in self._running.values():
+            process.send(number)
+
+    def _end_all(self) -> None:
+        """After an error, or a third signal: no process is left behind."""
+        if self._running:
+            self._send(signal.SIGKILL)
+            for _, process in self._running.values():
+                process.wait()
+            self._collect()
+
+    def _report(self) -> None:
+        for job, process in self._running.values():
+            lines = process.lines()
+            progress = log_lines.last([line for line in lines if _PROGRESS.search(line)] or lines)
+            self._say(State.RUNNING, job, f"{_duration(process.seconds)}  {progress}")
+
+    def _say(self, state: State, job: Job, text: str) -> None:
+        ended = (State.FINISHED, State.FAILED, State.STOPPED)
+        num_ended = sum(state in ended for state in self._record.states(self._jobs))
+        logging.info("%d/%d  %-8s  %s  %s", num_ended, len(self._jobs), state, job, text)
+
+
+def run(
+    grid: Grid,
+    root: Path,
+    num_workers: int,
+    report_seconds: float,
+    stopped_code: int,
+    start: Start = processes.Process,
+) -> list[State]:
+    """Checks everything, then trains what is not yet finished; see `Sweep.run`.
+
+    The same call continues a sweep that was stopped or killed. More configs, arguments and seeds
+    may be asked for then.
+
+    Raises:
+      ConfigError: before anything is started, if a job can't be run, `root` holds something else,
+        a sweep is at work there, or a job of the same name was begun by another command.
+    """
+    jobs = grid.jobs()
+    sweep_jobs.verify(jobs, num_workers if start is processes.Process else 0)
+    with sweep_record.claim(root):
+        record = sweep_record.Record(root)
+        record.begin(grid, jobs)
+        sweep = Sweep(root, jobs, record, stopped_code, start=start)
+        return sweep.run(num_workers, report_seconds)
+
+
+def _duration(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=int(seconds)))

@@ -1,0 +1,262 @@
+"""What a sweep consists of, and whether all of it can be run."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from core import checks, flag_errors
+from envs import atari, game_sequence
+from envs import base as envs_base
+from replay.device import ring
+from training import derived, experiment
+from training.acting import policy
+from training.learning import optimizer, update_schedule
+from training.learning import task_switch as task_switch_lib
+from training.system import memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+      config: the file, e.g. "configs/rainbow.py".
+      argument: what goes after its colon, e.g. "pong"; "" for nothing.
+      seed: the run's.
+      overrides: further flags, each "--config.KEY=VALUE".
+    """
+
+    config: str
+    argument: str
+    seed: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Where its files are under the sweep's root."""
+        return f"{Path(self.config).stem}/{self.argument or 'default'}/seed_{self.seed}"
+
+    @property
+    def config_with_argument(self) -> str:
+        """As `--config` takes it."""
+        return f"{self.config}:{self.argument}" if self.argument else self.config
+
+    @property
+    def config_flags(self) -> list[str]:
+        """All that chooses the configuration."""
+        first = [f"--config={self.config_with_argument}", f"--config.seed={self.seed}"]
+        return [*first, *self.overrides]
+
+    def command(self, root: Path) -> list[str]:
+        """Trains, or continues where an earlier training was stopped."""
+        program = [sys.executable, "-m", "scripts.train"]
+        return [*program, *self.config_flags, f"--run_dir={root / self.name}"]
+
+    def __str__(self) -> str:
+        return f"{self.config_with_argument} seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A sweep as the user asks for it: every config with every argument and seed.
+
+    Attributes:
+      configs: files; one that brings its own argument (`file.py:small`) has no other.
+      arguments: of all other configs; none means that they get none.
+      seeds: of all of them.
+      overrides: flags "--config.KEY=VALUE" of all of them.
+    """
+
+    configs: Sequence[str]
+    arguments: Sequence[str]
+    seeds: Sequence[int]
+    overrides: Sequence[str] = ()
+
+    def jobs(self) -> list[Job]:
+        """The jobs; one seed of everything comes before the next seed.
+
+        Raises:
+          ConfigError: if there are none, two would share a directory, or an override is no
+            `--config.KEY=VALUE`.
+        """
+        for key in ("configs", "seeds"):
+            if not getattr(self, key):
+                raise checks.ConfigError(f"{key} is empty: expected one or several, with commas")
+        _check_overrides(self.overrides)
+        pairs = [pair for config in self.configs for pair in self._with_arguments(config)]
+        overrides = tuple(self.overrides)
+        jobs = [Job(*pair, seed, overrides) for seed in self.seeds for pair in pairs]
+        _check_names(jobs)
+        return jobs
+
+    def _with_arguments(self, config: str) -> list[tuple[str, str]]:
+        file, colon, own = config.partition(":")
+        return [(file, own)] if colon else [(file, other) for other in self.arguments or ("",)]
+
+
+def parse_seeds(values: Sequence[str]) -> list[int]:
+    """Turns texts into seeds; raises ConfigError for one that is no integer >= 0."""
+    for value in values:
+        if not value.isdecimal():
+            raise checks.ConfigError(f"seeds = {value!r}: expected integers >= 0, such as 1,2,3")
+    return [int(value) for value in values]
+
+
+def split(override: str) -> tuple[str, str]:
+    """The key, as "--config.KEY", and the value."""
+    key, _, value = override.partition("=")
+    return key, value
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if not override.startswith("--config.") or "=" not in override:
+            raise checks.ConfigError(f"{override!r}: expected --config.KEY=VALUE after --")
+        if override.startswith("--config.seed="):
+            raise checks.ConfigError(f"{override!r}: expected the seeds in --seeds")
+    keys = [split(override)[0] for override in overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise checks.ConfigError(f"{key}: given {keys.count(key)} times, expected once")
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for a name that is no directory of its own."""
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        if "/" in job.argument or job.argument.startswith("."):
+            raise checks.ConfigError(
+                f"arguments = {job.argument!r}: expected the name of a game, size or number, "
+                "which names a directory as well"
+            )
+        if job.name in seen:
+            raise checks.ConfigError(
+                f"configs, arguments, seeds: {job} and {seen[job.name]} would both be "
+                f"{job.name}, expected each once"
+            )
+        seen[job.name] = job
+
+
+def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
+    """Checks the configurations of all jobs as far as it goes without starting anything.
+
+    Args:
+      jobs: of a sweep.
+      num_workers: how many run at once on this machine; 0: they run elsewhere.
+
+    Raises:
+      ConfigError: for the first job with a bad file, argument, key or value, for seeds of a
+        config that lie nearer to each other than its num_seeds, and for replays that don't fit
+        into the memory at once.
+    """
+    replays: dict[tuple[str, str], tuple[int, int]] = {}
+    last_seeds: dict[tuple[str, str], range] = {}
+    for job in sorted(jobs, key=lambda job: job.seed):
+        config: Any = load(job)
+        try:
+            config = derived.resolve(config)
+            verify_config(config)
+        except checks.ConfigError as error:
+            raise checks.ConfigError(f"{job}: {error}") from error
+        earlier = last_seeds.get((job.config, job.argument), range(0))
+        if job.seed in earlier:
+            raise checks.ConfigError(
+                f"seeds = {job.seed}: {job.config_with_argument} has num_seeds = "
+                f"{config.num_seeds}, so seed {earlier.start} trains it already"
+            )
+        last_seeds[job.config, job.argument] = range(job.seed, job.seed + config.num_seeds)
+        if num_workers and (job.config, job.argument) not in replays and _uses_host(config):
+            replays[job.config, job.argument] = _replay_bytes(config), config.replay.capacity
+    if replays:
+        largest, capacity = max(replays.values())
+        num_at_once = min(num_workers, len(jobs))
+        what = f"workers = {num_at_once}"
+        memory.check_replay(largest * num_at_once, capacity, what, memory.host_bytes())
+
+
+def _uses_host(config: Any) -> bool:
+    """Whether a run's replay is in the machine's own memory; asks no device, which runs need."""
+    has_gpu = Path("/dev/nvidiactl").exists()
+    return config.platform == "cpu" or (config.platform == "auto" and not has_gpu)
+
+
+def _replay_bytes(config: Any) -> int:
+    spec, _ = policy.environment_specs(config)
+    replay = ring.make(
+        config.replay,
+        spec,
+        config.num_envs,
+        config.agent.frame_stack,
+        config.agent.n_step,
+        config.agent.discount,
+        config.num_seeds,
+    )
+    return memory.replay_bytes(replay, config.num_seeds)
+
+
+def verify_config(config: Any) -> None:
+    """Checks what can be without emulators; shapes and the network are checked as a run starts.
+
+    Args:
+      config: resolved.
+
+    Raises:
+      ConfigError: for the first bad key or value.
+    """
+    experiment.verify(config)
+    _verify_environment(config)
+    checks.verify("replay", config.replay, ring.CHECKS)
+    optimizer.make(config.optimizer, config.training.update_period_frames)
+    task_switch_lib.SwitchSettings.from_config(config.task_switch)
+
+
+def _verify_environment(config: Any) -> None:
+    environment = config.environment
+    module = envs_base.find_module(environment)
+    if hasattr(module, "CHECKS"):
+        checks.verify("environment", environment, module.CHECKS)
+    if "game" in environment:
+        atari.check_game(environment.game, "environment.game")
+    if "games" in environment:
+        game_sequence.check_games(environment.games)
+        frames = experiment.frames_per_task(config, atari.FRAME_SKIP)
+        update_schedule.UpdateSchedule.from_config(config, atari.FRAME_SKIP, frames)
+
+
+def load(job: Job) -> ml_collections.ConfigDict:
+    """Loads a job's configuration as `scripts.train` does.
+
+    Raises:
+      ConfigError: if there is no such file, it does not take the argument, or a key or value
+        does not fit.
+    """
+    if not Path(job.config).is_file():
+        raise checks.ConfigError(f"configs = {job.config!r}: expected a file")
+    given = job.config_flags
+    config = _parse(given[:1])
+    # One more at a time: the errors of ml_collections don't say which one they are about.
+    for end in range(2, len(given) + 1):
+        config = _parse(given[:end])
+    return config
+
+
+def _parse(given: Sequence[str]) -> ml_collections.ConfigDict:
+    values = flags.FlagValues()
+    argv = ["sweep", *given]
+    try:
+        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        values(argv)
+        config = holder.value
+        flag_errors.check_sections(config, given)
+        return config
+    except Exception as error:  # of a bad file, argument, key or value; or of the file's own code
+        culprit = " ".join(dict.fromkeys((given[0], given[-1])))
+        message = flag_errors.describe(error, given)
+        shown = message if message.startswith("--") else f"{culprit}: {message}"
+        raise checks.ConfigError(shown) from error

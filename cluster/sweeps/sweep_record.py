@@ -1,0 +1,151 @@
+"""The directory of a sweep: whose it is, and the file that says how far each job has come."""
+
+import contextlib
+import dataclasses
+import enum
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.sweeps import sweep_jobs
+from cluster.sweeps.sweep_jobs import Grid, Job
+from core import checks, files, locks
+
+_RECORD = "sweep.json"
+_LOCK = "sweep.lock"
+# What a sweep leaves that was killed before its record was complete.
+_OF_A_BEGINNING = {_LOCK, _RECORD + ".tmp"}
+
+
+class State(enum.StrEnum):
+    """How far a job has come; all but `FINISHED` are started again by the next sweep."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@contextlib.contextmanager
+def claim(root: Path) -> Iterator[None]:
+    """Makes the sweep's directory, and keeps other sweeps away from it while in use.
+
+    Raises:
+      ConfigError: if it holds other files than a sweep's, or a sweep is at work there.
+    """
+    if root.exists() and not root.is_dir():
+        raise checks.ConfigError(f"root = {str(root)!r}: not a directory")
+    is_new = not (root / _RECORD).exists()
+    if is_new and root.exists() and {path.name for path in root.iterdir()} - _OF_A_BEGINNING:
+        raise checks.ConfigError(f"root = {str(root)!r}: not empty, and holds no sweep")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checks.ConfigError(f"root = {str(root)!r}: not usable: {error}") from error
+    with locks.hold(root / _LOCK, f"root = {str(root)!r}: a sweep is at work there"):
+        yield
+
+
+class Record:
+    """`sweep.json`: the sweep last asked for, and every job there ever was with its state.
+
+    Of each job: what a `Job` consists of; its state; the exit code of its last end; how often it
+    was started, and the seconds it ran in all.
+    """
+
+    def __init__(self, root: Path):
+        """Reads the file, if there is one already.
+
+        Raises:
+          ConfigError: if it is damaged.
+        """
+        self._root = root
+        self._path = root / _RECORD
+        self._asked: dict[str, Any] = {}
+        self._jobs: dict[str, dict[str, Any]] = {}
+        if self._path.exists():
+            try:
+                self._asked, self._jobs = _parse(self._path.read_text(encoding="utf-8"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise checks.ConfigError(f"{self._path}: damaged, no record of a sweep") from error
+
+    def begin(self, grid: Grid, jobs: Sequence[Job]) -> None:
+        """Adds the jobs that are new, and has all of them wait that are not finished.
+
+        Raises:
+          ConfigError: if one was begun with another config file or other overrides.
+        """
+        for job in jobs:
+            self._check_same(job)
+        # Where the sweep before was killed, its runs were too.
+        for entry in self._jobs.values():
+            if entry["state"] == State.RUNNING:
+                entry["state"] = State.STOPPED
+        for job in jobs:
+            entry = self._jobs.setdefault(job.name, self._new(job))
+            if not self.is_finished(job):
+                entry["state"] = State.WAITING
+        self._asked = dataclasses.asdict(grid)
+        self._write()
+
+    @staticmethod
+    def _new(job: Job) -> dict[str, Any]:
+        progress = {"state": State.WAITING, "exit_code": None, "starts": 0, "seconds": 0.0}
+        return {**dataclasses.asdict(job), **progress}
+
+    def _check_same(self, job: Job) -> None:
+        """Raises ConfigError, which names the first difference to the job of this name."""
+        if job.name not in self._jobs:
+            return
+        found = self._jobs[job.name]
+        saved, wanted = _settings(found), _settings(dataclasses.asdict(job))
+        for key in itertools.chain(saved, wanted):
+            if saved.get(key) != wanted.get(key):
+                raise checks.ConfigError(
+                    f"root = {str(self._root)!r}: job {job.name} was begun by another command: "
+                    f"{key} is {saved.get(key, 'not given')} there, asked for "
+                    f"{wanted.get(key, 'nothing')}"
+                )
+
+    def is_finished(self, job: Job) -> bool:
+        """Whether it is, and its files are still there."""
+        is_finished = self._jobs[job.name]["state"] == State.FINISHED
+        return is_finished and (self._root / job.name).is_dir()
+
+    def started(self, job: Job) -> None:
+        """Notes that a job runs now."""
+        entry = self._jobs[job.name]
+        entry.update(state=State.RUNNING, exit_code=None, starts=entry["starts"] + 1)
+        self._write()
+
+    def ended(self, job: Job, state: State, exit_code: int, seconds: float) -> None:
+        """Notes how a job ended, after so many seconds since its last start."""
+        entry = self._jobs[job.name]
+        entry.update(state=state, exit_code=exit_code, seconds=round(entry["seconds"] + seconds, 1))
+        self._write()
+
+    def states(self, jobs: Sequence[Job]) -> list[State]:
+        """The present state of each job."""
+        return [State(self._jobs[job.name]["state"]) for job in jobs]
+
+    def _write(self) -> None:
+        contents = {"asked": self._asked, "jobs": self._jobs}
+        files.replace_text(self._path, json.dumps(contents, indent=1) + "\n")
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, str]:
+    """What a job's name leaves open, by flag; the order of overrides says nothing."""
+    return {"--config": entry["config"], **dict(map(sweep_jobs.split, entry["overrides"]))}
+
+
+def _parse(text: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What was asked for and the jobs; raises one of several errors if parts are missing."""
+    contents = json.loads(text)
+    for entry in contents["jobs"].values():
+        _settings(entry)
+        for key, kind in (("state", State), ("starts", int), ("seconds", float)):
+            kind(entry[key])
+    return contents["asked"], contents["jobs"]

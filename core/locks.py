@@ -1,0 +1,82 @@
+"""Locks on files: held by one process at a time, and free by themselves when it has died."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+from core import checks
+
+PATIENCE_S = 5.0
+"""A process that was killed gives back its memory before its locks, which takes a moment."""
+
+_POLL_S = 0.1
+
+
+@contextlib.contextmanager
+def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Holds the lock of a file, which is made if it isn't there and is never removed.
+
+    Args:
+      path: the file; nothing is ever written into it.
+      refusal: the error if another process holds it, one line.
+      patience_s: how long to wait for the other process to end.
+
+    Raises:
+      ConfigError: another process holds it, it can't be made, or the file system has no locks.
+    """
+    await_free(path, refusal, patience_s)
+    # Not os.open's default: a directory that was made for others must not be closed to them.
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise checks.ConfigError(f"{path}: not usable: {error}") from error
+    try:
+        if not _try(descriptor, path):
+            raise checks.ConfigError(refusal)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def await_free(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> None:
+    """Waits until no other process holds the lock of a file, which need not be there.
+
+    Raises:
+      ConfigError: as `hold` does.
+    """
+    deadline = time.monotonic() + patience_s
+    if is_held(path):
+        logging.info("%s is held: waiting up to %.0f s for a process to end", path, patience_s)
+    while is_held(path):
+        if time.monotonic() > deadline:
+            raise checks.ConfigError(refusal)
+        time.sleep(_POLL_S)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of a file or directory; changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # not there
+        return False
+    try:
+        return not _try(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise checks.ConfigError(
+            f"{path}: expected a file system with locks (flock): {error}"
+        ) from error
+    return True

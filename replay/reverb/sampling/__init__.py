@@ -1,0 +1,1 @@
+"""From the server's table to the learner's batches, and the new priorities back."""

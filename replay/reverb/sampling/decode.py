@@ -1,0 +1,58 @@
+"""The process that draws and decodes batches; see replay/reverb/sampling/decoder_process.py."""
+
+import json
+import os
+import socket
+import sys
+
+import numpy as np
+
+from replay.reverb.sampling import batch_stream, batches, decoder_process, slots
+from replay.reverb.wire import client as client_lib
+from replay.reverb.wire import errors
+
+
+class _Filling:
+    """Fills slots in turn and says so."""
+
+    def __init__(self, shared: slots.Slots, to_parent: socket.socket):
+        self._shared, self._to_parent = shared, to_parent
+        self._number = 0
+
+    def stacks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the frames of the next batch go."""
+        return self._shared.stacks(self._number)
+
+    def tell(self, batch: batches.Batch) -> None:
+        """Says that the next slot has a batch."""
+        self._shared.put(self._number, batch)
+        self._number += 1
+        self._to_parent.send(decoder_process.BATCH)
+
+
+def main() -> None:
+    """Decodes until the process that started this one has ended."""
+    what, spec = json.loads(sys.argv[1]), batches.BatchSpec.from_json(sys.argv[2])
+    memory, to_parent = int(sys.argv[3]), socket.socket(fileno=int(sys.argv[4]))
+    num_slots = what["num_slots"]
+    filling = _Filling(slots.Slots(memory, num_slots, spec), to_parent)
+    stream = batch_stream.BatchStream(
+        client_lib.Client(what["address"]),
+        what["table"],
+        num_slots,
+        spec,
+        filling.tell,
+        lambda error: to_parent.send(errors.to_json(error)),
+        filling.stacks,
+    )
+    try:
+        while to_parent.recv(1):
+            stream.ask()
+    except OSError:  # it was killed, and had not read all
+        pass
+    finally:  # nobody is left to be told, and threads of the stream may be
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

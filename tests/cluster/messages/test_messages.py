@@ -1,0 +1,106 @@
+"""What roles tell each other: there and back, and nothing trusted on the way."""
+
+import numpy as np
+import pytest
+
+from cluster.messages import messages
+from replay.reverb import wire
+
+STATUS = messages.Status(
+    frames=2**40,
+    updates=7,
+    task=3,
+    finished=True,
+    version=5,
+    weight=0.1,
+    confirmed={2**62: 4, 5: 2},
+    episodes={2**62: 9, 8: 1},
+    limits={2**62: 700, 9: 3},
+)
+PARAMS = {"layer": {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}}
+PARAMETERS = messages.Parameters(10, 20, 1, 15, PARAMS)
+REPORT = messages.Report(
+    2**62,
+    1,
+    400,
+    90,
+    2,
+    33,
+    2**61,
+    6,
+    [messages.Episode(0, -1.5, 40, 1), messages.Episode(3, 2.0, 8, 2)],
+)
+
+
+def test_a_status_comes_back_as_it_was():
+    """A life that is in one of the accounts has 0 in the others."""
+    found = messages.Status.decode(STATUS.encode())
+    assert found == STATUS._replace(
+        confirmed={2**62: 4, 5: 2, 8: 0, 9: 0},
+        episodes={2**62: 9, 5: 0, 8: 1, 9: 0},
+        limits={2**62: 700, 5: 0, 8: 0, 9: 3},
+    )
+
+
+def test_parameters_come_back_as_they_were():
+    found = messages.Parameters.decode(PARAMETERS.encode(), PARAMS)
+    assert found[:4] == PARAMETERS[:4]
+    np.testing.assert_array_equal(found.params["layer"]["w"], PARAMS["layer"]["w"])
+    np.testing.assert_array_equal(found.params["layer"]["b"], PARAMS["layer"]["b"])
+
+
+@pytest.mark.parametrize("report", [REPORT, REPORT._replace(episodes=[])])
+def test_a_report_comes_back_as_it_was(report):
+    assert messages.Report.decode(report.encode()) == report
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:-1], "parameters of 2 arrays: expected 3"),
+        (lambda a: [*a[:2], a[2].astype(np.float64)], r"array 2 is float64\[2, 3\], expected"),
+        (lambda a: [a[0], a[2], a[1]], "do all processes run the same configuration"),
+        (lambda a: [a[0][:3], *a[1:]], r"array 0 is int64\[3\], expected int64\[4\]"),
+    ],
+)
+def test_parameters_of_another_configuration_are_refused(change, message):
+    with pytest.raises(wire.WireError, match=message):
+        messages.Parameters.decode(change(PARAMETERS.encode()), PARAMS)
+
+
+def test_malformed_reports_and_statuses_are_refused():
+    numbers, episodes = REPORT.encode()
+    with pytest.raises(wire.WireError, match=r"report: array 1 is float64\[2, 2\]"):
+        messages.Report.decode([numbers, episodes[:, :2]])
+    with pytest.raises(wire.WireError, match="an episode with numbers that are none"):
+        messages.Report.decode([numbers, np.full_like(episodes, np.nan)])
+    with pytest.raises(wire.WireError, match="status of 0 arrays"):
+        messages.Status.decode([])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": -1}, "status with -1: expected whole numbers >= 0"),
+        ({"confirmed": {7: -3}}, "status with -3"),
+        ({"weight": np.inf}, "status with weight inf: expected a finite number >= 0"),
+        ({"weight": -0.5}, "status with weight -0.5"),
+    ],
+)
+def test_a_status_with_numbers_that_can_not_be_is_refused(change, message):
+    with pytest.raises(wire.WireError, match=message):
+        messages.Status.decode(STATUS._replace(**change).encode())
+
+
+def test_counts_below_zero_are_refused_but_for_the_task_before_the_first():
+    assert messages.Report.decode(REPORT._replace(task=-1).encode()).task == -1
+    for change in ({"task": -2}, {"frames": -1}, {"first_episode": -1}):
+        with pytest.raises(wire.WireError, match="report with -1: expected whole numbers >= 0"):
+            messages.Report.decode(REPORT._replace(**change).encode())
+    with pytest.raises(wire.WireError, match="parameters with -4"):
+        messages.Parameters.decode(PARAMETERS._replace(updates=-4).encode(), PARAMS)
+
+
+def test_an_incarnation_is_shortened_to_what_a_report_can_carry():
+    short = messages.short_incarnation(2**128 - 1)
+    assert messages.Report.decode(REPORT._replace(incarnation=short).encode()).incarnation == short

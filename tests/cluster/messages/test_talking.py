@@ -1,0 +1,161 @@
+"""Learner, actors and evaluator over a real replay server, without what they talk about.
+
+Needs the replay server's environment: make replay-env.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dm_env import specs
+
+from cluster import context
+from cluster.messages import learner_link, messages, publisher
+from cluster.roles import replay_reader
+from cluster.supervision import processes
+from configs import probe
+from replay.reverb import connection, tables, wire
+from replay.reverb.sampling import priorities
+from tests import waiting
+
+PYTHON = Path(__file__).parents[3] / ".venv-replay/bin/python"
+PARAMS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+STATUS = messages.Status(100, 7, 0, False, 0, 0.5, {}, {}, {})
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason="no replay server's environment: make replay-env"
+)
+
+
+class Server:
+    """The server of a run; it has an address file, as a run's has."""
+
+    def __init__(self, directory):
+        self.role = context.Role("learner", probe.get_config(), directory, num_actors=1)
+        self._ready = directory / "port"
+        self._directory = directory
+
+    def start(self):
+        self._ready.unlink(missing_ok=True)
+        flags = {
+            "tables": json.dumps(tables.tables(self.role.config)),
+            "checkpoint_dir": self._directory / "checkpoints",
+            "ready_file": self._ready,
+        }
+        command = [str(PYTHON), "-m", "replay.reverb.server"]
+        command += [f"--{name}={value}" for name, value in flags.items()]
+        self._process = processes.Process(command, self._directory / "log")
+        waiting.wait_for(self._ready.exists)
+        address = f"127.0.0.1:{self._ready.read_text().strip()}"
+        connection.publish_address(self.role.address_file, address)
+        return self
+
+    def kill(self):
+        self._process.send(signal.SIGKILL)
+        self._process.wait()
+
+    def connect(self, stop=lambda: False):
+        return connection.connect(self.role.address_file, stop, "test")
+
+
+@pytest.fixture
+def server(tmp_path):
+    running = Server(tmp_path).start()
+    yield running
+    running.kill()
+
+
+def _parameters(updates):
+    return messages.Parameters(updates * 4, updates, 0, updates, PARAMS)
+
+
+def _report(number):
+    return messages.Report(
+        7, 0, 40 * number, number, 0, 0, 0, number, [messages.Episode(0, 1.0, 4)]
+    )
+
+
+def test_what_is_published_arrives_and_is_published_again_to_another_server(server):
+    """A status tells of the parameters that are there; a new server has neither at first."""
+    fetched = []
+    speaker = publisher.Publisher(server.connect)
+    listener = learner_link.Link(
+        server.connect, PARAMS, on_parameters=lambda p: fetched.append(p.updates)
+    )
+    speaker.set_status(STATUS)
+    speaker.set_parameters(_parameters(7))
+    waiting.wait_for(lambda: listener.parameters is not None)
+    assert listener.status == STATUS._replace(version=7)
+    np.testing.assert_array_equal(listener.parameters.params["w"], PARAMS["w"])
+    server.kill()
+    server.start()
+    speaker.set_parameters(_parameters(9))
+    waiting.wait_for(lambda: listener.parameters.updates == 9)
+    waiting.wait_for(lambda: listener.status.version == 9)
+    assert fetched[0] == 7
+    assert fetched[-1] == 9
+    speaker.close()
+    listener.close()
+
+
+def test_parameters_of_another_network_are_an_error(server):
+    speaker = publisher.Publisher(server.connect)
+    listener = learner_link.Link(server.connect, {"w": np.zeros(3, np.float32)})
+    speaker.set_status(STATUS)
+    speaker.set_parameters(_parameters(7))
+
+    def fails():
+        try:
+            return listener.status is None and False
+        except wire.WireError as error:
+            return "do all processes run the same configuration" in str(error)
+
+    waiting.wait_for(fails)
+    speaker.close()
+    listener.close()
+
+
+def test_each_report_reaches_the_learner_once(server):
+    sent = []
+
+    def reports(status):
+        del status
+        sent.append(len(sent))
+        return [_report(sent[-1])]
+
+    weights = priorities.SamplingWeights(0.5, 0.0)
+    spec = specs.Array((2,), np.float32)
+    source = replay_reader.Feed(server.role, spec, weights, lambda: False)
+    source.open()
+    talker = learner_link.Link(server.connect, PARAMS, reports)
+    found = []
+
+    def enough():
+        found.extend(report.first_episode for report in source.reports())
+        return len(found) >= 5
+
+    waiting.wait_for(enough)
+    talker.close()
+    assert found == list(range(len(found)))
+    assert source.batch(0.1) is None  # there is no transition
+    source.check()
+    source.close()
+
+
+def test_the_learner_notices_a_server_that_is_gone(server):
+    source = replay_reader.Feed(
+        server.role,
+        specs.Array((2,), np.float32),
+        priorities.SamplingWeights(0.5, 0),
+        lambda: False,
+    )
+    source.open()
+    server.kill()
+    with pytest.raises(wire.WireError):
+        source.check()
+    server.start()
+    source.open()
+    source.check()
+    source.close()

@@ -1,0 +1,249 @@
+"""The ring's arrays: stacks equal to the emulators' own, packed pixels, memory, capacity."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ale_py import vector_env
+from dm_env import specs
+
+from configs import rainbow
+from core import checks
+from replay import base
+from replay.device import ring
+from training import derived
+from training.learning import learner
+
+NUM_LANES, NUM_ROWS, NUM_STEPS = 2, 48, 210
+
+
+def make_ring(spec, **changes):
+    settings = {
+        "num_lanes": 2,
+        "num_rows": 16,
+        "frame_stack": 4,
+        "n_step": 3,
+        "discount": 0.99,
+        "priority_exponent": 0.5,
+        "uniform_mix": 1e-3,
+    }
+    return ring.PrioritizedRing(observation_spec=spec, **{**settings, **changes})
+
+
+def frame_spec(*shape, dtype=np.uint8):
+    return specs.Array(shape, dtype)
+
+
+class Recording(NamedTuple):
+    """A random play with ALE's own stacks of four frames; every field [steps, lanes, ...]."""
+
+    stacks: np.ndarray
+    is_first: np.ndarray
+    is_last: np.ndarray
+    lost_life: np.ndarray
+
+
+@functools.cache
+def record(game, max_frames):
+    """Plays with life losses reported as ALE does: terminated, though the game goes on."""
+    emulators = vector_env.AtariVectorEnv(
+        game,
+        NUM_LANES,
+        num_threads=1,
+        stack_num=4,
+        reward_clipping=False,
+        use_fire_reset=False,
+        life_loss_info=True,
+        max_num_frames_per_episode=max_frames,
+    )
+    random = np.random.RandomState(0)
+    stacks, info = emulators.reset(seed=np.arange(NUM_LANES, dtype=np.int32))
+    rows = [
+        (stacks, np.ones(NUM_LANES, bool), np.zeros(NUM_LANES, bool), np.zeros(NUM_LANES, bool))
+    ]
+    for _ in range(NUM_STEPS - 1):
+        # Action 1 is FIRE: balls get into play.
+        actions = random.choice([0, 1, 1, 2, 3], NUM_LANES).astype(np.int32)
+        stacks, _, terminated, truncated, info = emulators.step(actions)
+        lost_life = terminated & (info["lives"] > 0)
+        rows.append((stacks, rows[-1][2], truncated | (terminated & ~lost_life), lost_life))
+    return Recording(*(np.stack(field) for field in zip(*rows)))
+
+
+# Breakout loses five lives in each game; Pong is truncated after 20 steps and no-ops.
+GAMES = [("breakout", 108_000), ("pong", 80)]
+
+
+def test_the_recordings_hold_what_they_are_for():
+    """Life losses within episodes, and ends of both kinds near each other."""
+    breakout, pong = (record(*game) for game in GAMES)
+    assert breakout.lost_life.sum() >= 5
+    assert (breakout.is_last.sum(0) >= 1).all()
+    assert (pong.is_last.sum(0) >= 9).all()
+    assert not pong.lost_life.any()
+
+
+@pytest.mark.parametrize("game", GAMES, ids=lambda game: game[0])
+def test_stacks_from_the_ring_are_the_emulators_own(game):
+    """Bit by bit, for all transitions at five moments of a ring that wraps around four times."""
+    recording = record(*game)
+    replay = make_ring(frame_spec(84, 84), num_rows=NUM_ROWS)
+    add = jax.jit(replay.add, donate_argnums=0)
+    transitions = jax.jit(replay.transitions)
+    state = replay.init()
+    for t in range(NUM_STEPS):
+        state = add(state, newest_step(recording, t))
+        if t in (7, 40, 101, 150, NUM_STEPS - 1):
+            rows, lanes = np.meshgrid(np.arange(NUM_ROWS), np.arange(NUM_LANES), indexing="ij")
+            rows, lanes = t - rows.ravel(), lanes.ravel()
+            expected = can_be_sampled(recording, t, rows, lanes)
+            np.testing.assert_array_equal(is_present(state, rows, lanes), expected)
+            found = transitions(state, np.maximum(rows, 0), lanes)
+            rows, lanes = rows[expected], lanes[expected]
+            np.testing.assert_array_equal(found.s_tm1[expected], recording.stacks[rows, lanes])
+            ends = rows + steps_ahead(recording, rows, lanes)
+            np.testing.assert_array_equal(found.s_t[expected], recording.stacks[ends, lanes])
+
+
+def newest_step(recording, t):
+    zeros = np.zeros(NUM_LANES, np.float32)
+    return base.Step(
+        observation=recording.stacks[t][:, -1],
+        is_first=recording.is_first[t],
+        is_last=recording.is_last[t],
+        reward=zeros,
+        discount=zeros,
+        action=zeros.astype(np.int32),
+    )
+
+
+def can_be_sampled(recording, t, rows, lanes):
+    """All but the three newest rows, the three that lost frames, and steps that end an episode."""
+    is_inside = (rows >= max(0, t - NUM_ROWS + 1 + 3)) & (rows <= t - 3)
+    return is_inside & ~recording.is_last[np.maximum(rows, 0), lanes]
+
+
+def is_present(state, rows, lanes):
+    leaves = (rows % NUM_ROWS) * NUM_LANES + lanes
+    return np.asarray(state.tree.present).ravel()[leaves]
+
+
+def steps_ahead(recording, rows, lanes):
+    """Three, or fewer until the episode's last step."""
+    ends = [recording.is_last[row + 1 : row + 4, lane] for row, lane in zip(rows, lanes)]
+    return np.array([np.argmax(end) + 1 if end.any() else 3 for end in ends])
+
+
+@pytest.mark.parametrize("game", GAMES, ids=lambda game: game[0])
+def test_stacks_for_acting_are_the_emulators_own(game):
+    """What learner.push makes of the newest frames, through life losses and new episodes."""
+    recording = record(*game)
+    push = jax.jit(learner.push, static_argnums=3)
+    newest = recording.stacks[:, :, -1]
+    stack = learner.empty_stack(jnp.asarray(newest[0]), 4)
+    for t in range(NUM_STEPS):
+        stack = push(stack, newest[t], recording.is_first[t], 4)
+        np.testing.assert_array_equal(stack, recording.stacks[t])
+
+
+@pytest.mark.parametrize(("shape", "frame_stack"), [((84, 84), 4), ((6, 6), 2), ((5, 7), 4)])
+def test_pixels_come_back_as_they_went_in(shape, frame_stack):
+    """Every value in every place; frames whose pixels are no multiple of four are not packed."""
+    replay = make_ring(frame_spec(*shape), frame_stack=frame_stack)
+    frames = np.random.RandomState(0).randint(0, 256, (9, 2, *shape)).astype(np.uint8)
+    state = filled(replay, frames)
+    found = jax.jit(replay.transitions)(state, jnp.array([4, 5]), jnp.array([1, 0]))
+    assert found.s_tm1.dtype == np.uint8
+    for b, (row, lane) in enumerate([(4, 1), (5, 0)]):
+        first = row - frame_stack + 1
+        np.testing.assert_array_equal(found.s_tm1[b], frames[first : row + 1, lane])
+        np.testing.assert_array_equal(found.s_t[b], frames[first + 3 : row + 4, lane])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((128,), np.uint8), ((8, 8), np.uint8), ((3,), np.uint8), ((5,), np.float32)],
+)
+def test_observations_that_are_not_stacked_come_back_as_they_went_in(shape, dtype):
+    """Such as the 128 bytes of an Atari's memory, or a vector of floats."""
+    replay = make_ring(frame_spec(*shape, dtype=dtype), frame_stack=0)
+    observations = np.random.RandomState(1).uniform(0, 256, (9, 2, *shape)).astype(dtype)
+    state = filled(replay, observations)
+    found = jax.jit(replay.transitions)(state, jnp.array([2, 5]), jnp.array([1, 0]))
+    assert found.s_tm1.dtype == dtype
+    np.testing.assert_array_equal(found.s_tm1, observations[[2, 5], [1, 0]])
+    np.testing.assert_array_equal(found.s_t, observations[[5, 8], [1, 0]])
+
+
+def filled(replay, observations):
+    """A ring with one long episode in each lane."""
+    state, add = replay.init(), jax.jit(replay.add)
+    lanes = np.zeros(replay.num_lanes)
+    for t, observation in enumerate(observations):
+        is_first, is_last = np.full(lanes.shape, t == 0), np.zeros(lanes.shape, bool)
+        reward, action = lanes.astype(np.float32), lanes.astype(np.int32)
+        state = add(state, base.Step(observation, is_first, is_last, reward, reward, action))
+    return state
+
+
+@pytest.mark.parametrize("num_envs", [1, 16, 64])
+def test_a_million_frames_take_seven_gigabytes_once(num_envs):
+    """Each frame is stored once, and no array has more elements than 32 bits can address."""
+    config = derived.resolve(rainbow.get_config()).replay
+    replay = ring.make(config, frame_spec(84, 84), num_envs, 4, 3, 0.99)
+    shapes = jax.eval_shape(replay.init)
+    observations = shapes.observations
+    assert observations.size * observations.dtype.itemsize == 1_000_000 * 84 * 84
+    assert all(leaf.size < 2**31 for leaf in jax.tree.leaves(shapes))
+    # Beside the frames there are only some bytes to a transition.
+    rest = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    assert rest - 1_000_000 * 84 * 84 < 25_000_000
+
+
+def make_from_config(num_lanes=16, num_seeds=1, **changes):
+    config = derived.resolve(rainbow.get_config()).replay
+    config.update(changes)
+    return ring.make(config, frame_spec(84, 84), num_lanes, 4, 3, 0.99, num_seeds)
+
+
+def test_a_capacity_that_holds_no_transition_is_refused():
+    """Each lane needs its n steps and the frames before: here 8 rows of 16 lanes."""
+    message = r"^replay.capacity = 112: expected at least 128 with 16 lanes"
+    with pytest.raises(checks.ConfigError, match=message):
+        make_from_config(capacity=127, min_size=100)
+    make_from_config(capacity=128, min_size=100)
+
+
+def test_a_capacity_beyond_one_array_is_refused():
+    with pytest.raises(checks.ConfigError, match=r"^replay.capacity = 2000000: expected at most"):
+        make_from_config(capacity=2_000_000)
+
+
+@pytest.mark.parametrize(("num_seeds", "most"), [(1, 1_217_392), (2, 608_688), (4, 304_336)])
+def test_seeds_share_the_elements_of_one_array(num_seeds, most):
+    """A frame is 1764 words. What the message names fits, and the next row of 16 lanes does not."""
+    with pytest.raises(checks.ConfigError) as error:
+        make_from_config(capacity=2_000_000, num_seeds=num_seeds)
+    assert f"at most {most} observations" in str(error.value)
+    assert f"num_seeds = {num_seeds} " in str(error.value)
+    replay = make_from_config(capacity=most, num_seeds=num_seeds)
+    size = jax.eval_shape(replay.init).observations.size
+    assert num_seeds * size < 2**31 <= num_seeds * (size + 16 * 84 * 84 // 4)
+    with pytest.raises(checks.ConfigError):
+        make_from_config(capacity=most + 16, num_seeds=num_seeds)
+
+
+def test_a_minimum_beyond_the_capacity_is_refused():
+    with pytest.raises(checks.ConfigError, match=r"^replay.min_size = 2000: expected at most"):
+        make_from_config(capacity=1600, min_size=2000)
+
+
+@pytest.mark.parametrize(
+    "change", [{"priority_exponent": -0.5}, {"uniform_mix": 1.5}, {"max_priority": 0.0}]
+)
+def test_bad_settings_are_refused(change):
+    with pytest.raises(checks.ConfigError, match=rf"^replay\.{next(iter(change))} = "):
+        make_from_config(**change)

@@ -1,0 +1,171 @@
+"""What a change of task resets, setting by setting; everything else stays as it was."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import rainbow_nap
+from core import checks
+from plasticity import norm_growth
+from training.learning import learner as learner_lib
+from training.learning import optimizer, task_switch
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(task_switch.SwitchSettings))
+CHANGES = {
+    "network.head.noisy": False,
+    "training.update_period_frames": 16,
+    "training.target_update_period_frames": 16 * 100,
+    "optimizer.schedule.name": "linear",
+    "optimizer.learning_rate": 1e-2,
+}
+
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def learner(make_learner):
+    return make_learner(rainbow_nap.get_config, CHANGES, "vectors")
+
+
+@pytest.fixture(scope="module")
+def trained(learner, random_steps):
+    """The state after 15 steps and 3 updates, on the host."""
+    state = None
+    for step in random_steps(0, 15, learner.num_envs, learner.replay.observation_spec):
+        step = jax.tree.map(lambda x: np.asarray(x)[None], step)
+        if state is None:
+            state = learner.init(1, step.observation)
+        state, _ = learner.observe(state, learner_lib.Observed(*step[:-1]))
+    state, _ = learner.learn(state, 3)
+    return state
+
+
+def switch(learner, state, *names):
+    settings = task_switch.SwitchSettings(**dict.fromkeys(names, True))
+    # The switch takes its argument's memory.
+    return task_switch.TaskSwitch(learner, settings).apply(jax.tree.map(lambda x: x.copy(), state))
+
+
+def parts(state):
+    """The state's parts that the settings speak of, as arrays on the host."""
+    adam, schedule = (
+        next(s for s in jax.tree.leaves(state.opt_state, is_leaf=is_kind) if is_kind(s))
+        for is_kind in (
+            lambda s: isinstance(s, optax.ScaleByAdamState),
+            lambda s: isinstance(s, optax.ScaleByScheduleState),
+        )
+    )
+    found = {
+        "params": state.params,
+        "target": state.target_params,
+        "moments": adam,
+        "schedule": schedule.count,
+        "spheres": state.opt_state.projection,
+        "frames": state.replay.observations,
+        "priorities": state.replay.tree,
+        "importance": state.importance_start,
+        "stack": state.stack,
+        "updates": state.updates,
+    }
+    return {name: [np.asarray(x) for x in jax.tree.leaves(tree)] for name, tree in found.items()}
+
+
+def changed(before, after):
+    """The names of the parts that differ."""
+    equal = {
+        name: all(np.array_equal(x, y) for x, y in zip(before[name], after[name], strict=True))
+        for name in before
+    }
+    return {name for name, is_equal in equal.items() if not is_equal}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), set()),
+        (("reset_params",), {"params", "spheres"}),
+        (("reset_target",), {"target"}),
+        (("reset_optimizer",), {"moments"}),
+        (("restart_schedule",), {"schedule"}),
+        (("clear_replay",), {"priorities"}),
+        (("restart_importance",), {"importance"}),
+        (
+            SETTINGS,
+            {"params", "spheres", "target", "moments", "schedule", "priorities", "importance"},
+        ),
+    ],
+)
+def test_each_setting_changes_its_own_part_and_no_other(learner, trained, names, expected):
+    assert changed(parts(trained), parts(switch(learner, trained, *names))) == expected
+
+
+def test_new_parameters_are_those_of_a_new_run(learner, trained):
+    """On spheres of their own norms, with which the projection then keeps them."""
+    after = switch(learner, trained, "reset_params", "reset_target", "reset_optimizer")
+    found = parts(after)
+    assert changed({"params": found["params"]}, {"params": found["target"]}) == set()
+    assert all((moment == 0).all() for moment in found["moments"])
+    hidden = next(k for k in after.opt_state.projection.radii if "output" not in k)
+    radius = float(after.opt_state.projection.radii[hidden][0])
+    old = float(trained.opt_state.projection.radii[hidden][0])
+    assert radius != old
+    weights = after.params[hidden]
+    norm = np.sqrt(sum(float((np.asarray(w) ** 2).sum()) for w in weights.values()))
+    np.testing.assert_allclose(norm, radius, rtol=1e-5)
+    later, _ = learner.learn(jax.tree.map(lambda x: x.copy(), after), 2)
+    norm = np.sqrt(sum(float((np.asarray(w) ** 2).sum()) for w in later.params[hidden].values()))
+    np.testing.assert_allclose(norm, radius, rtol=1e-5)
+
+
+def test_the_target_is_a_buffer_of_its_own(learner, trained):
+    """Both are given away together in the next update."""
+    after = switch(learner, trained, "reset_params", "reset_target")
+    later, metrics = learner.learn(after, 1)
+    assert np.isfinite(np.asarray(metrics["loss"])).all()
+    assert changed(
+        {"p": [np.asarray(x) for x in jax.tree.leaves(later.params)]},
+        {"p": [np.asarray(x) for x in jax.tree.leaves(later.target_params)]},
+    ) == {"p"}
+
+
+def test_the_schedule_begins_again(make_learner, trained, learner):
+    """The count that the schedule reads is 0 after the switch, and 2 two updates later."""
+    after = switch(learner, trained, "restart_schedule")
+    assert parts(trained)["schedule"][0] == 3
+    later, _ = learner.learn(after, 2)
+    assert parts(later)["schedule"][0] == 2
+
+
+def test_a_layer_wise_norm_growth_begins_again_too():
+    """It is a schedule as well, kept apart from the learning rate's."""
+    layer = norm_growth.NormGrowthState(*range(len(norm_growth.NormGrowthState._fields)))
+    fresh = norm_growth.NormGrowthState(*[0] * len(layer))
+    assert optimizer.restart_schedule((layer, "other"), (fresh, "new")) == (fresh, "other")
+
+
+def test_importance_starts_from_the_steps_added_so_far(learner, trained):
+    after = switch(learner, trained, "restart_importance", "clear_replay")
+    assert int(after.importance_start) == 15 * learner.num_envs
+    assert float(learner._importance_exponent(after)) == pytest.approx(learner.importance(0))
+
+
+def test_two_seeds_are_switched_each_by_itself(make_learner, random_steps):
+    learner = make_learner(rainbow_nap.get_config, CHANGES | {"num_seeds": 2}, "vectors")
+    spec = learner.replay.observation_spec
+    first = next(random_steps(0, 1, learner.num_envs, spec))
+    state = learner.init(1, np.stack([first.observation] * 2))
+    after = switch(learner, state, *SETTINGS)
+    for before, leaf in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params)):
+        if np.asarray(before).std() > 0:
+            assert (np.asarray(leaf[0]) != np.asarray(leaf[1])).any()
+            assert (np.asarray(leaf) != np.asarray(before)).any()
+
+
+def test_bad_setting_is_named():
+    config = dict.fromkeys(SETTINGS, False) | {"reset_params": 1}
+    with pytest.raises(checks.ConfigError, match=r"task_switch\.reset_params = 1"):
+        task_switch.SwitchSettings.from_config(config)

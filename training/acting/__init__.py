@@ -1,0 +1,1 @@
+"""Playing with fixed parameters: choosing actions, evaluation, films."""

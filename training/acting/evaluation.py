@@ -1,0 +1,180 @@
+"""Evaluation: an agent with fixed parameters plays whole episodes in fresh environments."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from agents import base as agents_base
+from envs import base as envs_base
+from training.acting import choosing
+from training.learning import learner as learner_lib
+from training.system import stopping
+
+MAX_EPISODE_FRAMES = 108_000
+"""Of runs whose configuration is older than the key `evaluation.max_episode_frames`."""
+
+_TELL_SECONDS = 30.0
+
+
+class Evaluator:
+    """Plays episodes with one agent; compiled once, used for any parameters."""
+
+    def __init__(self, agent: agents_base.Agent, frame_stack: int, max_episode_frames: int):
+        """An evaluator of an agent.
+
+        Args:
+          agent: who plays.
+          frame_stack: frames of an observation that it sees; 0: observations are no frames.
+          max_episode_frames: after which an episode is cut, as it might never end.
+        """
+        self._frame_stack = frame_stack
+        self._max_episode_frames = max_episode_frames
+        self.act = choosing.make_act(agent.act_in_evaluation, frame_stack)
+
+    def play(
+        self,
+        params: Any,
+        config: Mapping[str, Any],
+        num_envs: int,
+        num_episodes: int,
+        seed: int,
+        stop: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = logging.info,
+    ) -> list[envs_base.Episode]:
+        """Plays `num_episodes` episodes, as many in each lane as in the others (or one more).
+
+        A fixed number per lane: counting whichever end first would favour short episodes.
+
+        Args:
+          params: the network's parameters of one seed.
+          config: the environment's section.
+          num_envs: lanes; never more than episodes.
+          num_episodes: in all.
+          seed: of the environments and of the agent's noise.
+          stop: whether to give up; asked before every step.
+          say: is told every half a minute how far it has come.
+
+        Returns:
+          The episodes by lane, in order of their end; returns unclipped, lengths in frames. Those
+          that were cut have the return and length so far.
+
+        Raises:
+          stopping.Stopped: `stop` said so.
+        """
+        num_envs = min(num_envs, num_episodes)
+        environment = envs_base.make(config, num_envs, seed)
+        name = envs_base.task_name(config)
+        record = _Record(num_envs, num_episodes, self._max_episode_frames)
+        told = _Told(name, say)
+        try:
+            rng = jax.random.key(seed)
+            while record.missing.any():
+                rng = self._play_until_cut(params, environment, record, rng, stop, told)
+        finally:
+            environment.close()
+        if record.num_cut:
+            logging.warning(
+                "evaluation of %s: %d of %d episodes were cut after evaluation.max_episode_frames "
+                "= %d",
+                name,
+                record.num_cut,
+                num_episodes,
+                self._max_episode_frames,
+            )
+        return sorted(record.episodes, key=lambda episode: episode.lane)
+
+    def _play_until_cut(
+        self,
+        params: Any,
+        environment: envs_base.VectorEnvironment,
+        record: "_Record",
+        rng: jax.Array,
+        stop: Callable[[], bool],
+        told: "_Told",
+    ) -> jax.Array:
+        """Starts an episode in every lane; plays until all lanes have theirs, or were cut."""
+        timestep = environment.reset()
+        stack = learner_lib.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
+        record.begin()
+        while record.is_playing.any():
+            if stop():
+                raise stopping.Stopped("asked to end during an evaluation")
+            is_first = np.asarray(timestep.first())
+            rng, stack, actions = self.act(params, rng, stack, timestep.observation, is_first)
+            timestep = environment.step(np.asarray(actions))
+            record.add(timestep, environment.finished_episodes(), environment.frames_per_step)
+            told.tell_if_due(len(record.episodes), int(record.missing.sum()))
+        return rng
+
+
+class _Record:
+    """The episodes of an evaluation: those there are, and how many each lane has yet to play."""
+
+    def __init__(self, num_envs: int, num_episodes: int, max_frames: int):
+        self.episodes: list[envs_base.Episode] = []
+        self.num_cut = 0
+        self.missing = np.full(num_envs, num_episodes // num_envs)
+        self.missing[: num_episodes % num_envs] += 1
+        self._max_frames = max_frames
+
+    def begin(self) -> None:
+        """Every lane starts an episode."""
+        self.is_playing = self.missing > 0
+        self._returns = np.zeros(len(self.missing))
+        self._frames = np.zeros(len(self.missing), np.int64)
+
+    def add(self, timestep: Any, finished: list[envs_base.Episode], frames_per_step: int) -> None:
+        """Takes in a step of every lane. A lane that is cut plays no more until all begin anew."""
+        is_first = timestep.first()
+        self._returns = np.where(is_first, 0.0, self._returns + timestep.reward)
+        self._frames = np.where(is_first, 0, self._frames + frames_per_step)
+        for episode in finished:
+            self._take(episode)
+        is_endless = (self._frames >= self._max_frames) & ~timestep.last() & self.is_playing
+        for lane in np.flatnonzero(is_endless).tolist():
+            length = int(self._frames[lane])
+            self._take(envs_base.Episode(lane, float(self._returns[lane]), length))
+            self.num_cut += 1
+            self.is_playing[lane] = False
+
+    def _take(self, episode: envs_base.Episode) -> None:
+        if self.is_playing[episode.lane]:
+            self.episodes.append(episode)
+            self.missing[episode.lane] -= 1
+            self.is_playing[episode.lane] = self.missing[episode.lane] > 0
+
+
+class _Told:
+    """Tells every so often how far an evaluation has come."""
+
+    def __init__(self, name: str, say: Callable[[str], None]):
+        self._name, self._say = name, say
+        self._at = time.monotonic()
+
+    def tell_if_due(self, num_done: int, num_missing: int) -> None:
+        now = time.monotonic()
+        if now - self._at > _TELL_SECONDS:
+            self._at = now
+            total = num_done + num_missing
+            self._say(f"evaluation of {self._name}: {num_done} of {total} episodes so far")
+
+
+def seed(run_seed: int, k: int, frames: int, period_frames: int) -> int:
+    """Of an evaluation of a run's k-th seed; no environment of training has it.
+
+    All runs of a seed have the same ones in the same period, however they are distributed.
+
+    Args:
+      run_seed: of the run.
+      k: which of its seeds.
+      frames: of the run.
+      period_frames: between two evaluations; 0: there are none but those that are asked for.
+    """
+    number = frames // max(1, period_frames)
+    sequence = np.random.SeedSequence([run_seed, k, number], spawn_key=(1 << 20,))
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)

@@ -1,0 +1,1 @@
+"""A run's state on the disk, written whole or not at all, and back."""

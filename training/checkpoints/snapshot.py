@@ -1,0 +1,231 @@
+"""Snapshots of a run: written atomically in the background, checked when read.
+
+A snapshot is a directory named by its frame count. It holds arrays (`*.npz`), the replay's
+observations in blocks of rows, and a manifest with every file's size and checksum. It is written
+beside its final place, flushed to the disk and renamed, so that it is there whole or not at all.
+Blocks of rows that are complete never change: successive snapshots share them as hard links.
+"""
+
+import dataclasses
+import json
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from core import files as files_lib
+from training.checkpoints import row_blocks
+
+_MANIFEST = "manifest.json"
+_FORMAT = 2
+
+
+class SnapshotError(RuntimeError):
+    """A snapshot that can't be written or read; the message is one line."""
+
+
+@dataclasses.dataclass
+class Contents:
+    """What a snapshot holds, on the host.
+
+    Attributes:
+      counters: numbers that describe the moment, such as frames and updates.
+      arrays: groups of arrays by name; each group is a file.
+      rows: the replay's observations, or None to leave the replay out.
+    """
+
+    counters: dict[str, int]
+    arrays: dict[str, Mapping[str, np.ndarray]]
+    rows: row_blocks.RowBlocks | None = None
+
+
+class SnapshotStore:
+    """The snapshots of one run, in `directory`."""
+
+    def __init__(self, directory: Path, keep: int):
+        """Opens the store; leftovers of an interrupted write are removed.
+
+        Args:
+          directory: made at the first save.
+          keep: how many of the newest snapshots stay.
+        """
+        self._directory = directory
+        self._keep = keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        for leftover in directory.glob("*.tmp"):
+            shutil.rmtree(leftover)
+
+    def saved(self) -> list[Path]:
+        """The complete snapshots, newest first."""
+        return list_saved(self._directory)
+
+    def save(self, take: Callable[[Path | None], Contents]) -> None:
+        """Begins to write a snapshot in the background, after the one before is done.
+
+        Args:
+          take: copies the state to the host; gets the newest snapshot, to share blocks with.
+
+        Raises:
+          SnapshotError: if the write before this one failed.
+        """
+        self.wait()
+        earlier = next(iter(self.saved()), None)
+        contents = take(earlier)
+        self._thread = threading.Thread(target=self._run, args=(contents, earlier))
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits for the write under way.
+
+        Raises:
+          SnapshotError: if it failed; earlier snapshots are untouched.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.check()
+
+    def check(self) -> None:
+        """Raises SnapshotError if a write has failed; doesn't wait."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise SnapshotError(f"{self._directory}: snapshot not written: {error}") from error
+
+    def _run(self, contents: Contents, earlier: Path | None) -> None:
+        try:
+            self._write(contents, earlier)
+        except BaseException as error:  # handed to the training thread by check()
+            self._error = error
+
+    def _write(self, contents: Contents, earlier: Path | None) -> None:
+        final = self._directory / f"{contents.counters['frames']:012d}"
+        partial = final.with_suffix(".tmp")
+        partial.mkdir(parents=True)
+        try:
+            files = _write_arrays(partial, contents.arrays)
+            if contents.rows is not None:
+                known = _read_manifest(earlier)["files"] if earlier else {}
+                files |= contents.rows.write(partial, earlier, known)
+            _write_manifest(partial, contents.counters, files)
+            files_lib.flush(partial)
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+            files_lib.flush(self._directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for old in self.saved()[self._keep :]:
+            shutil.rmtree(old)
+
+    def restore(self, use: Callable[[Path, dict[str, int]], Any]) -> Any:
+        """Hands the newest whole snapshot to `use`; a damaged one is reported and passed over.
+
+        Args:
+          use: takes the snapshot's directory and its counters; may raise SnapshotError to refuse
+            a snapshot that is whole but does not fit.
+
+        Returns:
+          What `use` returned, or None if there is no snapshot at all.
+
+        Raises:
+          SnapshotError: if every snapshot is damaged, or `use` refused.
+        """
+        damaged: dict[Path, SnapshotError] = {}
+        for path in self.saved():
+            try:
+                counters = verify(path)
+            except SnapshotError as error:
+                damaged[path] = error
+                logging.warning("%s; trying the snapshot before it", error)
+                continue
+            restored = use(path, counters)
+            for bad in damaged:
+                # Out of the way, so that later snapshots don't share its files; not deleted.
+                bad.rename(bad.with_suffix(".damaged"))
+            return restored
+        if damaged:
+            reasons = "; ".join(str(error) for error in damaged.values())
+            raise SnapshotError(f"no usable snapshot: {reasons}")
+        return None
+
+
+def list_saved(directory: Path) -> list[Path]:
+    """The complete snapshots in a directory, newest first; none if there is no directory."""
+    found = [path for path in directory.glob("*") if path.name.isdigit()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def verify(path: Path) -> dict[str, int]:
+    """Checks every file of a snapshot and returns its counters.
+
+    Raises:
+      SnapshotError: naming the first file that is missing or damaged.
+    """
+    manifest = _read_manifest(path)
+    for name, (size, checksum) in manifest["files"].items():
+        try:
+            data_size = (path / name).stat().st_size
+        except OSError as error:
+            raise SnapshotError(f"{path} is damaged: {name} is missing") from error
+        if data_size != size:
+            raise SnapshotError(f"{path} is damaged: {name} has {data_size} bytes, not {size}")
+        if files_lib.checksum_of(path / name) != checksum:
+            raise SnapshotError(f"{path} is damaged: {name} has another checksum")
+    return manifest["counters"]
+
+
+def read_arrays(path: Path, group: str) -> dict[str, np.ndarray]:
+    """Reads one group of arrays of a verified snapshot."""
+    with np.load(path / f"{group}.npz", allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
+
+
+def check_fits(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Checks that saved arrays have the names, shapes and types of those to be replaced.
+
+    Raises:
+      SnapshotError: naming the first array that differs.
+    """
+    for name in sorted(set(expected) | set(found)):
+        saved, needed = (
+            f"{x[name].dtype}{list(x[name].shape)}" if name in x else "nothing"
+            for x in (found, expected)
+        )
+        if saved != needed:
+            raise SnapshotError(f"{path}: {name} is {saved}, this configuration needs {needed}")
+
+
+def _write_arrays(
+    directory: Path, groups: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, list[int]]:
+    files = {}
+    for group, arrays in groups.items():
+        path = directory / f"{group}.npz"
+        with path.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+        files[path.name] = files_lib.describe(path)
+    return files
+
+
+def _write_manifest(
+    directory: Path, counters: Mapping[str, int], files: Mapping[str, list[int]]
+) -> None:
+    manifest = {"format": _FORMAT, "counters": counters, "files": files}
+    files_lib.replace_text(directory / _MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        found = manifest["format"]
+        if found != _FORMAT:
+            raise SnapshotError(f"{path} has format {found}, this version reads {_FORMAT}")
+        return {"counters": dict(manifest["counters"]), "files": dict(manifest["files"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path} is damaged: {_MANIFEST} can't be read ({error})") from error

@@ -1,0 +1,147 @@
+"""A learner's state as named arrays on the host, and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core import finite
+from training.checkpoints import row_blocks, snapshot
+from training.learning import learner as learner_lib
+
+State = learner_lib.LearnerState
+
+
+def to_host(state: State) -> dict[str, np.ndarray]:
+    """Copies all but the replay's observations to the host, by path."""
+    return to_arrays(_without_observations(state))
+
+
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Copies a tree to the host, by path; typed keys as the integers they are made of."""
+    # A copy even on a CPU, where a view would change with the next update.
+    return {path: np.array(leaf) for path, leaf in _data_by_path(tree).items()}
+
+
+def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> Any:
+    """The tree that `to_arrays` was given, on the host but for typed keys.
+
+    Args:
+      path: the snapshot's directory, for messages.
+      arrays: what `to_arrays` gave.
+      shapes: the tree's shapes and types.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not as expected.
+    """
+    snapshot.check_fits(path, _data_by_path(jax.eval_shape(_raw_keys, shapes)), arrays)
+    return jax.tree_util.tree_map_with_path(
+        lambda key_path, shape: _leaf(arrays[jax.tree_util.keystr(key_path)], shape), shapes
+    )
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], what: str, first_seed: int) -> None:
+    """Checks that all numbers of a state, or of a part of it, are finite.
+
+    Args:
+      arrays: what `to_host` or `to_arrays` gave; all but counts have an axis of seeds in front.
+      what: the state, for the message, e.g. "learner".
+      first_seed: the number of the first seed.
+
+    Raises:
+      NotFiniteError: naming array, seed, index and number.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            for k, of_seed in enumerate(array):
+                finite.check(f"seed {first_seed + k}: {what}{name}", of_seed)
+
+
+def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:
+    """The replay's observations, as far as the snapshot `earlier` lacks them."""
+    return row_blocks.RowBlocks.copy(state.replay.observations, int(state.replay.rows), earlier)
+
+
+def from_host(path: Path, arrays: Mapping[str, np.ndarray], shapes: State, device: Any) -> State:
+    """Builds the state that a verified snapshot holds.
+
+    Args:
+      path: the snapshot's directory, for the observations and for messages.
+      arrays: what `to_host` gave.
+      shapes: the state's shapes and types (`jax.eval_shape` of its init).
+      device: where the state is to live.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not this configuration's.
+    """
+    data_shapes = jax.eval_shape(_raw_keys, shapes)
+    expected = _data_by_path(_without_observations(data_shapes))
+    snapshot.check_fits(path, expected, arrays)
+    rows = int(arrays[".replay.rows"])
+    ring = data_shapes.replay.observations
+    observations = row_blocks.RowBlocks(ring.shape, np.dtype(ring.dtype), rows, {}).read(path)
+
+    def leaf_at(key_path, shape):
+        name = jax.tree_util.keystr(key_path)
+        value = observations if name == ".replay.observations" else arrays[name]
+        return _leaf(jax.device_put(value, device), shape)
+
+    return jax.tree_util.tree_map_with_path(leaf_at, shapes)
+
+
+def params_of_seed(
+    path: Path, arrays: Mapping[str, np.ndarray], shapes: Any, seed_index: int
+) -> Any:
+    """The parameters of one seed out of what `to_host` gave.
+
+    Args:
+      path: the snapshot's directory, for messages.
+      arrays: its group "learner".
+      shapes: the parameters' shapes and types.
+      seed_index: which seed, from 0.
+
+    Raises:
+      SnapshotError: if names, shapes or types are not as expected.
+    """
+    prefix = ".params"
+    found = {
+        name.removeprefix(prefix): array[seed_index]
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    snapshot.check_fits(path, _data_by_path(shapes), found)
+    leaf = lambda key_path, _: jax.numpy.asarray(found[jax.tree_util.keystr(key_path)])  # noqa: E731
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _leaf(value: Any, shape: Any) -> Any:
+    """The value, as a typed key if the shape is one's."""
+    is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
+    return jax.random.wrap_key_data(value) if is_key else value
+
+
+def _without_observations(state: State) -> State:
+    return state._replace(replay=state.replay._replace(observations=None))
+
+
+def _raw_keys(tree: Any) -> Any:
+    """Typed random keys as the integers they are made of."""
+
+    def raw(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(raw, tree)
+
+
+def _data_by_path(tree: Any) -> dict[str, Any]:
+    """Leaves by path, typed keys as raw data (shapes stay as they are)."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    return {
+        path: leaf if isinstance(leaf, jax.ShapeDtypeStruct) else _raw_keys(leaf)
+        for path, leaf in found.items()
+    }

@@ -1,0 +1,1 @@
+"""What changes parameters: the learner's state, which updates are due, changes of task."""

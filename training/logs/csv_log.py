@@ -1,0 +1,65 @@
+"""Append-only CSV files that a resumed run continues where its snapshot stands."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core import files
+
+
+class CsvLog:
+    """One CSV file; the first row's keys are its columns. Every row reaches the file at once."""
+
+    def __init__(self, path: Path, key: str, last: int):
+        """Opens the file, dropping rows that come after the restored moment.
+
+        Args:
+          path: the file; need not exist.
+          key: the integer column that orders the rows, e.g. "frames".
+          last: rows whose key is larger are dropped, as are half-written ones at the end.
+        """
+        self._path = path
+        self._columns = _drop_after(path, key, last) if path.exists() else []
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Writes a row; its keys must be the file's columns, in any order.
+
+        Raises:
+          ValueError: if they are not.
+        """
+        if not self._columns:
+            self._columns = list(row)
+            self._write(self._columns)
+        if set(row) != set(self._columns):
+            different = sorted(set(row) ^ set(self._columns))
+            raise ValueError(f"{self._path}: the row and the columns differ in {different}")
+        self._write([row[column] for column in self._columns])
+
+    def _write(self, values: list[Any]) -> None:
+        with self._path.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(values)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a CSV file; a half-written last one is left out."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    header = rows[0] if rows else []
+    return [dict(zip(header, row)) for row in rows[1:] if len(row) == len(header)]
+
+
+def _drop_after(path: Path, key: str, last: int) -> list[str]:
+    """Rewrites the file without rows beyond `last`; returns its columns."""
+    rows = read_rows(path)
+    kept = [row for row in rows if int(row[key]) <= last]
+    if not kept:
+        path.unlink()
+        return []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(kept[0]), lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(kept)
+    files.replace_text(path, text.getvalue())
+    return list(kept[0])
