@@ -1,54 +1,126 @@
 """The Agent contract: an algorithm as pure functions, without threads, files or replay."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-from dm_env import specs
 
-from core import plugins
-from replay import base as replay_base
+from core import plugins, types
+
+PACKAGE = "agents"
 
 Params = Any
+Scalars = Mapping[str, jax.Array]
+Mode = Literal["training", "evaluation"]
 
 
-class LossOutput(NamedTuple):
-    """What a loss tells besides its value.
+class Sections(NamedTuple):
+    """The parts of a configuration that are an agent's, parsed.
 
     Attributes:
-      priorities: float32 [B] >= 0, for the sampled transitions.
-      metrics: scalars by name, for the log.
+      agent: `Settings` of the agent's module.
+      network: its `NetworkSettings`.
+      optimizer: its `OptimizerSettings`.
+      interventions: settings of the interventions that are listed.
     """
 
-    priorities: jax.Array
-    metrics: Mapping[str, jax.Array]
+    agent: Any
+    network: Any
+    optimizer: Any
+    interventions: tuple[Any, ...] = ()
+
+
+class Problem(NamedTuple):
+    """What an agent is to learn, and how often.
+
+    Attributes:
+      observations: shape and type [1, ...] of what it sees of one environment: a stack of frames
+        or a vector.
+      num_actions: A.
+      update_period_frames: emulator frames for each update.
+      target_period_updates: updates between two copies to the target network.
+    """
+
+    observations: jax.ShapeDtypeStruct
+    num_actions: int
+    update_period_frames: int
+    target_period_updates: int
+
+
+class Updated(NamedTuple):
+    """What an update gives.
+
+    Attributes:
+      state: after it.
+      priorities: float32 [B] >= 0 for the transitions, or None for an agent without them.
+      metrics: scalars by name, each of which must be finite; `loss`, `gradient_norm` and
+        `learning_rate`, the one that was used, are always there.
+    """
+
+    state: types.TrainState
+    priorities: jax.Array | None
+    metrics: Scalars
+
+
+class Forget(NamedTuple):
+    """What a state forgets at a change of task.
+
+    Attributes:
+      params: for new ones, at their own radii.
+      target: the target network becomes a copy of the parameters.
+      moments: of the optimizers, with their counts, and the states of interventions.
+      schedule: the learning-rate schedule begins anew.
+    """
+
+    params: bool = False
+    target: bool = False
+    moments: bool = False
+    schedule: bool = False
 
 
 class Agent(NamedTuple):
-    """A value-based agent.
+    """An algorithm.
 
     Attributes:
-      init: (rng, observations [B, ...]) -> params.
-      act: (params, rng, observations [N, ...]) -> actions int32 [N]; how it behaves in training.
-      act_in_evaluation: the same, for evaluation.
-      loss: (params, target_params, rng, transitions, weights [B]) -> scalar loss, LossOutput.
+      init: (rng, observations [B, ...]) -> the state of a new agent.
+      act: (params, rng, observations [N, ...], agent steps so far int32 [], mode) -> actions int32
+        [N]; the mode is static.
+      update: (state, rng, transitions [B, ...], weights [B]) -> Updated.
+      measure: the same arguments -> {quantity: {layer: scalar}} of an update that is not carried
+        out: norm, gradient_norm, update_ratio, learning_rate.
+      forget: (state, fresh state, Forget) -> the state that a task begins with; the Forget is
+        static.
+      norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
+      layers: what the layers of the parameters are.
+      observations: shape and type [1, ...] of what it sees of one environment.
       apply: (params, rng, observations [B, ...]) -> the network's output, for analysis.
+      units: (params, rng, observations [B, ...]) -> {layer: Units(pre, post)}; None for an agent
+        that does not show them.
     """
 
-    init: Callable[[jax.Array, jax.Array], Params]
-    act: Callable[[Params, jax.Array, jax.Array], jax.Array]
-    act_in_evaluation: Callable[[Params, jax.Array, jax.Array], jax.Array]
-    loss: Callable[
-        [Params, Params, jax.Array, replay_base.Transition, jax.Array],
-        tuple[jax.Array, LossOutput],
+    init: Callable[[jax.Array, jax.Array], types.TrainState]
+    act: Callable[[Params, jax.Array, jax.Array, jax.Array, Mode], jax.Array]
+    update: Callable[[types.TrainState, jax.Array, types.Transition, jax.Array], Updated]
+    measure: Callable[
+        [types.TrainState, jax.Array, types.Transition, jax.Array], Mapping[str, Scalars]
     ]
+    forget: Callable[[types.TrainState, types.TrainState, Forget], types.TrainState]
+    norms: Callable[[Params], Scalars]
+    layers: tuple[types.DeclaredLayer, ...]
+    observations: jax.ShapeDtypeStruct
     apply: Callable[[Params, jax.Array, jax.Array], Any]
+    units: Callable[[Params, jax.Array, jax.Array], Mapping[str, Any]] | None = None
+
+    def param_shapes(self) -> Params:
+        """Shapes and types of the parameters."""
+        init = lambda observations: self.init(jax.random.key(0), observations)  # noqa: E731
+        return jax.eval_shape(init, self.observations).params
 
 
-def make(config: Any, action_spec: specs.DiscreteArray) -> Agent:
-    """Builds the agent that `agents/<config.agent.module>.py` describes.
+def make(sections: Sections, problem: Problem) -> Agent:
+    """Builds the agent that `agents/<agent.module>.py` describes.
 
     Raises:
-      ConfigError: if there is no such module, a key is unknown or a value out of range.
+      ConfigError: if settings don't fit each other, or the problem.
     """
-    return plugins.find("agents", config.agent.module, "agent.module").make(config, action_spec)
+    return plugins.find(PACKAGE, sections.agent.module, "agent.module").make(sections, problem)

@@ -66,13 +66,17 @@ class Run(NamedTuple):
     @property
     def games(self) -> tuple[str, ...]:
         """The games of a sequence in their order, or the one game, id or probe."""
-        environment = self.config["environment"]
-        return tuple(environment.get("games", (envs_base.task_name(environment),)))
+        tasks = envs_base.tasks(self._environment)
+        return tuple(envs_base.task_name(task) for task in tasks)
 
     @property
     def is_sequence(self) -> bool:
         """Whether it goes through several games."""
-        return "games" in self.config["environment"]
+        return envs_base.is_sequence(self._environment)
+
+    @property
+    def _environment(self) -> envs_base.Settings:
+        return envs_base.parse_recorded(self.config["environment"])
 
     @property
     def seeds(self) -> tuple[int, ...]:

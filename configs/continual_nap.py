@@ -8,12 +8,10 @@ restart a schedule in every game: continual_nap_schedule.py. Sizes: continual_ra
 
 import ml_collections
 
-from configs import continual_rainbow_ln
+from configs import continual_rainbow, modifiers
 
 
 def get_config(size: str = "full") -> ml_collections.ConfigDict:
     """The config; `size` is "full" or "small"."""
-    config = continual_rainbow_ln.get_config(size)
-    config.name = "continual_nap"
-    config.optimizer.projection.enabled = True
-    return config
+    config = modifiers.with_nap(continual_rainbow.get_config(size))
+    return modifiers.named(config, "continual_nap")

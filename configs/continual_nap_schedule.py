@@ -11,17 +11,12 @@ Sizes: continual_rainbow.py.
 
 import ml_collections
 
-from configs import continual_nap
+from configs import continual_rainbow, modifiers
 
 
 def get_config(size: str = "full") -> ml_collections.ConfigDict:
     """The config; `size` is "full" or "small"."""
-    config = continual_nap.get_config(size)
-    config.name = "continual_nap_schedule"
-    config.optimizer.learning_rate = 6.25e-4
-    config.task_switch.restart_schedule = True
-    schedule = config.optimizer.schedule
-    schedule.name = "warmup_cosine"
-    schedule.unit = "frames"
-    schedule.warmup = 16_000 if size == "full" else 600
-    return config
+    config = modifiers.with_nap(continual_rainbow.get_config(size))
+    warmup_frames = 16_000 if size == "full" else 600
+    config = modifiers.with_warmup_per_task(config, 6.25e-4, warmup_frames)
+    return modifiers.named(config, "continual_nap_schedule")

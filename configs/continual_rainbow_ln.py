@@ -8,12 +8,10 @@ from game to game, so their effective learning rate decays unasked. Sizes: conti
 
 import ml_collections
 
-from configs import continual_rainbow
+from configs import continual_rainbow, modifiers
 
 
 def get_config(size: str = "full") -> ml_collections.ConfigDict:
     """The config; `size` is "full" or "small"."""
-    config = continual_rainbow.get_config(size)
-    config.name = "continual_rainbow_ln"
-    config.network.norm.kind = "layer"
-    return config
+    config = modifiers.with_layer_norm(continual_rainbow.get_config(size))
+    return modifiers.named(config, "continual_rainbow_ln")

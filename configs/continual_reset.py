@@ -9,13 +9,10 @@ it has lost in plasticity; what more, it has gained by transfer. Sizes: continua
 
 import ml_collections
 
-from configs import continual_rainbow
+from configs import continual_rainbow, modifiers
 
 
 def get_config(size: str = "full") -> ml_collections.ConfigDict:
     """The config; `size` is "full" or "small"."""
-    config = continual_rainbow.get_config(size)
-    config.name = "continual_reset"
-    for key in config.task_switch:
-        config.task_switch[key] = True
-    return config
+    config = modifiers.with_resets(continual_rainbow.get_config(size))
+    return modifiers.named(config, "continual_reset")

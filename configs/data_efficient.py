@@ -9,7 +9,8 @@ arXiv 1906.05243, appendix E; all else as configs/rainbow.py. Differences from [
 
 import ml_collections
 
-from configs import rainbow
+from configs import modifiers, rainbow
+from networks.torsos import data_efficient as torso
 
 
 def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
@@ -18,9 +19,9 @@ def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     config.name = "data_efficient"
     config.num_envs = 8
     config.num_frames = 400_000  # [D] 100k agent steps
-    config.network.torso.module = "data_efficient"  # [D]
+    config = modifiers.with_torso(config, torso.Settings())  # [D]
     config.network.head.hidden_size = 256  # [D]
-    config.agent.n_step = 20  # [D]
+    config.transition.n_step = 20  # [D]
     config.replay.capacity = 100_000  # [D] no transition is ever dropped
     config.replay.min_size = 1_600  # [D]
     config.optimizer.learning_rate = 1e-4  # [D]

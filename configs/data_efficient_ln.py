@@ -7,12 +7,10 @@ Shows: what normalization alone does, at a scale that two CPU cores allow.
 
 import ml_collections
 
-from configs import data_efficient
+from configs import data_efficient, modifiers
 
 
 def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = data_efficient.get_config(game)
-    config.name = "data_efficient_ln"
-    config.network.norm.kind = "layer"
-    return config
+    config = modifiers.with_layer_norm(data_efficient.get_config(game))
+    return modifiers.named(config, "data_efficient_ln")

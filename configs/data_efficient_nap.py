@@ -9,12 +9,10 @@ per agent step of van Hasselt et al. 2019 (arXiv 1906.05243) [D], here in 8 envi
 
 import ml_collections
 
-from configs import data_efficient_ln
+from configs import data_efficient, modifiers
 
 
 def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = data_efficient_ln.get_config(game)
-    config.name = "data_efficient_nap"
-    config.optimizer.projection.enabled = True
-    return config
+    config = modifiers.with_nap(data_efficient.get_config(game))
+    return modifiers.named(config, "data_efficient_nap")

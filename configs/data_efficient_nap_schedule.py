@@ -8,15 +8,10 @@ the whole run. Where the paper's schedule starts and ends on single games is not
 
 import ml_collections
 
-from configs import data_efficient_nap
+from configs import data_efficient, modifiers
 
 
 def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = data_efficient_nap.get_config(game)
-    config.name = "data_efficient_nap_schedule"
-    schedule = config.optimizer.schedule
-    schedule.name = "linear"
-    schedule.unit = "frames"
-    schedule.end_value = 1e-6
-    return config
+    config = modifiers.with_linear_decay(modifiers.with_nap(data_efficient.get_config(game)))
+    return modifiers.named(config, "data_efficient_nap_schedule")

@@ -1,4 +1,4 @@
-"""Rainbow on a probe environment: a matter of seconds, to find errors.
+"""Rainbow, or another agent, on a probe environment: a matter of seconds, to find errors.
 
     python -m scripts.train --config=configs/probe.py:3
 
@@ -7,9 +7,9 @@ Expected: the values that envs/probes.py names, within 0.1.
 
 import ml_collections
 
-from configs import rainbow
+from configs import modifiers, rainbow
 from core import checks
-from envs import probes
+from networks.torsos import mlp
 
 
 def get_config(probe: str = "1") -> ml_collections.ConfigDict:
@@ -20,22 +20,24 @@ def get_config(probe: str = "1") -> ml_collections.ConfigDict:
     """
     if not probe.isdecimal():
         raise checks.ConfigError(f"probe = {probe!r}: expected a number from 1 to 5")
-    config = rainbow.get_config()
-    with config.unlocked():
-        config.environment = probes.default_config()
-        config.network.torso = ml_collections.ConfigDict({"module": "mlp", "hidden_sizes": (32,)})
-    config.name = "probe"
+    config = rainbow.make("probes", "rainbow", "prioritized")
+    config = modifiers.with_torso(config, mlp.Settings(hidden_sizes=(32,)))
     config.environment.probe = int(probe)
-    config.num_envs = 4
-    config.num_frames = 6_000
-    config.agent.frame_stack = 0
-    config.agent.n_step = 1
+    config.transition.n_step = 1
     config.agent.v_max = 2.0
     config.network.head.hidden_size = 32
+    config.optimizer.learning_rate = 1e-3
+    return short(modifiers.named(config, "probe")).lock()
+
+
+def short(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Lengths and periods for a probe environment, whichever the agent."""
+    config.num_envs = 4
+    config.num_frames = 6_000
+    config.transition.frame_stack = 0
     config.replay.capacity = 2_000
     config.replay.min_size = 100
     config.distributed.credit_frames = 400
-    config.optimizer.learning_rate = 1e-3
     config.training.update_period_frames = 4
     config.training.target_update_period_frames = 200
     config.evaluation.period_frames = 0

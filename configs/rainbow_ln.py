@@ -8,12 +8,10 @@ their norms grow, so their effective learning rate decays unasked.
 
 import ml_collections
 
-from configs import rainbow
+from configs import modifiers, rainbow
 
 
 def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = rainbow.get_config(game)
-    config.name = "rainbow_ln"
-    config.network.norm.kind = "layer"
-    return config
+    config = modifiers.with_layer_norm(rainbow.get_config(game))
+    return modifiers.named(config, "rainbow_ln")

@@ -8,12 +8,10 @@ Rainbow needs the decay that norm growth gives it, so compare with rainbow_nap_s
 
 import ml_collections
 
-from configs import rainbow_ln
+from configs import modifiers, rainbow
 
 
 def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = rainbow_ln.get_config(game)
-    config.name = "rainbow_nap"
-    config.optimizer.projection.enabled = True
-    return config
+    config = modifiers.with_nap(rainbow.get_config(game))
+    return modifiers.named(config, "rainbow_nap")

@@ -9,15 +9,10 @@ of it over the whole run. Other schedules by name: plasticity/schedules.py.
 
 import ml_collections
 
-from configs import rainbow_nap
+from configs import modifiers, rainbow
 
 
 def get_config(game: str = "pong") -> ml_collections.ConfigDict:
     """The config; `game` is a ROM's name, such as ms_pacman."""
-    config = rainbow_nap.get_config(game)
-    config.name = "rainbow_nap_schedule"
-    schedule = config.optimizer.schedule
-    schedule.name = "linear"
-    schedule.unit = "frames"
-    schedule.end_value = 6.25e-7
-    return config
+    config = modifiers.with_linear_decay(modifiers.with_nap(rainbow.get_config(game)))
+    return modifiers.named(config, "rainbow_nap_schedule")

@@ -62,9 +62,14 @@ def text() -> Check:
     return Check("a non-empty string", lambda v: isinstance(v, str) and bool(v))
 
 
-def anything() -> Check:
-    """Any value: of a section that another component checks."""
-    return Check("a section", lambda v: True)
+def section() -> Check:
+    """Keys and values, which are checked by themselves."""
+    return Check("a section", lambda v: isinstance(v, Mapping) or hasattr(v, "to_dict"))
+
+
+def optional(check: Check) -> Check:
+    """A value that passes, or None for one that follows other keys."""
+    return Check(check.allowed, lambda v: v is None or check.accepts(v))
 
 
 def each(check: Check) -> Check:

@@ -1,4 +1,4 @@
-"""Finds the file that a config names: agents/NAME.py, networks/NAME.py, envs/NAME.py."""
+"""Finds the file that a config names: agents/NAME.py, networks/torsos/NAME.py, envs/NAME.py."""
 
 import importlib
 import pkgutil
@@ -8,26 +8,46 @@ from core import checks
 
 
 def find(package: str, name: str, key: str) -> ModuleType:
-    """Imports `<package>/<name>.py`, which must define `make`.
+    """Imports `<package>/<name>.py`, which must define `Settings` and `make`.
 
-    So a new agent, network or environment is one new file: nothing else needs an edit.
+    So a new agent, network, replay or environment is one new file: nothing else needs an edit. A
+    name with a dot is a module of somebody else, as Python imports it.
 
     Args:
-      package: a top-level package of the project, e.g. "envs".
-      name: the module's name in it.
+      package: a package of the project, e.g. "envs".
+      name: the module's name in it, or the whole name of a module elsewhere.
       key: the config key that holds the name, for the message.
 
     Raises:
-      ConfigError: if there is no such module, or it has no `make`.
+      ConfigError: if there is no such module, or it has no `Settings` or no `make`.
     """
-    package_path = importlib.import_module(package).__path__
-    names = sorted(module.name for module in pkgutil.iter_modules(package_path))
-    if name in names and _is_component(package, name):
-        return importlib.import_module(f"{package}.{name}")
-    listed = ", ".join(other for other in names if _is_component(package, other))
-    raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}/: {listed}")
+    if not isinstance(name, str) or not name:
+        raise checks.ConfigError(f"{key} = {name!r}: expected the name of a module of {package}")
+    if "." in name:
+        return _find_elsewhere(name, key)
+    found = names(package)
+    if name not in found:
+        listed = ", ".join(found)
+        raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}: {listed}")
+    return importlib.import_module(f"{package}.{name}")
 
 
-def _is_component(package: str, name: str) -> bool:
-    """Whether a module can be chosen: `base` holds the contract, others are parts of some."""
-    return name != "base" and hasattr(importlib.import_module(f"{package}.{name}"), "make")
+def names(package: str) -> list[str]:
+    """The modules of a package that can be chosen."""
+    path = importlib.import_module(package).__path__
+    modules = sorted(module.name for module in pkgutil.iter_modules(path))
+    return [name for name in modules if _is_plugin(importlib.import_module(f"{package}.{name}"))]
+
+
+def _find_elsewhere(name: str, key: str) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise checks.ConfigError(f"{key} = {name!r}: can't be imported: {error}") from error
+    if not _is_plugin(module):
+        raise checks.ConfigError(f"{key} = {name!r}: expected a module with Settings and make")
+    return module
+
+
+def _is_plugin(module: ModuleType) -> bool:
+    return hasattr(module, "Settings") and hasattr(module, "make")

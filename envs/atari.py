@@ -13,14 +13,12 @@ from typing import Any
 import ale_py
 import dm_env
 import gymnasium
-import ml_collections
 import numpy as np
 from absl import logging
 from ale_py import roms, vector_env
 from dm_env import specs
-from ml_collections import config_dict
 
-from core import checks
+from core import checks, settings
 from envs import action_log, base, episodes, saved_settings, turns
 
 _TELL_SECONDS = 10
@@ -59,55 +57,76 @@ PROTOCOLS = {
     "machado": Protocol(0.25, 0, 1.0, True),
 }
 
-CHECKS = {
-    "module": checks.text(),
-    "game": checks.text(),
-    "protocol": checks.one_of(*PROTOCOLS),
-    "max_episode_frames": checks.integer(FRAME_SKIP),
-    "full_action_space": checks.either(checks.boolean(), checks.one_of(None)),
-    "num_threads": checks.integer(0),
-    "reseed_steps": checks.integer(1),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `environment` of an Atari run."""
+
+    module: str = settings.key("atari", checks.one_of("atari"), "this environment")
+    game: str = settings.key(
+        "pong",
+        checks.text(),
+        "a ROM of ale_py by its file's name; envs/atari_games.py lists the usual 57",
+    )
+    protocol: str = settings.key(
+        "dqn_zoo",
+        checks.one_of(*PROTOCOLS),
+        "dqn_zoo: no sticky actions, up to 30 no-ops, discount 0 on life loss, minimal actions; "
+        "machado: sticky actions (0.25), no life information, 18 actions",
+    )
+    max_episode_frames: int = settings.key(
+        108_000,
+        checks.integer(FRAME_SKIP),
+        "emulator frames until an episode is truncated, no-ops not counted: 30 minutes of play",
+        "DQN Zoo, Dopamine",
+    )
+    full_action_space: bool | None = settings.key(
+        None,
+        checks.optional(checks.boolean()),
+        "true: 18 actions; false: the game's minimal set; not given: as the protocol has it",
+    )
+    num_threads: int = settings.key(
+        0,
+        checks.integer(0),
+        "emulator threads; 0: as many as there are cores, but no more than environments",
+    )
+    reseed_steps: int = settings.key(
+        10_000,
+        checks.integer(1),
+        "agent steps after which an environment gets a new seed at its next game over, so that the "
+        "log which restores it stays short; a reseed takes 90 ms, in which others wait: 3 % of the "
+        "time of two busy emulator threads",
+    )
+
+    def __post_init__(self):
+        """Raises ConfigError for a game that there is not."""
+        check_game(self.game, "environment.game")
 
 
-def default_config() -> ml_collections.ConfigDict:
-    """The `environment` section of an Atari run."""
-    config = ml_collections.ConfigDict()
-    config.module = "atari"
-    # A ROM of ale_py by its file's name; envs/atari_games.py lists the usual 57.
-    config.game = "pong"
-    # "dqn_zoo": no sticky actions, up to 30 no-ops, discount 0 on life loss, minimal actions;
-    # "machado": sticky actions (0.25), no life information, 18 actions.
-    config.protocol = "dqn_zoo"
-    # Emulator frames until an episode is truncated, no-ops not counted: 30 minutes of play
-    # (DQN Zoo, Dopamine).
-    config.max_episode_frames = 108_000
-    # True: 18 actions; False: the game's minimal set; None: as the protocol has it. A continual
-    # run over several games needs True.
-    config.full_action_space = config_dict.placeholder(bool)
-    # Emulator threads; 0: as many as there are cores, but no more than environments.
-    config.num_threads = 0
-    # Agent steps after which a lane gets a new seed at its next game over, so that the log which
-    # restores it stays short. A reseed reloads the ROM and takes 90 ms, in which other lanes
-    # wait: at 10 000, 3 % of the time of two busy emulator threads. Where the environments make
-    # 10 000 steps/s and more, 50 000 is better; a restore then replays five times as much.
-    config.reseed_steps = 10_000
-    return config
+def make(chosen: Settings, num_envs: int, seed: int) -> "AtariEnvironment":
+    """Builds the environment; see `envs.base.make`."""
+    return _make(chosen, num_envs, seed, _AGENTS_PICTURE)
 
 
-def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "AtariEnvironment":
-    """Builds the environment; see `envs.base.make` and `default_config`."""
-    return _make(config, num_envs, seed, _AGENTS_PICTURE)
+def frames_per_step(chosen: Settings) -> int:
+    """The frame skip."""
+    del chosen
+    return FRAME_SKIP
 
 
-def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
+def task_name(chosen: Settings) -> str:
+    """The game."""
+    return chosen.game
+
+
+def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
     """As `make`, with the game's own screen; see `envs.base.Filmed`.
 
     A twin shows it, which plays the same: the emulator's course does not depend on the size or
     colour of what it shows.
     """
-    environment = make(config, 1, seed)
-    twin = _make(config, 1, seed, _SCREEN)
+    environment = make(chosen, 1, seed)
+    twin = _make(chosen, 1, seed, _SCREEN)
 
     def screen(actions: np.ndarray | None) -> np.ndarray:
         timestep = twin.reset() if actions is None else twin.step(actions)
@@ -117,26 +136,25 @@ def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
 
 
 def _make(
-    config: Mapping[str, Any], num_envs: int, seed: int, picture: Mapping[str, Any]
+    chosen: Settings, num_envs: int, seed: int, picture: Mapping[str, Any]
 ) -> "AtariEnvironment":
-    checks.verify("environment", config, CHECKS)
-    check_game(config["game"], "environment.game")
     return AtariEnvironment(
-        config["game"],
-        config["protocol"],
+        chosen.game,
+        chosen.protocol,
         num_envs=num_envs,
         seed=seed,
-        full_action_space=_has_full_action_space(config),
-        max_episode_frames=config["max_episode_frames"],
-        num_threads=config["num_threads"],
-        reseed_steps=config["reseed_steps"],
+        full_action_space=has_full_action_space(chosen),
+        max_episode_frames=chosen.max_episode_frames,
+        num_threads=chosen.num_threads,
+        reseed_steps=chosen.reseed_steps,
         picture=picture,
     )
 
 
-def _has_full_action_space(config: Mapping[str, Any]) -> bool:
-    chosen = config["full_action_space"]
-    return PROTOCOLS[config["protocol"]].full_action_space if chosen is None else chosen
+def has_full_action_space(chosen: Settings) -> bool:
+    """Whether all 18 actions are given, by the settings or else by the protocol."""
+    asked = chosen.full_action_space
+    return PROTOCOLS[chosen.protocol].full_action_space if asked is None else asked
 
 
 class AtariEnvironment(base.VectorEnvironment):

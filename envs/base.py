@@ -3,13 +3,13 @@
 import abc
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import dm_env
 import numpy as np
 from dm_env import specs
 
-from core import checks, finite, plugins
+from core import checks, finite, plugins, settings
 
 
 class Episode(NamedTuple):
@@ -84,6 +84,17 @@ class VectorEnvironment(abc.ABC):
     def finished_episodes(self) -> list[Episode]:
         """The episodes that ended since the last call, in order of their end."""
 
+    @abc.abstractmethod
+    def check_ready(self, call: str) -> None:
+        """Makes sure that there is a time step and none under way.
+
+        Args:
+          call: what is about to be done, for the message.
+
+        Raises:
+          RuntimeError: before `reset` or `set_state`, or between a `send` and its `recv`.
+        """
+
     def next_task(self) -> dm_env.TimeStep:
         """Goes to the next task of a sequence; the present step is changed into a LAST.
 
@@ -119,6 +130,21 @@ class VectorEnvironment(abc.ABC):
 
         May be called while a step is under way, and again.
         """
+
+
+class Settings(Protocol):
+    """The parsed section `environment`: a dataclass of the module that it names.
+
+    Beside `Settings` such a module has the functions `make(settings, num_envs, seed)`,
+    `frames_per_step(settings)` and `task_name(settings)`; `make_filmed(settings, seed)` if it has a
+    screen; and for a sequence `tasks(settings)` and the constant
+    `FRAMES_PER_TASK`, the name of the key that has their length.
+    """
+
+    @property
+    def module(self) -> str:
+        """The module's name."""
+        ...
 
 
 class Filmed(NamedTuple):
@@ -192,59 +218,95 @@ def lane_seed(seed: int, lane: int, count: int = 0) -> int:
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)
 
 
-def make(config: Mapping[str, Any], num_envs: int, seed: int) -> VectorEnvironment:
-    """Builds the environment `envs/<config.module>.py` describes.
+def make(chosen: Settings, num_envs: int, seed: int) -> VectorEnvironment:
+    """Builds the environment that `envs/<module>.py` describes.
 
     Args:
-      config: the `environment` section; `module` names the file, the other keys are its own.
-      num_envs: number of lanes N.
-      seed: lane i starts from a seed derived from (seed, i) alone, whatever N is.
+      chosen: the parsed section `environment`.
+      num_envs: number of environments N.
+      seed: environment i starts from a seed derived from (seed, i) alone, whatever N is.
 
     Raises:
-      ConfigError: if a key is unknown or a value out of range.
+      ConfigError: if the settings don't fit each other, or something is not installed.
     """
-    return find_module(config).make(complete(config), num_envs, seed)
+    return _module(chosen).make(chosen, num_envs, seed)
 
 
-def make_filmed(config: Mapping[str, Any], seed: int) -> Filmed:
-    """Builds an environment of one lane as `make` does, with its screen.
+def make_filmed(chosen: Settings, seed: int) -> Filmed:
+    """Builds an environment of one as `make` does, with its screen.
 
     Raises:
       ConfigError: as `make` does, and if the environment has no screen.
     """
-    module = find_module(config)
+    module = _module(chosen)
     if not hasattr(module, "make_filmed"):
-        raise checks.ConfigError(
-            f"environment.module = {config['module']!r}: has no screen to film"
-        )
-    return module.make_filmed(complete(config), seed)
+        raise checks.ConfigError(f"environment.module = {chosen.module!r}: has no screen to film")
+    return module.make_filmed(chosen, seed)
 
 
-def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section with the defaults of keys that are younger than the run it comes from."""
-    module = find_module(config)
-    defaults = module.default_config() if hasattr(module, "default_config") else {}
-    missing = {key: defaults[key] for key in defaults if key not in config}
-    return {**config, **missing} if missing else config
+def make_specs(chosen: Settings) -> tuple[specs.Array, specs.DiscreteArray]:
+    """One environment's newest observation, and its action."""
+    environment = make(chosen, 1, 0)
+    try:
+        return environment.observation_spec(), environment.action_spec()
+    finally:
+        environment.close()
 
 
-def task_config(config: Any, task: int) -> Any:
-    """The `environment` section of one task alone: of a sequence, or `config` itself."""
-    module = find_module(config)
-    return module.task_config(config, task) if hasattr(module, "task_config") else config
-
-
-def task_name(config: Any) -> str:
-    """What an environment of one task is known by: its game, gymnasium id or probe."""
-    names = (str(config[key]) for key in ("game", "id", "probe") if key in config)
-    return next(names, str(config["module"]))
-
-
-def frames_per_step(config: Mapping[str, Any]) -> int:
+def frames_per_step(chosen: Settings) -> int:
     """Emulator frames of an agent step, told without building the environment."""
-    return getattr(find_module(config), "FRAME_SKIP", 1)
+    return _module(chosen).frames_per_step(chosen)
 
 
-def find_module(config: Mapping[str, Any]) -> ModuleType:
-    """Imports `envs/<config.module>.py`; raises ConfigError if there is none with a `make`."""
-    return plugins.find("envs", config["module"], "environment.module")
+def task_name(chosen: Settings) -> str:
+    """What an environment is known by: its game, gymnasium id or probe."""
+    return _module(chosen).task_name(chosen)
+
+
+def is_sequence(chosen: Settings) -> bool:
+    """Whether it is a sequence of tasks."""
+    return hasattr(_module(chosen), "tasks")
+
+
+def tasks(chosen: Settings) -> tuple[Settings, ...]:
+    """The settings of each task alone: of a sequence in its order, or the environment's own."""
+    return _module(chosen).tasks(chosen) if is_sequence(chosen) else (chosen,)
+
+
+def task(chosen: Settings, number: int) -> Settings:
+    """The settings of one task alone.
+
+    Args:
+      chosen: of the environment.
+      number: the task's, from 0; it goes on counting when the tasks of a sequence come again.
+    """
+    found = tasks(chosen)
+    return found[number % len(found)]
+
+
+def frames_per_task(chosen: Settings) -> int:
+    """Frames of one seed in each task of a sequence; 0 where there is only one task."""
+    return getattr(chosen, _module(chosen).FRAMES_PER_TASK) if is_sequence(chosen) else 0
+
+
+def frames_per_task_key(chosen: Settings) -> str:
+    """The key of a sequence that has them, for messages."""
+    return f"environment.{_module(chosen).FRAMES_PER_TASK}"
+
+
+def parse(section: Any, path: str = "environment") -> Settings:
+    """The settings of a section; raises ConfigError for an unknown module, key or value."""
+    module = settings.find_plugin("envs", path, section)
+    return settings.parse(module.Settings, section, path)
+
+
+def parse_recorded(section: Mapping[str, Any]) -> Settings:
+    """The settings of a section of an earlier version: of keys that it lacks, the defaults."""
+    module = settings.find_plugin("envs", "environment", section)
+    defaults = settings.to_config(module.Settings()).to_dict()
+    known = {key: section.get(key, default) for key, default in defaults.items()}
+    return settings.parse(module.Settings, known, "environment")
+
+
+def _module(chosen: Settings) -> ModuleType:
+    return plugins.find("envs", chosen.module, "environment.module")

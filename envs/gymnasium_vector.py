@@ -1,5 +1,6 @@
 """Any environment registered with Gymnasium: discrete actions, arrays for observations."""
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Mapping
@@ -7,12 +8,11 @@ from typing import Any
 
 import dm_env
 import gymnasium
-import ml_collections
 import numpy as np
 from dm_env import specs
 from gymnasium import spaces, vector
 
-from core import checks
+from core import checks, settings
 from envs import base, episodes, saved_settings, turns
 
 # Chosen here, and not by the user.
@@ -20,38 +20,53 @@ _OWN_ARGUMENTS = ("id", "num_envs", "vectorization_mode", "vector_kwargs", "rend
 # Of a film of an environment whose metadata do not say.
 _FRAMES_PER_SECOND = 30
 
-CHECKS = {
-    "module": checks.text(),
-    "id": checks.text(),
-    "kwargs": checks.plain(),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `environment` of a run on a Gymnasium environment.
+
+    Time limits and rewards are those of the registration.
+    """
+
+    module: str = settings.key(
+        "gymnasium_vector", checks.one_of("gymnasium_vector"), "this environment"
+    )
+    id: str = settings.key(
+        "CartPole-v1",
+        checks.text(),
+        "as registered, such as CartPole-v1 (classic control) or LunarLander-v3 (box2d); "
+        "package.module:Id-v0 imports the module first, which registers it",
+    )
+    kwargs: Mapping[str, Any] = settings.key(
+        {},
+        checks.plain(),
+        "further arguments of gymnasium.make, such as {'gravity': 12.0} or "
+        "{'max_episode_steps': 200}: numbers, texts, booleans, None, and lists and dicts of such",
+    )
 
 
-def default_config() -> ml_collections.ConfigDict:
-    """The `environment` section of a run on a Gymnasium environment."""
-    config = ml_collections.ConfigDict()
-    config.module = "gymnasium_vector"
-    # As registered, e.g. "CartPole-v1" (Gymnasium's classic control), "LunarLander-v3" (box2d).
-    # Time limits and rewards are those of the registration.
-    # "package.module:Id-v0" imports the module first, which registers it.
-    config.id = "CartPole-v1"
-    # Further arguments of gymnasium.make, such as --config.environment.kwargs="{'gravity': 12.0}"
-    # or {'max_episode_steps': 200}: numbers, texts, booleans, None, and lists and dicts of such.
-    config.kwargs = ml_collections.ConfigDict()
-    return config
-
-
-def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "GymnasiumEnvironment":
-    """Builds the environment; see `envs.base.make` and `default_config`.
+def make(chosen: Settings, num_envs: int, seed: int) -> "GymnasiumEnvironment":
+    """Builds the environment; see `envs.base.make`.
 
     Raises:
       ConfigError: if the id is unknown, its packages are missing, it does not take the arguments,
         or its spaces don't fit.
     """
-    return GymnasiumEnvironment(config["id"], _make_environments(config, num_envs), seed)
+    return GymnasiumEnvironment(chosen.id, _make_environments(chosen, num_envs), seed)
 
 
-def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
+def frames_per_step(chosen: Settings) -> int:
+    """1: there is no emulator."""
+    del chosen
+    return GymnasiumEnvironment.frames_per_step
+
+
+def task_name(chosen: Settings) -> str:
+    """The registered id."""
+    return chosen.id
+
+
+def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
     """As `make`, with what the environment draws of itself; see `envs.base.Filmed`.
 
     Raises:
@@ -59,7 +74,7 @@ def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
     """
     # Many draw with pygame, which needs no window for this and no desktop.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    environments = _make_environments(config, 1, render_mode="rgb_array")
+    environments = _make_environments(chosen, 1, render_mode="rgb_array")
 
     def screen(actions: np.ndarray | None) -> np.ndarray:
         del actions  # the environment itself is looked at
@@ -67,10 +82,10 @@ def make_filmed(config: Mapping[str, Any], seed: int) -> base.Filmed:
             screens: Any = environments.render()
             return np.asarray(screens[0], np.uint8)
         except Exception as error:  # whatever the environment's own code raises
-            raise _error(config["id"], f"does not draw itself: {_one_line(error)}") from error
+            raise _error(chosen.id, f"does not draw itself: {_one_line(error)}") from error
 
     rate = environments.metadata.get("render_fps") or _FRAMES_PER_SECOND
-    environment = GymnasiumEnvironment(config["id"], environments, seed)
+    environment = GymnasiumEnvironment(chosen.id, environments, seed)
     return base.Filmed(environment, screen, float(rate))
 
 
@@ -150,6 +165,10 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         """See the base class."""
         return self._episodes.finished()
 
+    def check_ready(self, call: str) -> None:
+        """See the base class."""
+        self._turns.check_ready(call)
+
     def get_state(self) -> dict[str, np.ndarray]:
         """How often the lanes were seeded, and the episodes not asked for yet."""
         self._turns.check_ready("get_state")
@@ -176,10 +195,8 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         return observation.astype(self._observation_spec.dtype, copy=False)
 
 
-def _make_environments(config: Mapping[str, Any], num_envs: int, **more: Any) -> vector.VectorEnv:
-    checks.verify("environment", config, CHECKS)
-    name = config["id"]
-    kwargs = ml_collections.ConfigDict(config["kwargs"]).to_dict()
+def _make_environments(chosen: Settings, num_envs: int, **more: Any) -> vector.VectorEnv:
+    name, kwargs = chosen.id, dict(chosen.kwargs)
     for key in _OWN_ARGUMENTS:
         if key in kwargs:
             raise checks.ConfigError(

@@ -15,14 +15,12 @@ in what was added:
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import dm_env
-import ml_collections
 import numpy as np
 from dm_env import specs
 
-from core import checks
+from core import checks, settings
 from envs import base, episodes, saved_settings, turns
 
 
@@ -75,25 +73,31 @@ PROBES = {
     5: Probe(2, 1, observe=_sign, reward=_match),
 }
 
-CHECKS = {
-    "module": checks.text(),
-    "probe": checks.one_of(*PROBES),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `environment` of a test on a probe."""
+
+    module: str = settings.key("probes", checks.one_of("probes"), "this environment")
+    probe: int = settings.key(
+        1, checks.one_of(*PROBES), "as numbered in envs/probes.py", "the order of Jones's article"
+    )
 
 
-def default_config() -> ml_collections.ConfigDict:
-    """The `environment` section of a test on a probe."""
-    config = ml_collections.ConfigDict()
-    config.module = "probes"
-    # 1 to 5, as numbered at the top of envs/probes.py (the order of Jones's article).
-    config.probe = 1
-    return config
+def make(chosen: Settings, num_envs: int, seed: int) -> "ProbeEnvironment":
+    """Builds the environment; see `envs.base.make`."""
+    return ProbeEnvironment(chosen.probe, num_envs, seed)
 
 
-def make(config: Mapping[str, Any], num_envs: int, seed: int) -> "ProbeEnvironment":
-    """Builds the environment; see `envs.base.make` and `default_config`."""
-    checks.verify("environment", config, CHECKS)
-    return ProbeEnvironment(config["probe"], num_envs, seed)
+def frames_per_step(chosen: Settings) -> int:
+    """1: there is no emulator."""
+    del chosen
+    return ProbeEnvironment.frames_per_step
+
+
+def task_name(chosen: Settings) -> str:
+    """The probe's number."""
+    return str(chosen.probe)
 
 
 class ProbeEnvironment(base.VectorEnvironment):
@@ -151,6 +155,10 @@ class ProbeEnvironment(base.VectorEnvironment):
     def finished_episodes(self) -> list[base.Episode]:
         """See the base class."""
         return self._recorder.finished()
+
+    def check_ready(self, call: str) -> None:
+        """See the base class."""
+        self._turns.check_ready(call)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """See the base class."""

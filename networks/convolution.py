@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from core import checks
-from networks import linear, normalization
+from networks import activation, declared, linear, normalization
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:
@@ -159,6 +159,7 @@ class ValidConv2D(hk.Module):
         self._channels, self._size, self._stride = channels, size, stride
         self._with_bias = with_bias
         self._formulation = formulation
+        declared.declare(self, "hidden", ("w",), ("b",) if with_bias else ())
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C], or frame stacks uint8 [B, S, H, W] in 0..255, to [B, H', W', O].
@@ -218,8 +219,8 @@ def check_frames(module: str, observation: jax.Array, smallest: int) -> None:
     ):
         raise checks.ConfigError(
             f"network.torso.module = {module!r}: expected observations that are stacks of grey "
-            f"pictures, uint8 [agent.frame_stack, H, W] with H and W at least {smallest}, found "
-            f"{observation.dtype}{list(observation.shape[1:])}"
+            f"pictures, uint8 [transition.frame_stack, H, W] with H and W at least {smallest}, "
+            f"found {observation.dtype}{list(observation.shape[1:])}"
         )
 
 
@@ -239,7 +240,7 @@ def make_torso(
         x = observation
         for i, layer in enumerate(layers):
             x = ValidConv2D(*layer, norm.layer_has_bias, formulation, f"conv_{i}")(x)
-            x = jax.nn.relu(norm(x, f"norm_{i}"))
+            x = activation.activate(norm(x, f"norm_{i}"), f"conv_{i}")
         return hk.Flatten()(x)
 
     return hk.to_module(torso)(name="torso")

@@ -4,6 +4,9 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from core import types
+from networks import declared
+
 
 def uniform_fan_in(fan_in: int) -> hk.initializers.Initializer:
     """Uniform in ±1/sqrt(fan_in), as DQN Zoo initializes all weights and biases."""
@@ -11,10 +14,14 @@ def uniform_fan_in(fan_in: int) -> hk.initializers.Initializer:
     return hk.initializers.RandomUniform(-bound, bound)
 
 
-def linear(size: int, fan_in: int, with_bias: bool, name: str) -> hk.Linear:
-    """A Haiku linear layer with DQN Zoo's initializer."""
+def linear(
+    size: int, fan_in: int, with_bias: bool, name: str, kind: types.LayerKind = "hidden"
+) -> hk.Linear:
+    """A Haiku linear layer with DQN Zoo's initializer, and what it is declared to be."""
     init = uniform_fan_in(fan_in)
-    return hk.Linear(size, with_bias, w_init=init, b_init=init, name=name)
+    layer = hk.Linear(size, with_bias, w_init=init, b_init=init, name=name)
+    declared.declare(layer, kind, ("w",), ("b",) if with_bias else ())
+    return layer
 
 
 def factorised_noise(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -42,6 +49,7 @@ class NoisyLinear(hk.Module):
         sigma_bias: bool,
         per_sample: bool,
         name: str,
+        kind: types.LayerKind = "hidden",
     ):
         """Creates the layer.
 
@@ -52,12 +60,16 @@ class NoisyLinear(hk.Module):
           sigma_bias: whether there is a learned noisy bias.
           per_sample: one draw of the noise per row of the batch instead of one for all.
           name: the Haiku module's name.
+          kind: what it is declared to be.
         """
         super().__init__(name=name)
         self._size = size
         self._sigma_init = sigma_init
         self._has_bias = {"mu": mu_bias, "sigma": sigma_bias}
         self._per_sample = per_sample
+        biases = tuple(f"{part}_b" for part, has_bias in self._has_bias.items() if has_bias)
+        noise = tuple(name for name in ("sigma_w", *biases) if name.startswith("sigma"))
+        declared.declare(self, kind, ("mu_w", "sigma_w"), biases, noise)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, I] to [B, size]."""

@@ -2,23 +2,22 @@
 
 import dataclasses
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from core import checks
-
-WEIGHT_NAMES = ("w", "kernel", "mu_w", "sigma_w")
-BIAS_NAMES = ("b", "bias", "mu_b", "sigma_b")
-NORM_NAMES = ("scale", "offset")
-
-OUTPUT_PATTERN = r"output"
-FREE_NORM_PATTERN = r"(value|advantage|action)_norm"
+from core import checks, types
 
 Kind = Literal["hidden", "output", "norm", "free_norm", "sigma", "other"]
 Noisy = Literal["joint", "separate", "mu_only"]
+
+Declare = Callable[[Any], Sequence[types.DeclaredLayer]]
+"""From parameters, arrays or shapes, to what their layers are, as `by_name`."""
+
+_WEIGHTS = ("w", "kernel", "mu_w", "sigma_w")
+_BIASES = ("b", "bias", "mu_b", "sigma_b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,36 +29,24 @@ class Layer:
         sigma taken apart, say) the part follows: ".../mu".
       kind: "hidden" and "output" for weights with their biases, "norm" for the scale and offset
         of a normalization, "free_norm" for one that feeds an output layer, "sigma" for noise
-        weights that stay free beside their means, "other" for leaves of unknown names.
+        weights that stay free beside their means, "other" for leaves that nobody declared.
       leaves: leaf name to its path in the tree as `jax.tree_util.keystr` writes it.
+      weights: the paths of matrices and kernels, or of a norm's scales, among them.
     """
 
     name: str
     kind: Kind
     leaves: Mapping[str, str]
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Paths of the weights among the leaves, without biases."""
-        return tuple(path for name, path in self.leaves.items() if name in WEIGHT_NAMES)
+    weights: tuple[str, ...]
 
 
-def find_layers(
-    params: Any,
-    output_pattern: str = OUTPUT_PATTERN,
-    free_norm_pattern: str = FREE_NORM_PATTERN,
-    noisy: Noisy = "joint",
-) -> list[Layer]:
+def find_layers(params: Any, declare: Declare, noisy: Noisy = "joint") -> list[Layer]:
     """Sorts every leaf of a parameter tree into layers.
 
-    A layer is known by its leaves' names: weights (w, kernel, mu_w, sigma_w) with the biases of
-    the same module (b, bias, mu_b, sigma_b), or a norm's scale and offset (or bias, beside a
-    scale). The tree may be Haiku's or any nesting of dicts, NamedTuples and lists.
-
     Args:
-      params: the parameters of one network (no seed axis), arrays or their shapes.
-      output_pattern: regular expression searched in module paths: layers whose scale matters.
-      free_norm_pattern: the same, for norms whose scale matters, as those before an output layer.
+      params: the parameters of one network (no seed axis), arrays or their shapes: Haiku's, or any
+        nesting of dicts, NamedTuples and lists.
+      declare: says what the layers are; leaves of modules that it does not name are "other".
       noisy: whether mu and sigma of a noisy layer are one layer ("joint") or two; with "mu_only"
         sigma's is of kind "sigma".
 
@@ -69,14 +56,43 @@ def find_layers(
     Raises:
       ConfigError: if two modules of the tree have the same joined path.
     """
+    declared: dict[str, list[types.DeclaredLayer]] = {}
+    for layer in declare(params):
+        declared.setdefault(layer.module, []).append(layer)
     layers = []
     for module, leaves in _modules(params).items():
-        parts = _parts(leaves, noisy)
-        for part, members in parts.items():
-            kind = _kind(module, part, noisy, output_pattern, free_norm_pattern)
-            name = module if len(parts) == 1 else f"{module}/{part}"
-            layers.append(Layer(name, kind, members))
+        layers += _layers_of(module, leaves, declared.get(module, []), noisy)
     return layers
+
+
+def by_name(
+    params: Any, output_pattern: str = "output", free_norm_pattern: str = "$^"
+) -> list[types.DeclaredLayer]:
+    """Declares layers by the usual names of leaves, for networks that do not declare theirs.
+
+    Weights are called w, kernel, mu_w or sigma_w, biases b, bias, mu_b or sigma_b; a norm has a
+    scale, and an offset or bias beside it.
+
+    Args:
+      params: the parameters, arrays or shapes.
+      output_pattern: regular expression searched in module paths: layers whose scale matters.
+      free_norm_pattern: the same, for norms whose scale matters, as those before an output layer.
+    """
+    declared = []
+    for module, leaves in _modules(params).items():
+        weights = tuple(name for name in leaves if name in _WEIGHTS)
+        if weights:
+            biases = tuple(name for name in leaves if name in _BIASES)
+            noise = tuple(name for name in (*weights, *biases) if name.startswith("sigma"))
+            kind = "output" if re.search(output_pattern, module) else "hidden"
+            declared.append(types.DeclaredLayer(module, kind, weights, biases, noise))
+        scales = tuple(name for name in leaves if name == "scale")
+        names = ("offset",) if weights else ("offset", "bias")
+        offsets = tuple(name for name in leaves if name in names and (scales or name == "offset"))
+        if scales or offsets:
+            kind = "free_norm" if re.search(free_norm_pattern, module) else "norm"
+            declared.append(types.DeclaredLayer(module, kind, scales, offsets))
+    return declared
 
 
 def leaves_by_path(tree: Any) -> dict[str, jax.Array]:
@@ -125,31 +141,42 @@ def _key_name(key: Any) -> str:
     return str(key)
 
 
-def _parts(leaves: Mapping[str, str], noisy: Noisy) -> dict[str, dict[str, str]]:
-    """Splits a module's leaves into weight (or mu and sigma), norm and other."""
+def _layers_of(
+    module: str,
+    leaves: Mapping[str, str],
+    declared: Sequence[types.DeclaredLayer],
+    noisy: Noisy,
+) -> list[Layer]:
+    """The layers of one module: mu's and sigma's, or what was not declared, may be apart."""
     parts: dict[str, dict[str, str]] = {}
+    owners: dict[str, types.DeclaredLayer | None] = {}
     for name, path in leaves.items():
-        parts.setdefault(_part(name, leaves, noisy), {})[name] = path
-    return parts
+        owner = next((x for x in declared if name in (*x.weights, *x.biases)), None)
+        part = _part(name, owner, noisy)
+        parts.setdefault(part, {})[name] = path
+        owners[part] = owner
+    return [
+        Layer(
+            name=module if len(parts) == 1 else f"{module}/{part}",
+            kind=_kind(part, owner, noisy),
+            leaves=parts[part],
+            weights=tuple(p for name, p in parts[part].items() if owner and name in owner.weights),
+        )
+        for part, owner in owners.items()
+    ]
 
 
-def _part(name: str, siblings: Mapping[str, str], noisy: Noisy) -> str:
-    has_weights = any(sibling in WEIGHT_NAMES for sibling in siblings)
-    if name in WEIGHT_NAMES or (name in BIAS_NAMES and has_weights):
-        part = name.partition("_")[0]
-        return part if noisy != "joint" and part in ("mu", "sigma") else "weight"
-    if name in NORM_NAMES or (name == "bias" and "scale" in siblings):
-        return "norm"
-    return "other"
-
-
-def _kind(
-    module: str, part: str, noisy: Noisy, output_pattern: str, free_norm_pattern: str
-) -> Kind:
-    if part == "norm":
-        return "free_norm" if re.search(free_norm_pattern, module) else "norm"
-    if part == "other":
+def _part(name: str, owner: types.DeclaredLayer | None, noisy: Noisy) -> str:
+    if owner is None:
         return "other"
-    if part == "sigma" and noisy == "mu_only":
-        return "sigma"
-    return "output" if re.search(output_pattern, module) else "hidden"
+    if owner.kind in ("norm", "free_norm"):
+        return "norm"
+    if not owner.noise or noisy == "joint":
+        return "weight"
+    return "sigma" if name in owner.noise else "mu"
+
+
+def _kind(part: str, owner: types.DeclaredLayer | None, noisy: Noisy) -> Kind:
+    if owner is None:
+        return "other"
+    return "sigma" if part == "sigma" and noisy == "mu_only" else owner.kind

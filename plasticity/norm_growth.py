@@ -18,7 +18,8 @@ import numpy as np
 import optax
 
 from core import checks
-from plasticity import layers, projection
+from plasticity import layers
+from plasticity import projection as projection_lib
 
 FILE_KEY = "optimizer.schedule.norms_file"
 
@@ -131,15 +132,16 @@ def layer_factors(recorded: RecordedNorms, power: int) -> LayerFactors:
 
 
 class NormGrowthState(NamedTuple):
-    """Updates done, an int32 scalar."""
+    """Updates done, an int32 scalar, and the factor that each layer had in the last of them."""
 
     count: jax.Array
+    factors: dict[str, jax.Array]
 
 
 def scale_by_norm_growth(
     recorded: RecordedNorms,
     power: int,
-    settings: projection.ProjectionSettings,
+    projection: projection_lib.Projection,
     layer_wise: bool = True,
 ) -> optax.GradientTransformation:
     """Scales updates by (initial norm / norm)^power as recorded, for use inside `project`.
@@ -151,7 +153,7 @@ def scale_by_norm_growth(
     Args:
       recorded: the free run's norms.
       power: 1 for Adam and other optimizers blind to the gradient's scale, 2 for SGD.
-      settings: the projection's; they say which leaves are a layer.
+      projection: says which leaves are a layer.
       layer_wise: each projected layer gets its own factor and the other leaves none; otherwise
         all leaves get the global factor.
 
@@ -163,15 +165,16 @@ def scale_by_norm_growth(
     growth = layer_factors(recorded, power)
 
     def init(params):
-        _check_layers(recorded, projection.projected_layers(params, settings))
-        return NormGrowthState(jnp.zeros((), jnp.int32))
+        _check_layers(recorded, projection_lib.projected_layers(params, projection))
+        count = jnp.zeros((), jnp.int32)
+        return NormGrowthState(count, growth(count))
 
     def update(updates, state, params=None):
         del params
         by_name = growth(state.count)
-        groups = projection.projected_layers(updates, settings)
+        groups = projection_lib.projected_layers(updates, projection)
         factors = {p: by_name[group.name] for group in groups for p in group.leaves.values()}
-        return layers.scale_leaves(updates, factors), NormGrowthState(state.count + 1)
+        return layers.scale_leaves(updates, factors), NormGrowthState(state.count + 1, by_name)
 
     return optax.GradientTransformation(init, update)
 

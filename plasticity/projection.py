@@ -3,16 +3,15 @@ learning rate is the scheduled one (Lyle et al. 2024, arXiv 2407.01800).
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 from core import checks
+from core import settings as settings_lib
 from plasticity import layers, moments
 
 SECTION = "optimizer.projection"
@@ -27,82 +26,80 @@ def _is_radius(value: Any) -> bool:
         return False
 
 
-def _is_pattern(value: Any) -> bool:
-    try:
-        return bool(value) and re.compile(value) is not None
-    except (TypeError, re.error):
-        return False
-
-
-CHECKS: Mapping[str, checks.Check] = {
-    "enabled": checks.boolean(),
-    "radius": checks.Check("'init', 'sqrt_fan_out' or a number > 0", _is_radius),
-    "period_updates": checks.integer(1),
-    "moments": checks.one_of("keep", "rescale"),
-    "noisy": checks.one_of("joint", "separate", "mu_only"),
-    "scale_offset": checks.one_of("free", "joint_sqrt_d", "decay_to_init"),
-    "decay_rate": checks.number(0, 1),
-    "project_output": checks.boolean(),
-    "output_pattern": checks.Check("a regular expression", _is_pattern),
-    "free_norm_pattern": checks.Check("a regular expression", _is_pattern),
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class ProjectionSettings:
-    """What is projected, where to, and when.
+    """What is projected, where to, and when: the section `optimizer.projection`.
 
     The norm is that of a whole layer: its weights, with its biases where it has any, as one
     vector; they are all multiplied by the same factor.
-
-    Attributes:
-      enabled: False leaves the optimizer as it is.
-      radius: of a layer's sphere: "init", its norm when the optimizer was initialized (the
-        paper's); "sqrt_fan_out", the root of the length of the weights' last axis; or a number,
-        also as text, for a config's key keeps its type.
-      period_updates: projects once in so many updates; the paper found 1 and 1000 nearly alike.
-      moments: what happens to the inner optimizer's moments when a layer's norm falls by the
-        factor k: "keep" (as the paper), or "rescale" the first by k and the second by k^2, as
-        the gradients grow, which alone makes a projected run equal to a free one.
-      noisy: noisy linear layers: mu and sigma on one sphere ("joint": the only factor a norm
-        cancels), each on its own ("separate": fixes their ratio as well) or sigma free
-        ("mu_only"). With "separate" and a radius other than "init", mu gets the radius and
-        sigma keeps its initial ratio to mu.
-      scale_offset: the norms' scales and offsets: "free"; "joint_sqrt_d", both as one vector on
-        a sphere of radius sqrt(number of scales), an invariance where a layer without bias and
-        a norm follow (positively homogeneous nonlinearity), so not in `free_norm_pattern`; or
-        "decay_to_init", all of them drawn to their initial values.
-      decay_rate: by which share of the distance "decay_to_init" draws, per update.
-      project_output: whether output layers are projected too; their scale matters.
-      output_pattern: regular expression found in the module paths of output layers.
-      free_norm_pattern: the same for norms that feed an output layer.
     """
 
-    enabled: bool = True
-    radius: str | float = "init"
-    period_updates: int = 1
-    moments: Literal["keep", "rescale"] = "keep"
-    noisy: layers.Noisy = "joint"
-    scale_offset: Literal["free", "joint_sqrt_d", "decay_to_init"] = "joint_sqrt_d"
-    decay_rate: float = 1e-5
-    project_output: bool = False
-    output_pattern: str = layers.OUTPUT_PATTERN
-    free_norm_pattern: str = layers.FREE_NORM_PATTERN
+    enabled: bool = settings_lib.key(
+        False, checks.boolean(), "whether to project at all", "DQN Zoo has none"
+    )
+    radius: str | float = settings_lib.key(
+        "init",
+        checks.Check("'init', 'sqrt_fan_out' or a number > 0", _is_radius),
+        "of a layer's sphere: init, its norm when the optimizer was initialized; sqrt_fan_out, the "
+        "root of the length of the weights' last axis; or a number, also as text",
+        "Lyle et al. 2024",
+    )
+    period_updates: int = settings_lib.key(
+        1,
+        checks.integer(1),
+        "updates between projections; the paper found 1 and 1000 nearly alike",
+        "Lyle et al. 2024",
+    )
+    moments: Literal["keep", "rescale"] = settings_lib.key(
+        "keep",
+        checks.one_of("keep", "rescale"),
+        "the inner optimizer's moments when a layer's norm falls by the factor k: kept, or the "
+        "first divided by k and the second by k^2, as the gradients grow, which alone makes a "
+        "projected run equal to a free one",
+        "Lyle et al. 2024",
+    )
+    noisy: layers.Noisy = settings_lib.key(
+        "joint",
+        checks.one_of("joint", "separate", "mu_only"),
+        "noisy layers: mu and sigma on one sphere (the only factor a norm cancels), each on its "
+        "own (which fixes their ratio as well; with a radius other than init, mu gets it and sigma "
+        "keeps its initial ratio to mu), or sigma free",
+        "ours",
+    )
+    scale_offset: Literal["free", "joint_sqrt_d", "decay_to_init"] = settings_lib.key(
+        "joint_sqrt_d",
+        checks.one_of("free", "joint_sqrt_d", "decay_to_init"),
+        "scales and offsets of norms: free; both as one vector on a sphere of radius sqrt(number "
+        "of scales), which changes nothing where a layer without bias and a norm follow (a "
+        "positively homogeneous nonlinearity), so not of norms that feed an output layer; or all "
+        "of them drawn to their initial values",
+        "Lyle et al. 2024",
+    )
+    decay_rate: float = settings_lib.key(
+        1e-5,
+        checks.number(0, 1),
+        "by which share of the distance decay_to_init draws, per update",
+        "ours",
+    )
+    project_output: bool = settings_lib.key(
+        False,
+        checks.boolean(),
+        "whether output layers are projected too; their scale matters",
+        "Lyle et al. 2024",
+    )
 
-    def __post_init__(self):
-        """Raises ConfigError for a value out of range."""
-        checks.verify(SECTION, dataclasses.asdict(self), CHECKS)
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "ProjectionSettings":
-        """Builds it from the section `optimizer.projection`; raises ConfigError."""
-        checks.verify(SECTION, config, CHECKS)
-        return cls(**config)
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """Settings, and the network that they are about.
 
+    Attributes:
+      settings: what is projected, where to, and when.
+      declare: says what the network's layers are.
+    """
 
-def default_config() -> ml_collections.ConfigDict:
-    """The section `optimizer.projection`, off; its keys are `ProjectionSettings`'s."""
-    return ml_collections.ConfigDict(dataclasses.asdict(ProjectionSettings(enabled=False)))
+    settings: ProjectionSettings
+    declare: layers.Declare = layers.by_name
 
 
 class ProjectionState(NamedTuple):
@@ -126,112 +123,109 @@ class ProjectedState(NamedTuple):
     projection: ProjectionState
 
 
-def projected_layers(params: Any, settings: ProjectionSettings) -> list[layers.Layer]:
+def projected_layers(params: Any, projection: Projection) -> list[layers.Layer]:
     """The layers that are put on spheres, after checking that the settings fit the network.
 
     Args:
       params: the parameters of one network, arrays or shapes.
-      settings: which layers to take.
+      projection: which layers to take.
 
     Raises:
-      ConfigError: if nothing would be projected, a pattern that is needed matches nothing, or a
-        matrix has a name that is not known, so that it would stay free unnoticed.
+      ConfigError: if nothing would be projected, a kind of layer that the settings speak of was not
+        declared, or a matrix was not, so that it would stay free unnoticed.
     """
-    found = _find_layers(params, settings)
-    _check_matches(found, settings)
-    _check_matrices(found, params, settings)
-    return selected_layers(params, settings)
+    found = _find_layers(params, projection)
+    _check_matches(found, projection)
+    _check_matrices(found, params)
+    return selected_layers(params, projection)
 
 
-def selected_layers(params: Any, settings: ProjectionSettings) -> list[layers.Layer]:
+def selected_layers(params: Any, projection: Projection) -> list[layers.Layer]:
     """As `projected_layers` without the checks: whose norms to record in a free run.
 
     The network of such a run need not fit the settings: it may have no norms, for example.
     """
     kinds = {"hidden"}
-    kinds |= {"output"} if settings.project_output else set()
-    kinds |= {"norm"} if settings.scale_offset == "joint_sqrt_d" else set()
-    return [layer for layer in _find_layers(params, settings) if layer.kind in kinds]
+    kinds |= {"output"} if projection.settings.project_output else set()
+    kinds |= {"norm"} if projection.settings.scale_offset == "joint_sqrt_d" else set()
+    return [layer for layer in _find_layers(params, projection) if layer.kind in kinds]
 
 
-def _find_layers(params: Any, settings: ProjectionSettings) -> list[layers.Layer]:
-    return layers.find_layers(
-        params, settings.output_pattern, settings.free_norm_pattern, settings.noisy
-    )
+def _find_layers(params: Any, projection: Projection) -> list[layers.Layer]:
+    return layers.find_layers(params, projection.declare, projection.settings.noisy)
 
 
-def _check_matches(found: list[layers.Layer], settings: ProjectionSettings) -> None:
+def _check_matches(found: list[layers.Layer], projection: Projection) -> None:
     """Raises ConfigError where a kind of layer that the settings speak of does not occur."""
     kinds = {layer.kind for layer in found}
     weighted = [layer.name for layer in found if layer.kind in ("hidden", "output")]
     norms = [layer.name for layer in found if layer.kind in ("norm", "free_norm")]
-    treatment = settings.scale_offset
-    if "output" not in kinds and not settings.project_output:
-        _raise("output_pattern", settings.output_pattern, "a match among the layers", weighted)
-    if "hidden" not in kinds and not ("output" in kinds and settings.project_output):
-        _raise("output_pattern", settings.output_pattern, "a layer left to project", weighted)
+    treatment, is_output_projected = (
+        projection.settings.scale_offset,
+        projection.settings.project_output,
+    )
+    if "output" not in kinds and not is_output_projected:
+        _raise("project_output", False, "a network that declares an output layer", weighted)
+    if "hidden" not in kinds and not ("output" in kinds and is_output_projected):
+        _raise("enabled", True, "a network that declares a hidden layer", weighted)
     if treatment != "free" and not norms:
         _raise("scale_offset", treatment, "'free' for a network without scales and offsets", [])
     if treatment == "joint_sqrt_d" and "free_norm" not in kinds:
-        _raise("free_norm_pattern", settings.free_norm_pattern, "a match among the norms", norms)
+        _raise("scale_offset", treatment, "a norm declared to feed an output layer", norms)
 
 
-def _check_matrices(found: list[layers.Layer], params: Any, settings: ProjectionSettings) -> None:
-    """Raises ConfigError for a matrix that is neither projected nor left free knowingly."""
+def _check_matrices(found: list[layers.Layer], params: Any) -> None:
+    """Raises ConfigError for a matrix of which nobody said what it is."""
     leaves = layers.leaves_by_path(params)
     for layer in found:
-        if re.search(settings.output_pattern, layer.name) and not settings.project_output:
-            continue
         for name, path in layer.leaves.items():
             if layer.kind == "other" and leaves[path].ndim >= 2:
-                known = ", ".join(layers.WEIGHT_NAMES)
                 raise checks.ConfigError(
-                    f"{SECTION}: parameter {name!r} of {layer.name!r}: expected a matrix to be "
-                    f"called one of {known}, or output_pattern to match the module and free it"
+                    f"{SECTION}: parameter {name!r} of {layer.name!r}: expected its layer to be "
+                    "declared (networks/declared.py)"
                 )
 
 
-def _raise(key: str, value: str, expected: str, names: list[str]) -> NoReturn:
+def _raise(key: str, value: Any, expected: str, names: list[str]) -> NoReturn:
     listed = f": {', '.join(names)}" if names else ""
     raise checks.ConfigError(f"{SECTION}.{key} = {value!r}: expected {expected}{listed}")
 
 
-def initial_radii(params: Any, settings: ProjectionSettings) -> dict[str, jax.Array]:
+def initial_radii(params: Any, projection: Projection) -> dict[str, jax.Array]:
     """The radius of each projected layer, a scalar by its name, given the initial parameters.
 
     Raises:
       ConfigError: as `projected_layers`.
     """
     leaves = layers.leaves_by_path(params)
-    groups = projected_layers(params, settings)
+    groups = projected_layers(params, projection)
     norms = {layer.name: layers.group_norm(leaves, layer) for layer in groups}
-    return {layer.name: _radius(layer, leaves, norms, settings) for layer in groups}
+    return {layer.name: _radius(layer, leaves, norms, projection) for layer in groups}
 
 
 def _radius(
     layer: layers.Layer,
     leaves: Mapping[str, jax.Array],
     norms: Mapping[str, jax.Array],
-    settings: ProjectionSettings,
+    projection: Projection,
 ) -> jax.Array:
     norm = norms[layer.name]
     if layer.kind == "norm":
         first = next(iter(layer.leaves.values()))
         size = leaves[layer.leaves.get("scale", first)].size
         return jnp.full_like(norm, size**0.5)
-    if settings.radius == "init":
+    if projection.settings.radius == "init":
         return norm
     fan_out = leaves[layer.weights[0]].shape[-1]
-    radius = fan_out**0.5 if settings.radius == "sqrt_fan_out" else float(settings.radius)
-    if settings.noisy == "separate" and "sigma_w" in layer.leaves:
+    chosen = projection.settings.radius
+    radius = fan_out**0.5 if chosen == "sqrt_fan_out" else float(chosen)
+    if projection.settings.noisy == "separate" and layer.name.endswith("/sigma"):
         mean_norm = norms[layer.name.removesuffix("sigma") + "mu"]
         return radius * norm / jnp.where(mean_norm > 0, mean_norm, 1)
     return jnp.full_like(norm, radius)
 
 
-def project_params(
-    params: Any, radii: Mapping[str, jax.Array], settings: ProjectionSettings
-) -> Any:
+def project_params(params: Any, radii: Mapping[str, jax.Array], projection: Projection) -> Any:
     """Puts each projected layer on its sphere: W <- radius W / ||W||.
 
     Before the first update this starts a run on its spheres where the radius is not "init".
@@ -239,38 +233,40 @@ def project_params(
     Args:
       params: any parameters of the network that `radii` belong to.
       radii: as `initial_radii` gives them.
-      settings: which layers to take.
+      projection: which layers to take.
     """
-    groups = projected_layers(params, settings)
+    groups = projected_layers(params, projection)
     return layers.scale_leaves(params, _factors(layers.leaves_by_path(params), groups, radii))
 
 
-def weight_projection(settings: ProjectionSettings) -> optax.GradientTransformation:
+def weight_projection(projection: Projection) -> optax.GradientTransformation:
     """The projection as the last link of an optax chain: changes u so that p + u is projected.
 
     A layer whose norm, or whose initial norm with radius "init", is zero has no direction: it
     is left as it is. With a seed axis, vmap `init` and `update`.
 
     Args:
-      settings: what to project; `moments` must be "keep", a link can't reach the others' states.
+      projection: what to project; `moments` must be "keep", a link can't reach the others' states.
 
     Raises:
       ConfigError: if `moments` is "rescale"; from `init`, as `projected_layers`.
     """
-    if settings.moments != "keep":
-        _raise("moments", settings.moments, "'keep' in a chain; project() can rescale", [])
-    if not settings.enabled:
+    if projection.settings.moments != "keep":
+        _raise(
+            "moments", projection.settings.moments, "'keep' in a chain; project() can rescale", []
+        )
+    if not projection.settings.enabled:
         return optax.identity()
 
     def update(updates, state, params=None):
-        updates, state, _ = _advance(updates, state, params, settings)
+        updates, state, _ = _advance(updates, state, params, projection)
         return updates, state
 
-    return optax.GradientTransformation(lambda params: _init(params, settings), update)
+    return optax.GradientTransformation(lambda params: _init(params, projection), update)
 
 
 def project(
-    inner: optax.GradientTransformation, settings: ProjectionSettings
+    inner: optax.GradientTransformation, projection: Projection
 ) -> optax.GradientTransformation:
     """Wraps an optimizer so that the parameters stay on their spheres after `apply_updates`.
 
@@ -280,62 +276,63 @@ def project(
 
     Args:
       inner: the optimizer, learning rate included.
-      settings: what to project, where to and when.
+      projection: what to project, where to and when.
 
     Raises:
       ConfigError: from `init`, as `projected_layers`, and if there are no moments to rescale.
     """
-    if not settings.enabled:
+    if not projection.settings.enabled:
         return inner
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
         inner_state = inner.init(params)
-        if settings.moments == "rescale":
+        if projection.settings.moments == "rescale":
             _check_moments(inner_state, params)
-        return ProjectedState(inner_state, _init(params, settings))
+        return ProjectedState(inner_state, _init(params, projection))
 
     def update(updates, state, params=None, **extra):
         updates, inner_state = inner.update(updates, state.inner, params, **extra)
-        updates, projection, factors = _advance(updates, state.projection, params, settings)
-        if settings.moments == "rescale":
+        updates, advanced, factors = _advance(updates, state.projection, params, projection)
+        if projection.settings.moments == "rescale":
             inner_state = moments.rescale(inner_state, factors)
-        return updates, ProjectedState(inner_state, projection)
+        return updates, ProjectedState(inner_state, advanced)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _init(params: Any, settings: ProjectionSettings) -> ProjectionState:
-    radii = initial_radii(params, settings)
+def _init(params: Any, projection: Projection) -> ProjectionState:
+    radii = initial_radii(params, projection)
     initial = {}
-    if settings.scale_offset == "decay_to_init":
+    if projection.settings.scale_offset == "decay_to_init":
         leaves = layers.leaves_by_path(params)
         # A copy: parameters and optimizer state may be donated together.
-        initial = {path: jnp.copy(leaves[path]) for path in _norm_paths(params, settings)}
+        initial = {path: jnp.copy(leaves[path]) for path in _norm_paths(params, projection)}
     return ProjectionState(jnp.zeros((), jnp.int32), radii, initial)
 
 
-def _norm_paths(params: Any, settings: ProjectionSettings) -> list[str]:
-    norms = [x for x in _find_layers(params, settings) if x.kind in ("norm", "free_norm")]
+def _norm_paths(params: Any, projection: Projection) -> list[str]:
+    norms = [x for x in _find_layers(params, projection) if x.kind in ("norm", "free_norm")]
     return [path for layer in norms for path in layer.leaves.values()]
 
 
 def _advance(
-    updates: Any, state: ProjectionState, params: Any, settings: ProjectionSettings
+    updates: Any, state: ProjectionState, params: Any, projection: Projection
 ) -> tuple[Any, ProjectionState, dict[str, jax.Array]]:
     """Projects params + updates; returns new updates, new state, and each leaf's factor."""
     if params is None:
         raise ValueError("the projection needs the parameters: pass them to update()")
     count = state.count + 1
-    is_due = True if settings.period_updates == 1 else count % settings.period_updates == 0
+    period = projection.settings.period_updates
+    is_due = True if period == 1 else count % period == 0
     candidates = jax.tree.map(jnp.add, params, updates)
-    groups = projected_layers(params, settings)
+    groups = projected_layers(params, projection)
     factors = _factors(layers.leaves_by_path(candidates), groups, state.radii, is_due)
 
     def change(path, u, p, candidate):
         key = jax.tree_util.keystr(path)
         if key in state.initial:
-            return u + settings.decay_rate * (state.initial[key] - candidate)
+            return u + projection.settings.decay_rate * (state.initial[key] - candidate)
         if key not in factors:
             return u
         # Also where none is due and the factor is 1: p + ((p + u) - p) is p + u but for a last

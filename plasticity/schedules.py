@@ -24,66 +24,75 @@ end_value and warmup are those of the continual run of the NaP paper (Lyle et al
 1e-6; lr is 6.25e-4 there, where Rainbow's own is 6.25e-5.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-import ml_collections
-import numpy as np
 import optax
-from ml_collections import config_dict
 
-from core import checks
+from core import checks, settings
 from plasticity import norm_growth, projection
 
 SECTION = "optimizer.schedule"
 
-CHECKS: Mapping[str, checks.Check] = {
-    "name": checks.one_of(
-        "constant", "linear", "cosine", "warmup_cosine", "piecewise", "norm_growth"
-    ),
-    "unit": checks.one_of("updates", "frames"),
-    "init_value": checks.number(0),
-    "end_value": checks.number(0),
-    "begin": checks.integer(0),
-    "warmup": checks.integer(0),
-    "duration": checks.integer(1),
-    "boundaries": checks.each(checks.integer(1)),
-    "scales": checks.each(checks.number(0)),
-    "norms_file": checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
-    "power": checks.one_of(1, 2),
-    "layer_wise": checks.boolean(),
-}
+_NAMES = ("constant", "linear", "cosine", "warmup_cosine", "piecewise", "norm_growth")
 
 
-def default_config() -> ml_collections.ConfigDict:
-    """The section `optimizer.schedule`: constant; the module's docstring explains the keys."""
-    return ml_collections.ConfigDict(
-        {
-            "name": "constant",
-            "unit": "updates",
-            "init_value": 1e-8,
-            "end_value": 1e-6,
-            "begin": 0,
-            "warmup": 1000,
-            "duration": config_dict.placeholder(int),
-            "boundaries": (),
-            "scales": (),
-            "norms_file": "",
-            # 1 for Adam, 2 for SGD.
-            "power": 1,
-            # Each layer has its own factor (see make_layer_factors), or one for everything.
-            "layer_wise": True,
-        }
+@dataclasses.dataclass(frozen=True)
+class ScheduleSettings:
+    """The section `optimizer.schedule`; the module's docstring tells which schedule uses what."""
+
+    name: str = settings.key(
+        "constant", checks.one_of(*_NAMES), "of the schedule", "DQN Zoo's is constant"
     )
+    unit: str = settings.key(
+        "updates", checks.one_of("updates", "frames"), "of begin, warmup, duration, boundaries"
+    )
+    init_value: float = settings.key(
+        1e-8, checks.number(0), "the rate that a warm-up begins with", "Lyle et al. 2024"
+    )
+    end_value: float = settings.key(
+        1e-6, checks.number(0), "the rate at the end", "Lyle et al. 2024"
+    )
+    begin: int = settings.key(0, checks.integer(0), "when a linear decay begins")
+    warmup: int = settings.key(1000, checks.integer(0), "length of a warm-up", "Lyle et al. 2024")
+    duration: int | None = settings.key(
+        None,
+        checks.integer(1),
+        "length of the schedule; not given: that of the run, or of a task where "
+        "task_switch.restart_schedule is set",
+    )
+    boundaries: tuple[int, ...] = settings.key(
+        (), checks.each(checks.integer(1)), "from where on the rate is scaled"
+    )
+    scales: tuple[float, ...] = settings.key(
+        (), checks.each(checks.number(0)), "by what the rate is multiplied from each boundary on"
+    )
+    norms_file: str = settings.key(
+        "",
+        checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
+        "norms that a run recorded: its norms_seed_<k>.csv",
+    )
+    power: int = settings.key(1, checks.one_of(1, 2), "of the norms: 1 for Adam, 2 for SGD")
+    layer_wise: bool = settings.key(
+        True,
+        checks.boolean(),
+        "whether norm_growth gives each layer a factor of its own, or all of them one",
+    )
+
+    @property
+    def is_layer_wise(self) -> bool:
+        """Whether layers have rates of their own."""
+        return self.name == "norm_growth" and self.layer_wise
 
 
 def make_schedule(
-    config: Mapping[str, Any], learning_rate: float, frames_per_update: float
+    schedule: ScheduleSettings, learning_rate: float, frames_per_update: float
 ) -> optax.Schedule:
     """Builds the schedule that the section `optimizer.schedule` names.
 
     Args:
-      config: the section, with all keys of `default_config`.
+      schedule: the section; its duration is given.
       learning_rate: lr, the value that the schedule starts from or warms up to.
       frames_per_update: emulator frames between updates, e.g. 16; used if the unit is frames.
 
@@ -91,130 +100,94 @@ def make_schedule(
       The learning rate as a function of the number of updates done.
 
     Raises:
-      ConfigError: for a bad key or value, lengths that don't fit each other, or a bad norms file.
+      ConfigError: for lengths that don't fit each other, or a bad norms file.
     """
-    _verify(config, learning_rate)
 
     def updates(key: str) -> Any:
-        value = config[key]
+        value = getattr(schedule, key)
         if isinstance(value, int):
-            return _in_updates(config, key, value, frames_per_update)
-        return [_in_updates(config, key, length, frames_per_update) for length in value]
+            return _in_updates(schedule, key, value, frames_per_update)
+        return [_in_updates(schedule, key, length, frames_per_update) for length in value]
 
-    return _BUILDERS[config["name"]](config, learning_rate, updates)
+    return _BUILDERS[schedule.name](schedule, learning_rate, updates)
 
 
 def make_layer_factors(
-    config: Mapping[str, Any], settings: projection.ProjectionSettings
+    schedule: ScheduleSettings, projected: projection.Projection
 ) -> optax.GradientTransformation:
     """The layer-wise part of a schedule: to be chained after the optimizer, inside `project`.
 
     Args:
-      config: the section `optimizer.schedule`.
-      settings: the projection's settings, which say what a layer is.
+      schedule: the section `optimizer.schedule`.
+      projected: says what a layer is.
 
     Returns:
       `norm_growth.scale_by_norm_growth` for a layer-wise norm_growth, else the identity.
 
     Raises:
-      ConfigError: for a bad key or value or a bad norms file; from `init`, if the file's layers
-        are not the projected ones.
+      ConfigError: for a bad norms file; from `init`, if the file's layers are not the projected
+        ones.
     """
-    checks.verify(SECTION, config, CHECKS)
-    if not _is_layer_wise(config):
+    if not schedule.is_layer_wise:
         return optax.identity()
-    recorded = norm_growth.RecordedNorms.load(config["norms_file"])
-    return norm_growth.scale_by_norm_growth(recorded, config["power"], settings)
+    recorded = norm_growth.RecordedNorms.load(schedule.norms_file)
+    return norm_growth.scale_by_norm_growth(recorded, schedule.power, projected)
 
 
-def make_layer_rates(
-    config: Mapping[str, Any], learning_rate: float, frames_per_update: float
-) -> Callable[[int, str], float]:
-    """The learning rate of a single layer, for logs; arguments as of `make_schedule`.
-
-    Returns:
-      (updates done, layer's name) -> the schedule's value, times the layer's factor if it has one.
-
-    Raises:
-      ConfigError: as `make_schedule`.
-    """
-    schedule = make_schedule(config, learning_rate, frames_per_update)
-    if not _is_layer_wise(config):
-        return lambda count, layer: float(np.asarray(schedule(count)))
-    recorded = norm_growth.RecordedNorms.load(config["norms_file"])
-    factors = norm_growth.layer_factors(recorded, config["power"])
-    return lambda count, layer: float(
-        np.asarray(schedule(count)) * np.asarray(factors(count).get(layer, 1.0))
-    )
-
-
-def _is_layer_wise(config: Mapping[str, Any]) -> bool:
-    return config["name"] == "norm_growth" and config["layer_wise"]
-
-
-def _verify(config: Mapping[str, Any], learning_rate: float) -> None:
-    checks.verify(SECTION, config, CHECKS)
-    positive = checks.number(0, open_low=True)
-    if not positive.accepts(learning_rate):
-        raise checks.ConfigError(
-            f"optimizer.learning_rate = {learning_rate!r}: expected {positive.allowed}"
-        )
-
-
-def _in_updates(config: Mapping[str, Any], key: str, length: int, frames_per_update: float) -> int:
+def _in_updates(schedule: ScheduleSettings, key: str, length: int, frames_per_update: float) -> int:
     """A length from the config in whole updates; a length > 0 must not become 0."""
-    if config["unit"] == "updates":
+    if schedule.unit == "updates":
         return length
     updates = round(length / frames_per_update)
     if length and not updates:
-        _raise(config, key, f"at least one update of {frames_per_update} frames, or 0")
+        _raise(schedule, key, f"at least one update of {frames_per_update} frames, or 0")
     return updates
 
 
-def _constant(config, learning_rate, updates) -> optax.Schedule:
-    del config, updates
+def _constant(schedule, learning_rate, updates) -> optax.Schedule:
+    del schedule, updates
     return optax.constant_schedule(learning_rate)
 
 
-def _linear(config, learning_rate, updates) -> optax.Schedule:
-    end = config["end_value"]
+def _linear(schedule, learning_rate, updates) -> optax.Schedule:
+    end = schedule.end_value
     return optax.linear_schedule(learning_rate, end, updates("duration"), updates("begin"))
 
 
-def _cosine(config, learning_rate, updates) -> optax.Schedule:
-    alpha = config["end_value"] / learning_rate
+def _cosine(schedule, learning_rate, updates) -> optax.Schedule:
+    alpha = schedule.end_value / learning_rate
     return optax.cosine_decay_schedule(learning_rate, updates("duration"), alpha)
 
 
-def _warmup_cosine(config, learning_rate, updates) -> optax.Schedule:
+def _warmup_cosine(schedule, learning_rate, updates) -> optax.Schedule:
     warmup, duration = updates("warmup"), updates("duration")
     if warmup >= duration:
-        _raise(config, "warmup", f"less than duration = {config['duration']}")
+        _raise(schedule, "warmup", f"less than duration = {schedule.duration}")
     return optax.warmup_cosine_decay_schedule(
-        config["init_value"], learning_rate, warmup, duration, config["end_value"]
+        schedule.init_value, learning_rate, warmup, duration, schedule.end_value
     )
 
 
-def _piecewise(config, learning_rate, updates) -> optax.Schedule:
-    boundaries, scales = updates("boundaries"), config["scales"]
+def _piecewise(schedule, learning_rate, updates) -> optax.Schedule:
+    boundaries, scales = updates("boundaries"), schedule.scales
     if sorted(set(boundaries)) != boundaries:
-        _raise(config, "boundaries", "increasing updates")
+        _raise(schedule, "boundaries", "increasing updates")
     if len(scales) != len(boundaries):
-        _raise(config, "scales", f"one for each of the {len(boundaries)} boundaries")
+        _raise(schedule, "scales", f"one for each of the {len(boundaries)} boundaries")
     return optax.piecewise_constant_schedule(learning_rate, dict(zip(boundaries, scales)))
 
 
-def _norm_growth(config, learning_rate, updates) -> optax.Schedule:
+def _norm_growth(schedule, learning_rate, updates) -> optax.Schedule:
     del updates
-    if config["layer_wise"]:
+    if schedule.layer_wise:
         return optax.constant_schedule(learning_rate)
-    recorded = norm_growth.RecordedNorms.load(config["norms_file"])
-    factor = norm_growth.global_factor(recorded, config["power"])
+    recorded = norm_growth.RecordedNorms.load(schedule.norms_file)
+    factor = norm_growth.global_factor(recorded, schedule.power)
     return lambda count: learning_rate * factor(count)
 
 
-def _raise(config: Mapping[str, Any], key: str, expected: str) -> NoReturn:
-    raise checks.ConfigError(f"{SECTION}.{key} = {config[key]!r}: expected {expected}")
+def _raise(schedule: ScheduleSettings, key: str, expected: str) -> NoReturn:
+    raise checks.ConfigError(f"{SECTION}.{key} = {getattr(schedule, key)!r}: expected {expected}")
 
 
 _BUILDERS: Mapping[str, Callable[..., optax.Schedule]] = {

@@ -1,31 +1,67 @@
-"""The replay contract: what a learner may ask of any backend."""
+"""The replay contract: what a learner may ask of any replay."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from core import checks, settings, types
 
 if TYPE_CHECKING:  # processes that only decode need not wait for it
     import jax
+    import numpy as np
+    from dm_env import specs
 
 State = Any
 
+Transition = types.Transition
+Step = types.Step
 
-class Transition(NamedTuple):
-    """An n-step transition, batched [B, ...].
+
+@dataclasses.dataclass(frozen=True)
+class TransitionSettings:
+    """What becomes of an environment's steps before an agent learns from them: `transition`."""
+
+    frame_stack: int = settings.key(
+        4,
+        checks.integer(0),
+        "frames of an observation that an agent sees; 0: observations are no frames and are left "
+        "as they are",
+        "DQN Zoo",
+    )
+    n_step: int = settings.key(3, checks.integer(1), "n of the returns", "DQN Zoo's Rainbow")
+    discount: float = settings.key(
+        0.99, checks.number(0, 1), "gamma, applied at every agent step", "DQN Zoo"
+    )
+    max_abs_reward: float = settings.key(
+        1.0, checks.number(0), "to which rewards are clipped; 0: they are not", "DQN Zoo"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TransitionSpec:
+    """The transitions that a replay makes of steps.
 
     Attributes:
-      s_tm1: observations (frame stacks uint8 [B, S, H, W], or vectors).
-      a_tm1: actions int32 [B].
-      r_t: discounted n-step returns float32 [B].
-      discount_t: the product of the discounts on the way, gamma**n unless the episode ended.
-      s_t: observations to bootstrap from, n steps later or the last of a truncated episode.
+      observation: one environment's newest observation.
+      num_envs: N, environments whose steps are added together.
+      frame_stack: S, frames per observation given to the agent; 0 for vectors, left as they are.
+      n_step: n of the returns.
+      discount: gamma, applied at every step.
     """
 
-    s_tm1: jax.Array
-    a_tm1: jax.Array
-    r_t: jax.Array
-    discount_t: jax.Array
-    s_t: jax.Array
+    observation: specs.Array
+    num_envs: int
+    frame_stack: int
+    n_step: int
+    discount: float
+
+    @classmethod
+    def make(
+        cls, chosen: TransitionSettings, observation: specs.Array, num_envs: int
+    ) -> TransitionSpec:
+        """The spec of the section `transition`, for N environments' observations."""
+        return cls(observation, num_envs, chosen.frame_stack, chosen.n_step, chosen.discount)
 
 
 class Sample(NamedTuple):
@@ -44,28 +80,25 @@ class Sample(NamedTuple):
     size: jax.Array
 
 
-class Step(NamedTuple):
-    """One step of every lane: a time step and the action chosen on it, each [N, ...].
+class Rows(NamedTuple):
+    """The part of a state that is large and only grows: snapshots share it in blocks.
 
     Attributes:
-      observation: the newest observation (one frame, not a stack).
-      is_first: bool, whether it starts an episode.
-      is_last: bool, whether it ends one; its action is ignored.
-      reward: float32, what arrived with the observation, as the learner shall see it.
-      discount: float32, likewise; 0 at a termination or a reported loss of life.
-      action: int32, chosen on the observation.
+      array: [..., C, ...] of time-major rows, of which row r lies at r % C; or its shape.
+      num_rows: how many were ever added, int32 [].
     """
 
-    observation: jax.Array
-    is_first: jax.Array
-    is_last: jax.Array
-    reward: jax.Array
-    discount: jax.Array
-    action: jax.Array
+    array: Any
+    num_rows: Any
 
 
 class Replay(Protocol):
-    """Prioritized replay of n-step transitions as pure functions of a state."""
+    """A replay of n-step transitions as pure functions of a state."""
+
+    @property
+    def has_priorities(self) -> bool:
+        """Whether transitions are drawn by their priorities."""
+        ...
 
     @property
     def seed_axes(self) -> State:
@@ -77,11 +110,11 @@ class Replay(Protocol):
         ...
 
     def add(self, state: State, step: Step) -> State:
-        """Appends one step of every lane; transitions become available n steps later."""
+        """Appends one step of every environment; transitions become available n steps later."""
         ...
 
     def num_added(self, state: State) -> jax.Array:
-        """Steps ever added, over all lanes, int32 []."""
+        """Steps ever added, over all environments, int32 []."""
         ...
 
     def size(self, state: State) -> jax.Array:
@@ -89,21 +122,29 @@ class Replay(Protocol):
         ...
 
     def sample(self, state: State, rng: jax.Array, batch_size: int) -> Sample:
-        """Draws `batch_size` transitions with replacement, by priority**exponent."""
+        """Draws `batch_size` transitions with replacement."""
         ...
 
     def update_priorities(self, state: State, keys: jax.Array, priorities: jax.Array) -> State:
         """Sets priorities [B]; keys of transitions that are gone are ignored.
 
         They must be finite and >= 0: with one that is not, the draws mean nothing any more. A run
-        ends at the first (training.learning.update.FINITE), so a replay need not check them.
+        ends at the first (training/learning/learner.py), so a replay need not check them.
         """
         ...
 
     def cut(self, state: State) -> State:
-        """Ends the lanes' episodes at their newest step, as a truncation would."""
+        """Ends the environments' episodes at their newest step, as a truncation would."""
         ...
 
     def clear(self, state: State) -> State:
         """Forgets all transitions and priorities; steps are counted on, so no key comes twice."""
+        ...
+
+    def rows(self, state: State) -> Rows:
+        """The large part of a state, which may be of arrays or of their shapes."""
+        ...
+
+    def with_rows(self, state: State, array: np.ndarray | None) -> State:
+        """The state with another large part, or without it."""
         ...

@@ -1,17 +1,17 @@
 """Keys of a config that follow others as long as they are not given: they are None in the config.
 
-* `num_frames`, of a sequence: `num_passes` through its games of `environment.frames_per_game` each.
-* `optimizer.schedule.duration`: the length of the run, or of a game where
-  `task_switch.restart_schedule` is set; in `optimizer.schedule.unit`.
+* `num_frames`, of a sequence: `num_passes` through its tasks.
+* `duration` of every schedule in `optimizer`: the length of the run, or of a task where
+  `task_switch.restart_schedule` is set; in the schedule's unit.
 * `replay.importance_exponent_end_steps`: the length of the run in agent steps, as in DQN Zoo, or of
-  a game where `task_switch.restart_importance` is set.
+  a task where `task_switch.restart_importance` is set.
 
 So a key that is given changes itself and, of these, those alone that are not given. A run's
 config.json has the config as given, so that a finished run can be made longer and what follows its
 length does so again; provenance.jsonl has the values with which each start of the run went on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -27,65 +27,24 @@ class _Follows(NamedTuple):
     key: str
 
 
-def _num_frames(config: Any) -> _Follows | None:
-    if "frames_per_game" not in config.environment:
-        return None
-    frames = _positive(config, "environment.frames_per_game")
-    passes = _positive(config, "num_passes")
-    return _Follows(passes * len(config.environment.games) * frames, "num_passes")
-
-
-def _duration(config: Any) -> _Follows | None:
-    length = _length(config, config.task_switch.restart_schedule)
-    if length is None or config.optimizer.schedule.unit == "frames":
-        return length
-    period = _positive(config, "training.update_period_frames")
-    return length._replace(value=max(1, length.value // period))
-
-
-def _importance_exponent_end_steps(config: Any) -> _Follows | None:
-    length = _length(config, config.task_switch.restart_importance)
-    if length is None:
-        return None
-    frames_per_step = envs_base.frames_per_step(config.environment)
-    return length._replace(value=max(1, length.value // frames_per_step))
-
-
-def _length(config: Any, is_of_game: bool) -> _Follows | None:
-    """Frames of the run, or of each of a sequence's games."""
-    if is_of_game and "frames_per_game" in config.environment:
-        key = "environment.frames_per_game"
-    else:
-        key = "num_frames"
-    # Without a length, experiment.verify says what is missing.
-    return None if _find(config, key) is None else _Follows(_positive(config, key), key)
-
-
-# In the order in which they follow each other.
-_RULES: Mapping[str, Callable[[Any], _Follows | None]] = {
-    "num_frames": _num_frames,
-    "optimizer.schedule.duration": _duration,
-    "replay.importance_exponent_end_steps": _importance_exponent_end_steps,
-}
-KEYS = tuple(_RULES)
-
-
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A copy in which every key has a value; to be called where a config enters a program.
 
     Raises:
-      ConfigError: if a key that another one follows has no length's value.
+      ConfigError: if a key that another one follows is not a positive number, or the environment is
+        not one.
     """
     resolved = config.copy_and_resolve_references()
-    for key, rule in _RULES.items():
-        if _find(resolved, key) is None and (follows := rule(resolved)):
+    # In this order: the length of the run comes first.
+    for key in ["num_frames", *_others(resolved)]:
+        if _find(resolved, key) is None and (follows := _follow(resolved, key)):
             _set(resolved, key, follows.value)
     return resolved
 
 
 def values(config: ml_collections.ConfigDict) -> dict[str, int]:
     """What the keys have in a resolved config."""
-    return {key: _find(config, key) for key in KEYS}
+    return {key: _find(config, key) for key in ["num_frames", *_others(config)]}
 
 
 def describe_changes(
@@ -94,13 +53,74 @@ def describe_changes(
     """A line for each key that is given in neither config and differs when they are resolved."""
     lines = []
     old, new = resolve(before), resolve(after)
-    for key, rule in _RULES.items():
+    for key in ["num_frames", *_others(new)]:
         was, value = _find(old, key), _find(new, key)
         is_given = _find(after, key) is not None or _find(before, key) is not None
-        follows = None if is_given or was == value else rule(new)
+        follows = None if is_given or was == value else _follow(new, key)
         if follows:
             lines.append(f"{key} follows {follows.key}: {value} (was {was})")
     return lines
+
+
+def _others(config: Any) -> Iterator[str]:
+    """The keys that follow the length of the run or of a task."""
+    yield from _durations(_find(config, "optimizer"), "optimizer")
+    if _find(config, "replay.importance_exponent_end_steps") != "":
+        yield "replay.importance_exponent_end_steps"
+
+
+def _durations(section: Any, path: str) -> Iterator[str]:
+    """The paths of the durations of all schedules in a section."""
+    if not isinstance(section, (Mapping, ml_collections.ConfigDict)):
+        return
+    for name in section:
+        inner = f"{path}.{name}"
+        if name == "schedule" and "duration" in section[name]:
+            yield f"{inner}.duration"
+        else:
+            yield from _durations(section[name], inner)
+
+
+def _follow(config: Any, key: str) -> _Follows | None:
+    """What a key is as long as it is not given; None where that can't be told."""
+    if key == "num_frames":
+        return _num_frames(config)
+    if key.endswith(".duration"):
+        return _duration(config, key)
+    length = _length(config, config.task_switch.restart_importance)
+    if length is None:
+        return None
+    frames_per_step = envs_base.frames_per_step(envs_base.parse(config.environment))
+    return length._replace(value=max(1, length.value // frames_per_step))
+
+
+def _num_frames(config: Any) -> _Follows | None:
+    environment = envs_base.parse(config.environment)
+    if not envs_base.is_sequence(environment):
+        return None
+    passes = _positive(config, "num_passes")
+    num_tasks = len(envs_base.tasks(environment))
+    return _Follows(passes * num_tasks * envs_base.frames_per_task(environment), "num_passes")
+
+
+def _duration(config: Any, key: str) -> _Follows | None:
+    length = _length(config, config.task_switch.restart_schedule)
+    if length is None or _find(config, key.removesuffix("duration") + "unit") == "frames":
+        return length
+    period = _positive(config, "training.update_period_frames")
+    return length._replace(value=max(1, length.value // period))
+
+
+def _length(config: Any, is_of_task: bool) -> _Follows | None:
+    """Frames of the run, or of each of a sequence's tasks."""
+    environment = envs_base.parse(config.environment)
+    if is_of_task and envs_base.is_sequence(environment):
+        frames = envs_base.frames_per_task(environment)
+        return _Follows(frames, envs_base.frames_per_task_key(environment))
+    # Without a length, the parsing of the settings says what is missing.
+    if _find(config, "num_frames") is None:
+        return None
+    return _Follows(_positive(config, "num_frames"), "num_frames")
 
 
 def _find(config: Any, key: str) -> Any:

@@ -50,10 +50,7 @@ class Worker(enum.Enum):
 
 def default_path(config: ml_collections.ConfigDict) -> Path:
     """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
-    environment = config.environment
-    label = envs_base.task_name(environment)
-    if "games" in environment:
-        label = f"{len(environment.games)}_games_of_{environment.frames_per_game}_frames"
+    label = envs_base.task_name(envs_base.parse(config.environment))
     return Path("runs") / config.name / label / f"seed_{config.seed}"
 
 

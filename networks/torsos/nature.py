@@ -1,17 +1,26 @@
 """The torso of DQN (Mnih et al. 2015)."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable
 
 import jax
 
-from core import checks
+from core import checks, settings
 from networks import convolution, normalization
 
-CHECKS = {
-    "module": checks.one_of("nature"),
-    "formulation": checks.one_of("matmul", "lax"),
-}
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `network.torso`."""
+
+    module: str = settings.key("nature", checks.one_of("nature"), "this torso")
+    formulation: str = settings.key(
+        "matmul",
+        checks.one_of("matmul", "lax"),
+        "how convolutions are computed: as products of matrices, faster on CPUs, or by XLA's own "
+        "operator; the results agree",
+    )
+
 
 _LAYERS = (
     convolution.Layer(channels=32, size=8, stride=4),
@@ -20,17 +29,11 @@ _LAYERS = (
 )
 
 
-def make(
-    config: Mapping[str, Any], norm: normalization.Normalization
-) -> Callable[[jax.Array], jax.Array]:
+def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.Array], jax.Array]:
     """Returns the torso: frame stacks uint8 [B, S, H, W] to features float32 [B, F].
 
     Args:
-      config: the section `network.torso`.
+      config: its section.
       norm: what stands before each nonlinearity.
-
-    Raises:
-      ConfigError: for a bad key or value.
     """
-    checks.verify("network.torso", config, CHECKS)
-    return convolution.make_torso("nature", _LAYERS, norm, config["formulation"])
+    return convolution.make_torso("nature", _LAYERS, norm, config.formulation)

@@ -1,7 +1,7 @@
 """Evaluation: an agent with fixed parameters plays whole episodes in fresh environments."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,10 +15,9 @@ from training.acting import choosing
 from training.learning import learner as learner_lib
 from training.system import stopping
 
-MAX_EPISODE_FRAMES = 108_000
-"""Of runs whose configuration is older than the key `evaluation.max_episode_frames`."""
-
 _TELL_SECONDS = 30.0
+# Of training, which an evaluation is no part of.
+_NO_STEPS = np.int32(0)
 
 
 class Evaluator:
@@ -34,12 +33,12 @@ class Evaluator:
         """
         self._frame_stack = frame_stack
         self._max_episode_frames = max_episode_frames
-        self.act = choosing.make_act(agent.act_in_evaluation, frame_stack)
+        self.act = choosing.make_act(agent, "evaluation", frame_stack)
 
     def play(
         self,
         params: Any,
-        config: Mapping[str, Any],
+        chosen: envs_base.Settings,
         num_envs: int,
         num_episodes: int,
         seed: int,
@@ -52,7 +51,7 @@ class Evaluator:
 
         Args:
           params: the network's parameters of one seed.
-          config: the environment's section.
+          chosen: the environment's settings.
           num_envs: lanes; never more than episodes.
           num_episodes: in all.
           seed: of the environments and of the agent's noise.
@@ -67,8 +66,8 @@ class Evaluator:
           stopping.Stopped: `stop` said so.
         """
         num_envs = min(num_envs, num_episodes)
-        environment = envs_base.make(config, num_envs, seed)
-        name = envs_base.task_name(config)
+        environment = envs_base.make(chosen, num_envs, seed)
+        name = envs_base.task_name(chosen)
         record = _Record(num_envs, num_episodes, self._max_episode_frames)
         told = _Told(name, say)
         try:
@@ -105,7 +104,9 @@ class Evaluator:
             if stop():
                 raise stopping.Stopped("asked to end during an evaluation")
             is_first = np.asarray(timestep.first())
-            rng, stack, actions = self.act(params, rng, stack, timestep.observation, is_first)
+            rng, stack, actions = self.act(
+                params, rng, stack, timestep.observation, is_first, _NO_STEPS
+            )
             timestep = environment.step(np.asarray(actions))
             record.add(timestep, environment.finished_episodes(), environment.frames_per_step)
             told.tell_if_due(len(record.episodes), int(record.missing.sum()))

@@ -45,8 +45,7 @@ def record(
         raise checks.ConfigError(
             f"output = {str(output)!r}: expected a file .mp4 in a directory that exists"
         )
-    environment: Any = player.environment
-    filmed = envs_base.make_filmed(environment, seed)
+    filmed = envs_base.make_filmed(player.environment, seed)
     try:
         with Film(output, filmed.frames_per_second) as film:
             return _play(player, filmed, film, seed, max_steps, stop)
@@ -63,7 +62,7 @@ def _play(
     stop: Callable[[], bool],
 ) -> float:
     """Films one episode of one lane; its return."""
-    evaluator, frame_stack = player.evaluator(), player.config.agent.frame_stack
+    evaluator, frame_stack = player.evaluator(), player.settings.transition.frame_stack
     environment = filmed.environment
     timestep = environment.reset()
     film.add(filmed.screen(None))
@@ -73,7 +72,9 @@ def _play(
         if stop():
             raise stopping.Stopped("asked to end while filming")
         observation, is_first = timestep.observation, np.asarray(timestep.first())
-        rng, stack, action = evaluator.act(player.params, rng, stack, observation, is_first)
+        rng, stack, action = evaluator.act(
+            player.params, rng, stack, observation, is_first, np.int32(0)
+        )
         timestep = environment.step(np.asarray(action))
         film.add(filmed.screen(np.asarray(action)))
         total += float(timestep.reward[0])

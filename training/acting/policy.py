@@ -4,14 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
-import numpy as np
-from dm_env import specs
 
 from agents import base as agents_base
 from core import checks
 from envs import base as envs_base
-from training import run_directory
+from training import experiment, run_directory, run_settings
 from training.acting import evaluation
 from training.checkpoints import snapshot, state_arrays
 
@@ -20,23 +17,24 @@ class Policy(NamedTuple):
     """An agent with parameters.
 
     Attributes:
-      config: of the run it comes from.
+      settings: of the run it comes from.
       agent: the algorithm.
       params: of one seed.
       frames: how many it was trained for.
-      environment: the section of the environment it was trained in last; of a sequence, the game.
+      environment: the settings it was trained with last; of a sequence, those of the task.
     """
 
-    config: ml_collections.ConfigDict
+    settings: run_settings.RunSettings
     agent: agents_base.Agent
     params: Any
     frames: int
-    environment: ml_collections.ConfigDict
+    environment: envs_base.Settings
 
     def evaluator(self) -> evaluation.Evaluator:
         """Plays episodes with this agent."""
-        max_frames = self.config.evaluation.get("max_episode_frames", evaluation.MAX_EPISODE_FRAMES)
-        return evaluation.Evaluator(self.agent, self.config.agent.frame_stack, max_frames)
+        frame_stack = self.settings.transition.frame_stack
+        max_frames = self.settings.evaluation.max_episode_frames
+        return evaluation.Evaluator(self.agent, frame_stack, max_frames)
 
 
 def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Policy:
@@ -52,22 +50,21 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
       SnapshotError: if the snapshot is damaged or of another shape.
       NotFiniteError: if a parameter is not finite.
     """
-    config = run_directory.read_config(run_dir)
-    if not 0 <= seed_index < config.num_seeds:
+    settings = run_settings.parse(run_directory.read_config(run_dir))
+    if not 0 <= seed_index < settings.num_seeds:
         raise checks.ConfigError(
-            f"seed_index = {seed_index}: expected one of the run's {config.num_seeds} seeds, from 0"
+            f"seed_index = {seed_index}: expected one of the run's {settings.num_seeds} seeds, "
+            "from 0"
         )
     path = _choose(run_dir / "snapshots", frames)
     counters = snapshot.verify(path)
-    observation_spec, action_spec = environment_specs(config)
-    agent = agents_base.make(config, action_spec)
-    shapes = param_shapes(agent, config, observation_spec)
+    agent = experiment.make_agent(settings, *envs_base.make_specs(settings.environment))
     arrays = snapshot.read_arrays(path, "learner")
-    params = state_arrays.params_of_seed(path, arrays, shapes, seed_index)
+    params = state_arrays.params_of_seed(path, arrays, agent.param_shapes(), seed_index)
     of_seed = {name: array[None] for name, array in state_arrays.to_arrays(params).items()}
-    state_arrays.check_finite(of_seed, f"{path}: params", config.seed + seed_index)
-    environment: Any = envs_base.task_config(config.environment, counters["task"])
-    return Policy(config, agent, params, counters["frames"], environment)
+    state_arrays.check_finite(of_seed, f"{path}: params", settings.seed + seed_index)
+    environment = envs_base.task(settings.environment, counters["task"])
+    return Policy(settings, agent, params, counters["frames"], environment)
 
 
 def _choose(directory: Path, frames: int | None) -> Path:
@@ -77,27 +74,3 @@ def _choose(directory: Path, frames: int | None) -> Path:
         listed = ", ".join(str(int(path.name)) for path in saved) or "none"
         raise checks.ConfigError(f"snapshot = {frames}: expected one of {directory}: {listed}")
     return chosen[0]
-
-
-def environment_specs(config: ml_collections.ConfigDict) -> tuple[specs.Array, specs.DiscreteArray]:
-    """One lane's newest observation, and its action."""
-    environment = envs_base.make(config.environment, 1, config.seed)
-    try:
-        return environment.observation_spec(), environment.action_spec()
-    finally:
-        environment.close()
-
-
-def observation_shape(config: ml_collections.ConfigDict, spec: specs.Array) -> tuple[int, ...]:
-    """The shape [1, ...] of what the agent sees of one lane: a stack of frames, or a vector."""
-    frame_stack = config.agent.frame_stack
-    return (1, frame_stack, *spec.shape) if frame_stack else (1, *spec.shape)
-
-
-def param_shapes(
-    agent: agents_base.Agent, config: ml_collections.ConfigDict, spec: specs.Array
-) -> Any:
-    """Shapes and types of the parameters that the agent has for observations of the spec."""
-    shape = observation_shape(config, spec)
-    observation = jax.ShapeDtypeStruct(shape, np.dtype(spec.dtype))
-    return jax.eval_shape(lambda o: agent.init(jax.random.key(0), o), observation)

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from core import finite
+from replay import base as replay_base
 from training.checkpoints import row_blocks, snapshot
 from training.learning import learner as learner_lib
 
 State = learner_lib.LearnerState
 
 
-def to_host(state: State) -> dict[str, np.ndarray]:
-    """Copies all but the replay's observations to the host, by path."""
-    return to_arrays(_without_observations(state))
+def to_host(replay: replay_base.Replay, state: State) -> dict[str, np.ndarray]:
+    """Copies all but the large part of the replay to the host, by path."""
+    return to_arrays(_without_rows(replay, state))
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
@@ -60,36 +61,38 @@ def check_finite(arrays: Mapping[str, np.ndarray], what: str, first_seed: int) -
                 finite.check(f"seed {first_seed + k}: {what}{name}", of_seed)
 
 
-def copy_rows(state: State, earlier: Path | None) -> row_blocks.RowBlocks:
-    """The replay's observations, as far as the snapshot `earlier` lacks them."""
-    return row_blocks.RowBlocks.copy(state.replay.observations, int(state.replay.rows), earlier)
+def copy_rows(
+    replay: replay_base.Replay, state: State, earlier: Path | None
+) -> row_blocks.RowBlocks:
+    """The large part of the replay, as far as the snapshot `earlier` lacks it."""
+    rows = replay.rows(state.replay)
+    return row_blocks.RowBlocks.copy(rows.array, int(rows.num_rows), earlier)
 
 
-def from_host(path: Path, arrays: Mapping[str, np.ndarray], shapes: State, device: Any) -> State:
+def from_host(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    replay: replay_base.Replay,
+    shapes: State,
+    device: Any,
+) -> State:
     """Builds the state that a verified snapshot holds.
 
     Args:
-      path: the snapshot's directory, for the observations and for messages.
+      path: the snapshot's directory, for the replay's large part and for messages.
       arrays: what `to_host` gave.
+      replay: whose state is part of it.
       shapes: the state's shapes and types (`jax.eval_shape` of its init).
       device: where the state is to live.
 
     Raises:
       SnapshotError: if names, shapes or types are not this configuration's.
     """
-    data_shapes = jax.eval_shape(_raw_keys, shapes)
-    expected = _data_by_path(_without_observations(data_shapes))
-    snapshot.check_fits(path, expected, arrays)
-    rows = int(arrays[".replay.rows"])
-    ring = data_shapes.replay.observations
-    observations = row_blocks.RowBlocks(ring.shape, np.dtype(ring.dtype), rows, {}).read(path)
-
-    def leaf_at(key_path, shape):
-        name = jax.tree_util.keystr(key_path)
-        value = observations if name == ".replay.observations" else arrays[name]
-        return _leaf(jax.device_put(value, device), shape)
-
-    return jax.tree_util.tree_map_with_path(leaf_at, shapes)
+    small = from_arrays(path, arrays, _without_rows(replay, shapes))
+    array, num_rows = replay.rows(shapes.replay).array, int(replay.rows(small.replay).num_rows)
+    blocks = row_blocks.RowBlocks(array.shape, np.dtype(array.dtype), num_rows, {})
+    state = small._replace(replay=replay.with_rows(small.replay, blocks.read(path)))
+    return jax.device_put(state, device)
 
 
 def params_of_seed(
@@ -106,7 +109,7 @@ def params_of_seed(
     Raises:
       SnapshotError: if names, shapes or types are not as expected.
     """
-    prefix = ".params"
+    prefix = ".train.params"
     found = {
         name.removeprefix(prefix): array[seed_index]
         for name, array in arrays.items()
@@ -123,8 +126,8 @@ def _leaf(value: Any, shape: Any) -> Any:
     return jax.random.wrap_key_data(value) if is_key else value
 
 
-def _without_observations(state: State) -> State:
-    return state._replace(replay=state.replay._replace(observations=None))
+def _without_rows(replay: replay_base.Replay, state: State) -> State:
+    return state._replace(replay=replay.with_rows(state.replay, None))
 
 
 def _raw_keys(tree: Any) -> Any:

@@ -14,39 +14,38 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from agents import base as agents_base
+from core import types
 from replay import base as replay_base
+from training.learning import prioritizing as prioritizing_lib
 from training.learning import seeds
-from training.learning import update as update_lib
 from training.system import platform
 
-Metrics = update_lib.Metrics
+Metrics = Mapping[str, jax.Array]
 
 
 class LearnerState(NamedTuple):
     """All that training changes, for K seeds.
 
     Attributes:
-      params, target_params: of the network.
-      opt_state: the optimizer's.
+      train: what the agent's updates change; the seeds share the count of updates.
       rng: one typed key per seed, [K].
       replay: the replay's.
-      stack: what each lane shows its agent now, [K, N, S, ...] or [K, N, ...].
-      updates: int32 [], how many were done; the seeds share it.
+      stack: what each environment shows its agent now, [K, N, S, ...] or [K, N, ...].
+      steps: int32 [], agent steps of a seed so far, over all its environments; the seeds share it.
       importance_start: int32 [], steps in the replay when the importance schedule was (re)started.
     """
 
-    params: Any
-    target_params: Any
-    opt_state: Any
+    train: types.TrainState
     rng: jax.Array
     replay: Any
     stack: jax.Array
-    updates: jax.Array
+    steps: jax.Array
     importance_start: jax.Array
 
 
 class Observed(NamedTuple):
-    """A time step of every lane as arrays [K, N, ...]: what `observe` reads of dm_env's.
+    """A time step of every environment as arrays [K, N, ...]: what `observe` reads of dm_env's.
 
     Rewards are clipped already: see training/experiment.py's `observed`.
     """
@@ -60,22 +59,22 @@ class Observed(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-    """Joins a replay and the update of an agent.
+    """Joins a replay and an agent.
 
     Attributes:
-      update: of the agent.
-      replay: the replay, of num_envs lanes.
-      importance: the exponent of the importance weights.
+      agent: the algorithm.
+      replay: of num_envs environments.
+      prioritizing: of a replay with priorities, or None.
       num_seeds: K.
-      num_envs: N, lanes of each seed.
+      num_envs: N, environments of each seed.
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
-      max_abs_reward: what rewards are clipped to before they are observed.
+      max_abs_reward: what rewards are clipped to before they are observed; 0: they are not.
     """
 
-    update: update_lib.Update
+    agent: agents_base.Agent
     replay: replay_base.Replay
-    importance: update_lib.ImportanceSchedule
+    prioritizing: prioritizing_lib.Prioritizing | None
     num_seeds: int
     num_envs: int
     frame_stack: int
@@ -85,9 +84,16 @@ class Learner:
     @functools.cached_property
     def axes(self) -> LearnerState:
         """The vmap axes of the state over the seeds: 0, or None for what they share."""
-        axes: dict[str, Any] = dict.fromkeys(LearnerState._fields, 0)
-        axes |= {"updates": None, "importance_start": None, "replay": self.replay.seed_axes}
-        return LearnerState(**axes)
+        own: Any = 0
+        shared: Any = None
+        return LearnerState(
+            train=types.TrainState(own, own, own, updates=shared, interventions=own),
+            rng=own,
+            replay=self.replay.seed_axes,
+            stack=own,
+            steps=shared,
+            importance_start=shared,
+        )
 
     def init(self, seed: int, first_observation: jax.Array) -> LearnerState:
         """The state before anything was seen; the k-th seed is `seed` + k.
@@ -102,10 +108,11 @@ class Learner:
             rng_params, rng = jax.random.split(rng)
             stack = empty_stack(observation, self.frame_stack)
             return LearnerState(
-                **self.update.init(rng_params, stack)._asdict(),
+                train=self.agent.init(rng_params, stack),
                 rng=rng,
                 replay=self.replay.init(),
                 stack=stack,
+                steps=jnp.zeros((), jnp.int32),
                 importance_start=jnp.zeros((), jnp.int32),
             )
 
@@ -122,7 +129,7 @@ class Learner:
     def _observe(self, state: LearnerState, observed: Observed) -> tuple[LearnerState, jax.Array]:
         rng, rng_act = jax.random.split(state.rng)
         stack = push(state.stack, observed.observation, observed.is_first, self.frame_stack)
-        actions = self.update.agent.act(state.params, rng_act, stack)
+        actions = self.agent.act(state.train.params, rng_act, stack, state.steps, "training")
         chex.assert_shape(actions, (self.num_envs,))
         step = replay_base.Step(
             observation=observed.observation,
@@ -133,7 +140,20 @@ class Learner:
             action=actions,
         )
         replay = self.replay.add(state.replay, step)
-        return state._replace(rng=rng, stack=stack, replay=replay), actions
+        steps = state.steps + self.num_envs
+        return state._replace(rng=rng, stack=stack, replay=replay, steps=steps), actions
+
+    @functools.cached_property
+    def record(self):
+        """(state, Step [K, R, N, ...]) -> state whose replay has R more rows. Jitted."""
+        axes = self.axes
+
+        def record(state: LearnerState, rows: replay_base.Step) -> LearnerState:
+            add = lambda replay, step: (self.replay.add(replay, step), None)  # noqa: E731
+            return state._replace(replay=jax.lax.scan(add, state.replay, rows)[0])
+
+        mapped = seeds.over_seeds(record, self.num_seeds, (axes, 0), axes)
+        return jax.jit(mapped, donate_argnums=0)
 
     @functools.cached_property
     def learn(self):
@@ -160,19 +180,22 @@ class Learner:
         """Sample, update, priorities."""
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
-        weights = self._importance_weights(state, sample)
-        after, priorities, metrics = self.update(
-            trained(state), rng_loss, sample.transition, weights
+        updated = prioritizing_lib.update(
+            self.agent,
+            self.prioritizing,
+            state.train,
+            rng_loss,
+            sample.transition,
+            self._weights(state, sample),
         )
-        replay = self.replay.update_priorities(state.replay, sample.keys, priorities)
-        return state._replace(**after._asdict(), rng=rng, replay=replay), metrics
+        replay = state.replay
+        if updated.priorities is not None:
+            replay = self.replay.update_priorities(replay, sample.keys, updated.priorities)
+        return state._replace(train=updated.state, rng=rng, replay=replay), updated.metrics
 
-    def _importance_weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
-        exponent = self._importance_exponent(state)
-        return update_lib.importance_weights(sample.probabilities, exponent)
-
-    def _importance_exponent(self, state: LearnerState) -> jax.Array:
-        return self.importance(self.replay.num_added(state.replay) - state.importance_start)
+    def _weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
+        steps = self.replay.num_added(state.replay) - state.importance_start
+        return prioritizing_lib.weigh(self.prioritizing, sample.probabilities, steps)
 
     @functools.cached_property
     def replay_size(self):
@@ -182,27 +205,22 @@ class Learner:
 
     @functools.cached_property
     def cut(self):
-        """(state) -> state whose lanes' episodes end here. Jitted; takes the state's memory."""
+        """(state) -> state whose episodes end here. Jitted; takes the state's memory."""
         axes = self.axes
         cut = lambda s: s._replace(replay=self.replay.cut(s.replay))  # noqa: E731
         return jax.jit(seeds.over_seeds(cut, self.num_seeds, (axes,), axes), donate_argnums=0)
 
     @functools.cached_property
     def measure(self):
-        """(state) -> {quantity: {layer: [K]}}, as Update.measure. Jitted."""
+        """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
         mapped = seeds.over_seeds(self._measure, self.num_seeds, (self.axes,), 0)
         return jax.jit(mapped)
 
     def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:
         rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
-        weights = self._importance_weights(state, sample)
-        return self.update.measure(trained(state), rng_loss, sample.transition, weights)
-
-
-def trained(state: LearnerState) -> update_lib.Trained:
-    """The part of the state that an update changes."""
-    return update_lib.Trained(state.params, state.target_params, state.opt_state, state.updates)
+        weights = self._weights(state, sample)
+        return self.agent.measure(state.train, rng_loss, sample.transition, weights)
 
 
 def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:

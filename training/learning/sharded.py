@@ -10,32 +10,23 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from core import checks
+from agents import base as agents_base
+from core import checks, types
 from replay import base as replay_base
-from training.learning import update as update_lib
+from training.learning import prioritizing as prioritizing_lib
 from training.system import platform
 
 
 class State(NamedTuple):
-    """What the updates change: as update.Trained, and the random numbers' key.
+    """What the updates change, and the random numbers' key.
 
     Attributes:
-      params, target_params: of the network.
-      opt_state: the optimizer's.
-      updates: int32 [], how many were done.
+      train: of the agent.
       rng: a typed key.
     """
 
-    params: Any
-    target_params: Any
-    opt_state: Any
-    updates: jax.Array
+    train: types.TrainState
     rng: jax.Array
-
-    @property
-    def trained(self) -> update_lib.Trained:
-        """All but the key."""
-        return update_lib.Trained(*self[:4])
 
 
 class Batch(NamedTuple):
@@ -57,13 +48,13 @@ class ShardedUpdate:
     The result is that of one device, but for the order of sums.
 
     Attributes:
-      update: of the agent.
-      importance: the exponent of the importance weights.
+      agent: the algorithm.
+      prioritizing: of a replay with priorities, or None.
       devices: D of them.
     """
 
-    update: update_lib.Update
-    importance: update_lib.ImportanceSchedule
+    agent: agents_base.Agent
+    prioritizing: prioritizing_lib.Prioritizing | None
     devices: Sequence[Any]
 
     @functools.cached_property
@@ -83,7 +74,7 @@ class ShardedUpdate:
 
         def init(stack: jax.Array) -> State:
             rng_params, rng = jax.random.split(jax.random.key(seed))
-            return State(*self.update.init(rng_params, stack), rng)
+            return State(self.agent.init(rng_params, stack), rng)
 
         return jax.jit(init, out_shardings=self._replicated)(stack)
 
@@ -97,9 +88,10 @@ class ShardedUpdate:
 
     @functools.cached_property
     def learn(self):
-        """(state, Batch, steps) -> state, priorities [B], metrics [1]. Jitted; takes the memory.
+        """(state, Batch, steps) -> state, priorities, metrics [1]. Jitted; takes the memory.
 
-        `steps` are those added to the replay since the importance schedule began.
+        The priorities are float32 [B], or None without any; `steps` are those added to the replay
+        since the importance schedule began.
         """
         options = platform.compiler_options()
         # jax 0.4's jit has no such argument.
@@ -114,17 +106,22 @@ class ShardedUpdate:
 
     def _learn(
         self, state: State, batch: Batch, steps: jax.Array
-    ) -> tuple[State, jax.Array, update_lib.Metrics]:
+    ) -> tuple[State, jax.Array | None, agents_base.Scalars]:
         rng, rng_loss = jax.random.split(state.rng)
-        weights = self._weights(batch, steps)
-        trained, priorities, metrics = self.update(
-            state.trained, rng_loss, batch.transition, weights
+        updated = prioritizing_lib.update(
+            self.agent,
+            self.prioritizing,
+            state.train,
+            rng_loss,
+            batch.transition,
+            self._weights(batch, steps),
         )
-        return State(*trained, rng), priorities, jax.tree.map(lambda x: x[None], metrics)
+        metrics = jax.tree.map(lambda x: x[None], updated.metrics)
+        return State(updated.state, rng), updated.priorities, metrics
 
     @functools.cached_property
     def measure(self):
-        """(state, Batch, steps) -> {quantity: {layer: []}}, as Update.measure. Jitted."""
+        """(state, Batch, steps) -> {quantity: {layer: []}}, as agents.base.Agent's. Jitted."""
         return jax.jit(
             self._measure,
             in_shardings=(self._replicated, self._split, self._replicated),
@@ -133,14 +130,14 @@ class ShardedUpdate:
 
     def _measure(
         self, state: State, batch: Batch, steps: jax.Array
-    ) -> Mapping[str, update_lib.Metrics]:
+    ) -> Mapping[str, agents_base.Scalars]:
         weights = self._weights(batch, steps)
         rng = jax.random.fold_in(state.rng, 0)
-        return self.update.measure(state.trained, rng, batch.transition, weights)
+        return self.agent.measure(state.train, rng, batch.transition, weights)
 
     def _weights(self, batch: Batch, steps: jax.Array) -> jax.Array:
         chex.assert_rank([batch.probabilities, steps], [1, 0])
-        return update_lib.importance_weights(batch.probabilities, self.importance(steps))
+        return prioritizing_lib.weigh(self.prioritizing, batch.probabilities, steps)
 
     def metric_names(self, state: State, batch: Batch) -> list[str]:
         """The names of the metrics that `learn` returns, by shapes alone."""

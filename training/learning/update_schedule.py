@@ -1,9 +1,9 @@
 """Which updates are due after so many frames, in every mode of running."""
 
 import dataclasses
-from typing import Any
 
 from core import checks
+from training import run_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,36 +19,38 @@ class UpdateSchedule:
       period_frames: frames for each update.
       num_frames: of the run; later ones make no updates due.
       frames_per_task: after which a sequence goes to its next task; 0: there is one task.
-      fill_frames: after which an empty replay has enough to learn from.
+      fill_frames: after which an empty replay has enough to learn from; 0 where a dataset fills it.
+      offline_updates: that are due before anything is played.
     """
 
     period_frames: int
     num_frames: int
     frames_per_task: int
     fill_frames: int
+    offline_updates: int = 0
 
     @classmethod
-    def from_config(
-        cls, config: Any, frames_per_step: int, frames_per_task: int
-    ) -> "UpdateSchedule":
+    def make(cls, settings: run_settings.RunSettings) -> "UpdateSchedule":
         """The schedule of a run.
-
-        Args:
-          config: of the run.
-          frames_per_step: emulator frames of an agent step.
-          frames_per_task: of each task of a sequence; 0: there is one task.
 
         Raises:
           ConfigError: a task would be over before its replay is filled.
         """
-        fill_frames = config.replay.min_size * frames_per_step
+        frames_per_step, frames_per_task = settings.frames_per_step, settings.frames_per_task
+        fill_frames = 0 if settings.training.dataset else settings.replay.min_size * frames_per_step
         if frames_per_task and fill_frames >= frames_per_task:
             raise checks.ConfigError(
-                f"replay.min_size = {config.replay.min_size}: expected less than the "
+                f"replay.min_size = {settings.replay.min_size}: expected less than the "
                 f"{frames_per_task // frames_per_step} agent steps of a task"
             )
-        period_frames = config.training.update_period_frames
-        return cls(period_frames, config.num_frames, frames_per_task, fill_frames)
+        assert settings.num_frames is not None, "resolved"
+        return cls(
+            settings.training.update_period_frames,
+            settings.num_frames,
+            frames_per_task,
+            fill_frames,
+            settings.training.offline_updates,
+        )
 
     def end_of_task(self, task: int) -> int:
         """The frame at which a task ends, or the run."""
@@ -66,13 +68,16 @@ class UpdateSchedule:
         """
         frames = min(frames, self.end_of_task(task))
         if not self.frames_per_task:
-            return max(0, frames - idle_frames) // self.period_frames
+            online = max(0, frames - idle_frames) // self.period_frames
+            return self.offline_updates + online
         begin, length = self._learning(task, idle_frames)
         each = self._updates_per_task
-        return task * each + max(0, frames - begin) * each // length
+        online = task * each + max(0, frames - begin) * each // length
+        return self.offline_updates + online
 
     def frames_of(self, updates: int, task: int, idle_frames: int) -> int:
         """The fewest frames by which so many updates are due in a task; arguments as of `due`."""
+        updates = max(0, updates - self.offline_updates)
         if not self.frames_per_task:
             return idle_frames + updates * self.period_frames
         begin, length = self._learning(task, idle_frames)

@@ -1,0 +1,254 @@
+"""The optimizer that the section `optimizer` of a configuration describes."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import base
+from core import checks, settings, types
+from plasticity import layers, metrics, norm_growth, schedules
+from plasticity import projection as projection_lib
+from plasticity.interventions import base as interventions
+
+_OWN_ARGUMENTS = ("learning_rate",)
+_DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
+
+
+def _optimizers() -> list[str]:
+    """The names of optax's functions that make an optimizer out of a learning rate and options."""
+    return sorted(name for name in dir(optax) if _takes_learning_rate(getattr(optax, name)))
+
+
+def _takes_learning_rate(candidate: Any) -> bool:
+    if not inspect.isfunction(candidate):
+        return False
+    parameters = inspect.signature(candidate).parameters
+    others = [p for name, p in parameters.items() if name != "learning_rate"]
+    return "learning_rate" in parameters and all(p.default is not p.empty for p in others)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `optimizer`."""
+
+    name: str = settings.key(
+        "adam",
+        checks.Check(
+            "an optimizer of optax, such as 'adam' or 'sgd'", lambda v: v in _optimizers()
+        ),
+        "a function of optax, by its name",
+        "DQN Zoo",
+    )
+    learning_rate: float = settings.key(
+        6.25e-5, checks.number(0, open_low=True), "its peak, where a schedule follows", "DQN Zoo"
+    )
+    kwargs: Mapping[str, Any] = settings.key(
+        _DEFAULT_KWARGS,
+        checks.plain(),
+        "arguments of that function, but for the learning rate",
+        "DQN Zoo's Adam: eps 0.005 / 32 (1.5e-4 in Hessel et al. 2018)",
+    )
+    max_gradient_norm: float = settings.key(
+        10.0,
+        checks.number(0),
+        "to which gradients are clipped, globally; 0: no clipping",
+        "DQN Zoo",
+    )
+    schedule: schedules.ScheduleSettings = settings.section(schedules.ScheduleSettings)
+    projection: projection_lib.ProjectionSettings = settings.section(
+        projection_lib.ProjectionSettings
+    )
+
+    def __post_init__(self):
+        """Raises ConfigError for an argument that the optimizer does not take."""
+        parameters = set(inspect.signature(getattr(optax, self.name)).parameters)
+        allowed = sorted(parameters - set(_OWN_ARGUMENTS))
+        for key, value in self.kwargs.items():
+            if key not in allowed:
+                raise checks.ConfigError(
+                    f"optimizer.kwargs.{key} = {value!r}: expected an argument of optax."
+                    f"{self.name}: {', '.join(allowed)}"
+                )
+
+
+class RateState(NamedTuple):
+    """Of the learning rate: updates done, int32 [], and the rate of the last one, float32 []."""
+
+    count: jax.Array
+    learning_rate: jax.Array
+
+
+class ChainState(NamedTuple):
+    """The optimizer's state, but for that of a constraint around it.
+
+    Attributes:
+      moments: of the clipping and of optax's optimizer.
+      rate: of the schedule.
+      factors: of a layer-wise schedule.
+      transforms: of the interventions' transforms.
+    """
+
+    moments: Any
+    rate: RateState
+    factors: Any
+    transforms: Any
+
+
+def make(
+    chosen: Settings,
+    frames_per_update: float,
+    declare: layers.Declare,
+    used: Sequence[interventions.Intervention] = (),
+) -> optax.GradientTransformationExtraArgs:
+    """Builds clip -> optimizer -> learning rate -> layers' factors -> transforms -> constraints.
+
+    Args:
+      chosen: the section.
+      frames_per_update: converts a schedule's frames into updates.
+      declare: says what the network's layers are.
+      used: interventions, of which transforms and constraints have their places here.
+
+    Raises:
+      ConfigError: for a bad value in the schedule or in the projection.
+    """
+    projected = projection_lib.Projection(chosen.projection, declare)
+    schedule = schedules.make_schedule(chosen.schedule, chosen.learning_rate, frames_per_update)
+    chain = _chain(
+        _make_moments(chosen),
+        schedule,
+        schedules.make_layer_factors(chosen.schedule, projected),
+        optax.chain(optax.identity(), *(x.transform for x in used if x.transform is not None)),
+    )
+    for item in used:
+        if item.constraint is not None:
+            chain = item.constraint(chain)
+    return optax.with_extra_args_support(projection_lib.project(chain, projected))
+
+
+def _make_moments(chosen: Settings) -> optax.GradientTransformation:
+    # With a learning rate of 1, which only turns the sign: the schedule's comes after it.
+    optimizer = getattr(optax, chosen.name)(learning_rate=1.0, **chosen.kwargs)
+    if not chosen.max_gradient_norm:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(chosen.max_gradient_norm), optimizer)
+
+
+def _chain(
+    moments: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    factors: optax.GradientTransformation,
+    transforms: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    def init(params):
+        rate = RateState(jnp.zeros((), jnp.int32), _as_array(schedule(jnp.zeros((), jnp.int32))))
+        return ChainState(moments.init(params), rate, factors.init(params), transforms.init(params))
+
+    def update(updates, state, params=None):
+        updates, of_moments = moments.update(updates, state.moments, params)
+        rate = _as_array(schedule(state.rate.count))
+        updates = jax.tree.map(lambda u: rate.astype(u.dtype) * u, updates)
+        updates, of_factors = factors.update(updates, state.factors, params)
+        updates, of_transforms = transforms.update(updates, state.transforms, params)
+        after = RateState(optax.safe_increment(state.rate.count), rate)
+        return updates, ChainState(of_moments, after, of_factors, of_transforms)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _as_array(rate: Any) -> jax.Array:
+    return jnp.asarray(rate, jnp.float32)
+
+
+def learning_rate(opt_state: Any) -> jax.Array:
+    """The schedule's learning rate of the last update, float32 []; of several, the first's."""
+    return _parts(opt_state, RateState)[0].learning_rate
+
+
+def layer_rates(opt_state: Any, names: Sequence[str]) -> dict[str, jax.Array]:
+    """The learning rate that each layer had in the last update, scalars by the names asked for."""
+    rate = learning_rate(opt_state)
+    growth = _parts(opt_state, norm_growth.NormGrowthState)
+    factors = growth[0].factors if growth else {}
+    return {name: rate * factors[name] if name in factors else rate for name in names}
+
+
+def _parts(opt_state: Any, kind: type) -> list[Any]:
+    is_kind = lambda part: isinstance(part, kind)  # noqa: E731
+    return [x for x in jax.tree_util.tree_leaves(opt_state, is_leaf=is_kind) if is_kind(x)]
+
+
+def forget(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
+    """An optimizer's state, or several in a tree, in which parts are those of a fresh one."""
+    if what.params:
+        opt_state = _replace(opt_state, fresh, projection_lib.ProjectionState)
+    return _forget_parts(opt_state, fresh, what)
+
+
+def _forget_parts(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
+    is_chain = lambda part: isinstance(part, ChainState)  # noqa: E731
+
+    def replace(old, new):
+        if not is_chain(old):
+            return old
+        if what.moments:
+            old = old._replace(moments=new.moments, transforms=new.transforms)
+        return old._replace(rate=new.rate, factors=new.factors) if what.schedule else old
+
+    return jax.tree.map(replace, opt_state, fresh, is_leaf=is_chain)
+
+
+def _replace(opt_state: Any, fresh: Any, kind: type) -> Any:
+    is_kind = lambda part: isinstance(part, kind)  # noqa: E731
+    return jax.tree.map(
+        lambda old, new: new if is_kind(old) else old, opt_state, fresh, is_leaf=is_kind
+    )
+
+
+def start_params(params: Any, chosen: Settings, declare: layers.Declare) -> Any:
+    """New parameters at their radii, so that the first projection is no jump."""
+    projected = projection_lib.Projection(chosen.projection, declare)
+    if not chosen.projection.enabled:
+        return params
+    radii = projection_lib.initial_radii(params, projected)
+    return projection_lib.project_params(params, radii, projected)
+
+
+def norms(params: Any, chosen: Settings, declare: layers.Declare) -> dict[str, jax.Array]:
+    """The norms of the layers that are projected, or would be, scalars by name."""
+    projected = projection_lib.Projection(chosen.projection, declare)
+    return metrics.layer_norms(params, projection_lib.selected_layers(params, projected))
+
+
+def measure(
+    params: Any,
+    grads: Any,
+    updates: Any,
+    opt_state: Any,
+    chosen: Settings,
+    declare: Callable[[Any], Sequence[types.DeclaredLayer]],
+) -> dict[str, dict[str, jax.Array]]:
+    """{quantity: {layer: scalar}} of an update.
+
+    norm: ||W||; gradient_norm: before clipping; update_ratio: ||dW|| / ||W||, the projection's part
+    of dW included; learning_rate: the layer's own.
+
+    Args:
+      params: before it.
+      grads: their gradients.
+      updates: what is added to the parameters.
+      opt_state: after it.
+      chosen: the section `optimizer`.
+      declare: says what the network's layers are.
+    """
+    found = layers.find_layers(params, declare, chosen.projection.noisy)
+    return {
+        "norm": metrics.layer_norms(params, found),
+        "gradient_norm": metrics.layer_norms(grads, found),
+        "update_ratio": metrics.update_ratios(updates, params, found),
+        "learning_rate": layer_rates(opt_state, [layer.name for layer in found]),
+    }

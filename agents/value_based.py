@@ -1,0 +1,253 @@
+"""What value-based agents share: one loss, one optimizer, and a target network that is a copy."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import base, optimizers
+from core import types
+from networks import activation, declared
+from plasticity.interventions import base as interventions_lib
+
+Apply = Callable[[Any, jax.Array, jax.Array], Any]
+
+
+class LossOutput(NamedTuple):
+    """What a loss tells besides its value.
+
+    Attributes:
+      priorities: float32 [B] >= 0 for the transitions, or None for an agent without them.
+      metrics: scalars by name, for the log.
+    """
+
+    priorities: jax.Array | None
+    metrics: base.Scalars
+
+
+Loss = Callable[[Any, Any, jax.Array, types.Transition, jax.Array], tuple[jax.Array, LossOutput]]
+"""(params, target_params, rng, transitions, weights [B]) -> scalar loss, LossOutput."""
+
+
+class _Gradients(NamedTuple):
+    """Of one batch: gradients, the loss without regularizers, its output, and what those add."""
+
+    grads: Any
+    loss: jax.Array
+    output: LossOutput
+    metrics: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trainer:
+    """Loss, optimizer, interventions, and the target network's copy when it is due.
+
+    Attributes:
+      init_params: (rng, observations [B, ...]) -> parameters.
+      apply: (params, rng, observations) -> the network's output.
+      loss: of the agent.
+      sections: the agent's parts of the configuration.
+      problem: what it is to learn.
+      layers: what the layers of its parameters are.
+    """
+
+    init_params: Callable[[jax.Array, jax.Array], Any]
+    apply: Apply
+    loss: Loss
+    sections: base.Sections
+    problem: base.Problem
+    layers: tuple[types.DeclaredLayer, ...]
+    interventions: Mapping[str, interventions_lib.Intervention]
+    optimizer: optax.GradientTransformation
+
+    def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
+        """The state of a new agent, whose observations are as these [B, ...]."""
+        params = optimizers.start_params(
+            self.init_params(rng, observations), self.sections.optimizer, self._declare
+        )
+        return types.TrainState(
+            params=params,
+            # A buffer of its own: the two are given away together.
+            target_params=jax.tree.map(jnp.copy, params),
+            opt_state=self.optimizer.init(params),
+            updates=jnp.zeros((), jnp.int32),
+            interventions={
+                name: {
+                    kind: part.init(params)
+                    for kind, part in (("regularizer", x.regularizer), ("operation", x.operation))
+                    if part is not None
+                }
+                for name, x in self.interventions.items()
+            },
+        )
+
+    def update(
+        self,
+        state: types.TrainState,
+        rng: jax.Array,
+        transition: types.Transition,
+        weights: jax.Array,
+    ) -> base.Updated:
+        """Does an update on a batch; see base.Agent."""
+        found = self._gradients(state, rng, transition, weights)
+        updates, opt_state = self.optimizer.update(found.grads, state.opt_state, state.params)
+        num_updates = state.updates + 1
+        after = state._replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            updates=num_updates,
+        )
+        after, of_operations = self._operate(after, rng, transition)
+        target_params = optax.periodic_update(
+            after.params, after.target_params, num_updates, self.problem.target_period_updates
+        )
+        metrics = {
+            **found.output.metrics,
+            **found.metrics,
+            **of_operations,
+            "loss": found.loss,
+            "gradient_norm": optax.global_norm(found.grads),
+            "learning_rate": optimizers.learning_rate(opt_state),
+        }
+        after = after._replace(target_params=target_params)
+        return base.Updated(after, found.output.priorities, metrics)
+
+    def measure(
+        self,
+        state: types.TrainState,
+        rng: jax.Array,
+        transition: types.Transition,
+        weights: jax.Array,
+    ) -> Mapping[str, base.Scalars]:
+        """{quantity: {layer: scalar}} of an update that is not carried out; see base.Agent."""
+        grads = self._gradients(state, rng, transition, weights).grads
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        return optimizers.measure(
+            state.params, grads, updates, opt_state, self.sections.optimizer, self._declare
+        )
+
+    def forget(
+        self, state: types.TrainState, fresh: types.TrainState, what: base.Forget
+    ) -> types.TrainState:
+        """The state that a task begins with; see base.Agent."""
+        params = fresh.params if what.params else state.params
+        target_params = jax.tree.map(jnp.copy, params) if what.target else state.target_params
+        return state._replace(
+            params=params,
+            target_params=target_params,
+            opt_state=optimizers.forget(state.opt_state, fresh.opt_state, what),
+            interventions=fresh.interventions if what.moments else state.interventions,
+        )
+
+    def norms(self, params: Any) -> base.Scalars:
+        """The norms of the layers that are projected, or would be; see base.Agent."""
+        return optimizers.norms(params, self.sections.optimizer, self._declare)
+
+    def units(
+        self, params: Any, rng: jax.Array, observations: jax.Array
+    ) -> Mapping[str, activation.Units]:
+        """{layer: Units(pre, post)} for observations [B, ...]; see base.Agent."""
+        with activation.recording() as found:
+            self.apply(params, rng, observations)
+        return dict(found)
+
+    def _declare(self, params: Any) -> tuple[types.DeclaredLayer, ...]:
+        del params
+        return self.layers
+
+    def _gradients(
+        self,
+        state: types.TrainState,
+        rng: jax.Array,
+        transition: types.Transition,
+        weights: jax.Array,
+    ) -> _Gradients:
+        used = {n: x.regularizer for n, x in self.interventions.items() if x.regularizer}
+        # No key is drawn for what is off: the numbers stay as they were.
+        keys = jax.random.split(jax.random.fold_in(rng, 0), len(used)) if used else ()
+
+        def regularized(params):
+            loss, output = self.loss(params, state.target_params, rng, transition, weights)
+            total, metrics = loss, {}
+            for (name, regularizer), key in zip(used.items(), keys):
+                context = interventions_lib.Context(
+                    state.target_params, transition, key, self.apply
+                )
+                own_state = state.interventions[name]["regularizer"]
+                term, of_term = regularizer.loss(params, own_state, state.updates, context)
+                total = total + term
+                metrics |= {f"{name}_{key}": value for key, value in of_term.items()}
+            return total, (loss, output, metrics)
+
+        (_, found), grads = jax.value_and_grad(regularized, has_aux=True)(state.params)
+        return _Gradients(grads, *found)
+
+    def _operate(
+        self, state: types.TrainState, rng: jax.Array, transition: types.Transition
+    ) -> tuple[types.TrainState, dict[str, jax.Array]]:
+        """Carries out the operations in order."""
+        metrics: dict[str, jax.Array] = {}
+        used = {n: x.operation for n, x in self.interventions.items() if x.operation}
+        for i, (name, operation) in enumerate(used.items()):
+            states = state.interventions[name]
+            key = jax.random.fold_in(rng, 1 + i)
+            state, after, found = operation.apply(state, states["operation"], key, transition)
+            own = {**states, "operation": after}
+            state = state._replace(interventions={**state.interventions, name: own})
+            metrics |= {f"{name}_{key}": value for key, value in found.items()}
+        return state, metrics
+
+
+def make_trainer(
+    init_params: Callable[[jax.Array, jax.Array], Any],
+    apply: Apply,
+    loss: Loss,
+    sections: base.Sections,
+    problem: base.Problem,
+) -> Trainer:
+    """Builds the shared part of an agent, having its network say what its layers are.
+
+    Args:
+      init_params: (rng, observations [B, ...]) -> parameters.
+      apply: (params, rng, observations) -> the network's output.
+      loss: of the agent.
+      sections: the agent's parts of the configuration.
+      problem: what it is to learn.
+
+    Raises:
+      ConfigError: if an intervention or the optimizer's settings don't fit.
+    """
+    layers = declared_layers(init_params, problem)
+    used = interventions_lib.make(sections.interventions, lambda params: layers)
+    optimizer = optimizers.make(
+        sections.optimizer, problem.update_period_frames, lambda params: layers, list(used.values())
+    )
+    return Trainer(init_params, apply, loss, sections, problem, layers, used, optimizer)
+
+
+def declared_layers(
+    init_params: Callable[[jax.Array, jax.Array], Any], problem: base.Problem
+) -> tuple[types.DeclaredLayer, ...]:
+    """What a network declares of its layers as it is traced with the problem's observations."""
+    with declared.recording() as found:
+        jax.eval_shape(init_params, jax.random.key(0), problem.observations)
+    return tuple(found)
+
+
+def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
+    """The agent of a trainer, and of a function that acts; see base.Agent."""
+    return base.Agent(
+        init=trainer.init,
+        act=act,
+        update=trainer.update,
+        measure=trainer.measure,
+        forget=trainer.forget,
+        norms=trainer.norms,
+        layers=trainer.layers,
+        observations=trainer.problem.observations,
+        apply=trainer.apply,
+        units=trainer.units,
+    )

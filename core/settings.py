@@ -1,0 +1,183 @@
+"""Sections of a configuration as frozen dataclasses: each key is told once, beside its code.
+
+A section's keys are fields made by `key`: default, what is allowed, what it means, and where the
+default is from. Sections nest by `section`, and by `plugin` or `part_of_plugin` where the class
+depends on a key `module`. A config file begins with `to_config`, the command line overrides it, and
+`parse` turns the result into the dataclass, with a one-line error for whatever is wrong.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import ml_collections
+from ml_collections import config_dict
+
+from core import checks, plugins
+
+T = TypeVar("T")
+
+_KEY, _CLASS = "key", "class"
+
+Chooser = Callable[[str, Any, Any], type]
+"""(a section's path, the section, the whole configuration) -> the section's dataclass."""
+
+
+class Key(NamedTuple):
+    """What is known of a key beside its type and default.
+
+    Attributes:
+      check: the values allowed.
+      doc: its meaning, with the unit.
+      source: where the default is from, such as "DQN Zoo".
+    """
+
+    check: checks.Check
+    doc: str
+    source: str
+
+
+class Row(NamedTuple):
+    """A key of a configuration, for its documentation."""
+
+    path: str
+    default: Any
+    key: Key
+
+
+def key(default: Any, check: checks.Check, doc: str, source: str = "") -> Any:
+    """A field that is a key of the configuration.
+
+    Args:
+      default: of the section; None for a key that follows others as long as it is not given.
+      check: the values allowed.
+      doc: its meaning, with the unit where it has one.
+      source: where the default is from.
+    """
+    metadata = {_KEY: Key(check, doc, source)}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def section(cls: type) -> Any:
+    """A field that is a section of its own."""
+    return dataclasses.field(default_factory=cls, metadata={_CLASS: lambda *_: cls})
+
+
+def plugin(package: str, default: str) -> Any:
+    """A section whose class is `Settings` of the module that its key `module` names.
+
+    Args:
+      package: where the modules are, such as "networks.torsos".
+      default: the module's name.
+    """
+
+    def choose(path: str, mapping: Any, root: Any) -> type:
+        del root
+        return find_plugin(package, path, mapping).Settings
+
+    return dataclasses.field(
+        default_factory=lambda: plugins.find(package, default, package).Settings(),
+        metadata={_CLASS: choose},
+    )
+
+
+def part_of_plugin(package: str, owner: str, name: str) -> Any:
+    """A section whose class is an attribute of the module that another, outermost section names.
+
+    Args:
+      package: where the modules are, such as "agents".
+      owner: that section, such as "agent".
+      name: of the class in the module, such as "NetworkSettings".
+    """
+
+    def choose(path: str, mapping: Any, root: Any) -> type:
+        del path, mapping
+        return getattr(find_plugin(package, owner, root.get(owner, {})), name)
+
+    return dataclasses.field(default=None, metadata={_CLASS: choose})
+
+
+def find_plugin(package: str, path: str, mapping: Any) -> types.ModuleType:
+    """The module that a section's key `module` names; raises ConfigError if there is none."""
+    if not isinstance(mapping, (Mapping, ml_collections.ConfigDict)) or "module" not in mapping:
+        raise checks.ConfigError(f"{path}.module is missing: expected a module of {package}")
+    return plugins.find(package, mapping["module"], f"{path}.module")
+
+
+def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
+    """Turns a section of a configuration into its dataclass.
+
+    Args:
+      cls: the dataclass.
+      mapping: the section: a ConfigDict, or any mapping.
+      path: of the section in the configuration; "" for all of it.
+      root: the whole configuration, for sections whose class another one tells; default: `mapping`.
+
+    Raises:
+      ConfigError: for the first key that is missing, unknown or out of range, naming key, value and
+        what is allowed.
+    """
+    root = mapping if root is None else root
+    fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]  (T is a dataclass)
+    checks.verify(path or "config", mapping, {field.name: _check(field) for field in fields})
+    values = {}
+    for field in fields:
+        value = mapping[field.name]
+        if _CLASS in field.metadata:
+            inner = f"{path}.{field.name}" if path else field.name
+            value = parse(field.metadata[_CLASS](inner, value, root), value, inner, root)
+        values[field.name] = _as_plain(value)
+    return cls(**values)
+
+
+def to_config(settings: Any) -> ml_collections.ConfigDict:
+    """The section of a config file that `parse` turns into these settings."""
+    config = ml_collections.ConfigDict()
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            value = to_config(value)
+        elif isinstance(value, dict):
+            value = ml_collections.ConfigDict(value)
+        elif value is None:
+            value = config_dict.placeholder(_type_if_given(type(settings), field))
+        config[field.name] = value
+    return config
+
+
+def rows(cls: type, path: str) -> Iterator[Row]:
+    """The keys of a section and of those in it, but for sections that are plug-ins."""
+    for field in dataclasses.fields(cls):
+        inner = f"{path}.{field.name}" if path else field.name
+        if _KEY in field.metadata:
+            yield Row(inner, default_of(field), field.metadata[_KEY])
+        elif isinstance(field.default_factory, type):
+            yield from rows(field.default_factory, inner)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """What a field is as long as it is not given."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _check(field: dataclasses.Field) -> checks.Check:
+    return field.metadata[_KEY].check if _KEY in field.metadata else checks.section()
+
+
+def _as_plain(value: Any) -> Any:
+    """Lists as tuples, sections of a user's own keys as dicts."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_as_plain, value))
+    return value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
+
+
+def _type_if_given(cls: type, field: dataclasses.Field) -> type:
+    """The type of a key that may be None: the other one of its annotation."""
+    hint = typing.get_type_hints(cls)[field.name]
+    return next(part for part in typing.get_args(hint) if part is not type(None))

@@ -1,0 +1,85 @@
+"""The types that agents, replays, environments and the rooms above them exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:  # processes that only decode need not wait for it
+    import jax
+
+LayerKind = Literal["hidden", "output", "norm", "free_norm"]
+
+
+class Transition(NamedTuple):
+    """An n-step transition, batched [B, ...].
+
+    Attributes:
+      s_tm1: observations (frame stacks uint8 [B, S, H, W], or vectors).
+      a_tm1: actions int32 [B].
+      r_t: discounted n-step returns float32 [B].
+      discount_t: the product of the discounts on the way, gamma**n unless the episode ended.
+      s_t: observations to bootstrap from, n steps later or the last of a truncated episode.
+    """
+
+    s_tm1: jax.Array
+    a_tm1: jax.Array
+    r_t: jax.Array
+    discount_t: jax.Array
+    s_t: jax.Array
+
+
+class Step(NamedTuple):
+    """One step of every environment: a time step and the action chosen on it, each [N, ...].
+
+    Attributes:
+      observation: the newest observation (one frame, not a stack).
+      is_first: bool, whether it starts an episode.
+      is_last: bool, whether it ends one; its action is ignored.
+      reward: float32, what arrived with the observation, as the learner shall see it.
+      discount: float32, likewise; 0 at a termination or a reported loss of life.
+      action: int32, chosen on the observation.
+    """
+
+    observation: jax.Array
+    is_first: jax.Array
+    is_last: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+    action: jax.Array
+
+
+class TrainState(NamedTuple):
+    """All that an agent's updates change: what is saved, published and mapped over seeds.
+
+    Attributes:
+      params: of the networks; what acting needs.
+      target_params: of the target networks, laid out as the agent likes.
+      opt_state: the optimizers'.
+      updates: int32 [], how many were done.
+      interventions: states of interventions by their names in the configuration; {} without any.
+    """
+
+    params: Any
+    target_params: Any
+    opt_state: Any
+    updates: jax.Array
+    interventions: Any
+
+
+class DeclaredLayer(NamedTuple):
+    """What a network says of one of its layers.
+
+    Attributes:
+      module: the path of its parameters in their tree, names joined by "/".
+      kind: "hidden" or "output" for weights with their biases; "norm" for the scale and offset of a
+        normalization, "free_norm" for one that feeds an output layer, whose scale matters.
+      weights: names of the leaves that are matrices or kernels; of a norm, its scales.
+      biases: names of the others; of a norm, its offsets.
+      noise: of the leaves, those of a noisy layer's sigma, the partners of its means.
+    """
+
+    module: str
+    kind: LayerKind
+    weights: tuple[str, ...]
+    biases: tuple[str, ...]
+    noise: tuple[str, ...] = ()

@@ -1,0 +1,113 @@
+"""The head of value-based agents: from features to one or several numbers for each action."""
+
+import dataclasses
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from core import checks, settings, types
+from networks import activation, linear, normalization
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `network.head`."""
+
+    hidden_size: int = settings.key(
+        512, checks.integer(1), "width of the hidden layer of each stream", "DQN Zoo"
+    )
+    dueling: bool = settings.key(
+        True,
+        checks.boolean(),
+        "value and advantage streams, joined before the softmax (Wang et al. 2016), or one stream",
+        "DQN Zoo's Rainbow",
+    )
+    noisy: bool = settings.key(
+        True,
+        checks.boolean(),
+        "noisy linear layers (Fortunato et al. 2018) or plain ones",
+        "DQN Zoo's Rainbow",
+    )
+    noisy_sigma: float = settings.key(
+        0.1,
+        checks.number(0),
+        "initial sigma times sqrt(fan_in)",
+        "DQN Zoo; 0.5 in Hessel et al. 2018",
+    )
+    noise: Literal["shared", "per_sample"] = settings.key(
+        "shared",
+        checks.one_of("shared", "per_sample"),
+        "in updates: one draw of the noise for the whole batch, or one per row",
+        "DQN Zoo",
+    )
+    acting_noise: Literal["shared", "per_sample"] = settings.key(
+        "per_sample",
+        checks.one_of("shared", "per_sample"),
+        "in acting: one draw for all environments, or one for each",
+        "ours; DQN Zoo acts in one environment",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionValueHead:
+    """A hidden layer and an output layer, or two such streams, plain or noisy.
+
+    Module names: {value,advantage}_{hidden,norm,output} with dueling, action_* without.
+
+    Attributes:
+      settings: the section.
+      num_actions: A.
+      size: K, numbers for each action: 1 for a value, the atoms of a distribution.
+      norm: what stands before the hidden nonlinearity.
+    """
+
+    settings: Settings
+    num_actions: int
+    size: int
+    norm: normalization.Normalization
+
+    def __call__(self, features: jax.Array, per_sample_noise: bool = False) -> jax.Array:
+        """Maps features [B, F] to [B, A, K].
+
+        Args:
+          features: what the torso gave.
+          per_sample_noise: one draw of noise per row instead of one for the batch.
+        """
+        chex.assert_rank(features, 2)
+        outputs = self._outputs(features, per_sample_noise)
+        return outputs.reshape(features.shape[0], self.num_actions, self.size)
+
+    def _outputs(self, x: jax.Array, per_sample: bool) -> jax.Array:
+        if not self.settings.dueling:
+            return self._stream(x, "action", self.num_actions * self.size, per_sample)
+        value = self._stream(x, "value", self.size, per_sample)[:, None]
+        advantage = self._stream(x, "advantage", self.num_actions * self.size, per_sample)
+        advantage = advantage.reshape(-1, self.num_actions, self.size)
+        return value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
+
+    def _stream(self, x: jax.Array, name: str, size: int, per_sample: bool) -> jax.Array:
+        """A hidden layer and an output layer; DQN Zoo's noisy outputs have no mu bias."""
+        width, has_bias = self.settings.hidden_size, self.norm.layer_has_bias
+        x = self._linear(x, width, (has_bias, has_bias), per_sample, f"{name}_hidden", "hidden")
+        x = self.norm(x, f"{name}_norm", "free_norm")
+        x = activation.activate(x, f"{name}_hidden")
+        biases = (not self.settings.noisy, True)
+        return self._linear(x, size, biases, per_sample, f"{name}_output", "output")
+
+    def _linear(
+        self,
+        x: jax.Array,
+        size: int,
+        biases: tuple[bool, bool],
+        per_sample: bool,
+        name: str,
+        kind: types.LayerKind,
+    ) -> jax.Array:
+        """A layer with or without a bias, and a noisy one's noise on it."""
+        mu_bias, sigma_bias = biases
+        if not self.settings.noisy:
+            return linear.linear(size, x.shape[-1], mu_bias, name, kind)(x)
+        sigma = self.settings.noisy_sigma
+        return linear.NoisyLinear(size, sigma, mu_bias, sigma_bias, per_sample, name, kind)(x)

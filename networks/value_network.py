@@ -1,0 +1,36 @@
+"""The network of value-based agents: a torso, norms, and a head for the actions' values."""
+
+import dataclasses
+from typing import Any
+
+import haiku as hk
+import jax
+
+from core import plugins, settings
+from networks import normalization
+from networks.heads import action_values
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `network`."""
+
+    torso: Any = settings.plugin("networks.torsos", "nature")
+    norm: normalization.Normalization = settings.section(normalization.Normalization)
+    head: action_values.Settings = settings.section(action_values.Settings)
+
+
+def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
+    """Builds the network: (observations [B, ...], noise per sample) -> [B, num_actions, size]."""
+    head = action_values.ActionValueHead(network.head, num_actions, size, network.norm)
+
+    def forward(observations: jax.Array, per_sample_noise: bool) -> jax.Array:
+        return head(make_torso(network.torso, network.norm)(observations), per_sample_noise)
+
+    return hk.transform(forward)
+
+
+def make_torso(torso: Any, norm: normalization.Normalization):
+    """The torso, observations [B, ...] to features float32 [B, F], inside of a transformation."""
+    module = plugins.find("networks.torsos", torso.module, "network.torso.module")
+    return module.make(torso, norm)

@@ -1,0 +1,119 @@
+"""The contract of interventions, and where each kind has its place in an update.
+
+One update: gradient of (loss + regularizers) -> clip by global norm -> optimizer -> learning rate
+-> transforms -> constraints -> the parameters -> operations -> copy to the target network.
+
+A file of this folder has `Settings`, a section with the key `module`, and
+`make(settings, declare) -> Intervention`. Without any, an update is bit for bit what it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from core import checks, plugins, settings, types
+from plasticity import layers
+
+PACKAGE = "plasticity.interventions"
+
+Scalars = Mapping[str, jax.Array]
+
+
+class Context(NamedTuple):
+    """What a regularizer may look at.
+
+    Attributes:
+      target_params: of the target network.
+      transition: the batch.
+      rng: a key of its own.
+      apply: (params, rng, observations) -> the network's output.
+    """
+
+    target_params: Any
+    transition: types.Transition
+    rng: jax.Array
+    apply: Callable[[Any, jax.Array, jax.Array], Any]
+
+
+class Regularizer(NamedTuple):
+    """A term that is added to the loss.
+
+    Attributes:
+      init: (params) -> its state.
+      loss: (params, state, updates done, Context) -> scalar, scalars by name for the log.
+    """
+
+    init: Callable[[Any], Any]
+    loss: Callable[[Any, Any, jax.Array, Context], tuple[jax.Array, Scalars]]
+
+
+class Operation(NamedTuple):
+    """A change of the state after the parameters were updated.
+
+    Attributes:
+      init: (params) -> its state.
+      apply: (state of the agent, its own state, rng, batch) -> both afterwards, scalars by name. It
+        decides by the state's count of updates whether it is due.
+    """
+
+    init: Callable[[Any], Any]
+    apply: Callable[
+        [types.TrainState, Any, jax.Array, types.Transition],
+        tuple[types.TrainState, Any, Scalars],
+    ]
+
+
+class Intervention(NamedTuple):
+    """One intervention: at least one of its kinds.
+
+    Attributes:
+      regularizer: see there.
+      transform: of the updates, after the learning rate.
+      constraint: wraps the whole optimizer, so that the parameters land where they may be; NaP is
+        one (plasticity/projection.py).
+      operation: see there.
+    """
+
+    regularizer: Regularizer | None = None
+    transform: optax.GradientTransformation | None = None
+    constraint: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
+    operation: Operation | None = None
+
+
+def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ...]:
+    """The settings of the interventions that a configuration lists.
+
+    Raises:
+      ConfigError: for an unknown module, key or value.
+    """
+    parsed = []
+    for i, section in enumerate(sections):
+        module = settings.find_plugin(PACKAGE, f"{path}[{i}]", section)
+        parsed.append(settings.parse(module.Settings, section, f"{path}[{i}]"))
+    return tuple(parsed)
+
+
+def make(listed: Sequence[Any], declare: layers.Declare) -> dict[str, Intervention]:
+    """Builds the interventions, in the order in which they are carried out.
+
+    Args:
+      listed: the settings of each.
+      declare: says what the network's layers are.
+
+    Returns:
+      By name: the module's, with a number where it comes again.
+
+    Raises:
+      ConfigError: if an intervention does not fit the network.
+    """
+    made: dict[str, Intervention] = {}
+    for item in listed:
+        count = sum(name.partition("_#")[0] == item.module for name in made)
+        name = f"{item.module}_#{count + 1}" if count else item.module
+        module = plugins.find(PACKAGE, item.module, "interventions.module")
+        made[name] = module.make(item, declare)
+        if not any(part is not None for part in made[name]):
+            raise checks.ConfigError(f"interventions: {name!r} has no part")
+    return made

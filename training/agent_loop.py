@@ -1,0 +1,199 @@
+"""Playing and learning in turn: all that a run of one process is, but for its files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dm_env
+import jax
+import numpy as np
+from absl import logging
+
+from core import finite
+from envs import base as envs_base
+from training import experiment as experiment_lib
+from training import run_settings
+from training.checkpoints import snapshot, state_arrays
+from training.learning import dataset, update_schedule
+from training.logs import stage_timer
+
+# task: of a sequence, from 0. idle_frames: of the present task, as the replay was being filled.
+COUNTERS: tuple[str, ...] = (
+    "frames",
+    "updates",
+    "iterations",
+    "episodes",
+    "task",
+    "idle_frames",
+)
+# Of an offline phase in one call, so that it can be stopped.
+_UPDATES_AT_ONCE = 500
+
+
+class Iteration(NamedTuple):
+    """What one iteration gives.
+
+    Attributes:
+      metrics: [K] of its updates; None if none was due.
+      episodes: that ended in it.
+    """
+
+    metrics: Mapping[str, jax.Array] | None
+    episodes: list[envs_base.Episode]
+
+
+class AgentLoop:
+    """Environments, learner, and the counts of what they have done.
+
+    Attributes:
+      experiment: the components.
+      state: the learner's.
+      counters: COUNTERS by name.
+    """
+
+    state: Any
+    timestep: dm_env.TimeStep
+
+    def __init__(self, settings: run_settings.RunSettings, experiment: experiment_lib.Experiment):
+        """Prepares the counts; `begin` or `restore` comes next."""
+        self._settings = settings
+        self.experiment = experiment
+        self._schedule = update_schedule.UpdateSchedule.make(settings)
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.counters["idle_frames"] = self._schedule.fill_frames
+
+    def begin(self) -> None:
+        """Starts the first episodes, with a new agent."""
+        self.timestep = self.experiment.environment.reset()
+        learner = self.experiment.learner
+        observed = experiment_lib.observed(self.timestep, learner)
+        self.state = learner.init(self._settings.seed, observed.observation)
+        if self._settings.training.dataset:
+            environment = self.experiment.environment
+            steps = dataset.load(
+                Path(self._settings.training.dataset),
+                environment.observation_spec(),
+                environment.action_spec().num_values,
+            )
+            self.state = dataset.fill(learner, self.state, steps)
+
+    def restore(self, path: Path, counters: dict[str, int]) -> None:
+        """Puts back learner, replay, emulators and counters of a verified snapshot.
+
+        Raises:
+          SnapshotError: if it is of another kind of run, or does not fit.
+          NotFiniteError: if a number of it is not finite.
+        """
+        if set(counters) != set(COUNTERS):
+            raise snapshot.SnapshotError(
+                f"{path} is of a distributed run: continue it with scripts.launch"
+            )
+        learner, environment = self.experiment.learner, self.experiment.environment
+        shapes = experiment_lib.state_shapes(self.experiment)
+        arrays = snapshot.read_arrays(path, "learner")
+        state_arrays.check_finite(arrays, f"{path}: learner", self._settings.seed)
+        self.state = state_arrays.from_host(path, arrays, learner.replay, shapes, jax.devices()[0])
+        self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
+        if not environment.exact_resume:
+            logging.warning("the running episodes are abandoned: they can't be restored")
+            self.state = learner.cut(self.state)
+        self.counters = counters
+
+    def contents(self, earlier: Path | None) -> snapshot.Contents:
+        """What a snapshot holds of all this; see SnapshotStore.save."""
+        replay = self.experiment.learner.replay
+        learner = state_arrays.to_host(replay, self.state)
+        state_arrays.check_finite(learner, "learner", self._settings.seed)
+        return snapshot.Contents(
+            counters=dict(self.counters),
+            arrays={"learner": learner, "environment": self.experiment.environment.get_state()},
+            rows=state_arrays.copy_rows(replay, self.state, earlier),
+        )
+
+    @property
+    def step_frames(self) -> int:
+        """Frames of one seed in a step of all its environments."""
+        return self._settings.num_envs * self._settings.frames_per_step
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all frames were played."""
+        assert self._settings.num_frames is not None, "resolved"
+        return self.counters["frames"] >= self._settings.num_frames
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether there are updates to be done before anything is played."""
+        return self.counters["updates"] < self._settings.training.offline_updates
+
+    def learn_offline(self) -> Iteration:
+        """Some of those updates."""
+        left = self._settings.training.offline_updates - self.counters["updates"]
+        to_multiple = _UPDATES_AT_ONCE - self.counters["updates"] % _UPDATES_AT_ONCE
+        return Iteration(self._learn(min(left, to_multiple)), [])
+
+    def iterate(self, timer: stage_timer.StageTimer) -> Iteration:
+        """One step of every environment; the learner works while the emulators do.
+
+        Raises:
+          NotFiniteError: if a reward or an observation is not finite.
+        """
+        learner, environment = self.experiment.learner, self.experiment.environment
+        if environment.task != self.counters["task"]:
+            self._switch_task()
+        timer.wait_for(self.state.train.updates)
+        with timer.stage("act"):
+            observed = experiment_lib.observed(self.timestep, learner)
+            self.state, actions = learner.observe(self.state, observed)
+            environment.send(np.asarray(actions).reshape(-1))
+        # Steps that start an episode count like all others.
+        self.counters["frames"] += self.step_frames
+        self.counters["iterations"] += 1
+        with timer.stage("learn"):
+            metrics = self._learn(self._num_due())
+            timer.wait_for(metrics)
+        with timer.stage("environment"):
+            self.timestep = self._receive()
+        episodes = environment.finished_episodes()
+        if self.is_due(self._settings.frames_per_task):
+            self.timestep = environment.next_task()
+        return Iteration(metrics, episodes)
+
+    def _num_due(self) -> int:
+        counters = self.counters
+        now = counters["frames"], counters["task"], counters["idle_frames"]
+        return self._schedule.due(*now) - counters["updates"]
+
+    def _learn(self, num_updates: int) -> Mapping[str, jax.Array] | None:
+        if num_updates <= 0:
+            return None
+        self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
+        self.counters["updates"] += num_updates
+        return metrics
+
+    def _receive(self) -> dm_env.TimeStep:
+        try:
+            return self.experiment.environment.recv()
+        except finite.NotFiniteError as error:
+            # An environment's arrays have an axis of all seeds' environments in front.
+            k = error.index[0] // self._settings.num_envs if error.index else 0
+            raise self.located(error, f", seed {self._settings.seed + k}") from error
+
+    def located(self, error: finite.NotFiniteError, where: str = "") -> finite.NotFiniteError:
+        """The same error, which tells the moment as well."""
+        frames, updates = self.counters["frames"], self.counters["updates"]
+        return finite.NotFiniteError(f"frame {frames}, update {updates}{where}: {error}")
+
+    def _switch_task(self) -> None:
+        """Begins the task that the environment has gone to, and forgets what is to be forgotten."""
+        switch = self.experiment.task_switch
+        self.state = switch.apply(self.state)
+        self.counters["task"] = self.experiment.environment.task
+        is_empty = switch.settings.clear_replay
+        self.counters["idle_frames"] = self._schedule.fill_frames if is_empty else 0
+
+    def is_due(self, period_frames: int) -> bool:
+        """Whether the last iteration completed a multiple of a period (0: never)."""
+        frames = self.counters["frames"]
+        before = frames - self.step_frames
+        return bool(period_frames) and frames // period_frames > before // period_frames

@@ -1,0 +1,98 @@
+"""Recorded steps, from which an agent learns before it plays, or without playing at all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from dm_env import specs
+
+from core import checks
+from replay import base as replay_base
+from training.learning import learner as learner_lib
+
+_ROWS_AT_ONCE = 256
+_COLUMNS = replay_base.Step._fields
+
+
+def save(path: Path, steps: replay_base.Step) -> None:
+    """Writes steps [T, ...] of one environment, in their order; raises OSError.
+
+    Args:
+      path: a file .npz.
+      steps: as a replay takes them; the last one need not end its episode.
+    """
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **steps._asdict())
+
+
+def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.Step:
+    """Reads what `save` has written, for an environment.
+
+    Args:
+      path: the file.
+      observation: the environment's, to which the steps have to fit.
+      num_actions: the environment's.
+
+    Raises:
+      ConfigError: if the file can't be read, or its steps don't fit the environment.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            steps = replay_base.Step(*(found[name] for name in _COLUMNS))
+    except (OSError, ValueError, KeyError) as error:
+        raise _error(path, f"expected steps of scripts/collect.py: {error}") from error
+    shape, dtype = (len(steps.action), *observation.shape), observation.dtype
+    if steps.observation.shape != shape or steps.observation.dtype != dtype:
+        found = f"{steps.observation.dtype}{list(steps.observation.shape)}"
+        raise _error(path, f"expected observations {dtype}{list(shape)}, found {found}")
+    if any(column.shape != shape[:1] for column in steps[1:]):
+        raise _error(path, "expected columns of one length")
+    if steps.action.min(initial=0) < 0 or steps.action.max(initial=0) >= num_actions:
+        raise _error(path, f"expected actions from 0 to {num_actions - 1}")
+    return steps
+
+
+def fill(
+    learner: learner_lib.Learner, state: learner_lib.LearnerState, steps: replay_base.Step
+) -> learner_lib.LearnerState:
+    """Puts steps [T, ...] into the replays of all seeds, each with the same ones.
+
+    Environment i has the i-th part of them, one after the other; what is left over is left out.
+
+    Raises:
+      ConfigError: if there are too few to learn from.
+    """
+    num_rows = len(steps.action) // learner.num_envs
+    for rows in _blocks(learner, steps, num_rows):
+        state = learner.record(state, rows)
+    state = learner.cut(state)
+    if int(np.min(np.asarray(learner.replay_size(state)))) == 0:
+        raise checks.ConfigError(
+            f"training.dataset: {len(steps.action)} steps: expected more, for num_envs = "
+            f"{learner.num_envs} and the n steps of a transition"
+        )
+    return state
+
+
+def _blocks(learner: learner_lib.Learner, steps: replay_base.Step, num_rows: int) -> Iterator[Any]:
+    """Steps as [K, R, N, ...] of at most so many rows R at once."""
+
+    def arrange(column: np.ndarray) -> np.ndarray:
+        used = column[: num_rows * learner.num_envs]
+        rows = used.reshape((learner.num_envs, num_rows, *column.shape[1:])).swapaxes(0, 1)
+        return np.broadcast_to(rows, (learner.num_seeds, *rows.shape))
+
+    arranged = replay_base.Step(*map(arrange, steps))
+    # Where a part ends, its episode does.
+    is_last, is_first = np.array(arranged.is_last), np.array(arranged.is_first)
+    if num_rows:
+        is_last[:, -1], is_first[:, 0] = True, True
+    arranged = arranged._replace(is_last=is_last, is_first=is_first)
+    for begin in range(0, num_rows, _ROWS_AT_ONCE):
+        yield jax.tree.map(lambda x: x[:, begin : begin + _ROWS_AT_ONCE], arranged)  # noqa: B023
+
+
+def _error(path: Path, text: str) -> checks.ConfigError:
+    return checks.ConfigError(f"training.dataset = {str(path)!r}: {text}")

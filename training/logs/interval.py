@@ -1,0 +1,87 @@
+"""What is gathered between two rows of train.csv: metrics of updates, and returns of episodes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class _Learned(NamedTuple):
+    """Metrics [K] of one or several updates, and the run's counts when they were done."""
+
+    frames: int
+    updates: int
+    metrics: Mapping[str, Any]
+
+
+class Interval:
+    """Of K seeds; metrics stay on the device until they are asked for."""
+
+    def __init__(self, num_seeds: int, first_seed: int, metric_names: Sequence[str]):
+        """Gathers nothing yet.
+
+        Args:
+          num_seeds: K.
+          first_seed: the number of the first, for messages.
+          metric_names: of what the updates return.
+        """
+        self._num_seeds, self._first_seed = num_seeds, first_seed
+        self._metric_names = metric_names
+        # The first so many are on the host, and finite.
+        self._learned: list[_Learned] = []
+        self._num_checked = 0
+        self.returns: list[list[float]] = [[] for _ in range(num_seeds)]
+
+    def learned(self, frames: int, updates: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Keeps metrics [K] of the updates that end at these counts."""
+        self._learned.append(_Learned(frames, updates, metrics))
+
+    def not_finite(self) -> str:
+        """The first update that was not finite, for a message; "" if all were.
+
+        Waits for the device, and fetches what it has not fetched before.
+        """
+        new = self._learned[self._num_checked :]
+        fetched = jax.device_get([learned.metrics for learned in new])
+        for i, (learned, metrics) in enumerate(zip(new, fetched), start=self._num_checked):
+            self._learned[i] = learned._replace(metrics=metrics)
+            for name in sorted(metrics, key=lambda name: name != "loss"):
+                bad = np.flatnonzero(~np.isfinite(metrics[name]))
+                if bad.size:
+                    return (
+                        f"{name} = {metrics[name][bad[0]]} at frame {learned.frames}, update "
+                        f"{learned.updates}, {self._seeds(bad)}: expected a finite number"
+                    )
+            self._num_checked += 1
+        return ""
+
+    def take_means(self) -> dict[str, np.ndarray]:
+        """Means [K] over the updates since the last call; nan where there was none."""
+        gathered, self._learned = [learned.metrics for learned in self._learned], []
+        self._num_checked = 0
+        if not gathered:
+            return dict.fromkeys(self._metric_names, np.full(self._num_seeds, np.nan))
+        fetched = jax.device_get(gathered)
+        return {name: np.mean([m[name] for m in fetched], axis=0) for name in fetched[0]}
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """What was gathered, so that a resumed run's rows are whole."""
+        gathered = jax.device_get([learned.metrics for learned in self._learned])
+        state = {f"metric_{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
+        state["returns"] = np.concatenate([np.array(r, np.float64) for r in self.returns])
+        return state | {"return_counts": np.array([len(returns) for returns in self.returns])}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restores `get_state`'s result."""
+        names = self._metric_names
+        columns = zip(*(state[f"metric_{name}"] for name in names))
+        # Their counts are for messages about those that are not finite, which is not saved.
+        self._learned = [_Learned(0, 0, dict(zip(names, values))) for values in columns]
+        self._num_checked = len(self._learned)
+        parts = np.split(state["returns"], np.cumsum(state["return_counts"])[:-1])
+        self.returns = [part.tolist() for part in parts]
+
+    def _seeds(self, ks: np.ndarray) -> str:
+        listed = ", ".join(str(self._first_seed + int(k)) for k in ks)
+        return f"seed {listed}" if len(ks) == 1 else f"seeds {listed}"

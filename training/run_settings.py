@@ -1,0 +1,223 @@
+"""All settings of a run: the sections of a configuration, parsed once and typed from there on."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from agents import base as agents_base
+from core import checks, plugins, settings
+from envs import base as envs_base
+from plasticity.interventions import base as interventions_lib
+from replay import base as replay_base
+from training.learning import task_switch as task_switch_lib
+from training.system import platform as platform_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """The section `training`."""
+
+    update_period_frames: int = settings.key(
+        16, checks.integer(1), "emulator frames for each update", "DQN Zoo"
+    )
+    target_update_period_frames: int = settings.key(
+        32_000, checks.integer(1), "emulator frames between copies to the target network", "DQN Zoo"
+    )
+    offline_updates: int = settings.key(
+        0,
+        checks.integer(0),
+        "updates before anything is played, on the data of dataset",
+    )
+    dataset: str = settings.key(
+        "",
+        checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
+        "recorded steps that fill the replay before the run (scripts/collect.py)",
+    )
+
+    def __post_init__(self):
+        """Raises ConfigError for periods, or offline updates, that don't fit each other."""
+        if self.target_update_period_frames % self.update_period_frames:
+            raise checks.ConfigError(
+                f"training.target_update_period_frames = {self.target_update_period_frames}: "
+                f"expected a multiple of update_period_frames = {self.update_period_frames}"
+            )
+        if self.offline_updates and not self.dataset:
+            raise checks.ConfigError(
+                f"training.offline_updates = {self.offline_updates}: expected 0 without "
+                "training.dataset"
+            )
+
+    @property
+    def target_period_updates(self) -> int:
+        """Updates between copies to the target network."""
+        return self.target_update_period_frames // self.update_period_frames
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """The section `evaluation`."""
+
+    period_frames: int = settings.key(
+        1_000_000,
+        checks.integer(0),
+        "frames of training between evaluations; 0: none during training",
+        "DQN Zoo",
+    )
+    episodes: int = settings.key(
+        20,
+        checks.integer(1),
+        "that an evaluation averages over",
+        "ours; DQN Zoo: all that end within 500k frames",
+    )
+    num_envs: int = settings.key(8, checks.integer(1), "environments at once")
+    max_episode_frames: int = settings.key(
+        108_000,
+        checks.integer(1),
+        "frames after which an episode is cut, should it not end by itself",
+        "DQN Zoo",
+    )
+    all_games: bool = settings.key(
+        False,
+        checks.boolean(),
+        "in a sequence: also on every task played before, or on the present one alone",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+    """The section `log`."""
+
+    period_frames: int = settings.key(50_000, checks.integer(1), "frames between rows of train.csv")
+    layers_period_frames: int = settings.key(
+        200_000,
+        checks.integer(0),
+        "frames between measurements of each layer (norms, gradients, relative updates); 0: none",
+    )
+    tensorboard: bool = settings.key(True, checks.boolean(), "whether to write events as well")
+
+
+@dataclasses.dataclass(frozen=True)
+class SnapshotSettings:
+    """The section `snapshot`."""
+
+    period_frames: int = settings.key(
+        1_000_000,
+        checks.integer(1),
+        "frames between snapshots; one is also written at the end and on Ctrl-C or SIGTERM",
+    )
+    keep: int = settings.key(2, checks.integer(1), "how many of the newest stay")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """All of a configuration but `distributed`, which cluster/settings.py has."""
+
+    name: str = settings.key("rainbow", checks.text(), "of the experiment, and of its directory")
+    seed: int = settings.key(1, checks.integer(0, 2**31 - 1), "the first seed")
+    num_seeds: int = settings.key(
+        1,
+        checks.integer(1),
+        "independent seeds trained by one program, each with num_envs environments",
+    )
+    num_envs: int = settings.key(
+        16,
+        checks.integer(1),
+        "environments a seed acts in at once, which share the network's passes; of each actor in a "
+        "distributed run",
+        "ours; DQN Zoo: 1",
+    )
+    platform: str = settings.key("auto", checks.one_of("auto", "cpu", "gpu"), "where to compute")
+    precision: str = settings.key(
+        "default",
+        checks.one_of(*platform_lib.PRECISIONS),
+        "of products of float32 numbers: float32, or JAX's default, which is TF32 on NVIDIA GPUs "
+        "since Ampere and float32 elsewhere",
+        "DQN Zoo",
+    )
+    num_frames: int | None = settings.key(
+        200_000_000,
+        checks.integer(1),
+        "emulator frames of each seed; not given, of a sequence: num_passes through its tasks",
+        "DQN Zoo",
+    )
+    num_passes: int = settings.key(
+        1, checks.integer(1), "how often a sequence is gone through", "Lyle et al. 2024: 2"
+    )
+    interventions: tuple[Any, ...] = settings.key(
+        (),
+        checks.each(checks.section()),
+        "a section for each, with its module of plasticity/interventions/, in their order",
+    )
+    environment: Any = settings.plugin("envs", "atari")
+    transition: replay_base.TransitionSettings = settings.section(replay_base.TransitionSettings)
+    agent: Any = settings.plugin("agents", "rainbow")
+    network: Any = settings.part_of_plugin("agents", "agent", "NetworkSettings")
+    optimizer: Any = settings.part_of_plugin("agents", "agent", "OptimizerSettings")
+    replay: Any = settings.plugin("replay.device", "prioritized")
+    training: TrainingSettings = settings.section(TrainingSettings)
+    evaluation: EvaluationSettings = settings.section(EvaluationSettings)
+    task_switch: task_switch_lib.SwitchSettings = settings.section(task_switch_lib.SwitchSettings)
+    log: LogSettings = settings.section(LogSettings)
+    snapshot: SnapshotSettings = settings.section(SnapshotSettings)
+
+    @property
+    def sections(self) -> agents_base.Sections:
+        """The parts that are the agent's."""
+        listed = interventions_lib.parse(self.interventions)
+        return agents_base.Sections(self.agent, self.network, self.optimizer, listed)
+
+    @property
+    def frames_per_step(self) -> int:
+        """Emulator frames of an agent step of one environment."""
+        return envs_base.frames_per_step(self.environment)
+
+    @property
+    def frames_per_task(self) -> int:
+        """Frames of one seed in each task of a sequence; 0 where there is only one task."""
+        return envs_base.frames_per_task(self.environment)
+
+
+def default_config(
+    environment: str = "atari", agent: str = "rainbow", replay: str = "prioritized"
+) -> ml_collections.ConfigDict:
+    """A configuration of defaults, with the modules that are named; configs/ begin with it."""
+    module = plugins.find("agents", agent, "agent.module")
+    return settings.to_config(
+        RunSettings(
+            environment=plugins.find("envs", environment, "environment.module").Settings(),
+            agent=module.Settings(),
+            network=module.NetworkSettings(),
+            optimizer=module.OptimizerSettings(),
+            replay=plugins.find("replay.device", replay, "replay.module").Settings(),
+        )
+    )
+
+
+def parse(config: ml_collections.ConfigDict) -> RunSettings:
+    """The settings of a resolved configuration; its section `distributed` may be anything.
+
+    Raises:
+      ConfigError: for the first key that is missing, unknown or out of range, or sections that
+        don't fit each other.
+    """
+    parsed = settings.parse(RunSettings, _own(config))
+    interventions_lib.parse(parsed.interventions)
+    _check_tasks(parsed)
+    return parsed
+
+
+def _own(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
+    return {key: config[key] for key in config if key != "distributed"}
+
+
+def _check_tasks(parsed: RunSettings) -> None:
+    """Raises ConfigError if a task's frames are not a multiple of those of a step."""
+    step = parsed.num_envs * parsed.frames_per_step
+    if parsed.frames_per_task % step:
+        key = envs_base.frames_per_task_key(parsed.environment)
+        raise checks.ConfigError(
+            f"{key} = {parsed.frames_per_task}: expected a multiple of {step}, the "
+            f"frames of a step of num_envs = {parsed.num_envs} environments"
+        )
