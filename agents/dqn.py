@@ -54,6 +54,14 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         q_values = network.apply(params, rng_noise, observations, noise)[..., 0]
         return exploration.epsilon_greedy(rng_epsilon, q_values, agent.epsilon.at(steps, mode))
 
+    loss = make_loss(apply, agent)
+    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
+    return value_based.make_agent(trainer, act)
+
+
+def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
+    """The weighted mean of the losses of temporal-difference errors."""
+
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_target = jax.random.split(rng)
         q_tm1 = apply(params, rng_tm1, transition.s_tm1)
@@ -64,8 +72,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         metrics = {"q_value": jnp.mean(q_tm1), "td_loss": jnp.mean(losses)}
         return jnp.mean(losses * weights), value_based.LossOutput(None, metrics)
 
-    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
-    return value_based.make_agent(trainer, act)
+    return loss
 
 
 def td_errors(

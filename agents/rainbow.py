@@ -68,6 +68,14 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         epsilon = agent.exploration_epsilon if is_training else agent.evaluation_epsilon
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
+    loss = make_loss(apply, agent)
+    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
+    return value_based.make_agent(trainer, act)
+
+
+def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
+    """The weighted mean of cross-entropies, from three passes with noise of their own."""
+
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)
         output_tm1 = apply(params, rng_tm1, transition.s_tm1)
@@ -79,8 +87,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         metrics = {"q_value": jnp.mean(output_tm1.q_values), "td_loss": jnp.mean(losses)}
         return jnp.mean(losses * weights), value_based.LossOutput(jnp.abs(losses), metrics)
 
-    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
-    return value_based.make_agent(trainer, act)
+    return loss
 
 
 def categorical_double_q_losses(
