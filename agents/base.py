@@ -117,6 +117,11 @@ class Agent(NamedTuple):
         return jax.eval_shape(init, self.observations).params
 
 
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a learning rate, of which the last one counts and not the mean."""
+    return metric.endswith("learning_rate")
+
+
 def make(sections: Sections, problem: Problem) -> Agent:
     """Builds the agent that `agents/<agent.module>.py` describes.
 

@@ -17,13 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 from absl import flags
 
 from envs import base as envs_base
 from scripts import command_line
-from training import derived
+from training import derived, run_settings
 from training import experiment as experiment_lib
 from training.system import platform
 
@@ -59,9 +58,9 @@ def main(argv: Sequence[str]) -> None:
 def measure_environments() -> list[Row]:
     """Agent steps per second of random play, the emulators' threads as many as cores."""
     rows = []
-    config = _config("rainbow", {})
+    settings = _settings("rainbow", {})
     for num_envs in (1, 16, 64):
-        environment = envs_base.make(config.environment, num_envs, seed=1)
+        environment = envs_base.make(settings.environment, num_envs, seed=1)
         environment.reset()
         rng = np.random.default_rng(0)
         num_actions = environment.action_spec().num_values
@@ -81,7 +80,7 @@ def measure_acting() -> list[Row]:
     """Recording a time step of N lanes and choosing their actions, the actions fetched."""
     rows = []
     for num_envs in (1, 16, 64):
-        prepared = _Prepared(_config("rainbow", {"num_envs": num_envs}), num_steps=8)
+        prepared = _Prepared(_settings("rainbow", {"num_envs": num_envs}), num_steps=8)
         milliseconds = 1e3 * _median_seconds(prepared.observe)
         rows.append((f"act and add to the replay, {num_envs} lanes", milliseconds, "ms"))
     return rows
@@ -89,7 +88,7 @@ def measure_acting() -> list[Row]:
 
 def measure_replay() -> list[Row]:
     """Drawing 32 transitions with their frames, and 32 new priorities."""
-    prepared = _Prepared(_config("rainbow", {}))
+    prepared = _Prepared(_settings("rainbow", {}))
     replay = prepared.experiment.learner.replay
     state = jax.tree.map(lambda x: x if x.ndim == 0 else x[0], prepared.state.replay)
     state = state._replace(max_priority=prepared.state.replay.max_priority[0])
@@ -112,7 +111,7 @@ def measure_replay() -> list[Row]:
 def measure_updates() -> list[Row]:
     """Milliseconds per update, four to a call; the variants take turns."""
     prepared = {
-        name: _Prepared(_config(config, changes), num_steps=64)
+        name: _Prepared(_settings(config, changes), num_steps=64)
         for name, (config, changes) in _VARIANTS.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in prepared}
@@ -133,8 +132,8 @@ def measure_updates() -> list[Row]:
 class _Prepared:
     """A learner with something in its replay."""
 
-    def __init__(self, config: ml_collections.ConfigDict, num_steps: int = 64):
-        self.experiment = experiment_lib.make(config)
+    def __init__(self, settings: run_settings.RunSettings, num_steps: int = 64):
+        self.experiment = experiment_lib.make(settings)
         environment = self.experiment.environment
         timestep = environment.reset()
         self._observed = experiment_lib.observed(timestep, self.experiment.learner)
@@ -154,10 +153,10 @@ class _Prepared:
         return metrics["loss"]
 
 
-def _config(name: str, changes: dict[str, object]) -> ml_collections.ConfigDict:
-    config = importlib.import_module(f"configs.{name}").get_config(_GAME.value)
+def _settings(name: str, changes: dict[str, object]) -> run_settings.RunSettings:
+    config = importlib.import_module(f"configs.{name}").get_settings(_GAME.value)
     config.update_from_flattened_dict({"replay.capacity": _CAPACITY.value, **changes})
-    return derived.resolve(config)
+    return run_settings.parse(derived.resolve(config))
 
 
 def _seconds(call: Callable[[], object]) -> float:

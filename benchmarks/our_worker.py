@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
             run.close()
 
 
-def _without_pauses(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def _without_pauses(config: Any) -> Any:
     """The configuration of a run that only acts and learns, on the CPU."""
     config.platform = "cpu"
     config.num_envs = _NUM_ENVS.value
@@ -67,23 +66,24 @@ def _train(run: loop.Run, seconds: float) -> line_protocol.Counts:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         run.iterate()
-    jax.block_until_ready(run.state)
+    jax.block_until_ready(run.loop.state)
     frames_per_step = run.experiment.environment.frames_per_step
     return line_protocol.Counts(run.counters["frames"] // frames_per_step, run.counters["updates"])
 
 
 def _describe(run: loop.Run) -> dict[str, Any]:
-    config, frames_per_step = run.config, run.experiment.environment.frames_per_step
+    settings: Any = run.settings
+    frames_per_step = settings.frames_per_step
     return {
-        "settings": f"{config.name}, {config.num_envs} environments",
+        "settings": f"{settings.name}, {settings.num_envs} environments",
         "work": {
-            "game": config.environment.game,
-            "batch_size": config.replay.batch_size,
-            "agent_steps_per_update": config.training.update_period_frames // frames_per_step,
-            "n_step": config.agent.n_step,
-            "num_atoms": config.agent.num_atoms,
-            "replay_capacity": config.replay.capacity,
-            "warm_up_steps": config.replay.min_size,
+            "game": settings.environment.game,
+            "batch_size": settings.replay.batch_size,
+            "agent_steps_per_update": settings.training.update_period_frames // frames_per_step,
+            "n_step": settings.transition.n_step,
+            "num_atoms": settings.agent.num_atoms,
+            "replay_capacity": settings.replay.capacity,
+            "warm_up_steps": settings.replay.min_size,
         },
         "versions": {
             "python": python_platform.python_version(),

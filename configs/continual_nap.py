@@ -6,12 +6,12 @@ Shows: the effective learning rate of the last game is that of the first. The pa
 restart a schedule in every game: continual_nap_schedule.py. Sizes: continual_rainbow.py.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import continual_rainbow, modifiers
 
 
-def get_config(size: str = "full") -> ml_collections.ConfigDict:
+def get_config(size: str = "full") -> Any:
     """The config; `size` is "full" or "small"."""
     config = modifiers.with_nap(continual_rainbow.get_config(size))
     return modifiers.named(config, "continual_nap")

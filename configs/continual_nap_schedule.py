@@ -9,12 +9,12 @@ peak is 6.25e-4 (the paper's sources also admit Rainbow's own:
 Sizes: continual_rainbow.py.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import continual_rainbow, modifiers
 
 
-def get_config(size: str = "full") -> ml_collections.ConfigDict:
+def get_config(size: str = "full") -> Any:
     """The config; `size` is "full" or "small"."""
     config = modifiers.with_nap(continual_rainbow.get_config(size))
     warmup_frames = 16_000 if size == "full" else 600

@@ -7,16 +7,16 @@ Shows: the baseline of the continual runs (Lyle et al. 2024). Nothing is reset a
 The list and the order of the paper's games are not public. The default are the ten games of Abbas
 et al. 2023 in their order (S-ALE): their continual run has the same ten games of 20M frames, and an
 institution in common with the paper. --config.environment.games=s_ale_5 are the five of their
-longer visits, atari_10 the set of Aitchison et al. 2023. Full size: 10 games * 20M frames * 2 passes
-= 400M frames. The small size (modifiers.small) has the network of data-efficient Rainbow.
+longer visits, atari_10 the set of Aitchison et al. 2023. Full size: 10 games * 20M frames * 2
+passes = 400M frames. The small size (modifiers.small) has the network of data-efficient Rainbow.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import data_efficient, modifiers, rainbow
 
 
-def get_config(size: str = "full") -> ml_collections.ConfigDict:
+def get_config(size: str = "full") -> Any:
     """The config; `size` is "full" or "small".
 
     Raises:

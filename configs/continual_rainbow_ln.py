@@ -6,12 +6,12 @@ Shows: what normalization alone does when the task changes; the norms of the nor
 from game to game, so their effective learning rate decays unasked. Sizes: continual_rainbow.py.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import continual_rainbow, modifiers
 
 
-def get_config(size: str = "full") -> ml_collections.ConfigDict:
+def get_config(size: str = "full") -> Any:
     """The config; `size` is "full" or "small"."""
     config = modifiers.with_layer_norm(continual_rainbow.get_config(size))
     return modifiers.named(config, "continual_rainbow_ln")

@@ -7,12 +7,12 @@ and schedules are those of a new run in every game; what continual_rainbow reach
 it has lost in plasticity; what more, it has gained by transfer. Sizes: continual_rainbow.py.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import continual_rainbow, modifiers
 
 
-def get_config(size: str = "full") -> ml_collections.ConfigDict:
+def get_config(size: str = "full") -> Any:
     """The config; `size` is "full" or "small"."""
     config = modifiers.with_resets(continual_rainbow.get_config(size))
     return modifiers.named(config, "continual_reset")

@@ -7,13 +7,13 @@ arXiv 1906.05243, appendix E; all else as configs/rainbow.py. Differences from [
 8 environments at once, and the protocol dqn_zoo.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import modifiers, rainbow
 from networks.torsos import data_efficient as torso
 
 
-def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+def get_config(game: str = "kung_fu_master") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = rainbow.get_config(game)
     config.name = "data_efficient"

@@ -5,12 +5,12 @@
 Shows: what normalization alone does, at a scale that two CPU cores allow.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import data_efficient, modifiers
 
 
-def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+def get_config(game: str = "kung_fu_master") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = modifiers.with_layer_norm(data_efficient.get_config(game))
     return modifiers.named(config, "data_efficient_ln")

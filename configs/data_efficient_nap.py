@@ -7,12 +7,12 @@ per agent step of van Hasselt et al. 2019 (arXiv 1906.05243) [D], here in 8 envi
 `data_efficient_ln.py` is the same without projection.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import data_efficient, modifiers
 
 
-def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+def get_config(game: str = "kung_fu_master") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = modifiers.with_nap(data_efficient.get_config(game))
     return modifiers.named(config, "data_efficient_nap")

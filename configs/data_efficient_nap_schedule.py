@@ -6,12 +6,12 @@ Shows: an explicit decay of the effective learning rate, from Rainbow's to a hun
 the whole run. Where the paper's schedule starts and ends on single games is not known.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import data_efficient, modifiers
 
 
-def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
+def get_config(game: str = "kung_fu_master") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = modifiers.with_linear_decay(modifiers.with_nap(data_efficient.get_config(game)))
     return modifiers.named(config, "data_efficient_nap_schedule")

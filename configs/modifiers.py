@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import ml_collections
 from ml_collections import config_dict
 
 from core import checks, settings
 from envs import game_sequence
 
-Config = ml_collections.ConfigDict
+Config = Any
+"""A ConfigDict, whose attributes have no types."""
 
 
 def named(config: Config, name: str) -> Config:

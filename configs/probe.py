@@ -5,14 +5,14 @@
 Expected: the values that envs/probes.py names, within 0.1.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import modifiers, rainbow
 from core import checks
 from networks.torsos import mlp
 
 
-def get_config(probe: str = "1") -> ml_collections.ConfigDict:
+def get_config(probe: str = "1") -> Any:
     """The config; `probe` is the number of a probe environment, 1 to 5.
 
     Raises:
@@ -30,7 +30,7 @@ def get_config(probe: str = "1") -> ml_collections.ConfigDict:
     return short(modifiers.named(config, "probe")).lock()
 
 
-def short(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def short(config: Any) -> Any:
     """Lengths and periods for a probe environment, whichever the agent."""
     config.num_envs = 4
     config.num_frames = 6_000

@@ -10,21 +10,21 @@ sources (google-deepmind/dqn_zoo, dqn_zoo/rainbow at 45061f4b, and Hessel et al.
 differs). Keys that are None follow others as long as they are not given: training/derived.py.
 """
 
-import ml_collections
+from typing import Any
 
 from cluster import settings as cluster_settings
 from core import settings
 from training import run_settings
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+def get_config(game: str = "pong") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = make("atari", "rainbow", "prioritized")
     config.environment.game = game
     return config.lock()
 
 
-def make(environment: str, agent: str, replay: str) -> ml_collections.ConfigDict:
+def make(environment: str, agent: str, replay: str) -> Any:
     """A config of defaults with other modules of envs/, agents/ and replay/device/."""
     config = run_settings.default_config(environment, agent, replay)
     config.name = agent

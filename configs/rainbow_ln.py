@@ -6,12 +6,12 @@ Shows: what normalization alone does. The weights of normalized layers are scale
 their norms grow, so their effective learning rate decays unasked.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import modifiers, rainbow
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+def get_config(game: str = "pong") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = modifiers.with_layer_norm(rainbow.get_config(game))
     return modifiers.named(config, "rainbow_ln")

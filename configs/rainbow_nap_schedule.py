@@ -7,12 +7,12 @@ and ends on single games is not known: here it goes from Rainbow's learning rate
 of it over the whole run. Other schedules by name: plasticity/schedules.py.
 """
 
-import ml_collections
+from typing import Any
 
 from configs import modifiers, rainbow
 
 
-def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+def get_config(game: str = "pong") -> Any:
     """The config; `game` is a ROM's name, such as ms_pacman."""
     config = modifiers.with_linear_decay(modifiers.with_nap(rainbow.get_config(game)))
     return modifiers.named(config, "rainbow_nap_schedule")

@@ -105,7 +105,8 @@ def find_plugin(package: str, path: str, mapping: Any) -> types.ModuleType:
     """The module that a section's key `module` names; raises ConfigError if there is none."""
     if not isinstance(mapping, (Mapping, ml_collections.ConfigDict)) or "module" not in mapping:
         raise checks.ConfigError(f"{path}.module is missing: expected a module of {package}")
-    return plugins.find(package, mapping["module"], f"{path}.module")
+    name: Any = mapping["module"]
+    return plugins.find(package, name, f"{path}.module")
 
 
 def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:

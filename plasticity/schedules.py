@@ -105,6 +105,8 @@ def make_schedule(
 
     def updates(key: str) -> Any:
         value = getattr(schedule, key)
+        if value is None:
+            _raise(schedule, key, "an integer >= 1")
         if isinstance(value, int):
             return _in_updates(schedule, key, value, frames_per_update)
         return [_in_updates(schedule, key, length, frames_per_update) for length in value]

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-import ml_collections
 from absl import app, flags, logging
 
 from core import checks, finite, flag_errors
@@ -47,8 +46,8 @@ def fail(message: str, exit_code: int = USAGE_ERROR) -> NoReturn:
     sys.exit(exit_code)
 
 
-def load_config(flag: flags.FlagHolder) -> ml_collections.ConfigDict:
-    """The configuration that `--config` names, with its overrides."""
+def load_config(flag: flags.FlagHolder) -> Any:
+    """The ConfigDict that `--config` names, with its overrides."""
     config = flag.value
     if config is None:
         fail("--config is missing: expected a file such as configs/rainbow_nap.py")

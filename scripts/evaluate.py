@@ -4,11 +4,10 @@ python -m scripts.evaluate --run_dir=runs/rainbow/pong/seed_1 --protocol=machado
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import ml_collections
 import numpy as np
 from absl import flags, logging
 
@@ -16,7 +15,7 @@ from core import checks
 from envs import atari
 from envs import base as envs_base
 from scripts import command_line
-from training import run_directory
+from training import run_directory, run_settings
 from training.acting import policy
 from training.logs import csv_log
 from training.system import platform, stopping
@@ -39,9 +38,8 @@ def main(argv: Sequence[str]) -> int:
     """Evaluates and reports the mean; returns 0, or 3 when stopped before."""
     del argv
     run_dir = Path(_RUN_DIR.value)
-    config: Any = run_directory.read_config(run_dir)
-    # Runs of earlier versions have no such key.
-    platform.set_up(_PLATFORM.value, config.get("precision", "default"))
+    settings = run_settings.parse(run_directory.read_config(run_dir))
+    platform.set_up(_PLATFORM.value, settings.precision)
     # What is written elsewhere is nobody else's matter, and a run may go on meanwhile.
     lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
     try:
@@ -55,9 +53,9 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate(run_dir: Path, stop: Callable[[], bool]) -> None:
     player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
-    protocol = str(environment.get("protocol", ""))
+    protocol = environment.protocol if isinstance(environment, atari.Settings) else ""
     game = envs_base.task_name(environment)
-    parts = [game] if "games" in player.config.environment else []
+    parts = [game] if envs_base.is_sequence(player.settings.environment) else []
     parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
     output = Path(_OUTPUT.value or run_dir / f"evaluation_{'_'.join(parts)}.csv")
     if output.exists():
@@ -79,38 +77,38 @@ def _evaluate(run_dir: Path, stop: Callable[[], bool]) -> None:
     )
 
 
-def choose_game(player: policy.Policy, game: str | None) -> Any:
-    """The environment's section for one game of the sequence that the agent was trained on.
+def choose_game(player: policy.Policy, game: str | None) -> envs_base.Settings:
+    """The environment of one game of the sequence that the agent was trained on.
 
     Raises:
       ConfigError: if the game was not among them.
     """
     if game is None:
         return player.environment
-    games = player.config.environment.get("games", (envs_base.task_name(player.environment),))
-    if game not in games:
-        raise checks.ConfigError(f"game = {game!r}: expected one of {', '.join(games)}")
-    return envs_base.task_config(player.config.environment, list(games).index(game))
+    tasks = envs_base.tasks(player.settings.environment)
+    by_name = {envs_base.task_name(task): task for task in tasks}
+    if game not in by_name:
+        raise checks.ConfigError(f"game = {game!r}: expected one of {', '.join(by_name)}")
+    return by_name[game]
 
 
-def choose_protocol(environment: ml_collections.ConfigDict, protocol: str | None) -> Any:
+def choose_protocol(environment: envs_base.Settings, protocol: str | None) -> envs_base.Settings:
     """The training's environment under another protocol, with the action set it was trained on.
 
     Raises:
       ConfigError: if the protocol is unknown, or the environment has none.
     """
-    environment = environment.copy_and_resolve_references()
     if protocol is None:
         return environment
-    if environment.module != "atari":
+    if not isinstance(environment, atari.Settings):
         raise checks.ConfigError(
             f"protocol = {protocol!r}: environment {environment.module!r} has no protocols"
         )
-    if environment.full_action_space is None:
-        rules = atari.PROTOCOLS[environment.protocol]
-        environment.full_action_space = rules.full_action_space
-    environment.protocol = protocol
-    return environment
+    if protocol not in atari.PROTOCOLS:
+        listed = " or ".join(atari.PROTOCOLS)
+        raise checks.ConfigError(f"protocol = {protocol!r}: expected {listed}")
+    all_actions = atari.has_full_action_space(environment)
+    return dataclasses.replace(environment, protocol=protocol, full_action_space=all_actions)
 
 
 def write(

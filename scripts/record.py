@@ -5,12 +5,11 @@ python -m scripts.record --run_dir=runs/rainbow/pong/seed_1 --output=pong.mp4
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags, logging
 
 from scripts import command_line
-from training import run_directory
+from training import run_directory, run_settings
 from training.acting import filming, policy
 from training.system import platform, stopping
 
@@ -29,9 +28,8 @@ def main(argv: Sequence[str]) -> int:
     """Plays an episode and writes the film; returns 0, or 3 when stopped before."""
     del argv
     run_dir = Path(_RUN_DIR.value)
-    config: Any = run_directory.read_config(run_dir)
-    # Runs of earlier versions have no such key.
-    platform.set_up(_PLATFORM.value, config.get("precision", "default"))
+    settings = run_settings.parse(run_directory.read_config(run_dir))
+    platform.set_up(_PLATFORM.value, settings.precision)
     player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     output, seed, max_steps = Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value
     try:

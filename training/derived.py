@@ -71,14 +71,13 @@ def _others(config: Any) -> Iterator[str]:
 
 def _durations(section: Any, path: str) -> Iterator[str]:
     """The paths of the durations of all schedules in a section."""
-    if not isinstance(section, (Mapping, ml_collections.ConfigDict)):
-        return
-    for name in section:
-        inner = f"{path}.{name}"
-        if name == "schedule" and "duration" in section[name]:
-            yield f"{inner}.duration"
-        else:
-            yield from _durations(section[name], inner)
+    if isinstance(section, (Mapping, ml_collections.ConfigDict)):
+        for name in section:
+            inner = f"{path}.{name}"
+            if name == "schedule" and _find(section, "schedule.duration") != "":
+                yield f"{inner}.duration"
+            else:
+                yield from _durations(section[name], inner)
 
 
 def _follow(config: Any, key: str) -> _Follows | None:

@@ -88,10 +88,8 @@ class Run:
     def iterate(self) -> None:
         """One iteration of the loop, or some updates of an offline phase, and their records."""
         task = self.counters["task"]
-        if self.loop.is_offline:
-            done = self.loop.learn_offline()
-        else:
-            done = self.loop.iterate(self.timer)
+        is_offline = self.loop.is_offline
+        done = self.loop.learn_offline() if is_offline else self.loop.iterate(self.timer)
         if self.counters["task"] != task:
             self.recent.clear()
         if done.metrics is not None:

@@ -48,7 +48,7 @@ class Worker(enum.Enum):
     LEARNER = ((_RUN_LOCK,), (_RUN_LOCK,))
 
 
-def default_path(config: ml_collections.ConfigDict) -> Path:
+def default_path(config: Any) -> Path:
     """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
     label = envs_base.task_name(envs_base.parse(config.environment))
     return Path("runs") / config.name / label / f"seed_{config.seed}"

@@ -181,8 +181,8 @@ class RunSettings:
 
 def default_config(
     environment: str = "atari", agent: str = "rainbow", replay: str = "prioritized"
-) -> ml_collections.ConfigDict:
-    """A configuration of defaults, with the modules that are named; configs/ begin with it."""
+) -> Any:
+    """A ConfigDict of defaults, with the modules that are named; configs/ begin with it."""
     module = plugins.find("agents", agent, "agent.module")
     return settings.to_config(
         RunSettings(

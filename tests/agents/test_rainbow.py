@@ -5,43 +5,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
-from agents import rainbow as rainbow_agent
-from configs import rainbow
-from core import checks
+from agents import exploration, rainbow
+from configs import rainbow as rainbow_config
+from core import checks, types
 from networks import linear
 from networks.heads import c51
-from replay import base as replay_base
+from tests.agents import small_agents
+from tests.agents.small_agents import NUM_ACTIONS, observations, transitions
+from training import run_settings
 
 ATOMS = np.float32([-1, 0, 1])
-NUM_ACTIONS = 3
+NO_STEPS = jnp.int32(0)
 
 
-def make_config(**changes):
+def make_agent(acting_noise="per_sample", **changes):
     """Rainbow on vectors of length 2: a small network, three atoms."""
-    config = rainbow.get_config().to_dict()
-    config["network"]["torso"] = {"module": "mlp", "hidden_sizes": (8,)}
-    config["network"]["head"]["hidden_size"] = 8
     # Larger than usual, so that noise changes actions.
-    config["network"]["head"]["noisy_sigma"] = 2.0
-    config["agent"].update(num_atoms=3, v_max=1.0, frame_stack=0)
-    for path, value in changes.items():
-        section, *middle, key = path.split(".")
-        part = config[section]
-        for name in middle:
-            part = part[name]
-        part[key] = value
-    return config
+    head = {"noisy_sigma": 2.0, "acting_noise": acting_noise}
+    return small_agents.make("rainbow", num_atoms=3, v_max=1.0, head=head, **changes)
 
 
-def make_agent(**changes):
-    return rainbow_agent.make(make_config(**changes), specs.DiscreteArray(NUM_ACTIONS))
+def make_loss(agent):
+    """Of that agent: (params, target_params, rng, transitions, weights)."""
+    return rainbow.make_loss(agent.apply, rainbow.Settings(num_atoms=3, v_max=1.0))
 
 
 def init(agent, seed=0):
     """Parameters with the agent's sigmas and random means."""
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), jnp.zeros((1, 2)))
     random = np.random.RandomState(seed)
 
     def draw(module, name, shape):
@@ -49,22 +40,7 @@ def init(agent, seed=0):
         value = np.full(shape.shape, 0.7) if "sigma" in name else random.normal(size=shape.shape)
         return jnp.asarray(value, jnp.float32)
 
-    return hk.data_structures.map(draw, shapes)
-
-
-def observations(batch, seed=1):
-    return jnp.asarray(np.random.RandomState(seed).normal(size=(batch, 2)), jnp.float32)
-
-
-def transitions(batch):
-    random = np.random.RandomState(2)
-    return replay_base.Transition(
-        s_tm1=observations(batch, 3),
-        a_tm1=jnp.asarray(random.randint(NUM_ACTIONS, size=batch), jnp.int32),
-        r_t=jnp.asarray(random.normal(size=batch), jnp.float32),
-        discount_t=jnp.full(batch, 0.9),
-        s_t=observations(batch, 4),
-    )
+    return hk.data_structures.map(draw, agent.param_shapes())
 
 
 # Targets by hand.
@@ -74,14 +50,14 @@ def losses(r_t, discount_t, target, selector_q, q_tm1, a_tm1=0):
     """The loss of one transition; distributions as probabilities [A, atoms]."""
     output = lambda p, q: c51.C51Output(jnp.float32([q]), jnp.log(jnp.float32([p])))  # noqa: E731
     unused_q = [0.0] * len(target)
-    transition = replay_base.Transition(
+    transition = types.Transition(
         s_tm1=None,
         a_tm1=jnp.int32([a_tm1]),
         r_t=jnp.float32([r_t]),
         discount_t=jnp.float32([discount_t]),
         s_t=None,
     )
-    (loss,) = rainbow_agent.categorical_double_q_losses(
+    (loss,) = rainbow.categorical_double_q_losses(
         output(q_tm1, unused_q),
         output(target, selector_q),
         output(target, unused_q),
@@ -133,12 +109,6 @@ def test_the_loss_is_that_of_the_action_taken():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_the_support_runs_evenly_from_minus_v_max_to_v_max():
-    atoms = rainbow_agent.support({"v_max": 10.0, "num_atoms": 51})
-    np.testing.assert_allclose(atoms, -10 + 0.4 * np.arange(51), atol=1e-5)
-    assert atoms.dtype == np.float32
-
-
 # The loss of a batch.
 
 
@@ -150,8 +120,9 @@ def agent():
 def test_priorities_are_the_losses_before_weighting(agent):
     """With all the weight on one row the mean is a quarter of its priority."""
     params, target_params = init(agent), init(agent, 5)
+    loss = make_loss(agent)
     for b in range(4):
-        value, output = agent.loss(
+        value, output = loss(
             params, target_params, jax.random.key(0), transitions(4), jnp.eye(4)[b]
         )
         assert float(value) == pytest.approx(float(output.priorities[b]) / 4, rel=1e-5)
@@ -165,6 +136,7 @@ def test_the_loss_is_made_of_three_passes_with_noise_of_their_own(agent, monkeyp
 
     The loss is what the three outputs, computed with the draws recorded, give.
     """
+    batch, params, target_params = transitions(4), init(agent), init(agent, 5)
     draws = []
     original = linear.factorised_noise
 
@@ -173,8 +145,7 @@ def test_the_loss_is_made_of_three_passes_with_noise_of_their_own(agent, monkeyp
         return draws[-1]
 
     monkeypatch.setattr(linear, "factorised_noise", record)
-    batch, params, target_params = transitions(4), init(agent), init(agent, 5)
-    _, output = agent.loss(params, target_params, jax.random.key(0), batch, jnp.ones(4))
+    _, output = make_loss(agent)(params, target_params, jax.random.key(0), batch, jnp.ones(4))
     assert len(draws) == 24
     assert len({np.asarray(draw).tobytes() for draw in draws}) == 24
 
@@ -182,7 +153,7 @@ def test_the_loss_is_made_of_three_passes_with_noise_of_their_own(agent, monkeyp
     monkeypatch.setattr(linear, "factorised_noise", lambda rng, shape: next(recorded))
     inputs = ((params, batch.s_tm1), (params, batch.s_t), (target_params, batch.s_t))
     outputs = [agent.apply(p, jax.random.key(9), s) for p, s in inputs]
-    expected = rainbow_agent.categorical_double_q_losses(*outputs, batch, jnp.asarray(ATOMS))
+    expected = rainbow.categorical_double_q_losses(*outputs, batch, jnp.asarray(ATOMS))
     np.testing.assert_allclose(output.priorities, expected, rtol=1e-4)
 
 
@@ -194,7 +165,7 @@ def test_only_the_first_pass_is_differentiated(agent):
     """
     params, target_params, batch = init(agent), init(agent, 5), transitions(4)
     rng = jax.random.key(0)
-    scalar = lambda p, t: agent.loss(p, t, rng, batch, jnp.ones(4))[0]  # noqa: E731
+    scalar = lambda p, t: make_loss(agent)(p, t, rng, batch, jnp.ones(4))[0]  # noqa: E731
     grads, target_grads = jax.grad(scalar, argnums=(0, 1))(params, target_params)
     assert all(not np.asarray(g).any() for g in jax.tree.leaves(target_grads))
 
@@ -205,9 +176,7 @@ def test_only_the_first_pass_is_differentiated(agent):
     def of_first_pass(p):
         output = agent.apply(p, rng_tm1, batch.s_tm1)
         atoms = jnp.asarray(ATOMS)
-        return jnp.mean(
-            rainbow_agent.categorical_double_q_losses(output, selector, target, batch, atoms)
-        )
+        return jnp.mean(rainbow.categorical_double_q_losses(output, selector, target, batch, atoms))
 
     expected = jax.grad(of_first_pass)(params)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
@@ -219,9 +188,9 @@ def test_only_the_first_pass_is_differentiated(agent):
 
 
 def test_without_epsilon_the_noisy_network_s_best_action_is_taken():
-    agent = make_agent(**{"network.head.acting_noise": "shared"})
+    agent = make_agent(acting_noise="shared")
     params, x, rng = init(agent), observations(64), jax.random.key(3)
-    actions = agent.act(params, rng, x)
+    actions = agent.act(params, rng, x, NO_STEPS, "training")
     rng_noise, _ = jax.random.split(rng)
     q_values = np.asarray(agent.apply(params, rng_noise, x).q_values)
     assert actions.dtype == np.int32
@@ -229,13 +198,14 @@ def test_without_epsilon_the_noisy_network_s_best_action_is_taken():
     assert len(set(np.asarray(actions).tolist())) > 1
 
 
-def test_acting_noise_is_each_lane_s_own_or_shared():
+def test_acting_noise_is_each_environment_s_own_or_shared():
     """Sixty-four equal observations."""
     x = jnp.tile(observations(1), (64, 1))
     distinct = {}
     for noise in ("per_sample", "shared"):
-        agent = make_agent(**{"network.head.acting_noise": noise})
-        distinct[noise] = set(np.asarray(agent.act(init(agent), jax.random.key(4), x)).tolist())
+        agent = make_agent(acting_noise=noise)
+        actions = agent.act(init(agent), jax.random.key(4), x, NO_STEPS, "training")
+        distinct[noise] = set(np.asarray(actions).tolist())
     assert len(distinct["shared"]) == 1
     assert len(distinct["per_sample"]) > 1
 
@@ -244,30 +214,29 @@ def test_acting_noise_is_each_lane_s_own_or_shared():
 def test_epsilon_is_the_share_of_uniform_actions(epsilon):
     """Of 30 000 rows whose best action is 1: within five standard errors."""
     q_values = jnp.tile(jnp.float32([[0, 5, 1]]), (30_000, 1))
-    actions = rainbow_agent.epsilon_greedy(jax.random.key(5), q_values, epsilon)
+    actions = exploration.epsilon_greedy(jax.random.key(5), q_values, epsilon)
     shares = np.bincount(np.asarray(actions), minlength=3) / 30_000
     expected = np.array([epsilon / 3, 1 - epsilon * 2 / 3, epsilon / 3])
     assert (np.abs(shares - expected) <= 5 * np.sqrt(expected * (1 - expected) / 30_000)).all()
 
 
 def test_training_and_evaluation_have_their_own_epsilons():
-    agent = make_agent(
-        **{"agent.exploration_epsilon": 1.0, "agent.evaluation_noise": False},
-    )
+    agent = make_agent(exploration_epsilon=1.0, evaluation_noise=False)
     params, x = init(agent), jnp.tile(observations(1), (64, 1))
-    assert len(set(np.asarray(agent.act(params, jax.random.key(6), x)).tolist())) == NUM_ACTIONS
-    evaluated = agent.act_in_evaluation(params, jax.random.key(6), x)
-    assert len(set(np.asarray(evaluated).tolist())) == 1
-    agent = make_agent(**{"agent.evaluation_epsilon": 1.0})
-    evaluated = agent.act_in_evaluation(params, jax.random.key(6), x)
+    act = lambda agent, mode: agent.act(params, jax.random.key(6), x, NO_STEPS, mode)  # noqa: E731
+    assert len(set(np.asarray(act(agent, "training")).tolist())) == NUM_ACTIONS
+    assert len(set(np.asarray(act(agent, "evaluation")).tolist())) == 1
+    evaluated = act(make_agent(evaluation_epsilon=1.0), "evaluation")
     assert np.bincount(np.asarray(evaluated), minlength=NUM_ACTIONS).min() > 8
 
 
 def test_evaluation_without_noise_is_greedy_in_the_mean_network():
     """The same for every rng, and the best actions of a network whose sigmas are 0."""
-    agent = make_agent(**{"agent.evaluation_noise": False})
+    agent = make_agent(evaluation_noise=False)
     params, x = init(agent), observations(64)
-    first, second = (agent.act_in_evaluation(params, jax.random.key(i), x) for i in range(2))
+    first, second = (
+        agent.act(params, jax.random.key(i), x, NO_STEPS, "evaluation") for i in range(2)
+    )
     np.testing.assert_array_equal(first, second)
     silent = {
         module: {n: jnp.zeros_like(p) if "sigma" in n else p for n, p in leaves.items()}
@@ -279,21 +248,42 @@ def test_evaluation_without_noise_is_greedy_in_the_mean_network():
 
 def test_evaluation_with_noise_depends_on_the_rng(agent):
     x = observations(64)
-    act = lambda i: agent.act_in_evaluation(init(agent), jax.random.key(i), x)  # noqa: E731
-    assert (np.asarray(act(0)) != np.asarray(act(1))).any()
+    first, second = (
+        agent.act(init(agent), jax.random.key(i), x, NO_STEPS, "evaluation") for i in range(2)
+    )
+    assert (np.asarray(first) != np.asarray(second)).any()
+
+
+def test_steps_do_not_matter(agent):
+    """Rainbow's exploration is the network's noise, which does not decay by itself."""
+    x = observations(64)
+    first, second = (
+        agent.act(init(agent), jax.random.key(0), x, jnp.int32(steps), "training")
+        for steps in (0, 10**9)
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"agent.num_atoms": 1}, "agent.num_atoms = 1"),
-        ({"agent.v_max": 0.0}, "agent.v_max = 0.0"),
-        ({"agent.discount": 1.1}, "agent.discount = 1.1"),
+        ({"agent.num_atoms": 1}, "agent.num_atoms = 1: expected an integer >= 2"),
+        ({"agent.v_max": 0.0}, "agent.v_max = 0.0: expected a number > 0"),
         ({"agent.gamma": 0.9}, "agent.gamma = 0.9: unknown key"),
+        ({"agent.module": "sarsa"}, "agent.module = 'sarsa': expected a module of agents: "),
         ({"network.torso.module": "transformer"}, "network.torso.module = 'transformer'"),
         ({"network.torso.module": "linear"}, "network.torso.module = 'linear'"),
     ],
 )
 def test_bad_settings_are_refused(change, message):
+    """At the door, where a configuration is parsed."""
+    config = rainbow_config.get_config()
+    with config.unlocked():
+        for path, value in change.items():
+            section, key = path.rsplit(".", 1)
+            part = config
+            for name in section.split("."):
+                part = part[name]
+            part[key] = value
     with pytest.raises(checks.ConfigError, match=f"^{message}"):
-        make_agent(**change)
+        run_settings.parse(config)

@@ -1,4 +1,4 @@
-"""The C51 head: q-values, dueling streams, noise."""
+"""The head of value-based agents, and C51's distributions: q-values, dueling streams, noise."""
 
 import haiku as hk
 import jax
@@ -6,25 +6,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import rainbow
 from core import checks
-from networks import normalization
-from networks.heads import c51
+from networks import activation, declared, normalization
+from networks.heads import action_values, c51
+from tests.core import sections
 
 ATOMS = np.float32([-1, 0, 2])
 
 
-def make_head(norm=None, **changes):
-    settings = {
-        "num_actions": 4,
-        "hidden_size": 6,
-        "dueling": True,
-        "noisy": False,
-        "noisy_sigma": 0.5,
-        "norm": norm or normalization.Normalization(),
-    }
-    head = c51.C51Head(**{**settings, **changes})
-    return hk.transform(lambda x, per_sample=False: head(x, jnp.asarray(ATOMS), per_sample))
+def make_head(norm=None, num_actions=4, **changes):
+    """(features, noise per row) -> distributions over three atoms."""
+    section = {"hidden_size": 6, "noisy": False, "noisy_sigma": 0.5, **changes}
+    head = action_values.ActionValueHead(
+        action_values.Settings(**section),
+        num_actions,
+        len(ATOMS),
+        norm or normalization.Normalization(),
+    )
+
+    def forward(x, per_sample=False):
+        return c51.distribution(head(x, per_sample), jnp.asarray(ATOMS))
+
+    return hk.transform(forward)
 
 
 def features(batch=3):
@@ -139,10 +142,56 @@ def test_biases_of_the_layers(noisy):
             assert names[kind][f"{stream_name}_output"] == weights | (biases - {"mu_b"})
 
 
+def test_one_number_for_each_action_is_a_value_head():
+    """As DQN's: [B, A, 1], without dueling the output layer itself."""
+    settings = action_values.Settings(hidden_size=6, dueling=False, noisy=False)
+    head = action_values.ActionValueHead(settings, 4, 1, normalization.Normalization())
+    network = hk.without_apply_rng(hk.transform(lambda x: head(x)))
+    params = random_params(network)
+    found = network.apply(params, features())
+    assert found.shape == (3, 4, 1)
+    np.testing.assert_allclose(found[..., 0], stream(params, features(), "action"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_layers_are_declared_as_what_they_are(noisy):
+    """The norm feeds the output layer; a noisy layer's sigmas are the partners of its means."""
+    norm = normalization.Normalization("layer", keep_bias=True)
+    with declared.recording() as found:
+        jax.eval_shape(make_head(norm, noisy=noisy).init, jax.random.key(0), features())
+    by_module = {layer.module: layer for layer in found}
+    assert len(by_module) == len(found) == 6
+    weights, biases = (("mu_w", "sigma_w"), ("mu_b", "sigma_b")) if noisy else (("w",), ("b",))
+    for name in ("value", "advantage"):
+        assert by_module[f"{name}_norm"][1:4] == ("free_norm", ("scale",), ("offset",))
+        hidden, output = by_module[f"{name}_hidden"], by_module[f"{name}_output"]
+        assert hidden[1:4] == ("hidden", weights, biases)
+        assert output[1:4] == ("output", weights, ("sigma_b",) if noisy else biases)
+        for layer in (hidden, output):
+            assert layer.noise == (("sigma_w", "sigma_b") if noisy else ())
+
+
+def test_units_are_seen_before_and_after_the_nonlinearity():
+    head = make_head()
+    params, x = random_params(head), features()
+    with activation.recording() as found:
+        head.apply(params, None, x)
+    assert set(found) == {"value_hidden", "advantage_hidden"}
+    for name, units in found.items():
+        weights = params[name]
+        np.testing.assert_allclose(units.pre, x @ weights["w"] + weights["b"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(units.post, np.maximum(units.pre, 0))
+
+
+def test_the_support_runs_evenly_from_minus_v_max_to_v_max():
+    atoms = c51.support(10.0, 51)
+    np.testing.assert_allclose(atoms, -10 + 0.4 * np.arange(51), atol=1e-5)
+    assert atoms.dtype == np.float32
+
+
 @pytest.mark.parametrize(
     "change", [{"hidden_size": 0}, {"dueling": "yes"}, {"noisy_sigma": -0.1}, {"noise": "none"}]
 )
 def test_bad_settings_are_refused(change):
-    config = {**rainbow.get_config().network.head.to_dict(), **change}
     with pytest.raises(checks.ConfigError, match=rf"^network\.head\.{next(iter(change))} = "):
-        c51.C51Head.from_config(config, 4, normalization.Normalization())
+        sections.parse(action_values.Settings, "network.head", **change)

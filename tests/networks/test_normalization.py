@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import rainbow
 from core import checks
-from networks import convolution, linear, normalization
+from networks import convolution, declared, linear, normalization
+from tests.core import sections
 
 
 def normalize(norm, x, params=None):
@@ -78,6 +78,23 @@ def test_layers_before_a_norm_drop_their_biases(kind, keep_bias, has_bias):
     assert norm.layer_has_bias == has_bias
 
 
+@pytest.mark.parametrize(
+    ("kind", "affine", "role", "expected"),
+    [
+        ("layer", True, "norm", [("norm", "norm", ("scale",), ("offset",), ())]),
+        ("rms", True, "free_norm", [("norm", "free_norm", ("scale",), (), ())]),
+        ("layer", False, "norm", []),
+        ("none", True, "norm", []),
+    ],
+)
+def test_a_norm_declares_its_parameters(kind, affine, role, expected):
+    norm = normalization.Normalization(kind=kind, affine=affine)
+    network = hk.transform(lambda x: norm(x, "norm", role))
+    with declared.recording() as found:
+        jax.eval_shape(network.init, jax.random.key(0), images())
+    assert [tuple(layer) for layer in found] == expected
+
+
 def convolution_block(norm, x):
     y = convolution.ValidConv2D(6, 3, 1, norm.layer_has_bias, "matmul", "layer")(x)
     return norm(y, "norm")
@@ -124,6 +141,5 @@ def test_a_normalized_layer_does_not_depend_on_its_scale(block, kind, keep_bias)
     "change", [{"kind": "batch"}, {"axes": "height"}, {"epsilon": 0.0}, {"affine": 1}]
 )
 def test_bad_settings_are_refused(change):
-    config = rainbow.get_config().network.norm.to_dict()
     with pytest.raises(checks.ConfigError, match=rf"^network\.norm\.{next(iter(change))} = "):
-        normalization.Normalization.from_config({**config, **change})
+        sections.parse(normalization.Normalization, "network.norm", **change)

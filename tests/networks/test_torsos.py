@@ -5,20 +5,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dm_env import specs
 
-from agents import rainbow as rainbow_agent
-from configs import rainbow, rainbow_ln
 from core import checks
-from networks import normalization
+from networks import activation, declared, normalization, value_network
 from networks.torsos import data_efficient, impala, mlp, nature
+from plasticity import layers as layers_lib
+from tests.core import sections
 
-IMPALA = {"module": "impala", "channels": (16, 32, 32), "width_multiplier": 1, "blocks": 2}
+NUM_ATOMS = 51
 
 
-def make_torso(module, config, norm=None):
+def make_torso(module, norm=None, **changes):
+    """The torso of the section with these changes."""
     norm = norm or normalization.Normalization()
-    return hk.without_apply_rng(hk.transform(lambda x: module.make(config, norm)(x)))
+    chosen = module.Settings(**changes)
+    return hk.without_apply_rng(hk.transform(lambda x: module.make(chosen, norm)(x)))
 
 
 def shapes_of(network, x):
@@ -48,7 +49,7 @@ def count(shapes):
 
 @pytest.mark.parametrize("formulation", ["matmul", "lax"])
 def test_nature_gives_seven_by_seven_by_64_features(formulation):
-    torso = make_torso(nature, {"module": "nature", "formulation": formulation})
+    torso = make_torso(nature, formulation=formulation)
     assert features_of(torso, frames()) == ((2, 7 * 7 * 64), jnp.float32)
     assert shapes_of(torso, frames()) == {
         "torso/conv_0/w": (8, 8, 4, 32),
@@ -61,7 +62,7 @@ def test_nature_gives_seven_by_seven_by_64_features(formulation):
 
 
 def test_data_efficient_gives_three_by_three_by_64_features():
-    torso = make_torso(data_efficient, {"module": "data_efficient", "formulation": "matmul"})
+    torso = make_torso(data_efficient)
     assert features_of(torso, frames()) == ((2, 576), jnp.float32)
     shapes = shapes_of(torso, frames())
     assert shapes["torso/conv_0/w"] == (5, 5, 4, 32)
@@ -70,7 +71,7 @@ def test_data_efficient_gives_three_by_three_by_64_features():
 
 def test_impala_gives_eleven_by_eleven_features():
     """84 halves three times, rounded up, to 42, 21, 11; fifteen convolutions."""
-    torso = make_torso(impala, IMPALA)
+    torso = make_torso(impala)
     assert features_of(torso, frames()) == ((2, 11 * 11 * 32), jnp.float32)
     shapes = shapes_of(torso, frames())
     assert shapes["torso/section_0_conv/w"] == (3, 3, 4, 16)
@@ -82,12 +83,12 @@ def test_impala_gives_eleven_by_eleven_features():
 
 
 def test_impala_can_be_widened():
-    torso = make_torso(impala, {**IMPALA, "width_multiplier": 2})
+    torso = make_torso(impala, width_multiplier=2)
     assert features_of(torso, frames())[0] == (2, 11 * 11 * 64)
 
 
 def test_mlp_flattens_its_observation():
-    torso = make_torso(mlp, {"module": "mlp", "hidden_sizes": (7, 5)})
+    torso = make_torso(mlp, hidden_sizes=(7, 5))
     x = jax.ShapeDtypeStruct((2, 3, 4), jnp.int32)
     assert features_of(torso, x) == ((2, 5), jnp.float32)
     assert shapes_of(torso, x) == {
@@ -98,8 +99,15 @@ def test_mlp_flattens_its_observation():
     }
 
 
-def rainbow_shapes(config):
-    return shapes_of(rainbow_agent.make(config, specs.DiscreteArray(6)), frames())
+def rainbow_network(norm=None):
+    """Rainbow's network with its defaults, for 6 actions."""
+    settings = value_network.Settings(norm=norm or normalization.Normalization())
+    network = value_network.make(settings, 6, NUM_ATOMS)
+    return hk.Transformed(lambda rng, x: network.init(rng, x, False), network.apply)
+
+
+def rainbow_shapes(norm=None):
+    return shapes_of(rainbow_network(norm), frames())
 
 
 def test_rainbow_has_the_parameters_of_dqn_zoo():
@@ -109,7 +117,7 @@ def test_rainbow_has_the_parameters_of_dqn_zoo():
     2 (3136 * 512 + 512) = 3 212 288. The outputs have two weights but a bias for sigma alone:
     2 * 512 * 51 + 51 = 52 275 and 2 * 512 * 306 + 306 = 313 650. Together 6 868 485.
     """
-    shapes = rainbow_shapes(rainbow.get_config())
+    shapes = rainbow_shapes()
     for stream, outputs in (("value", 51), ("advantage", 6 * 51)):
         hidden = {name: shapes.pop(f"{stream}_hidden/{name}") for name in _NOISY}
         assert hidden == {
@@ -123,7 +131,7 @@ def test_rainbow_has_the_parameters_of_dqn_zoo():
         assert shapes.pop(f"{stream}_output/sigma_b") == (outputs,)
     assert count(shapes) == 8224 + 32_832 + 36_928
     assert all(name.startswith("torso/conv_") for name in shapes)
-    assert count(rainbow_shapes(rainbow.get_config())) == 6_868_485
+    assert count(rainbow_shapes()) == 6_868_485
 
 
 _NOISY = ("mu_w", "sigma_w", "mu_b", "sigma_b")
@@ -134,7 +142,7 @@ def test_with_layer_norm_scales_and_offsets_replace_the_biases():
 
     The biases of the three convolutions and of the two hidden layers go; outputs stay.
     """
-    plain, normalized = (rainbow_shapes(c.get_config()) for c in (rainbow, rainbow_ln))
+    plain, normalized = rainbow_shapes(), rainbow_shapes(normalization.Normalization("layer"))
     gone = {name for name in plain if name not in normalized}
     new = {name: shape for name, shape in normalized.items() if name not in plain}
     hidden = {f"{stream}_hidden/{b}" for stream in ("value", "advantage") for b in _NOISY[2:]}
@@ -157,18 +165,18 @@ def random_params(network, x, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("module", "config"),
+    ("module", "changes"),
     [
-        (nature, {"module": "nature", "formulation": "matmul"}),
-        (data_efficient, {"module": "data_efficient", "formulation": "matmul"}),
-        (impala, {**IMPALA, "channels": (8, 8), "blocks": 1}),
-        (mlp, {"module": "mlp", "hidden_sizes": (16, 8)}),
+        (nature, {}),
+        (data_efficient, {}),
+        (impala, {"channels": (8, 8), "blocks": 1}),
+        (mlp, {"hidden_sizes": (16, 8)}),
     ],
-    ids=lambda value: value if isinstance(value, dict) else value.__name__,
+    ids=lambda value: "" if isinstance(value, dict) else value.__name__,
 )
-def test_each_layer_that_drops_its_bias_is_scale_invariant(module, config):
+def test_each_layer_that_drops_its_bias_is_scale_invariant(module, changes):
     """So a norm, and nothing else before it, follows just those layers (float32)."""
-    torso = make_torso(module, config, normalization.Normalization("layer", epsilon=1e-12))
+    torso = make_torso(module, normalization.Normalization("layer", epsilon=1e-12), **changes)
     x = np.random.RandomState(1).randint(0, 256, (3, 2, 40, 40)).astype(np.uint8)
     params = random_params(torso, x)
     apply = jax.jit(torso.apply)
@@ -183,7 +191,7 @@ def test_each_layer_that_drops_its_bias_is_scale_invariant(module, config):
 
 def test_impala_adds_what_its_blocks_make():
     """With kernels and biases of 0 in a block, the block passes its input on."""
-    torso = make_torso(impala, {**IMPALA, "channels": (4,), "blocks": 2})
+    torso = make_torso(impala, channels=(4,), blocks=2)
     x = np.random.RandomState(2).randint(0, 256, (2, 3, 8, 8)).astype(np.uint8)
     params = random_params(torso, x)
     silent = jax.tree.map(jnp.zeros_like, params)
@@ -206,27 +214,24 @@ def test_impala_adds_what_its_blocks_make():
 
 
 @pytest.mark.parametrize(
-    ("module", "config", "message"),
+    ("module", "changes", "message"),
     [
-        (nature, {"module": "nature", "formulation": "fft"}, "formulation = 'fft'"),
-        (impala, {**IMPALA, "blocks": 0}, "blocks = 0"),
-        (mlp, {"module": "mlp", "hidden_sizes": (3, 0)}, "hidden_sizes = "),
-        (mlp, {"module": "mlp", "hidden_sizes": (3,), "depth": 2}, "depth = 2: unknown key"),
+        (nature, {"formulation": "fft"}, "formulation = 'fft'"),
+        (impala, {"blocks": 0}, "blocks = 0"),
+        (mlp, {"hidden_sizes": (3, 0)}, "hidden_sizes = "),
+        (mlp, {"hidden_sizes": (3,), "depth": 2}, "depth = 2: unknown key"),
     ],
 )
-def test_bad_settings_are_refused(module, config, message):
+def test_bad_settings_are_refused(module, changes, message):
     with pytest.raises(checks.ConfigError, match=rf"^network\.torso\.{message}"):
-        module.make(config, normalization.Normalization())
+        sections.parse(module.Settings, "network.torso", **changes)
 
 
+# A torso, changes of its section, and the smallest pictures that it takes.
 _CONVOLUTIONS = {
-    "nature": (nature, {"module": "nature", "formulation": "matmul"}, 36),
-    "data_efficient": (
-        data_efficient,
-        {"module": "data_efficient", "formulation": "lax"},
-        25,
-    ),
-    "impala": (impala, IMPALA, 1),
+    "nature": (nature, {}, 36),
+    "data_efficient": (data_efficient, {"formulation": "lax"}, 25),
+    "impala": (impala, {}, 1),
 }
 
 
@@ -243,22 +248,92 @@ _CONVOLUTIONS = {
     ],
 )
 def test_observations_that_convolutions_cannot_see(name, shape, dtype):
-    module, config, smallest = _CONVOLUTIONS[name]
+    module, changes, smallest = _CONVOLUTIONS[name]
     expected = f"module = '{name}': expected .* at least {smallest}, found {np.dtype(dtype)}"
     with pytest.raises(checks.ConfigError, match=expected):
-        shapes_of(make_torso(module, config), jax.ShapeDtypeStruct((2, *shape), dtype))
+        shapes_of(make_torso(module, **changes), jax.ShapeDtypeStruct((2, *shape), dtype))
 
 
 @pytest.mark.parametrize("name", _CONVOLUTIONS)
 def test_smallest_pictures(name):
-    module, config, smallest = _CONVOLUTIONS[name]
-    assert shapes_of(make_torso(module, config), frames(size=smallest))
+    module, changes, smallest = _CONVOLUTIONS[name]
+    assert shapes_of(make_torso(module, **changes), frames(size=smallest))
     if smallest > 1:
         with pytest.raises(checks.ConfigError, match="H and W at least"):
-            shapes_of(make_torso(module, config), frames(size=smallest - 1))
+            shapes_of(make_torso(module, **changes), frames(size=smallest - 1))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (2, 3, 4)])
 def test_perceptron_flattens_whatever_it_sees(shape):
-    torso = make_torso(mlp, {"module": "mlp", "hidden_sizes": (7,)})
+    torso = make_torso(mlp, hidden_sizes=(7,))
     assert features_of(torso, jax.ShapeDtypeStruct((2, *shape), jnp.float32))[0] == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("module", "changes", "shape"),
+    [
+        (nature, {}, (4, 84, 84)),
+        (data_efficient, {}, (4, 84, 84)),
+        (impala, {"channels": (4, 8), "blocks": 1}, (2, 8, 8)),
+        (mlp, {"hidden_sizes": (6, 5)}, (3,)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("kind", ["none", "layer", "rms"])
+def test_a_torso_declares_every_parameter(module, changes, shape, kind):
+    """Its layers are hidden ones, its norms feed hidden layers."""
+    torso = make_torso(module, normalization.Normalization(kind), **changes)
+    dtype = np.uint8 if len(shape) == 3 else np.float32
+    with declared.recording() as found:
+        params = jax.eval_shape(
+            torso.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), dtype)
+        )
+    sorted_layers = layers_lib.find_layers(params, lambda _: found)
+    kinds = {layer.kind for layer in sorted_layers}
+    assert kinds == ({"hidden"} if kind == "none" else {"hidden", "norm"})
+    assert {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found}
+
+
+def test_units_of_a_torso_are_seen_at_every_nonlinearity():
+    torso = make_torso(nature)
+    x = np.random.RandomState(5).randint(0, 256, (2, 4, 84, 84)).astype(np.uint8)
+    params = random_params(torso, x)
+    with activation.recording() as found:
+        features = torso.apply(params, x)
+    assert list(found) == ["torso/conv_0", "torso/conv_1", "torso/conv_2"]
+    shapes = [units.pre.shape for units in found.values()]
+    assert shapes == [(2, 20, 20, 32), (2, 9, 9, 64), (2, 7, 7, 64)]
+    for units in found.values():
+        np.testing.assert_array_equal(units.post, np.maximum(units.pre, 0))
+    np.testing.assert_array_equal(found["torso/conv_2"].post.reshape(2, -1), features)
+
+
+def test_impala_s_nonlinearities_have_names_of_their_own():
+    """Two to a block, and the last."""
+    torso = make_torso(impala, channels=(4, 4), blocks=2)
+    x = np.zeros((1, 2, 8, 8), np.uint8)
+    params = random_params(torso, x)
+    with activation.recording() as found:
+        torso.apply(params, x)
+    assert len(found) == 2 * 2 * 2 + 1
+
+
+def test_outside_of_a_recording_nothing_is_kept():
+    """Also of one that ended with an error, and within another one."""
+    torso = make_torso(mlp, hidden_sizes=(3,))
+    x = np.zeros((1, 2), np.float32)
+
+    def interrupted():
+        with declared.recording():
+            torso.init(jax.random.key(0), x)
+            raise ZeroDivisionError
+
+    with declared.recording() as outer:
+        with pytest.raises(ZeroDivisionError):
+            interrupted()
+        assert not outer
+        torso.init(jax.random.key(0), x)
+        torso.init(jax.random.key(0), x)
+    assert len(outer) == 1
+    torso.init(jax.random.key(0), x)
+    assert len(outer) == 1

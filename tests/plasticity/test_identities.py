@@ -15,12 +15,20 @@ import optax
 import pytest
 from jax import experimental
 
-from plasticity import metrics, norm_growth, projection
+from plasticity import layers, metrics, norm_growth, projection
 
-_FREE_SCALES = projection.ProjectionSettings(
-    moments="rescale", scale_offset="free", free_norm_pattern="norm_1"
+_FREE_SCALES = projection.Projection(
+    projection.ProjectionSettings(enabled=True, moments="rescale", scale_offset="free"),
+    functools.partial(layers.by_name, free_norm_pattern="norm_1"),
 )
-_JOINT_SCALES = dataclasses.replace(_FREE_SCALES, scale_offset="joint_sqrt_d")
+
+
+def _with(chosen, **changes):
+    """The same network with other settings."""
+    return dataclasses.replace(chosen, settings=dataclasses.replace(chosen.settings, **changes))
+
+
+_JOINT_SCALES = _with(_FREE_SCALES, scale_offset="joint_sqrt_d")
 _UPDATES = 400
 
 
@@ -84,10 +92,10 @@ def _relative_difference(x, y):
     return float(jnp.max(jnp.abs(x - y)) / jnp.max(jnp.abs(y)))
 
 
-def _train(optimizer, settings, params=None, updates=_UPDATES):
+def _train(optimizer, chosen, params=None, updates=_UPDATES):
     """Losses [T], and norms and gradient norms [T, L] by layer, before each update."""
     params = _params() if params is None else params
-    groups = projection.projected_layers(params, settings)
+    groups = projection.projected_layers(params, chosen)
 
     def step(carry, _):
         params, state = carry
@@ -156,16 +164,16 @@ def test_norms_grow_exactly_under_sgd():
         assert norm[-1] > 1.2 * norm[0]
 
 
-@pytest.mark.parametrize("settings", [_FREE_SCALES, _JOINT_SCALES])
-def test_norms_are_constant_under_projection(settings):
+@pytest.mark.parametrize("chosen", [_FREE_SCALES, _JOINT_SCALES])
+def test_norms_are_constant_under_projection(chosen):
     """Every projected layer's norm stays its radius, scales and offsets included when joint."""
     params = _params()
-    radii = projection.initial_radii(params, settings)
-    start = projection.project_params(params, radii, settings)
-    _, norms, _ = _train(projection.project(optax.adam(0.01), settings), settings, start)
+    radii = projection.initial_radii(params, chosen)
+    start = projection.project_params(params, radii, chosen)
+    _, norms, _ = _train(projection.project(optax.adam(0.01), chosen), chosen, start)
     for name, norm in norms.items():
         np.testing.assert_allclose(norm, radii[name], rtol=1e-12)
-    assert ("norm_0" in norms) == (settings.scale_offset == "joint_sqrt_d")
+    assert ("norm_0" in norms) == (chosen.settings.scale_offset == "joint_sqrt_d")
 
 
 # Adam's epsilon is zero beside every gradient but that of a unit that is off for all inputs: 0 / 0.
@@ -176,11 +184,11 @@ _OPTIMIZERS = {
 }
 
 
-def _replayed(name, recorded, settings, layer_wise=True):
+def _replayed(name, recorded, chosen, layer_wise=True):
     """A projected run's optimizer with the learning-rate decay of the recorded free run."""
     make, power = _OPTIMIZERS[name]
-    factors = norm_growth.scale_by_norm_growth(recorded, power, settings, layer_wise)
-    return projection.project(optax.chain(make(), factors), settings)
+    factors = norm_growth.scale_by_norm_growth(recorded, power, chosen, layer_wise)
+    return projection.project(optax.chain(make(), factors), chosen)
 
 
 @functools.cache
@@ -194,18 +202,18 @@ def _max_difference(losses_a, losses_b):
     return float(jnp.max(jnp.abs(losses_a - losses_b)))
 
 
-def _keep(settings):
-    """The settings for an inner optimizer without moments, or that shall keep them."""
-    return dataclasses.replace(settings, moments="keep")
+def _keep(chosen):
+    """For an inner optimizer without moments, or that shall keep them."""
+    return _with(chosen, moments="keep")
 
 
 @pytest.mark.parametrize("name", list(_OPTIMIZERS))
 def test_free_run_equals_projected_run_with_layer_wise_decay(name, tmp_path):
     """The free run's losses come back to 1e-10 over 400 updates; W differs, direction doesn't."""
-    settings = _keep(_FREE_SCALES) if name == "sgd" else _FREE_SCALES
+    chosen = _keep(_FREE_SCALES) if name == "sgd" else _FREE_SCALES
     losses, norms = _free_run(name)
     recorded = _record(tmp_path / "norms.csv", norms)
-    replayed_losses, replayed_norms, _ = _train(_replayed(name, recorded, settings), settings)
+    replayed_losses, replayed_norms, _ = _train(_replayed(name, recorded, chosen), chosen)
     assert _max_difference(losses, replayed_losses) < 1e-10
     assert losses[-1] < 0.5 * losses[0]
     assert all(norm[-1] > 1.2 * norm[0] for norm in norms.values())
@@ -215,25 +223,25 @@ def test_free_run_equals_projected_run_with_layer_wise_decay(name, tmp_path):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_joint_scale_and_offset_run_equals_free_run_too(name, tmp_path):
     """An inner norm's scale and offset are one more layer with a sphere and a decay of its own."""
-    settings = _keep(_JOINT_SCALES) if name == "sgd" else _JOINT_SCALES
+    chosen = _keep(_JOINT_SCALES) if name == "sgd" else _JOINT_SCALES
     params = _params()
-    radii = projection.initial_radii(params, settings)
-    start = projection.project_params(params, radii, settings)
-    losses, norms, _ = _train(_OPTIMIZERS[name][0](), settings, start)
+    radii = projection.initial_radii(params, chosen)
+    start = projection.project_params(params, radii, chosen)
+    losses, norms, _ = _train(_OPTIMIZERS[name][0](), chosen, start)
     recorded = _record(tmp_path / "norms.csv", norms)
     assert "norm_0" in recorded.names
-    replayed_losses, _, _ = _train(_replayed(name, recorded, settings), settings, start)
+    replayed_losses, _, _ = _train(_replayed(name, recorded, chosen), chosen, start)
     assert _max_difference(losses, replayed_losses) < 1e-10
 
 
 def test_other_decays_are_not_the_free_run(tmp_path):
     """Under SGD one global factor comes near the free run, and a constant rate less near."""
-    settings = _keep(_FREE_SCALES)
+    chosen = _keep(_FREE_SCALES)
     losses, norms = _free_run("sgd")
     recorded = _record(tmp_path / "norms.csv", norms)
-    global_losses, _, _ = _train(_replayed("sgd", recorded, settings, False), settings)
-    constant = projection.project(_OPTIMIZERS["sgd"][0](), settings)
-    constant_losses, _, _ = _train(constant, settings)
+    global_losses, _, _ = _train(_replayed("sgd", recorded, chosen, False), chosen)
+    constant = projection.project(_OPTIMIZERS["sgd"][0](), chosen)
+    constant_losses, _, _ = _train(constant, chosen)
     assert _max_difference(losses, global_losses) > 1e-2
     assert _max_difference(losses, constant_losses) > _max_difference(losses, global_losses)
 
@@ -248,8 +256,8 @@ def test_adam_needs_its_moments_rescaled(tmp_path):
         "global": (_replayed("adam", recorded, _FREE_SCALES, False), _FREE_SCALES),
         "constant": (projection.project(_OPTIMIZERS["adam"][0](), keep), keep),
     }
-    for optimizer, settings in variants.values():
-        variant_losses, _, _ = _train(optimizer, settings)
+    for optimizer, chosen in variants.values():
+        variant_losses, _, _ = _train(optimizer, chosen)
         assert _max_difference(losses, variant_losses) > 1e-3
 
 
@@ -299,10 +307,11 @@ def _grown_noise_params():
 )
 def test_noisy_layer_is_invariant_to_a_common_factor_only(noisy, is_invariant):
     """A norm behind a noisy layer cancels one factor of mu, sigma and both biases together."""
-    settings = projection.ProjectionSettings(noisy=noisy, scale_offset="free")
-    radii = projection.initial_radii(_noisy_params(), settings)
+    settings = projection.ProjectionSettings(enabled=True, noisy=noisy, scale_offset="free")
+    chosen = projection.Projection(settings, layers.by_name)
+    radii = projection.initial_radii(_noisy_params(), chosen)
     grown = _grown_noise_params()
-    projected = projection.project_params(grown, radii, settings)
+    projected = projection.project_params(grown, radii, chosen)
     outputs = [_noisy_forward(p, _inputs()) for p in (projected, grown)]
     difference = _relative_difference(*outputs)
     assert difference < 1e-10 if is_invariant else difference > 1e-2

@@ -1,5 +1,6 @@
 """Which leaves of a parameter tree are a layer, and of what kind."""
 
+import functools
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core import checks
+from core import checks, types
 from plasticity import layers
 
 
@@ -31,12 +32,21 @@ def _rainbow(noisy_bias=True):
     }
 
 
+# Of Rainbow's norms, those of its streams feed an output layer.
+_PATTERNS = {"free_norm_pattern": "value_norm"}
+
+
+def _find(params, noisy="joint", **patterns):
+    declare = functools.partial(layers.by_name, **{**_PATTERNS, **patterns})
+    return layers.find_layers(params, declare, noisy)
+
+
 def _kinds(params, **settings):
-    return {layer.name: layer.kind for layer in layers.find_layers(params, **settings)}
+    return {layer.name: layer.kind for layer in _find(params, **settings)}
 
 
 def _leaf_names(params, **settings):
-    return {layer.name: set(layer.leaves) for layer in layers.find_layers(params, **settings)}
+    return {layer.name: set(layer.leaves) for layer in _find(params, **settings)}
 
 
 def test_rainbow_layers_have_their_kinds():
@@ -79,11 +89,72 @@ def test_patterns_decide_what_is_output_and_which_norm_is_free():
     assert kinds["rainbow/value_norm"] == "norm"
 
 
+def test_layers_are_what_they_are_declared_to_be_whatever_their_names():
+    """A norm called output, weights called scale, a partner called noise; the rest is "other"."""
+    params = {
+        "output": {"gain": _array(4), "shift": _array(4)},
+        "gate": {"scale": _array(4, 4), "noise": _array(4, 4), "w": _array(4, 4)},
+        "w": {"w": _array(4, 4)},
+    }
+    declared = [
+        types.DeclaredLayer("output", "free_norm", ("gain",), ("shift",)),
+        types.DeclaredLayer("gate", "hidden", ("scale", "noise"), (), ("noise",)),
+        types.DeclaredLayer("w", "output", ("w",), ()),
+        types.DeclaredLayer("elsewhere", "hidden", ("w",), ()),
+    ]
+    found = {x.name: x for x in layers.find_layers(params, lambda _: declared, "separate")}
+    kinds = {name: layer.kind for name, layer in found.items()}
+    assert kinds == {
+        "gate/mu": "hidden",
+        "gate/sigma": "hidden",
+        "gate/other": "other",
+        "output": "free_norm",
+        "w": "output",
+    }
+    assert set(found["gate/sigma"].leaves) == {"noise"}
+    assert found["gate/mu"].weights == ("['gate']['scale']",)
+    assert found["gate/other"].weights == ()
+    assert found["output"].weights == ("['output']['gain']",)
+
+
+def test_what_nobody_declared_is_other():
+    found = layers.find_layers(_rainbow(), lambda _: [])
+    assert {layer.kind for layer in found} == {"other"}
+    assert len(found) == len(_rainbow())
+
+
+def test_two_declarations_of_one_module_are_two_layers():
+    """As of a module that holds weights and a norm."""
+    params = {"dense": {"w": _array(2, 2), "b": _array(2), "scale": _array(2)}}
+    declared = [
+        types.DeclaredLayer("dense", "hidden", ("w",), ("b",)),
+        types.DeclaredLayer("dense", "norm", ("scale",), ()),
+    ]
+    found = layers.find_layers(params, lambda _: declared)
+    assert {layer.name: layer.kind for layer in found} == {
+        "dense/weight": "hidden",
+        "dense/norm": "norm",
+    }
+
+
+def test_by_name_says_which_leaves_are_weights_biases_and_noise():
+    declared = {layer.module: layer for layer in layers.by_name(_rainbow())}
+    hidden = declared["rainbow/value_hidden"]
+    # In the order of the tree, which is that of the letters.
+    assert set(hidden.weights) == {"mu_w", "sigma_w"}
+    assert set(hidden.biases) == {"mu_b", "sigma_b"}
+    assert set(hidden.noise) == {"sigma_w", "sigma_b"}
+    norm = declared["rainbow/torso/norm_0"]
+    assert norm == types.DeclaredLayer("rainbow/torso/norm_0", "norm", ("scale",), ("offset",))
+    # Nothing in a name tells which norm feeds an output layer: that has to be said.
+    assert declared["rainbow/value_norm"].kind == "norm"
+
+
 def test_every_leaf_is_in_exactly_one_layer():
     params = _rainbow()
     params["rainbow"] = {"temperature": _array()}
     for noisy in ("joint", "separate", "mu_only"):
-        found = layers.find_layers(params, noisy=noisy)
+        found = _find(params, noisy)
         paths = [path for layer in found for path in layer.leaves.values()]
         assert sorted(paths) == sorted(layers.leaves_by_path(params))
         assert len({layer.name for layer in found}) == len(found)
@@ -92,7 +163,7 @@ def test_every_leaf_is_in_exactly_one_layer():
 def test_haiku_mlp_is_read_from_its_own_parameters():
     network = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 2])(x)))
     params = network.init(jax.random.PRNGKey(0), _array(1, 3))
-    found = layers.find_layers(params, output_pattern="linear_1")
+    found = _find(params, output_pattern="linear_1")
     assert [(layer.name, layer.kind) for layer in found] == [
         ("mlp/~/linear_0", "hidden"),
         ("mlp/~/linear_1", "output"),
@@ -141,19 +212,19 @@ def test_unknown_leaves_are_kept_as_other():
 def test_modules_of_equal_path_are_refused():
     params = {"a/b": {"w": _array(2, 2)}, "a": {"b": {"w": _array(2, 2)}}}
     with pytest.raises(checks.ConfigError, match="two modules of the tree are called 'a/b'"):
-        layers.find_layers(params)
+        _find(params)
 
 
 def test_group_norm_is_that_of_all_leaves_together():
     params = {"dense": {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([12.0, 0.0])}}
-    (layer,) = layers.find_layers(params)
+    (layer,) = _find(params)
     assert float(layers.group_norm(layers.leaves_by_path(params), layer)) == 13.0
 
 
 def test_group_norm_of_half_precision_is_summed_in_float32():
     """The sum of 4096 ones in bfloat16 would stop at 256."""
     params = {"dense": {"w": jnp.ones((64, 64), jnp.bfloat16)}}
-    (layer,) = layers.find_layers(params)
+    (layer,) = _find(params)
     norm = layers.group_norm(layers.leaves_by_path(params), layer)
     assert norm.dtype == jnp.float32
     assert float(norm) == 64.0

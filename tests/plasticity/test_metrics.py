@@ -20,7 +20,7 @@ def _params():
 
 
 def _layers():
-    return layers.find_layers(_params())
+    return layers.find_layers(_params(), layers.by_name)
 
 
 def test_layer_norms_and_their_total():
@@ -68,7 +68,7 @@ def test_rotation_angle_ignores_the_scale():
 def test_rotation_angle_resolves_small_steps_in_float32():
     angle = 1e-5
     params = [{"a": {"w": jnp.array([[1.0, 0.0]])}}, {"a": {"w": jnp.array([[1.0, angle]])}}]
-    found = layers.find_layers(params[0])
+    found = layers.find_layers(params[0], layers.by_name)
     assert float(metrics.rotation_angles(*params, found)["a"]) == pytest.approx(angle, rel=1e-3)
 
 

@@ -9,7 +9,9 @@ import pytest
 from core import checks
 from plasticity import metrics, norm_growth, projection
 
-_SETTINGS = projection.ProjectionSettings(scale_offset="free")
+_PROJECTION = projection.Projection(
+    projection.ProjectionSettings(enabled=True, scale_offset="free")
+)
 
 
 def _recorded():
@@ -45,7 +47,7 @@ def test_written_norms_are_read_back_exactly(tmp_path):
 
 def test_norms_of_a_network_are_recorded_under_the_layers_names(tmp_path):
     path = str(tmp_path / "norms.csv")
-    groups = projection.projected_layers(_params(), _SETTINGS)
+    groups = projection.projected_layers(_params(), _PROJECTION)
     for updates in (0, 5):
         norm_growth.append_row(path, updates, metrics.layer_norms(_params(), groups))
     recorded = norm_growth.RecordedNorms.load(path)
@@ -136,7 +138,7 @@ def _factors(transformation, updates):
 def test_layer_wise_factors_go_to_their_layers_biases_included():
     """Update number 11 starts from 10 updates done: 3 / 5 for a, 4 / 12 for b, 1 for the rest."""
     for power in (1, 2):
-        factors = _factors(norm_growth.scale_by_norm_growth(_recorded(), power, _SETTINGS), 11)
+        factors = _factors(norm_growth.scale_by_norm_growth(_recorded(), power, _PROJECTION), 11)
         assert factors["a"]["w"] == factors["a"]["b"] == pytest.approx((3 / 5) ** power)
         assert factors["b"]["w"] == factors["b"]["b"] == pytest.approx((4 / 12) ** power)
         assert factors["output"] == {"w": 1, "b": 1}
@@ -144,14 +146,14 @@ def test_layer_wise_factors_go_to_their_layers_biases_included():
 
 
 def test_global_factors_go_to_every_leaf():
-    transformation = norm_growth.scale_by_norm_growth(_recorded(), 1, _SETTINGS, layer_wise=False)
+    transformation = norm_growth.scale_by_norm_growth(_recorded(), 1, _PROJECTION, layer_wise=False)
     leaves = jax.tree.leaves(_factors(transformation, 11))
     np.testing.assert_allclose(leaves, 5 / 13, rtol=1e-6)
 
 
 def test_layers_of_record_and_network_must_be_the_same():
     params = _params()
-    transformation = norm_growth.scale_by_norm_growth(_recorded(), 1, _SETTINGS)
+    transformation = norm_growth.scale_by_norm_growth(_recorded(), 1, _PROJECTION)
     with pytest.raises(checks.ConfigError, match="no column for the projected layer 'c'"):
         transformation.init({**params, "c": {"w": jnp.ones((2, 2))}})
     del params["b"]
@@ -160,8 +162,8 @@ def test_layers_of_record_and_network_must_be_the_same():
 
 
 def test_factors_work_inside_a_projected_optimizer_under_vmap():
-    factors = norm_growth.scale_by_norm_growth(_recorded(), 1, _SETTINGS)
-    optimizer = projection.project(optax.chain(optax.sgd(0.1), factors), _SETTINGS)
+    factors = norm_growth.scale_by_norm_growth(_recorded(), 1, _PROJECTION)
+    optimizer = projection.project(optax.chain(optax.sgd(0.1), factors), _PROJECTION)
     stacked = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), _params())
 
     def update(params):

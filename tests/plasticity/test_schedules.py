@@ -8,18 +8,23 @@ import numpy as np
 import optax
 import pytest
 
-from core import checks
-from plasticity import norm_growth, projection, schedules
+from agents import optimizers
+from core import checks, settings
+from plasticity import layers, norm_growth, projection, schedules
+from tests.core import sections
+
+_FREE_NORMS = projection.Projection(
+    projection.ProjectionSettings(enabled=True, scale_offset="free"), layers.by_name
+)
 
 
-def _config(**changes):
-    config = schedules.default_config()
-    config.update({"duration": 1_250_000, **changes})
-    return config
+def _settings(**changes):
+    changes = {"duration": 1_250_000, **changes}
+    return sections.parse(schedules.ScheduleSettings, schedules.SECTION, **changes)
 
 
 def _make(learning_rate=1e-3, frames_per_update=16, **changes):
-    return schedules.make_schedule(_config(**changes), learning_rate, frames_per_update)
+    return schedules.make_schedule(_settings(**changes), learning_rate, frames_per_update)
 
 
 def _values(schedule, counts):
@@ -90,10 +95,10 @@ def test_schedule_drives_an_optimizer():
 
 def test_global_norm_growth_is_a_schedule(tmp_path):
     """Total norm 5 -> 10 linearly: at update 50 norms (4.5, 6), total 7.5."""
-    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
-    values = _values(_make(**settings), [0, 50, 100, 1000])
+    growth = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
+    values = _values(_make(**growth), [0, 50, 100, 1000])
     np.testing.assert_allclose(values, [1e-3, 1e-3 * 5 / 7.5, 5e-4, 5e-4], rtol=1e-5)
-    values = _values(_make(**settings, power=2), [0, 100])
+    values = _values(_make(**growth, power=2), [0, 100])
     np.testing.assert_allclose(values, [1e-3, 2.5e-4], rtol=1e-5)
 
 
@@ -102,10 +107,9 @@ def _two_layers():
 
 
 def test_layer_wise_norm_growth_is_a_constant_rate_and_factors(tmp_path):
-    config = _config(name="norm_growth", norms_file=_norms_file(tmp_path))
-    assert schedules.make_schedule(config, 1e-3, 16)(70) == 1e-3
-    settings = projection.ProjectionSettings(scale_offset="free")
-    factors = schedules.make_layer_factors(config, settings)
+    chosen = _settings(name="norm_growth", norms_file=_norms_file(tmp_path))
+    assert schedules.make_schedule(chosen, 1e-3, 16)(70) == 1e-3
+    factors = schedules.make_layer_factors(chosen, _FREE_NORMS)
     updates, state = _two_layers(), factors.init(_two_layers())
     for _ in range(101):
         scaled, state = factors.update(updates, state)
@@ -113,30 +117,48 @@ def test_layer_wise_norm_growth_is_a_constant_rate_and_factors(tmp_path):
     np.testing.assert_allclose(scaled["output"]["w"], 1.0)
 
 
+def _rates_at(counts, **changes):
+    """The rates of a, b and c, by update, in an optimizer made of the section."""
+    chosen = optimizers.Settings(
+        learning_rate=1e-3,
+        schedule=_settings(**changes),
+        projection=_FREE_NORMS.settings,
+    )
+    optimizer = optimizers.make(chosen, 16, layers.by_name)
+    params = _two_layers()
+    state, rates = optimizer.init(params), {}
+    update = jax.jit(optimizer.update)
+    for count in range(max(counts) + 1):
+        _, state = update(params, state, params)
+        if count in counts:
+            found = optimizers.layer_rates(state, ("a", "b", "c"))
+            rates[count] = {name: float(rate) for name, rate in found.items()}
+    return rates
+
+
 def test_rates_of_layers_under_layer_wise_norm_growth(tmp_path):
     """The norm of a is 3 at update 0 and 6 at 100, so 4.5 at 50; c has no recorded norm."""
-    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path)}
-    rates = schedules.make_layer_rates(_config(**settings), 1e-3, 16)
-    assert rates(50, "a") == pytest.approx(1e-3 * 3 / 4.5)
-    assert rates(100, "b") == pytest.approx(1e-3 / 2)
-    assert rates(100, "c") == pytest.approx(1e-3)
-    squared = schedules.make_layer_rates(_config(**settings, power=2), 1e-3, 16)
-    assert squared(100, "a") == pytest.approx(1e-3 / 4)
+    growth = {"name": "norm_growth", "norms_file": _norms_file(tmp_path)}
+    rates = _rates_at((50, 100), **growth)
+    assert rates[50]["a"] == pytest.approx(1e-3 * 3 / 4.5)
+    assert rates[100]["b"] == pytest.approx(1e-3 / 2)
+    assert rates[100]["c"] == pytest.approx(1e-3)
+    squared = _rates_at((100,), **growth, power=2)
+    assert squared[100]["a"] == pytest.approx(1e-3 / 4)
 
 
 def test_rates_of_layers_under_other_schedules_are_the_schedules(tmp_path):
     linear = {"name": "linear", "duration": 100, "end_value": 0.0}
-    rates = schedules.make_layer_rates(_config(**linear), 1e-3, 16)
-    assert rates(25, "a") == pytest.approx(7.5e-4)
-    settings = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
-    rates = schedules.make_layer_rates(_config(**settings), 1e-3, 16)
-    assert rates(100, "a") == rates(100, "c") == pytest.approx(5e-4)
+    assert _rates_at((25,), **linear)[25]["a"] == pytest.approx(7.5e-4)
+    growth = {"name": "norm_growth", "norms_file": _norms_file(tmp_path), "layer_wise": False}
+    rates = _rates_at((100,), **growth)[100]
+    assert rates["a"] == rates["c"] == pytest.approx(5e-4)
 
 
 @pytest.mark.parametrize("name", ["constant", "warmup_cosine", "norm_growth"])
 def test_other_schedules_have_no_layer_factors(name, tmp_path):
-    config = _config(name=name, layer_wise=False, norms_file=_norms_file(tmp_path))
-    factors = schedules.make_layer_factors(config, projection.ProjectionSettings())
+    chosen = _settings(name=name, layer_wise=False, norms_file=_norms_file(tmp_path))
+    factors = schedules.make_layer_factors(chosen, _FREE_NORMS)
     updates = _two_layers()
     scaled, _ = factors.update(updates, factors.init(updates))
     jax.tree.map(np.testing.assert_array_equal, scaled, updates)
@@ -148,7 +170,10 @@ def test_other_schedules_have_no_layer_factors(name, tmp_path):
         ({"name": "warmup"}, "schedule.name = 'warmup': expected one of 'constant'"),
         ({"unit": "steps"}, "schedule.unit = 'steps'"),
         ({"duration": 0}, "schedule.duration = 0: expected an integer >= 1"),
-        ({"duration": None}, "schedule.duration = None: expected an integer >= 1"),
+        (
+            {"name": "linear", "duration": None},
+            "schedule.duration = None: expected an integer >= 1",
+        ),
         ({"end_value": -1.0}, "schedule.end_value = -1.0"),
         (
             {"name": "warmup_cosine", "warmup": 10, "duration": 10},
@@ -180,14 +205,14 @@ def test_bad_settings_are_named_in_one_line(changes, message):
 
 @pytest.mark.parametrize("learning_rate", [0, -1e-3, float("nan"), True])
 def test_learning_rate_must_be_positive(learning_rate):
-    with pytest.raises(checks.ConfigError, match=r"optimizer\.learning_rate = "):
-        _make(learning_rate)
+    with pytest.raises(checks.ConfigError, match=r"^optimizer\.learning_rate = "):
+        sections.parse(optimizers.Settings, "optimizer", learning_rate=learning_rate)
 
 
 def test_unknown_and_missing_keys_are_refused():
-    config = _config().to_dict()
     with pytest.raises(checks.ConfigError, match=r"schedule\.warm_up = 3: unknown key"):
-        schedules.make_schedule({**config, "warm_up": 3}, 1e-3, 16)
-    del config["unit"]
+        _settings(warm_up=3)
+    section = settings.to_config(schedules.ScheduleSettings()).to_dict()
+    del section["unit"]
     with pytest.raises(checks.ConfigError, match=r"schedule\.unit is missing"):
-        schedules.make_schedule(config, 1e-3, 16)
+        settings.parse(schedules.ScheduleSettings, section, schedules.SECTION)

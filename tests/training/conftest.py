@@ -1,16 +1,16 @@
 """Small learners for tests: Rainbow on frames just large enough for its convolutions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 from dm_env import specs
 
-from configs import rainbow
+from configs import modifiers, rainbow
+from networks.torsos import mlp
 from replay import base as replay_base
-from training import derived, experiment
+from training import derived, experiment, run_settings
 
 SPECS = {
     "frames": specs.BoundedArray((36, 36), np.uint8, 0, 255),
@@ -58,12 +58,11 @@ def make_small_learner(get_config=rainbow.get_config, changes=(), observations="
     config = get_config()
     config.update_from_flattened_dict({**_SMALL, **dict(changes)})
     if observations == "vectors":
-        config.agent.frame_stack = 0
-        torso = {"module": "mlp", "hidden_sizes": (8,)}
-        with config.unlocked():
-            config.network.torso = ml_collections.ConfigDict(torso)
-    config = derived.resolve(config)
-    return experiment._assemble(config, _SpecsOnly(SPECS[observations])).learner
+        config.transition.frame_stack = 0
+        modifiers.with_torso(config, mlp.Settings(hidden_sizes=(8,)))
+    settings = run_settings.parse(derived.resolve(config))
+    environment: Any = _SpecsOnly(SPECS[observations])
+    return experiment._assemble(settings, environment).learner
 
 
 @pytest.fixture(scope="session")

@@ -11,18 +11,20 @@ from ml_collections import config_dict
 import configs
 from cluster.sweeps import sweep_jobs
 from core import checks
-from training import derived, experiment
+from training import derived, run_settings
+from training.learning import prioritizing
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 _NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)})
-_PARTS = ("checks", "modules")
+_PARTS = ("modifiers",)
 _CONFIGS = [(name, "") for name in _NAMES if name not in _PARTS]
 _CONFIGS += [(name, "small") for name in _NAMES if name.startswith("continual")]
 
 _DURATION = "optimizer.schedule.duration"
 _END_STEPS = "replay.importance_exponent_end_steps"
+_KEYS = ("num_frames", _DURATION, _END_STEPS)
 
 
 @functools.cache
@@ -64,7 +66,7 @@ def _leaves(tree, prefix=""):
 def test_values_of_the_configs(name, argument, values):
     """num_frames, the schedule's duration in its unit, and the exponent's end in agent steps."""
     resolved = derived.resolve(_get(name, argument))
-    assert derived.values(resolved) == dict(zip(derived.KEYS, values))
+    assert derived.values(resolved) == dict(zip(_KEYS, values))
     assert resolved.is_locked
 
 
@@ -87,15 +89,15 @@ def test_a_key_that_is_given_changes_itself_and_what_follows_it_alone(name, argu
     config, source = _get(name, argument), f"configs/{name}.py" + f":{argument}" * bool(argument)
     given, resolved = _flat(config), _flat(derived.resolve(config))
     unset = {key for key, value in given.items() if value is None}
-    assert unset & set(derived.KEYS) >= {_DURATION, _END_STEPS}
+    assert unset & set(_KEYS) >= {_DURATION, _END_STEPS}
     for key, value in given.items():
-        other = _other(resolved[key] if key in derived.KEYS else value)
+        other = _other(resolved[key] if key in _KEYS else value)
         changed = sweep_jobs._parse([f"--config={source}", f"--config.{key}={other}"])
         assert _different(given, _flat(changed)) == {key}, key
         if key == "environment.module":
             continue  # there is no module of that name to ask for its frames per step
         following = _different(resolved, _flat(derived.resolve(changed)))
-        assert following - {key} <= unset & set(derived.KEYS), key
+        assert following - {key} <= unset & set(_KEYS), key
         if key not in _SOURCES:
             assert following == {key}, key
 
@@ -139,7 +141,7 @@ def _different(before, after):
 def test_what_follows_what(name, changes, values):
     config = _get(name).copy_and_resolve_references()
     config.update_from_flattened_dict(changes)
-    assert derived.values(derived.resolve(config)) == dict(zip(derived.KEYS, values))
+    assert derived.values(derived.resolve(config)) == dict(zip(_KEYS, values))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,10 @@ def test_what_follows_what(name, changes, values):
 )
 def test_the_control_weights_its_samples_in_a_game_as_the_others_do_in_the_run(name, steps):
     """From 0.4 when learning begins to 1 at the end; the control begins anew in every game."""
-    exponent = experiment.make_importance(derived.resolve(_get(name, "small")))
+    settings = run_settings.parse(derived.resolve(_get(name, "small")))
+    chosen = prioritizing.make(settings.replay)
+    assert chosen is not None
+    exponent = chosen.schedule
     middle = (400 + steps) // 2
     values = [float(exponent(np.int32(at))) for at in (0, 400, middle, steps)]
     np.testing.assert_allclose(values, [0.4, 0.4, 0.7, 1.0], rtol=1e-6)
@@ -166,7 +171,7 @@ def test_a_run_without_a_length_is_refused():
     with config.unlocked():
         config.num_frames = config_dict.placeholder(int)
     with pytest.raises(checks.ConfigError, match="num_frames = None: expected an integer >= 1"):
-        sweep_jobs.verify_config(derived.resolve(config))
+        run_settings.parse(derived.resolve(config))
 
 
 def test_changes_are_told_of_keys_that_were_not_given():

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,10 @@ import pytest
 
 from agents import base as agents_base
 from core import finite
-from training import loop
+from training import experiment, loop
 from training.acting import policy
 from training.checkpoints import state_arrays
-from training.learning import update as update_lib
+from training.learning import prioritizing
 
 _OVERRIDES = {
     "log.period_frames": 400,
@@ -41,14 +42,15 @@ def _snapshots(path):
 
 def _poison(run, k, place):
     """Sets a number of seed k to nan."""
-    part = getattr(run.state, place)
-    run.state = run.state._replace(**{place: jax.tree.map(lambda x: x.at[k].set(jnp.nan), part)})
+    train = run.loop.state.train
+    bad = jax.tree.map(lambda x: x.at[k].set(jnp.nan), getattr(train, place))
+    run.loop.state = run.loop.state._replace(train=train._replace(**{place: bad}))
 
 
 def _play_until(run, frames):
     while run.counters["frames"] < frames:
         run.iterate()
-        if run.is_due(run.config.log.period_frames):
+        if run.loop.is_due(run.settings.log.period_frames):
             run.log()
 
 
@@ -74,20 +76,20 @@ def test_one_bad_seed_ends_the_run_and_the_others_rows_stay(tmp_path, place):
 
 def test_shown_loss_is_that_of_the_finite_seeds(tmp_path):
     run = loop.Run(_config(num_seeds=2), tmp_path / "run")
-    metrics = {"loss": np.array([0.5, np.nan]), "gradient_norm": np.ones(2), "priority": np.ones(2)}
+    metrics = {"loss": np.array([0.5, np.nan]), "gradient_norm": np.ones(2)}
     run.recorder.learned(run.counters, metrics)
-    assert "loss = nan at frame 0, update 0, seed 2" in run.recorder.not_finite()
+    assert "loss = nan at frame 0, update 0, seed 2" in run.recorder.gathered.not_finite()
     assert run.recorder.interval(run.counters, np.zeros(2), {})["loss"] == 0.5
     run.close()
 
 
-def test_a_learning_rate_that_is_not_finite_is_told(tmp_path):
+def test_a_learning_rate_that_is_not_finite_ends_the_run(tmp_path):
     """1e-3 * 1e41 is too large for float32, and optax multiplies it by 0 before its time."""
     schedule = {"name": "piecewise", "boundaries": (700,), "scales": (1e41,)}
     changes = {f"optimizer.schedule.{key}": value for key, value in schedule.items()}
     run = loop.Run(_config(**changes), tmp_path / "run")
-    with pytest.raises(finite.NotFiniteError, match=r"^frame 0, update 0: learning rate = nan"):
-        run.log()
+    with pytest.raises(finite.NotFiniteError, match=r"^learning_rate = nan at frame 104, update 1"):
+        _play_until(run, 600)
     run.close()
 
 
@@ -110,7 +112,7 @@ def test_nothing_leaves_with_parameters_that_are_not_finite(tmp_path, what):
 def test_what_leaves_names_the_first_bad_update_after_writing_its_rows(tmp_path, what):
     run = loop.Run(_config(), tmp_path / "run")
     _play_until(run, 400)
-    names = (*update_lib.FINITE, "q_value", "td_loss")
+    names = experiment.metric_names(run.experiment)
     bad = dict.fromkeys(names, np.array([np.inf]))
     run.recorder.learned({"frames": 404, "updates": 77}, bad)
     with pytest.raises(finite.NotFiniteError, match=r"^loss = inf at frame 404, update 77, seed 1"):
@@ -119,22 +121,15 @@ def test_what_leaves_names_the_first_bad_update_after_writing_its_rows(tmp_path,
     assert _rows(tmp_path / "run" / "train.csv")[-1]["gradient_norm"] == "inf"
 
 
-def test_an_update_tells_of_priorities_that_are_not_finite(make_learner, random_steps):
+def test_an_update_tells_of_priorities_that_are_not_finite():
     """Whose loss is finite: another agent may have others than Rainbow."""
-    learner = make_learner(observations="vectors")
-    update = learner.update
-    loss = lambda *_: (jnp.ones(()), agents_base.LossOutput(jnp.array([1.0, jnp.nan]), {}))  # noqa: E731
-    agent = update.agent._replace(loss=loss)
-    stack = jnp.zeros((2, 5))
-    trained = update.init(jax.random.key(0), stack)
-    bad = update_lib.Update(agent, update.optimizer, update.projection, 100.0, 1)
-    _, priorities, metrics = bad(trained, jax.random.key(0), None, jnp.ones(2))
-    assert np.isnan(priorities[1])
-    assert {name: bool(jnp.isfinite(metrics[name])) for name in update_lib.FINITE} == {
-        "loss": True,
-        "gradient_norm": True,
-        "priority": False,
-    }
+    updated = agents_base.Updated(None, jnp.array([1.0, jnp.nan]), {"loss": jnp.ones(())})
+    agent = types.SimpleNamespace(update=lambda *_: updated)
+    chosen = prioritizing.Prioritizing(lambda steps: steps, 100.0)
+    found = prioritizing.update(agent, chosen, None, None, None, None)
+    assert np.isnan(found.priorities[1])
+    assert np.isnan(found.metrics["priority"])
+    assert np.isfinite(found.metrics["loss"])
 
 
 def test_a_bad_reward_is_told_with_frame_and_seed(tmp_path, monkeypatch):

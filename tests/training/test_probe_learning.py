@@ -16,7 +16,7 @@ def _train(probe: int, path: Path, **overrides) -> loop.Run:
     config = importlib.import_module("configs.probe").get_config(str(probe))
     config.update_from_flattened_dict(overrides)
     run = loop.Run(config, path)
-    while not run.is_finished:
+    while not run.loop.is_finished:
         run.iterate()
     run.close()
     return run
@@ -24,10 +24,10 @@ def _train(probe: int, path: Path, **overrides) -> loop.Run:
 
 def _values(run: loop.Run, observations) -> np.ndarray:
     """Mean q-values over noise, [B, A]."""
-    params = jax.tree.map(lambda x: x[0], run.state.params)
+    params = jax.tree.map(lambda x: x[0], run.loop.state.train.params)
     rngs = jax.random.split(jax.random.key(0), 100)
     x = np.array(observations, np.float32)[:, None]
-    apply = run.experiment.learner.update.agent.apply
+    apply = run.experiment.learner.agent.apply
     return np.mean(jax.vmap(lambda rng: apply(params, rng, x).q_values)(rngs), axis=0)
 
 
@@ -44,7 +44,7 @@ def test_value_depends_on_the_observation(tmp_path):
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_reward_is_discounted_back(tmp_path, n_step):
     # A lower gamma than usual, so that a missing or doubled discount is outside the tolerance.
-    overrides = {"agent.n_step": n_step, "agent.discount": 0.6}
+    overrides = {"transition.n_step": n_step, "transition.discount": 0.6}
     values = _values(_train(3, tmp_path / "run", **overrides), [0.0, 1.0])
     np.testing.assert_allclose(values, [[0.6], [1.0]], atol=0.1)
 

@@ -24,7 +24,7 @@ _SMALL_ATARI = {
     "replay.capacity": 400,
     "replay.min_size": 100,
     "network.head.hidden_size": 16,
-    "agent.n_step": 3,
+    "transition.n_step": 3,
     "training.update_period_frames": 32,
     "training.target_update_period_frames": 320,
     "environment.protocol": "machado",
@@ -51,12 +51,12 @@ def _probe_config(**overrides):
 
 
 def _arrays(run: loop.Run) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(run.state._replace(rng=None))
+    leaves = jax.tree_util.tree_leaves_with_path(run.loop.state._replace(rng=None))
     return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
 
 
 def _finish(run: loop.Run) -> dict[str, np.ndarray]:
-    while not run.is_finished:
+    while not run.loop.is_finished:
         run.iterate()
         _log_if_due(run)
     arrays = _arrays(run)
@@ -65,9 +65,9 @@ def _finish(run: loop.Run) -> dict[str, np.ndarray]:
 
 
 def _log_if_due(run: loop.Run) -> None:
-    if run.is_due(run.config.log.layers_period_frames):
+    if run.loop.is_due(run.settings.log.layers_period_frames):
         run.measure_layers()
-    if run.is_due(run.config.log.period_frames):
+    if run.loop.is_due(run.settings.log.period_frames):
         run.log()
 
 
@@ -135,9 +135,10 @@ def test_environment_without_exact_resume_goes_on_with_new_episodes(tmp_path):
     run.save()
     run.close()
     run = loop.Run(config, tmp_path / "run")
-    assert run.timestep.first().all()
-    newest = (int(run.state.replay.rows) - 1) % run.state.replay.is_last.shape[1]
-    assert np.asarray(run.state.replay.is_last)[0, newest].all()
+    assert run.loop.timestep.first().all()
+    ring = run.loop.state.replay.ring
+    newest = (int(ring.rows) - 1) % ring.is_last.shape[1]
+    assert np.asarray(ring.is_last)[0, newest].all()
     _finish(run)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core import checks
-from training import derived, experiment, loop
+from training import derived, loop, run_settings
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 _ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ _SMALL = {
     "replay.capacity": 400,
     "replay.min_size": 60,
     "network.head.hidden_size": 16,
-    "agent.n_step": 3,
+    "transition.n_step": 3,
     "training.update_period_frames": 32,
     "training.target_update_period_frames": 320,
     "log.period_frames": 400,
@@ -53,7 +53,7 @@ def _config(name, **overrides):
 
 
 def _arrays(run):
-    leaves = jax.tree_util.tree_leaves_with_path(run.state._replace(rng=None))
+    leaves = jax.tree_util.tree_leaves_with_path(run.loop.state._replace(rng=None))
     return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
 
 
@@ -61,9 +61,9 @@ def _advance(run, until):
     """Plays to a frame count as training does, without evaluation and snapshots."""
     while run.counters["frames"] < until:
         run.iterate()
-        if run.is_due(run.config.log.layers_period_frames):
+        if run.loop.is_due(run.settings.log.layers_period_frames):
             run.measure_layers()
-        if run.is_due(run.config.log.period_frames) or run.is_due(_FRAMES_PER_GAME):
+        if run.loop.is_due(run.settings.log.period_frames) or run.loop.is_due(_FRAMES_PER_GAME):
             run.log()
 
 
@@ -110,13 +110,11 @@ def test_a_kept_replay_delays_nothing(tmp_path):
     run = loop.Run(config, tmp_path / "run")
     _advance(run, config.num_frames)
     assert run.counters["updates"] == 3 * 25
-    assert run.counters["schedule_updates"] == 25
     rates = [float(row["learning_rate"]) for row in _rows(tmp_path / "run" / "train.csv")]
-    assert rates[3] == pytest.approx(1e-6)  # the end of a game's schedule
-    assert rates[4] > 1e-4
-    # From the start of a game the schedule is the same function of its updates.
-    schedule = experiment.make_learning_rate(run.config)
-    assert rates[-1] == pytest.approx(float(schedule(run.counters["schedule_updates"])))
+    # Of the last update of each half of a game: the same in every game, and nearly 0 at its end.
+    assert rates[0::2] == pytest.approx([rates[0]] * 3)
+    assert rates[1::2] == pytest.approx([rates[1]] * 3)
+    assert rates[0] > 1e-4 > 1e-5 > rates[1] > 1e-6
     run.close()
 
 
@@ -127,11 +125,11 @@ def test_the_agent_itself_is_a_new_one_after_a_reset(tmp_path):
     before = _arrays(run)
     run.iterate()
     after = _arrays(run)
-    weights = [name for name in before if name.startswith(".params") and "conv_0" in name]
+    weights = [name for name in before if name.startswith(".train.params") and "conv_0" in name]
     assert weights
     assert all((before[name] != after[name]).any() for name in weights)
     assert run.counters["task"] == 1
-    assert int(np.asarray(run.experiment.learner.replay_size(run.state))[0]) == 0
+    assert int(np.asarray(run.experiment.learner.replay_size(run.loop.state))[0]) == 0
     run.close()
 
 
@@ -179,7 +177,7 @@ def test_budget_must_be_a_multiple_of_a_step():
     with pytest.raises(
         checks.ConfigError, match=r"frames_per_game = 804: expected a multiple of 8"
     ):
-        experiment.make(derived.resolve(config))
+        run_settings.parse(derived.resolve(config))
 
 
 def _start(path):

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from agents import base as agents_base
 from core import checks
 from envs import base as envs_base

@@ -40,7 +40,8 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            steps = replay_base.Step(*(found[name] for name in _COLUMNS))
+            columns: list[Any] = [found[name] for name in _COLUMNS]
+            steps = replay_base.Step(*columns)
     except (OSError, ValueError, KeyError) as error:
         raise _error(path, f"expected steps of scripts/collect.py: {error}") from error
     shape, dtype = (len(steps.action), *observation.shape), observation.dtype
@@ -79,14 +80,15 @@ def fill(
 def _blocks(learner: learner_lib.Learner, steps: replay_base.Step, num_rows: int) -> Iterator[Any]:
     """Steps as [K, R, N, ...] of at most so many rows R at once."""
 
-    def arrange(column: np.ndarray) -> np.ndarray:
+    def arrange(column: Any) -> Any:
         used = column[: num_rows * learner.num_envs]
         rows = used.reshape((learner.num_envs, num_rows, *column.shape[1:])).swapaxes(0, 1)
         return np.broadcast_to(rows, (learner.num_seeds, *rows.shape))
 
     arranged = replay_base.Step(*map(arrange, steps))
     # Where a part ends, its episode does.
-    is_last, is_first = np.array(arranged.is_last), np.array(arranged.is_first)
+    is_last: Any = np.array(arranged.is_last)
+    is_first: Any = np.array(arranged.is_first)
     if num_rows:
         is_last[:, -1], is_first[:, 0] = True, True
     arranged = arranged._replace(is_last=is_last, is_first=is_first)

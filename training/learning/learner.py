@@ -157,7 +157,7 @@ class Learner:
 
     @functools.cached_property
     def learn(self):
-        """(state, number of updates) -> state, metrics [K] averaged over the updates. Jitted.
+        """(state, number of updates) -> state, metrics [K], means over the updates. Jitted.
 
         Takes the state's memory; the number is static.
         """
@@ -174,7 +174,10 @@ class Learner:
 
     def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
         state, metrics = jax.lax.scan(lambda s, _: self._update(s), state, None, length=num_updates)
-        return state, jax.tree.map(jnp.mean, metrics)
+        means = jax.tree.map(jnp.mean, metrics)
+        # A mean of equal float32 numbers is not always that number.
+        rates = {name: metrics[name][-1] for name in means if agents_base.is_rate(name)}
+        return state, {**means, **rates}
 
     def _update(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
         """Sample, update, priorities."""

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from agents import base as agents_base
+
 
 class _Learned(NamedTuple):
     """Metrics [K] of one or several updates, and the run's counts when they were done."""
@@ -57,13 +59,18 @@ class Interval:
         return ""
 
     def take_means(self) -> dict[str, np.ndarray]:
-        """Means [K] over the updates since the last call; nan where there was none."""
+        """Means [K] over the updates since the last call; nan where there was none.
+
+        Of a learning rate, that of the last update.
+        """
         gathered, self._learned = [learned.metrics for learned in self._learned], []
         self._num_checked = 0
         if not gathered:
             return dict.fromkeys(self._metric_names, np.full(self._num_seeds, np.nan))
         fetched = jax.device_get(gathered)
-        return {name: np.mean([m[name] for m in fetched], axis=0) for name in fetched[0]}
+        means = {name: np.mean([m[name] for m in fetched], axis=0) for name in fetched[0]}
+        rates = {name: fetched[-1][name] for name in means if agents_base.is_rate(name)}
+        return {**means, **rates}
 
     def get_state(self) -> dict[str, np.ndarray]:
         """What was gathered, so that a resumed run's rows are whole."""

@@ -23,8 +23,8 @@ _ROOT = Path(__file__).parents[3]
 def _evaluator(max_episode_frames: int) -> evaluation.Evaluator:
     """Of an agent that always takes the first action."""
 
-    def act(params, rng, observation):
-        del params, rng
+    def act(params, rng, observation, steps, mode):
+        del params, rng, steps, mode
         return jnp.zeros(len(observation), jnp.int32)
 
     functions = dict.fromkeys(agents_base.Agent._fields, act)
@@ -32,9 +32,7 @@ def _evaluator(max_episode_frames: int) -> evaluation.Evaluator:
 
 
 def _endless_config():
-    config = gymnasium_vector.default_config()
-    config.id = "endless:Endless-v0"
-    return config
+    return gymnasium_vector.Settings(id="endless:Endless-v0")
 
 
 def test_endless_episodes_are_cut_and_this_is_said(caplog):
@@ -48,7 +46,7 @@ def test_endless_episodes_are_cut_and_this_is_said(caplog):
 
 def test_episodes_that_end_are_as_without_a_bound():
     """CartPole's first action alone ends it within 12 steps; a bound of 9 cuts the longer."""
-    config = gymnasium_vector.default_config()
+    config = gymnasium_vector.Settings()
     whole, cut = (_evaluator(n).play((), config, 3, 9, seed=2) for n in (1000, 9))
     assert max(episode.length_frames for episode in whole) > 9
     assert max(episode.length_frames for episode in cut) == 9
@@ -61,8 +59,7 @@ def test_episodes_that_end_are_as_without_a_bound():
 
 
 def test_an_episode_that_ends_on_the_bound_is_not_cut(caplog):
-    config = probes.default_config()
-    config.probe = 3  # two steps
+    config = probes.Settings(probe=3)  # two steps
     episodes = _evaluator(2).play((), config, num_envs=2, num_episodes=4, seed=1)
     assert [episode.length_frames for episode in episodes] == [2] * 4
     assert not any("cut" in record.getMessage() for record in caplog.records)

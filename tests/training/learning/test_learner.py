@@ -39,7 +39,7 @@ def play(random_steps):
     """
 
     def observe(learner, seed, data_seeds, num_steps=15):
-        spec = learner.replay.observation_spec
+        spec = learner.replay.ring.spec.observation
         runs = zip(*(random_steps(s, num_steps, learner.num_envs, spec) for s in data_seeds))
         state, actions = None, []
         for steps in runs:
@@ -76,15 +76,15 @@ def is_equal(a, b):
 def test_the_target_network_is_copied_exactly_at_its_period(learner, play):
     """After updates 3 and 6 it is the online network, bit by bit; in between it stays as it was."""
     state, _ = play(learner, 0, [0])
-    assert is_equal(state.target_params, state.params)
+    assert is_equal(state.train.target_params, state.train.params)
     for update in range(1, 8):
-        before = as_numpy(state.target_params)
+        before = as_numpy(state.train.target_params)
         state, _ = learner.learn(state, 1)
-        assert int(state.updates) == update
-        expected = state.params if update % TARGET_PERIOD == 0 else before
-        assert is_equal(state.target_params, expected)
-        assert not is_equal(state.params, before)
-    assert not is_equal(state.params, state.target_params)
+        assert int(state.train.updates) == update
+        expected = state.train.params if update % TARGET_PERIOD == 0 else before
+        assert is_equal(state.train.target_params, expected)
+        assert not is_equal(state.train.params, before)
+    assert not is_equal(state.train.params, state.train.target_params)
 
 
 def test_k_updates_in_one_call_are_k_calls(learner, play):
@@ -100,7 +100,8 @@ def test_k_updates_in_one_call_are_k_calls(learner, play):
     assert_trees_equal(together, singly, rtol=1e-5, atol=1e-6)
     means = jax.tree.map(lambda *xs: np.mean(xs, axis=0), *separate)
     assert_trees_equal(as_numpy(metrics), means, rtol=1e-5, atol=1e-6)
-    assert set(metrics) == {"loss", "gradient_norm", "priority", "q_value", "td_loss"}
+    names = {"loss", "gradient_norm", "priority", "q_value", "td_loss", "learning_rate"}
+    assert set(metrics) == names
     assert metrics["loss"].shape == (1,)
 
 
@@ -120,7 +121,8 @@ def test_two_seeds_in_one_program_are_two_runs(make_learner, play):
         np.testing.assert_allclose(metrics["loss"][k], alone_metrics["loss"][0], rtol=1e-5)
         ours, theirs = of_seed(state, k), of_seed(alone, 0)
         assert_trees_equal(ours, theirs, rtol=1e-5, atol=1e-5)
-        assert ours.updates == 4
+        assert ours.train.updates == 4
+        assert ours.steps == 15 * 2
     assert not np.allclose(metrics["loss"][0], metrics["loss"][1])
 
 
@@ -134,7 +136,7 @@ def test_actions_are_recorded_as_they_were_chosen(learner, play):
     state, actions = play(learner, 0, [5])
     assert actions.shape == (15, 1, 2)
     assert actions.dtype == np.int32
-    np.testing.assert_array_equal(state.replay.actions[0, :15], actions[:, 0])
+    np.testing.assert_array_equal(state.replay.ring.actions[0, :15], actions[:, 0])
 
 
 @pytest.mark.parametrize("function", ["observe", "learn"])
@@ -151,7 +153,7 @@ def test_memory_is_given_from_state_to_state(learner, play, function):
     assert not [w for w in caught if "donated" in str(w.message)]
     new_places = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(new_state.replay)]
     assert new_places == places
-    assert state.replay.observations.is_deleted()
+    assert state.replay.ring.observations.is_deleted()
     assert state.replay.tree.weights.is_deleted()
 
 
@@ -159,7 +161,7 @@ def test_memory_is_given_from_state_to_state(learner, play, function):
 def test_no_copy_of_the_replay_is_made(learner, function):
     """The compiled programs' own memory is small beside the ring's."""
     state = jax.eval_shape(lambda o: learner.init(0, o), jnp.zeros((1, 2, 5)))
-    ring_bytes = state.replay.observations.size * 4
+    ring_bytes = state.replay.ring.observations.size * 4
     assert ring_bytes == 2_000_000
     if function == "learn":
         lowered = learner.learn.lower(state, 1)
@@ -177,7 +179,7 @@ def observed_zeros():
 def test_cut_ends_the_episodes_of_all_lanes(learner, play):
     state, _ = play(learner, 0, [8])
     state = learner.cut(state)
-    assert np.asarray(state.replay.is_last)[0, 14].all()
+    assert np.asarray(state.replay.ring.is_last)[0, 14].all()
 
 
 def test_replay_size_is_that_of_each_seed(learner, play):
@@ -189,13 +191,13 @@ def test_replay_size_is_that_of_each_seed(learner, play):
 # Norms of the layers.
 
 
-def layer_norms(params, kinds):
+def layer_norms(learner, params, kinds):
     """{layer: norm} in float64, of one seed."""
     params = jax.tree.map(lambda x: np.asarray(x[0], np.float64), params)
-    leaves = layers.leaves_by_path(params)
+    leaves, declare = layers.leaves_by_path(params), lambda params: learner.agent.layers
     return {
         layer.name: np.sqrt(sum(np.sum(leaves[path] ** 2) for path in layer.leaves.values()))
-        for layer in layers.find_layers(params)
+        for layer in layers.find_layers(params, declare)
         if layer.kind in kinds
     }
 
@@ -214,10 +216,14 @@ def test_norms_grow_in_rainbow_and_stay_with_projection(make_learner, random_ste
         replay = add(replay, step)
     is_projected = get_config is rainbow_nap.get_config
     kinds = ("hidden", "norm") if is_projected else ("hidden",)
-    before, outputs_before = (layer_norms(state.params, k) for k in (kinds, ("output",)))
+    before, outputs_before = (
+        layer_norms(learner, state.train.params, k) for k in (kinds, ("output",))
+    )
     assert len(before) == (8 if is_projected else 5)
     state, _ = learner.learn(state._replace(replay=with_seed_axis(replay)), 30)
-    after, outputs_after = (layer_norms(state.params, k) for k in (kinds, ("output",)))
+    after, outputs_after = (
+        layer_norms(learner, state.train.params, k) for k in (kinds, ("output",))
+    )
     ratios = np.array([after[name] / before[name] for name in before])
     if is_projected:
         np.testing.assert_allclose(ratios, 1.0, atol=1e-5)
@@ -230,4 +236,6 @@ def test_norms_grow_in_rainbow_and_stay_with_projection(make_learner, random_ste
 
 def with_seed_axis(replay):
     """The state of one seed's replay as that of one seed among one."""
-    return jax.tree.map(lambda x: x[None], replay)._replace(rows=replay.rows)
+    many = jax.tree.map(lambda x: x[None], replay)
+    shared = {"rows": replay.ring.rows, "cleared": replay.ring.cleared}
+    return many._replace(ring=many.ring._replace(**shared))

@@ -31,12 +31,12 @@ def _batch(random, batch_size=8):
 
 def _make(learner, num_devices):
     devices = sharded.choose_devices(num_devices, 8)
-    return sharded.ShardedUpdate(learner.update, learner.importance, devices)
+    return sharded.ShardedUpdate(learner.agent, learner.prioritizing, devices)
 
 
 def check_two_devices(make_learner):
     """Run where there are two: ten updates by two devices, and by one of them."""
-    learner = make_learner(changes={"network.head.noisy": False, "optimizer.epsilon": 1e-2})
+    learner = make_learner(changes={"network.head.noisy": False, "optimizer.kwargs.eps": 1e-2})
     results = []
     for num_devices in (1, 2):
         update, random = _make(learner, num_devices), np.random.RandomState(0)
@@ -45,16 +45,16 @@ def check_two_devices(make_learner):
             batch = update.put_batch(*_batch(random))
             assert len(batch.probabilities.sharding.device_set) == num_devices
             state, priorities, metrics = update.learn(state, batch, _STEPS)
-        results.append(jax.device_get((state.params, priorities, metrics["loss"])))
+        results.append(jax.device_get((state.train.params, priorities, metrics["loss"])))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), *results)
 
 
 def test_two_devices_do_what_one_does():
     """In a process that is told to have two CPU devices."""
     program = (
-        "from training import platform; platform.set_up('cpu')\n"
-        "import sys; sys.path += ['tests/training']\n"
-        "import conftest, test_sharded\n"
+        "from training.system import platform; platform.set_up('cpu')\n"
+        "from tests.training import conftest\n"
+        "from tests.training.learning import test_sharded\n"
         "test_sharded.check_two_devices(conftest.make_small_learner)\n"
     )
     flags = "--xla_force_host_platform_device_count=2"
@@ -76,17 +76,18 @@ def test_an_update_is_that_of_the_learner_of_one_process(make_learner):
     state = update.init(3, np.zeros((1, 4, 36, 36), np.uint8))
     batch = update.put_batch(*_batch(np.random.RandomState(1)))
     _, rng_loss = jax.random.split(state.rng)
-    weights = (batch.probabilities.min() / batch.probabilities) ** learner.importance(_STEPS)
-    expected, expected_priorities, _ = jax.jit(learner.update)(
-        state.trained, rng_loss, batch.transition, weights
+    weights = (batch.probabilities.min() / batch.probabilities) ** learner.prioritizing.schedule(
+        _STEPS
     )
-    expected = jax.device_get(expected)
+    expected, expected_priorities, _ = jax.device_get(
+        jax.jit(learner.agent.update)(state.train, rng_loss, batch.transition, weights)
+    )
     found, priorities, _ = update.learn(state, batch, _STEPS)
-    assert int(found.updates) == 1
+    assert int(found.train.updates) == 1
     np.testing.assert_allclose(priorities, expected_priorities, rtol=1e-4)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6),
-        jax.device_get(found.trained.params),
+        jax.device_get(found.train.params),
         expected.params,
     )
 

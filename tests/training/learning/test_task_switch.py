@@ -4,14 +4,14 @@ import dataclasses
 
 import jax
 import numpy as np
-import optax
 import pytest
 
+from agents import base as agents_base
+from agents import optimizers
 from configs import rainbow_nap
-from core import checks
-from plasticity import norm_growth
+from core import checks, settings
 from training.learning import learner as learner_lib
-from training.learning import optimizer, task_switch
+from training.learning import task_switch
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(task_switch.SwitchSettings))
 CHANGES = {
@@ -35,7 +35,7 @@ def learner(make_learner):
 def trained(learner, random_steps):
     """The state after 15 steps and 3 updates, on the host."""
     state = None
-    for step in random_steps(0, 15, learner.num_envs, learner.replay.observation_spec):
+    for step in random_steps(0, 15, learner.num_envs, learner.replay.ring.spec.observation):
         step = jax.tree.map(lambda x: np.asarray(x)[None], step)
         if state is None:
             state = learner.init(1, step.observation)
@@ -45,31 +45,25 @@ def trained(learner, random_steps):
 
 
 def switch(learner, state, *names):
-    settings = task_switch.SwitchSettings(**dict.fromkeys(names, True))
+    chosen = task_switch.SwitchSettings(**dict.fromkeys(names, True))
     # The switch takes its argument's memory.
-    return task_switch.TaskSwitch(learner, settings).apply(jax.tree.map(lambda x: x.copy(), state))
+    return task_switch.TaskSwitch(learner, chosen).apply(jax.tree.map(lambda x: x.copy(), state))
 
 
 def parts(state):
     """The state's parts that the settings speak of, as arrays on the host."""
-    adam, schedule = (
-        next(s for s in jax.tree.leaves(state.opt_state, is_leaf=is_kind) if is_kind(s))
-        for is_kind in (
-            lambda s: isinstance(s, optax.ScaleByAdamState),
-            lambda s: isinstance(s, optax.ScaleByScheduleState),
-        )
-    )
+    train, chain = state.train, state.train.opt_state.inner
     found = {
-        "params": state.params,
-        "target": state.target_params,
-        "moments": adam,
-        "schedule": schedule.count,
-        "spheres": state.opt_state.projection,
-        "frames": state.replay.observations,
+        "params": train.params,
+        "target": train.target_params,
+        "moments": chain.moments,
+        "schedule": chain.rate,
+        "spheres": train.opt_state.projection,
+        "frames": state.replay.ring.observations,
         "priorities": state.replay.tree,
         "importance": state.importance_start,
         "stack": state.stack,
-        "updates": state.updates,
+        "updates": train.updates,
     }
     return {name: [np.asarray(x) for x in jax.tree.leaves(tree)] for name, tree in found.items()}
 
@@ -109,15 +103,17 @@ def test_new_parameters_are_those_of_a_new_run(learner, trained):
     found = parts(after)
     assert changed({"params": found["params"]}, {"params": found["target"]}) == set()
     assert all((moment == 0).all() for moment in found["moments"])
-    hidden = next(k for k in after.opt_state.projection.radii if "output" not in k)
-    radius = float(after.opt_state.projection.radii[hidden][0])
-    old = float(trained.opt_state.projection.radii[hidden][0])
+    hidden = next(k for k in after.train.opt_state.projection.radii if "output" not in k)
+    radius = float(after.train.opt_state.projection.radii[hidden][0])
+    old = float(trained.train.opt_state.projection.radii[hidden][0])
     assert radius != old
-    weights = after.params[hidden]
+    weights = after.train.params[hidden]
     norm = np.sqrt(sum(float((np.asarray(w) ** 2).sum()) for w in weights.values()))
     np.testing.assert_allclose(norm, radius, rtol=1e-5)
     later, _ = learner.learn(jax.tree.map(lambda x: x.copy(), after), 2)
-    norm = np.sqrt(sum(float((np.asarray(w) ** 2).sum()) for w in later.params[hidden].values()))
+    norm = np.sqrt(
+        sum(float((np.asarray(w) ** 2).sum()) for w in later.train.params[hidden].values())
+    )
     np.testing.assert_allclose(norm, radius, rtol=1e-5)
 
 
@@ -127,8 +123,8 @@ def test_the_target_is_a_buffer_of_its_own(learner, trained):
     later, metrics = learner.learn(after, 1)
     assert np.isfinite(np.asarray(metrics["loss"])).all()
     assert changed(
-        {"p": [np.asarray(x) for x in jax.tree.leaves(later.params)]},
-        {"p": [np.asarray(x) for x in jax.tree.leaves(later.target_params)]},
+        {"p": [np.asarray(x) for x in jax.tree.leaves(later.train.params)]},
+        {"p": [np.asarray(x) for x in jax.tree.leaves(later.train.target_params)]},
     ) == {"p"}
 
 
@@ -142,24 +138,27 @@ def test_the_schedule_begins_again(make_learner, trained, learner):
 
 def test_a_layer_wise_norm_growth_begins_again_too():
     """It is a schedule as well, kept apart from the learning rate's."""
-    layer = norm_growth.NormGrowthState(*range(len(norm_growth.NormGrowthState._fields)))
-    fresh = norm_growth.NormGrowthState(*[0] * len(layer))
-    assert optimizer.restart_schedule((layer, "other"), (fresh, "new")) == (fresh, "other")
+    old, fresh = (optimizers.ChainState(f"m{i}", f"r{i}", f"f{i}", f"t{i}") for i in range(2))
+    what = agents_base.Forget(schedule=True)
+    expected = old._replace(rate="r1", factors="f1")
+    assert optimizers.forget((old, "other"), (fresh, "new"), what) == (expected, "other")
 
 
 def test_importance_starts_from_the_steps_added_so_far(learner, trained):
     after = switch(learner, trained, "restart_importance", "clear_replay")
     assert int(after.importance_start) == 15 * learner.num_envs
-    assert float(learner._importance_exponent(after)) == pytest.approx(learner.importance(0))
+    assert float(learner.prioritizing.schedule(0)) == pytest.approx(0.4)
 
 
 def test_two_seeds_are_switched_each_by_itself(make_learner, random_steps):
     learner = make_learner(rainbow_nap.get_config, CHANGES | {"num_seeds": 2}, "vectors")
-    spec = learner.replay.observation_spec
+    spec = learner.replay.ring.spec.observation
     first = next(random_steps(0, 1, learner.num_envs, spec))
     state = learner.init(1, np.stack([first.observation] * 2))
     after = switch(learner, state, *SETTINGS)
-    for before, leaf in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params)):
+    for before, leaf in zip(
+        jax.tree.leaves(state.train.params), jax.tree.leaves(after.train.params)
+    ):
         if np.asarray(before).std() > 0:
             assert (np.asarray(leaf[0]) != np.asarray(leaf[1])).any()
             assert (np.asarray(leaf) != np.asarray(before)).any()
@@ -168,4 +167,4 @@ def test_two_seeds_are_switched_each_by_itself(make_learner, random_steps):
 def test_bad_setting_is_named():
     config = dict.fromkeys(SETTINGS, False) | {"reset_params": 1}
     with pytest.raises(checks.ConfigError, match=r"task_switch\.reset_params = 1"):
-        task_switch.SwitchSettings.from_config(config)
+        settings.parse(task_switch.SwitchSettings, config, "task_switch")

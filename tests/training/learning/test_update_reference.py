@@ -7,8 +7,9 @@ import optax
 import pytest
 
 from configs import rainbow
+from core import types
 from networks import linear
-from replay.device import ring
+from replay.device import prioritized
 from tests.training.learning import numpy_rainbow
 from training.learning import learner as learner_lib
 
@@ -25,7 +26,8 @@ def make_update(learner):
     The draws stand in for those of the noise, in their order. The learner gets the sample in
     float64; the ring itself is float32.
     """
-    sample, update_priorities = ring.PrioritizedRing.sample, ring.PrioritizedRing.update_priorities
+    replay = prioritized.PrioritizedReplay
+    sample, update_priorities = replay.sample, replay.update_priorities
 
     def update(state, draws):
         remaining, samples = list(draws), []
@@ -44,8 +46,8 @@ def make_update(learner):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(linear, "factorised_noise", draw)
-            patch.setattr(ring.PrioritizedRing, "sample", sample_in_float64)
-            patch.setattr(ring.PrioritizedRing, "update_priorities", update_in_float32)
+            patch.setattr(replay, "sample", sample_in_float64)
+            patch.setattr(replay, "update_priorities", update_in_float32)
             new_state, metrics = learner._update(state)
         assert not remaining
         return new_state, metrics, samples[0]
@@ -68,8 +70,7 @@ def draw_noise(random):
 
 def random_params(learner, seed, size):
     """Parameters off their initial values in every respect; all are multiplied by `size`."""
-    stack = jnp.zeros((1, 4, 36, 36), jnp.uint8)
-    shapes = jax.eval_shape(learner.update.agent.init, jax.random.key(0), stack)
+    shapes = learner.agent.param_shapes()
     random = np.random.RandomState(seed)
 
     def draw(name, shape):
@@ -100,14 +101,19 @@ def filled_replay(make_learner, random_steps):
 def make_state(learner, replay, size):
     """A learner in the middle of a run, with two unequal networks."""
     params = random_params(learner, 1, size)
+    optimizer = learner.agent.update.__self__.optimizer
     return learner_lib.LearnerState(
-        params=params,
-        target_params=random_params(learner, 2, size),
-        opt_state=learner.update.optimizer.init(params),
+        train=types.TrainState(
+            params=params,
+            target_params=random_params(learner, 2, size),
+            opt_state=optimizer.init(params),
+            updates=jnp.zeros((), jnp.int32),
+            interventions={},
+        ),
         rng=jax.random.key(3),
         replay=replay,
         stack=jnp.zeros((2, 4, 36, 36), jnp.uint8),
-        updates=jnp.zeros((), jnp.int32),
+        steps=jnp.zeros((), jnp.int32),
         importance_start=jnp.zeros((), jnp.int32),
     )
 
@@ -193,7 +199,7 @@ class Reference:
             self.norm = numpy_rainbow.Norm(norm.axes, norm.epsilon)
         self.network = numpy_rainbow.Network(self.norm, num_actions=3)
         self.params, self.target_params = (
-            jax.tree.map(np.asarray, p) for p in (state.params, state.target_params)
+            jax.tree.map(np.asarray, p) for p in (state.train.params, state.train.target_params)
         )
         self.adam = numpy_rainbow.Adam.init(self.params)
         self.radii = {}
@@ -229,14 +235,16 @@ def assert_close(found, expected):
 
 
 def compare(state, metrics, reference):
-    assert int(state.updates) == reference.updates
+    assert int(state.train.updates) == reference.updates
     assert_close(metrics["loss"], reference.loss)
     assert_close(metrics["td_loss"], reference.losses.mean())
     assert_close(metrics["gradient_norm"], reference.gradient_norm)
-    assert jax.tree.leaves(state.params)[0].dtype == np.float64
-    jax.tree.map(assert_close, state.params, reference.params)
-    jax.tree.map(assert_close, state.target_params, reference.target_params)
-    (adam,) = (node for node in jax.tree.leaves(state.opt_state, is_leaf=is_adam) if is_adam(node))
+    assert jax.tree.leaves(state.train.params)[0].dtype == np.float64
+    jax.tree.map(assert_close, state.train.params, reference.params)
+    jax.tree.map(assert_close, state.train.target_params, reference.target_params)
+    (adam,) = (
+        node for node in jax.tree.leaves(state.train.opt_state, is_leaf=is_adam) if is_adam(node)
+    )
     assert int(adam.count) == reference.updates
     jax.tree.map(assert_close, adam.mu, reference.adam.mu)
     jax.tree.map(assert_close, adam.nu, reference.adam.nu)

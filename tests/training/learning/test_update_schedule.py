@@ -4,6 +4,7 @@ import pytest
 
 from configs import continual_rainbow, rainbow
 from core import checks
+from training import derived, run_settings
 from training.learning import update_schedule
 
 # An update every 16 frames; a replay is filled in 80.
@@ -49,16 +50,26 @@ def test_a_task_that_was_played_before_its_replay_was_filled_has_its_updates_all
     assert SEQUENCE.due(800, 1, 500) == 50
 
 
+def test_offline_updates_are_due_before_anything_is_played():
+    schedule = update_schedule.UpdateSchedule(16, 1_000, 0, 0, offline_updates=30)
+    assert [schedule.due(frames, 0, 0) for frames in (0, 15, 16, 160)] == [30, 30, 31, 40]
+    assert [schedule.frames_of(updates, 0, 0) for updates in (0, 30, 31, 40)] == [0, 0, 16, 160]
+
+
+def _make(config):
+    return update_schedule.UpdateSchedule.make(run_settings.parse(derived.resolve(config)))
+
+
 def test_a_task_must_be_longer_than_its_replay_takes_to_fill():
     config = continual_rainbow.get_config("small")
-    schedule = update_schedule.UpdateSchedule.from_config(config, 4, 12_000)
+    schedule = _make(config)
     assert (schedule.period_frames, schedule.fill_frames) == (8, 1_600)
     config.replay.min_size = 3_000
     with pytest.raises(checks.ConfigError, match=r"replay.min_size = 3000: expected less than"):
-        update_schedule.UpdateSchedule.from_config(config, 4, 12_000)
+        _make(config)
 
 
 def test_the_schedule_of_rainbow_is_dqn_zoos():
     """12.5M updates less those of the first 20k steps."""
-    schedule = update_schedule.UpdateSchedule.from_config(rainbow.get_config(), 4, 0)
+    schedule = _make(rainbow.get_config())
     assert schedule.due(200_000_000, 0, schedule.fill_frames) == 12_500_000 - 5_000

@@ -8,14 +8,16 @@ import pytest
 from dm_env import specs
 
 from core import checks
-from replay.device import ring
+from replay import base as replay_base
+from replay.device import prioritized
 from training.system import memory
 
 _GB = 10**9
 
 
 def _replay(shape, dtype):
-    return ring.PrioritizedRing(specs.Array(shape, dtype), 2, 50, 4, 3, 0.99, 0.5, 1e-3)
+    spec = replay_base.TransitionSpec(specs.Array(shape, dtype), 2, 4, 3, 0.99)
+    return prioritized.make(prioritized.Settings(capacity=100, min_size=20), spec)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((84, 84), np.uint8), ((3,), np.float32)])
