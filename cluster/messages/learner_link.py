@@ -19,7 +19,7 @@ Connect = Callable[[Callable[[], bool]], wire.Client]
 MakeReports = Callable[[messages.Status | None], Sequence[messages.Report]]
 
 
-class Link:
+class LearnerLink:
     """Fetches the learner's status and newest parameters, and brings it reports.
 
     Reports go on while the actor itself waits: the learner must know of the frames to let it play

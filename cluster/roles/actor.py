@@ -1,6 +1,6 @@
 """The role `actor`: a vector environment and a batched policy that fill the replay.
 
-A restarted actor continues its life: its journal, its counts. Its episodes begin anew; of those
+A restarted actor goes on with its journal and its counts. Its episodes begin anew; of those
 that ran, up to n_step + chunk_length steps a lane are counted but have no transitions.
 """
 
@@ -17,8 +17,7 @@ from absl import logging
 
 from agents import base as agents_base
 from cluster import context
-from cluster.messages import learner_link as link_lib
-from cluster.messages import messages
+from cluster.messages import learner_link, messages
 from core import finite
 from envs import base as envs_base
 from replay import base as replay_base
@@ -52,7 +51,7 @@ def run(role: context.Role) -> int:
         except connection.Stopped:
             pass
         except finite.NotFiniteError as error:
-            return context.tell_not_finite(error)
+            return context.report_not_finite(error)
         finally:
             actor.close()
     return context.FINISHED if actor.is_finished else context.STOPPED
@@ -122,11 +121,11 @@ class Actor:
         self._episodes = _UnknownEpisodes(self._counters["episodes"])
         self._absent = [self._open_journal(path) for path in role.absent_journal_dirs()]
         self._open_writers: list[journaled_writer.JournaledWriter] = []
-        # By life, what the learner is told of its journal.
+        # By journal, what the learner is told of its journal.
         self._told: dict[int, _Told] = {}
         # Of the present step.
         self._task = -1
-        self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
+        self._link = learner_link.LearnerLink(self._role.connect, self._make_agent(), self._reports)
         self._synced_at = self._served_at = self._told_at = time.monotonic()
         self._told_frames = self._counters["frames"]
 
@@ -215,7 +214,7 @@ class Actor:
         while self._link.parameters is None:
             if self._must_end():
                 raise connection.Stopped("asked to end before there were parameters")
-            patience.tell("the learner has published no parameters")
+            patience.report("the learner has published no parameters")
             self._tell()
             time.sleep(_POLL_S)
         self._version = -1
@@ -242,7 +241,7 @@ class Actor:
         patience = connection.Patience(self._role.label)
         self._link.is_awaited = True
         while not self._may_go_on() and not self._must_end():
-            patience.tell("the learner is behind or down: nothing has been played")
+            patience.report("the learner is behind or down: nothing has been played")
             self._serve_idle_writers()
             self._tell()
             time.sleep(_CREDIT_POLL_S)
@@ -250,7 +249,7 @@ class Actor:
 
     def _may_go_on(self) -> bool:
         status = self._status
-        is_allowed = self._counters["frames"] < status.limits.get(self._journal.life, 0)
+        is_allowed = self._counters["frames"] < status.limits.get(self._journal.journal_id, 0)
         return is_allowed or status.task > self._environment.task
 
     def _follow_parameters(self) -> None:
@@ -294,7 +293,7 @@ class Actor:
 
     def _reports(self, status: messages.Status | None) -> list[messages.Report]:
         """What the link tells the learner; called in its thread."""
-        known = status.episodes.get(self._journal.life, 0) if status else 0
+        known = status.episodes.get(self._journal.journal_id, 0) if status else 0
         kept = self._journal.counters.get("episodes", 0)
         own = self._report(self._journal, *self._episodes.after(known, kept))
         return [own, *(self._report(journal, 0, []) for journal in self._absent)]
@@ -302,9 +301,9 @@ class Actor:
     def _report(
         self, journal: journal_lib.Journal, first: int, episodes: list[messages.Episode]
     ) -> messages.Report:
-        told = self._told.get(journal.life, _Told())
+        told = self._told.get(journal.journal_id, _Told())
         return messages.Report(
-            life=journal.life,
+            journal_id=journal.journal_id,
             actor=self._role.index,
             frames=journal.counters.get("frames", 0),
             transitions=journal.counters.get("transitions", 0),
@@ -338,13 +337,13 @@ class Actor:
     def _note_task(self, writer: journaled_writer.JournaledWriter) -> None:
         """Has the learner told which task is played, when nothing is left of earlier ones."""
         incarnation = messages.short_incarnation(writer.incarnation)
-        told = self._told.get(writer.life, _Told())
+        told = self._told.get(writer.journal_id, _Told())
         if told.incarnation != incarnation:
             told = _Told(incarnation)
         if writer.is_settled:
             told = told._replace(task=self._task)
         # In one step: another thread reports it.
-        self._told[writer.life] = told
+        self._told[writer.journal_id] = told
 
     @property
     def _num_pending(self) -> int:
@@ -359,11 +358,11 @@ class Actor:
                 logging.warning("%s: journal not flushed: %s", self._role.label, error)
                 continue
             self._note_task(writer)
-            self._told[progress.life] = self._told[progress.life]._replace(
+            self._told[progress.journal_id] = self._told[progress.journal_id]._replace(
                 confirmed=progress.confirmed_through
             )
-            if status is not None and progress.life in status.confirmed:
-                writer.truncate(status.confirmed[progress.life])
+            if status is not None and progress.journal_id in status.confirmed:
+                writer.truncate(status.confirmed[progress.journal_id])
 
     def _serve_idle_writers(self) -> None:
         """Has those that nothing is written with send what a restarted server lacks."""
@@ -381,4 +380,4 @@ class Actor:
         for journal in (*self._absent, self._journal):
             journal.close()
         self._environment.close()
-        logging.info("%s: %d frames in this life", self._role.label, self._counters["frames"])
+        logging.info("%s: %d frames in this journal", self._role.label, self._counters["frames"])

@@ -10,8 +10,7 @@ from absl import logging
 
 from agents import base as agents_base
 from cluster import context
-from cluster.messages import learner_link as link_lib
-from cluster.messages import messages
+from cluster.messages import learner_link, messages
 from envs import base as envs_base
 from training.acting import evaluation, policy
 from training.logs import recorder as recorder_lib
@@ -60,7 +59,7 @@ class Evaluator:
         self._frames = self._noted_frames = self._recorder.last_evaluation()
         self._due: collections.deque[messages.Parameters] = collections.deque()
         shapes = policy.param_shapes(agent, self._config, spec)
-        self._link = link_lib.Link(role.connect, shapes, on_parameters=self._note)
+        self._link = learner_link.LearnerLink(role.connect, shapes, on_parameters=self._note)
         self._told_at = 0.0
 
     def work(self) -> bool:

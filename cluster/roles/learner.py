@@ -67,7 +67,7 @@ def run(role: context.Role) -> int:
                 learner.learn()
             learner.save_and_wait()
         except finite.NotFiniteError as error:
-            return context.tell_not_finite(error)
+            return context.report_not_finite(error)
         finally:
             learner.close()
     return context.FINISHED if learner.is_finished else context.STOPPED
@@ -95,11 +95,11 @@ class Learner:
         run_directory.append_provenance(self._path, self._config)
         self._restore_or_begin()
         self._open_files()
-        self._feed = replay_reader.Feed(role, self._spec, self._weights, stop)
+        self._reader = replay_reader.ReplayReader(role, self._spec, self._weights, stop)
         self._publisher = publisher.Publisher(role.connect)
         max_transitions = self._config.replay.capacity // _CHECKPOINT_SHARE
         self._saver = saving.Saver(
-            self._store, self._feed, self._ledger, self._contents, max_transitions
+            self._store, self._reader, self._accounts, self._contents, max_transitions
         )
         self._newest: batches.Batch | None = None
         self._told_at, self._told = time.monotonic(), (0, 0)
@@ -141,7 +141,7 @@ class Learner:
         )
 
     def _restore_or_begin(self) -> None:
-        self._ledger = actor_accounts.Ledger()
+        self._accounts = actor_accounts.ActorAccounts()
         self._recent: collections.deque[float] = collections.deque(maxlen=_RECENT_EPISODES)
         self._store = snapshot.SnapshotStore(self._path / "snapshots", self._config.snapshot.keep)
         self._gathered = self._store.restore(self._restore)
@@ -164,8 +164,8 @@ class Learner:
         self._counts.counters = counters
         gathered = snapshot.read_arrays(path, "loop")
         self._recent.extend(gathered.pop("recent_returns").tolist())
-        self._ledger.set_state({"ledger": gathered.pop("ledger")})
-        self._counts.report(self._ledger.frames)
+        self._accounts.set_state({"ledger": gathered.pop("ledger")})
+        self._counts.report(self._accounts.frames)
         largest, mean = gathered.pop("weights").tolist()
         self._weights.restore(largest, mean)
         logging.info("continuing from %s", path)
@@ -186,7 +186,7 @@ class Learner:
         episodes = path / "episodes.csv"
         if episodes.exists():
             rows = csv_log.read_rows(episodes)
-            self._ledger.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)
+            self._accounts.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)
         self._progress = progress_lib.Progress(self._config.num_frames, frames)
 
     def _empty_batch(self) -> sharded.Batch:
@@ -213,7 +213,7 @@ class Learner:
         """
         self._publish_parameters()
         self._tell()
-        self._open_feed()
+        self._open_reader()
         while not (self.is_finished or self._stop()):
             try:
                 self._iterate()
@@ -222,15 +222,15 @@ class Learner:
                 raise
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
                 logging.warning("%s; connecting again", error)
-                self._open_feed()
+                self._open_reader()
 
-    def _open_feed(self) -> None:
+    def _open_reader(self) -> None:
         # A restored table may lack transitions, or have some of before it was cleared.
         self._newest, self._is_starved, self._is_to_be_cleared = None, False, True
         self._set_status()
         while True:
             try:
-                self._feed.open()
+                self._reader.open()
                 self._heard_at = time.monotonic()
                 return
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
@@ -259,7 +259,7 @@ class Learner:
         Nothing of the new task is played before a checkpoint has the empty table: so whatever may
         have to be emptied again has nothing of it.
         """
-        first_task, mark = self._counters["first_task"], self._feed.mark
+        first_task, mark = self._counters["first_task"], self._reader.mark
         is_old = mark.first_task < first_task
         self._is_to_be_cleared = is_old or not mark.is_saved
         if not self._is_to_be_cleared:
@@ -270,7 +270,7 @@ class Learner:
             time.sleep(_IDLE_S)
             return
         if is_old:
-            self._feed.clear(first_task)
+            self._reader.clear(first_task)
         self._saver.want_checkpoint()
 
     def _take_reports(self) -> None:
@@ -278,28 +278,28 @@ class Learner:
         if now - self._reported_at < _REPORTS_S:
             return
         self._reported_at = now
-        reports = self._feed.reports()
+        reports = self._reader.reports()
         if reports:
             self._heard_at = now
         elif now - self._heard_at > _SILENT_S:
             self._heard_at = now
-            self._feed.check()
+            self._reader.check()
         for report in reports:
             self._book(report)
-        self._counts.report(self._ledger.frames)
+        self._counts.report(self._accounts.frames)
         self._set_status()
 
     def _book(self, report: messages.Report) -> None:
-        for number, episode in self._ledger.take(report):
+        for number, episode in self._accounts.apply(report):
             self._counters["episodes"] += 1
             self._recent.append(episode.episode_return)
-            where = {"actor": report.actor, "life": report.life, "episode": number}
+            where = {"actor": report.actor, "life": report.journal_id, "episode": number}
             played = envs_base.Episode(*episode[:3])
             self._recorder.episode({**self._counters, "task": episode.task}, played, where)
 
     def _learn_one_batch(self) -> None:
-        batch = self._feed.batch(_BATCH_WAIT_S)
-        self._is_starved = batch is None and self._feed.is_short()
+        batch = self._reader.batch(_BATCH_WAIT_S)
+        self._is_starved = batch is None and self._reader.is_short()
         if batch is None:
             return
         on_device = self._update.put_batch(batch.transition, batch.probabilities)
@@ -313,7 +313,7 @@ class Learner:
         if self._counters["updates"] % self._config.distributed.publish_period_updates == 0:
             self._end_if_not_finite()
             self._publish_parameters()
-        self._feed.prioritize(batch, new_priorities)
+        self._reader.prioritize(batch, new_priorities)
 
     def _publish_parameters(self) -> None:
         counters = self._counters
@@ -332,7 +332,7 @@ class Learner:
         counters, limits, allowed = self._counters, {}, 0
         if not self._is_to_be_cleared:
             allowed = self._counts.allowed_frames(self._is_starved)
-            limits = run_counts.frame_limits(self._ledger.alive(), self._counts.played, allowed)
+            limits = run_counts.frame_limits(self._accounts.alive(), self._counts.played, allowed)
         is_urgent = allowed - self._allowed > (
             self._config.distributed.credit_frames // _URGENT_SHARE
         )
@@ -347,7 +347,7 @@ class Learner:
                 version=0,
                 weight=self._weights.of_new(),
                 confirmed=self._saver.confirmed,
-                episodes=dict(self._ledger.episodes),
+                episodes=dict(self._accounts.episodes),
                 limits=limits,
             ),
             is_urgent,
@@ -368,8 +368,8 @@ class Learner:
         self._begin_task()
 
     def _have_left(self, task: int) -> bool:
-        incarnation = messages.short_incarnation(self._feed.incarnation)
-        return self._ledger.have_left(task, incarnation, self._role.num_actors)
+        incarnation = messages.short_incarnation(self._reader.incarnation)
+        return self._accounts.have_left(task, incarnation, self._role.num_actors)
 
     def _begin_task(self) -> None:
         """Does what is to be done at the beginning of a task."""
@@ -438,7 +438,7 @@ class Learner:
     def _replay_size(self) -> int:
         """Transitions in the table when a batch was last drawn; before that, those on their way."""
         if self._newest is None:
-            return min(self._ledger.transitions, self._config.replay.capacity)
+            return min(self._accounts.transitions, self._config.replay.capacity)
         return self._newest.table_size
 
     def _game(self) -> str:
@@ -457,7 +457,7 @@ class Learner:
             "updates_behind": self._counts.updates_behind,
             "frames_per_second": (counters["frames"] - frames) / seconds,
             "updates_per_second": (counters["updates"] - updates) / seconds,
-            "transitions": self._ledger.transitions,
+            "transitions": self._accounts.transitions,
             "replay_size": self._replay_size(),
             "game": self._game(),
         }
@@ -477,7 +477,7 @@ class Learner:
                 "loop": {
                     "recent_returns": np.array(self._recent, np.float64),
                     "weights": np.array([self._weights.largest, self._weights.mean]),
-                    **self._ledger.get_state(),
+                    **self._accounts.get_state(),
                     **self._recorder.get_state(),
                 },
             },
@@ -502,7 +502,7 @@ class Learner:
         self._recorder.close()
         self._tell()
         self._publisher.close()
-        self._feed.close()
+        self._reader.close()
         self._saver.close()
 
 

@@ -17,7 +17,7 @@ _ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
 
 
-class Feed:
+class ReplayReader:
     """Streams to one incarnation of the server; when they break, `open` makes new ones.
 
     Attributes:

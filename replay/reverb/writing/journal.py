@@ -95,7 +95,7 @@ class Journal:
         self._lock.close()
 
     @property
-    def life(self) -> int:
+    def journal_id(self) -> int:
         """63 random bits, drawn when the directory was made."""
         return self._state["life"]
 
@@ -260,7 +260,7 @@ class Journal:
             record = _read(file, first - 1, path, may_end=False)
         assert record is not None
         made = json.loads(record.content)
-        if made != {"version": _VERSION, "life": self.life}:
+        if made != {"version": _VERSION, "life": self.journal_id}:
             raise JournalError(f"{path}: offset 0: of another journal: {made}")
         return first - 1, record.counters
 
@@ -277,7 +277,7 @@ class Journal:
         """Goes on in a new file; the one before is then safe from a crash of the machine."""
         self.sync()
         first = self.last_seq + 1
-        made = json.dumps({"version": _VERSION, "life": self.life}).encode()
+        made = json.dumps({"version": _VERSION, "life": self.journal_id}).encode()
         previous, previous_end = self._file, self._end
         self._file, self._end = io.FileIO(self._path(first), "x"), 0
         try:

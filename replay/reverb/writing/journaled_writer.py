@@ -29,7 +29,7 @@ class Progress(NamedTuple):
     checkpoint began, and its incarnation is that of the server both then and afterwards.
 
     Attributes:
-      life: of the journal.
+      journal_id: of the journal.
       incarnation: of the server that confirmed.
       confirmed_through: number of the last record such that this server has confirmed it and all
         before, or they had been truncated.
@@ -37,7 +37,7 @@ class Progress(NamedTuple):
       counters: what that record came with.
     """
 
-    life: int
+    journal_id: int
     incarnation: int
     confirmed_through: int
     last_seq: int
@@ -147,9 +147,9 @@ class JournaledWriter(writer_lib.ChunkMaker):
         return self._sent_ever if oldest is None else oldest - 1
 
     @property
-    def life(self) -> int:
+    def journal_id(self) -> int:
         """Of the journal."""
-        return self._journal.life
+        return self._journal.journal_id
 
     @property
     def incarnation(self) -> int:
@@ -169,7 +169,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
         """
         self._journal.sync()
         return Progress(
-            life=self.life,
+            journal_id=self.journal_id,
             incarnation=self.incarnation,
             confirmed_through=self.confirmed_through,
             last_seq=self._journal.last_seq,
@@ -372,7 +372,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
         if incarnation == self._journal.incarnation:
             self._sent = next(iter(unconfirmed.values()), self._sent_ever + 1) - 1
         else:
-            there = mark.confirmed.get(self._journal.life, 0)
+            there = mark.confirmed.get(self._journal.journal_id, 0)
             self._when_there_is_room(
                 lambda: self._journal.set_incarnation(incarnation, there), stop
             )
@@ -396,7 +396,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
                 incarnation = client.incarnation(_PROBE_TIMEOUT_S)
                 return client, stream, incarnation, checkpoint_mark.read(client)
             except wire.WireError as error:
-                patience.tell(f"no answer to the first question ({error})")
+                patience.report(f"no answer to the first question ({error})")
             stream.close()
             client.close()
             self._pause(stop, connection.POLL_S)
@@ -438,7 +438,7 @@ class JournaledWriter(writer_lib.ChunkMaker):
             if patience is None:
                 logging.warning("%s: %s: waiting", self._who, cause)
                 patience = connection.Patience(self._who)
-            patience.tell(cause)
+            patience.report(cause)
             self._pause(stop, connection.POLL_S)
 
     def _pause(self, stop: Stop, seconds: float) -> None:
@@ -479,4 +479,4 @@ class _Watch:
                 ) from error
             return
         self._answered = time.monotonic()
-        self._patience.tell("the replay server lives, but has confirmed nothing")
+        self._patience.report("the replay server lives, but has confirmed nothing")

@@ -33,7 +33,7 @@ REPORT = messages.Report(
 
 
 def test_a_status_comes_back_as_it_was():
-    """A life that is in one of the accounts has 0 in the others."""
+    """A journal that is in one of the accounts has 0 in the others."""
     found = messages.Status.decode(STATUS.encode())
     assert found == STATUS._replace(
         confirmed={2**62: 4, 5: 2, 8: 0, 9: 0},

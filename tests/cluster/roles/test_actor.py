@@ -18,7 +18,7 @@ def test_episodes_are_kept_until_the_learner_knows_them():
     assert episodes.after(12, 14) == (12, [_episode(12), _episode(13)])
     # A restarted learner may know less again: what is forgotten is forgotten.
     assert episodes.after(11, 14) == (12, [_episode(12), _episode(13)])
-    # One of a life that goes on may know more than this process has played.
+    # One that has lost its end may know more than this process has played.
     assert episodes.after(99, 14) == (14, [])
     episodes.add(_episode(14))
     assert episodes.after(14, 15) == (14, [_episode(14)])

@@ -138,8 +138,8 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
     def the_server_writes_a_checkpoint(self):
         incarnation, confirmed = self.told
         confirmed = confirmed if incarnation == self.server.number else 0
-        life = {self.journal.life: confirmed}
-        self.server.checkpoint(checkpoint_mark.Mark(self.task, True, life))
+        by_journal = {self.journal.journal_id: confirmed}
+        self.server.checkpoint(checkpoint_mark.Mark(self.task, True, by_journal))
         self.saved = confirmed
 
     @stateful.rule()

@@ -116,7 +116,7 @@ def test_items_go_through_the_journal_into_the_table(service, journal):
         progress = writer.progress()
         incarnation = ask_incarnation(service.address)
         counters = {"items": 400, "transitions": 400, "task": 0}
-        assert progress == (journal.life, incarnation, 100, 100, counters)
+        assert progress == (journal.journal_id, incarnation, 100, 100, counters)
     assert journal.confirmed == 100
     assert find(service.address, "free") == dict.fromkeys(range(400), 1.0)
     assert len(list(journal.directory.glob("*.segment"))) > 5
@@ -348,7 +348,9 @@ def test_a_restored_server_is_not_sent_what_its_mark_says_it_has(service, journa
         writer.flush(10)
         through = writer.progress().confirmed_through
         with wire.Client(service.address) as client:
-            checkpoint_mark.write(client, checkpoint_mark.Mark(0, True, {journal.life: through}))
+            checkpoint_mark.write(
+                client, checkpoint_mark.Mark(0, True, {journal.journal_id: through})
+            )
         service.checkpoint()
         produce(writer, "small", 80, 100)
         writer.flush(10)
