@@ -325,7 +325,7 @@ _KILLED = """
 import os, pathlib, signal, sys
 from cluster.supervision import processes, supervisor
 run_dir = pathlib.Path(sys.argv[1])
-child = "import pathlib, sys, time; from cluster.supervision import processes; processes.Process(" \\
+child = "import pathlib, sys, time; from cluster.supervision import processes as p; p.Process(" \\
     "['/bin/sh', '-c', 'echo $$ > ' + sys.argv[1] + '.child; sleep 300'], " \\
     "pathlib.Path(sys.argv[1] + '.log')); time.sleep(300)"
 def command(name, index):

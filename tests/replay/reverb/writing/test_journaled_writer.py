@@ -18,7 +18,7 @@ from test_journal import FullDisk
 from benchmarks.tcp_proxy import TcpProxy
 from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.wire import insert_stream
-from replay.reverb.writing import journaled_writer
+from replay.reverb.writing import server_connection
 from replay.reverb.writing.journal import Journal
 from tests.replay.reverb import numbered_items, replay_server
 from tests.replay.reverb.numbered_items import check, find, open_writer, produce
@@ -240,8 +240,8 @@ def set_priorities(address, priority):
 
 @pytest.mark.parametrize(("cut", "seconds"), [("drop", 0.7), ("freeze", 2.3)])
 def test_the_network_is_cut_amid_inserts(service, journal, cut, seconds, monkeypatch, caplog):
-    monkeypatch.setattr(journaled_writer, "_PROBE_EVERY_S", 0.3)
-    monkeypatch.setattr(journaled_writer, "_PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(server_connection, "_PROBE_EVERY_S", 0.3)
+    monkeypatch.setattr(server_connection, "_PROBE_TIMEOUT_S", 0.5)
     with TcpProxy(service.address) as proxy:
         proxied = service.directory / "proxied"
         connection.publish_address(proxied, proxy.address)
@@ -400,7 +400,7 @@ def test_an_insert_waits_for_room_on_the_disk(service, journal, monkeypatch, cap
         writer.flush(10)
         assert journal.truncated == 8
         disk.room = 100
-        monkeypatch.setattr(writer, "_while_waiting", lambda: None)
+        monkeypatch.setattr(writer._pauses, "while_waiting", lambda: None)
         threading.Timer(0.7, stop.set).start()
         with pytest.raises(connection.Stopped):
             produce(writer, "free", 200, 400)
