@@ -16,7 +16,8 @@ _TIMEOUT_S = 10.0
 _JOIN_S = 15.0
 
 Connect = Callable[[Callable[[], bool]], wire.Client]
-MakeReports = Callable[[messages.Status | None], Sequence[messages.Report]]
+AnyReport = messages.Report | messages.EvaluatorReport
+MakeReports = Callable[[messages.Status | None], Sequence[AnyReport]]
 
 
 class LearnerLink:

@@ -187,6 +187,33 @@ class Report(NamedTuple):
         return cls._make([*arrays[0].tolist(), episodes])
 
 
+class EvaluatorReport(NamedTuple):
+    """What the evaluator has: it comes by the same table as the actors' reports.
+
+    Attributes:
+      updates, frames: the learner's counts with the newest parameters that were fetched.
+    """
+
+    updates: int
+    frames: int
+
+    def encode(self) -> list[np.ndarray]:
+        """As an array of whole numbers."""
+        return [np.array(self, np.int64)]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "EvaluatorReport":
+        """The report of `encode`'s array; raises WireError."""
+        _check("evaluator's report", arrays, [(np.int64, (2,))])
+        _check_counts("evaluator's report", arrays[0])
+        return cls._make(arrays[0].tolist())
+
+
+def decode_report(arrays: Sequence[np.ndarray]) -> Report | EvaluatorReport:
+    """A report of an actor, or of the evaluator, whose has one array; raises WireError."""
+    return EvaluatorReport.decode(arrays) if len(arrays) == 1 else Report.decode(arrays)
+
+
 def short_incarnation(incarnation: int) -> int:
     """What of a server's 128 bits fits a signed integer of 64: enough to tell two apart."""
     return incarnation & (2**63 - 1)

@@ -133,7 +133,7 @@ def test_each_report_reaches_the_learner_once(server):
     found = []
 
     def enough():
-        found.extend(report.first_episode for report in source.reports())
+        found.extend(report.first_episode for report in source.poll_reports())
         return len(found) >= 5
 
     waiting.wait_for(enough)
