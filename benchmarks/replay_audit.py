@@ -15,7 +15,7 @@ from benchmarks import launched_run
 from cluster.supervision import processes
 from replay.reverb import connection, tables, wire
 from replay.reverb.wire import messages
-from replay.reverb.writing import journal, journaled_writer
+from replay.reverb.writing import journal, journaled_writer, pauses
 
 _WHO = "audit"
 _START_S = 120.0
@@ -85,7 +85,7 @@ def _replay_role(launch: launched_run.Launch) -> Iterator[None]:
         role.wait()
 
 
-def _connect(launch: launched_run.Launch, stop: journaled_writer.Stop) -> wire.Client:
+def _connect(launch: launched_run.Launch, stop: pauses.Stop) -> wire.Client:
     return connection.connect(launch.run_dir / "replay" / "address", stop, _WHO)
 
 

@@ -88,7 +88,7 @@ class Role:
             logging.log_every_n_seconds(logging.WARNING, "status not written: %s", 60, error)
 
 
-def tell_not_finite(error: finite.NotFiniteError) -> int:
+def report_not_finite(error: finite.NotFiniteError) -> int:
     """Tells the supervisor, and the user, why the run can't go on; returns the exit code."""
     print(f"error: {error}", file=sys.stderr)
     return NOT_FINITE

@@ -1,4 +1,4 @@
-"""What the learner knows of its actors: an account for each of their lives."""
+"""What the learner knows of its actors: an account for each of their journals."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,11 @@ from cluster.messages import messages
 _SILENT_S = 10.0
 
 
-class Ledger:
-    """Frames, episodes and confirmed records by life, out of the actors' reports.
+class ActorAccounts:
+    """Frames, episodes and confirmed records by journal, out of the actors' reports.
 
-    A life is a journal's. All counts of a report are from its life's beginning, so a report that is
-    lost, or that comes twice, changes nothing.
+    All counts of a report are from its journal's beginning, so a report that is lost, or that comes
+    twice, changes nothing.
     """
 
     def __init__(self):
@@ -26,40 +26,42 @@ class Ledger:
 
     @property
     def frames(self) -> int:
-        """Of all lives together."""
+        """Of all journals together."""
         return sum(self._frames.values())
 
     @property
     def transitions(self) -> int:
-        """Of all lives together: those that actors have put into their journals."""
+        """Of all journals together: those that actors have put into their journals."""
         return sum(self._transitions.values())
 
     @property
     def episodes(self) -> Mapping[int, int]:
-        """By life, how many episodes were taken."""
+        """By journal, how many episodes were taken."""
         return self._episodes
 
-    def take(self, report: messages.Report) -> list[tuple[int, messages.Episode]]:
-        """Books a report.
+    def apply(self, report: messages.Report) -> list[tuple[int, messages.Episode]]:
+        """Takes a report into the accounts.
 
         Returns:
-          Its new episodes, each with its number in the life.
+          Its new episodes, each with its number in the journal.
         """
-        life = report.life
-        self._newest[life] = time.monotonic(), report
+        journal_id = report.journal_id
+        self._newest[journal_id] = time.monotonic(), report
         # A restarted actor begins at its last whole record, which may be older than its report.
-        self._frames[life] = max(self._frames.get(life, 0), report.frames)
-        self._transitions[life] = max(self._transitions.get(life, 0), report.transitions)
-        known = self._episodes.get(life, 0)
+        self._frames[journal_id] = max(self._frames.get(journal_id, 0), report.frames)
+        self._transitions[journal_id] = max(
+            self._transitions.get(journal_id, 0), report.transitions
+        )
+        known = self._episodes.get(journal_id, 0)
         numbered = list(enumerate(report.episodes, report.first_episode))
-        self._episodes[life] = max(known, report.first_episode + len(report.episodes))
+        self._episodes[journal_id] = max(known, report.first_episode + len(report.episodes))
         return [(number, episode) for number, episode in numbered if number >= known]
 
     def confirmed(self, incarnation: int) -> dict[int, int]:
-        """By life, the record through which one incarnation of the server has confirmed all."""
+        """By journal, the record through which one incarnation of the server has confirmed all."""
         return {
-            life: report.confirmed
-            for life, (_, report) in self._newest.items()
+            journal_id: report.confirmed
+            for journal_id, (_, report) in self._newest.items()
             if report.incarnation == incarnation
         }
 
@@ -85,20 +87,20 @@ class Ledger:
         )
 
     def note_episodes(self, written: Iterable[tuple[int, int]]) -> None:
-        """Counts episodes, each a life and a number in it, that were taken before a restart."""
-        for life, number in written:
-            self._episodes[life] = max(self._episodes.get(life, 0), number + 1)
+        """Counts episodes, each a journal and a number in it, that were taken before a restart."""
+        for journal_id, number in written:
+            self._episodes[journal_id] = max(self._episodes.get(journal_id, 0), number + 1)
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """The accounts as rows [life, frames, transitions, episodes], for a snapshot."""
+        """The accounts as rows [journal, frames, transitions, episodes], for a snapshot."""
         accounts = (self._frames, self._transitions, self._episodes)
-        lives = self._frames.keys() | self._episodes.keys()
-        rows = [[life, *(account.get(life, 0) for account in accounts)] for life in sorted(lives)]
+        journal_ids = self._frames.keys() | self._episodes.keys()
+        rows = [[i, *(account.get(i, 0) for account in accounts)] for i in sorted(journal_ids)]
         return {"ledger": np.array(rows, np.int64).reshape(-1, 4)}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores `get_state`'s result."""
-        for life, frames, transitions, episodes in state["ledger"].tolist():
-            self._frames[life] = frames
-            self._transitions[life] = transitions
-            self._episodes[life] = episodes
+        for journal_id, frames, transitions, episodes in state["ledger"].tolist():
+            self._frames[journal_id] = frames
+            self._transitions[journal_id] = transitions
+            self._episodes[journal_id] = episodes

@@ -139,8 +139,8 @@ class RunCounts:
 
 def frame_limits(
     alive: Sequence[messages.Report], played: int, allowed: int
-) -> Mapping[messages.Life, int]:
-    """By life, how many of its own frames an actor may play.
+) -> Mapping[messages.JournalId, int]:
+    """By journal, how many of its own frames an actor may play.
 
     What is allowed beyond the reported frames is parted evenly, and rounded up: so each may play a
     step whenever something is allowed. Nothing is kept from one call to the next, so that neither
@@ -153,5 +153,6 @@ def frame_limits(
     """
     num_actors = len({report.actor for report in alive})
     return {
-        report.life: report.frames - (-max(0, allowed - played) // num_actors) for report in alive
+        report.journal_id: report.frames - (-max(0, allowed - played) // num_actors)
+        for report in alive
     }

@@ -16,10 +16,11 @@ _TIMEOUT_S = 10.0
 _JOIN_S = 15.0
 
 Connect = Callable[[Callable[[], bool]], wire.Client]
-MakeReports = Callable[[messages.Status | None], Sequence[messages.Report]]
+AnyReport = messages.Report | messages.EvaluatorReport
+MakeReports = Callable[[messages.Status | None], Sequence[AnyReport]]
 
 
-class Link:
+class LearnerLink:
     """Fetches the learner's status and newest parameters, and brings it reports.
 
     Reports go on while the actor itself waits: the learner must know of the frames to let it play

@@ -13,8 +13,8 @@ import numpy as np
 from core import finite
 from replay.reverb import wire
 
-# A life is a journal's: the actor may be restarted in it; see replay/reverb/writing/journal.py.
-Life = int
+# An actor that is restarted goes on with its journal; see replay/reverb/writing/journal.py.
+JournalId = int
 
 
 class Status(NamedTuple):
@@ -26,9 +26,9 @@ class Status(NamedTuple):
       finished: whether nothing more is to be played.
       version: the updates of the newest parameters that were published.
       weight: what new transitions get as their sampling weight.
-      confirmed: by life, the last record of its journal that the newest checkpoint has.
-      episodes: by life, how many of its episodes the learner has written down.
-      limits: by life, the frames up to which its actor may play.
+      confirmed: by journal, the last record of its journal that the newest checkpoint has.
+      episodes: by journal, how many of its episodes the learner has written down.
+      limits: by journal, the frames up to which its actor may play.
     """
 
     frames: int
@@ -37,20 +37,20 @@ class Status(NamedTuple):
     finished: bool
     version: int
     weight: float
-    confirmed: Mapping[Life, int]
-    episodes: Mapping[Life, int]
-    limits: Mapping[Life, int]
+    confirmed: Mapping[JournalId, int]
+    episodes: Mapping[JournalId, int]
+    limits: Mapping[JournalId, int]
 
     def is_end(self, num_frames: int) -> bool:
         """Whether the run of so many frames is finished; one that was may go on with more."""
         return self.finished and self.frames >= num_frames
 
     def encode(self) -> list[np.ndarray]:
-        """As arrays: whole numbers, the weight, a row [life, record, episodes, limit] a life."""
+        """As arrays: whole numbers, the weight, a row [journal, record, episodes, limit] each."""
         counts = (self.frames, self.updates, self.task, self.finished, self.version)
-        by_life = (self.confirmed, self.episodes, self.limits)
-        lives = sorted(set().union(*by_life))
-        rows = [[life, *(numbers.get(life, 0) for numbers in by_life)] for life in lives]
+        by_journal = (self.confirmed, self.episodes, self.limits)
+        journal_ids = sorted(set().union(*by_journal))
+        rows = [[i, *(numbers.get(i, 0) for numbers in by_journal)] for i in journal_ids]
         return [
             np.array(counts, np.int64),
             np.array(self.weight, np.float64),
@@ -73,9 +73,9 @@ class Status(NamedTuple):
             finished=bool(finished),
             version=version,
             weight=float(arrays[1]),
-            confirmed={life: record for life, record, _, _ in rows},
-            episodes={life: episodes for life, _, episodes, _ in rows},
-            limits={life: limit for life, _, _, limit in rows},
+            confirmed={i: record for i, record, _, _ in rows},
+            episodes={i: episodes for i, _, episodes, _ in rows},
+            limits={i: limit for i, _, _, limit in rows},
         )
 
 
@@ -145,10 +145,10 @@ class Episode(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What an actor has done in its life, all counts from that life's beginning.
+    """What an actor has done, all counts from its journal's beginning.
 
     Attributes:
-      life: the journal's.
+      journal_id: of its journal.
       actor: its index.
       frames: of steps that are in the journal.
       transitions: those that are in the journal, or were.
@@ -159,7 +159,7 @@ class Report(NamedTuple):
       episodes: those the learner has not acknowledged yet.
     """
 
-    life: Life
+    journal_id: JournalId
     actor: int
     frames: int
     transitions: int
@@ -185,6 +185,33 @@ class Report(NamedTuple):
         rows = arrays[1].tolist()
         episodes = [Episode(int(i), total, int(n), int(task)) for i, total, n, task in rows]
         return cls._make([*arrays[0].tolist(), episodes])
+
+
+class EvaluatorReport(NamedTuple):
+    """What the evaluator has: it comes by the same table as the actors' reports.
+
+    Attributes:
+      updates, frames: the learner's counts with the newest parameters that were fetched.
+    """
+
+    updates: int
+    frames: int
+
+    def encode(self) -> list[np.ndarray]:
+        """As an array of whole numbers."""
+        return [np.array(self, np.int64)]
+
+    @classmethod
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "EvaluatorReport":
+        """The report of `encode`'s array; raises WireError."""
+        _check("evaluator's report", arrays, [(np.int64, (2,))])
+        _check_counts("evaluator's report", arrays[0])
+        return cls._make(arrays[0].tolist())
+
+
+def decode_report(arrays: Sequence[np.ndarray]) -> Report | EvaluatorReport:
+    """A report of an actor, or of the evaluator, whose has one array; raises WireError."""
+    return EvaluatorReport.decode(arrays) if len(arrays) == 1 else Report.decode(arrays)
 
 
 def short_incarnation(incarnation: int) -> int:

@@ -1,14 +1,12 @@
 """The role `actor`: a vector environment and a batched policy that fill the replay.
 
-A restarted actor continues its life: its journal, its counts. Its episodes begin anew; of those
-that ran, up to n_step + chunk_length steps a lane are counted but have no transitions.
+A restarted actor goes on with its journal and its counts. Its episodes begin anew; of those
+that ran, up to n_step + chunk_length steps of each environment are counted but have no transitions.
 """
 
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dm_env
 import jax
@@ -17,24 +15,22 @@ from absl import logging
 
 from agents import base as agents_base
 from cluster import context
-from cluster.messages import learner_link as link_lib
-from cluster.messages import messages
+from cluster.messages import learner_link, messages
+from cluster.roles import actor_journals
 from core import finite
 from envs import base as envs_base
 from replay import base as replay_base
 from replay.reverb import connection, tables
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import journaled_writer, trajectories
+from replay.reverb.writing import trajectories
 from training.acting import choosing, policy
 from training.learning import learner as learner_lib
 from training.system import stopping
 
 _STATUS_S = 1.0
-_SYNC_S = 5.0
 _POLL_S = 0.1
 _CREDIT_POLL_S = 0.01
-_MAX_EPISODES = 500
-# In place of a lane: keeps actors' seeds apart from those of lanes, evaluations and games.
+# In place of an environment: keeps actors' seeds apart from those of environments, evaluations and
+# games.
 _ACTOR_SEEDS = 1 << 22
 
 
@@ -52,52 +48,15 @@ def run(role: context.Role) -> int:
         except connection.Stopped:
             pass
         except finite.NotFiniteError as error:
-            return context.tell_not_finite(error)
+            return context.report_not_finite(error)
         finally:
             actor.close()
     return context.FINISHED if actor.is_finished else context.STOPPED
 
 
-class _Told(NamedTuple):
-    """Of messages.Report."""
-
-    incarnation: int = 0
-    confirmed: int = 0
-    task: int = -1
-
-
-class _UnknownEpisodes:
-    """Finished episodes that the learner is not known to have written down; threads share it."""
-
-    def __init__(self, first: int):
-        """The next one has number `first`."""
-        self._first = first
-        self._episodes: list[messages.Episode] = []
-        self._lock = threading.Lock()
-
-    def add(self, episode: messages.Episode) -> None:
-        with self._lock:
-            self._episodes.append(episode)
-
-    def after(self, num_known: int, num_kept: int) -> tuple[int, list[messages.Episode]]:
-        """Forgets those with numbers below `num_known`.
-
-        Returns:
-          The first number of the others, and those of them with numbers below `num_kept`, which is
-          as far as a restarted actor would know of them; no more than fit a small message.
-        """
-        with self._lock:
-            done = min(max(0, num_known - self._first), len(self._episodes))
-            self._first += done
-            del self._episodes[:done]
-            count = min(max(0, num_kept - self._first), _MAX_EPISODES)
-            return self._first, self._episodes[:count]
-
-
 class Actor:
-    """One actor's environments, policy, journal and connections."""
+    """One actor's environments, policy, journal and connections: the loop in which it plays."""
 
-    _writer: journaled_writer.JournaledWriter
     _builder: trajectories.TrajectoryBuilder
 
     def __init__(self, role: context.Role, stop: Callable[[], bool]):
@@ -109,37 +68,22 @@ class Actor:
         """
         self._role, self._stop = role, stop
         self._config: Any = role.config
-        self._journal = self._open_journal(role.journal_dir)
+        self._journals = actor_journals.ActorJournals(role, self._must_end, self._report_progress)
         new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0, "task": 0}
-        self._counters = {**new, **self._journal.counters}
+        self._counters = {**new, **self._journals.own.counters}
         self._counters["starts"] += 1
         seed = envs_base.lane_seed(
             self._config.seed, _ACTOR_SEEDS + role.index, self._counters["starts"]
         )
         num_envs = self._config.num_envs
         self._environment = envs_base.make(self._config.environment, num_envs, seed)
-        self._rng = jax.random.key(seed)
-        self._episodes = _UnknownEpisodes(self._counters["episodes"])
-        self._absent = [self._open_journal(path) for path in role.absent_journal_dirs()]
-        self._open_writers: list[journaled_writer.JournaledWriter] = []
-        # By life, what the learner is told of its journal.
-        self._told: dict[int, _Told] = {}
+        self._policy = _Policy(self._config, self._environment, seed)
         # Of the present step.
         self._task = -1
-        self._link = link_lib.Link(self._role.connect, self._make_agent(), self._reports)
-        self._synced_at = self._served_at = self._told_at = time.monotonic()
-        self._told_frames = self._counters["frames"]
-
-    def _open_journal(self, path: Path) -> journal_lib.Journal:
-        segment_bytes = int(self._config.distributed.journal_segment_mb * 2**20)
-        return journal_lib.Journal(path, segment_bytes)
-
-    def _make_agent(self) -> Any:
-        """Builds the agent; returns the shapes of its parameters."""
-        environment, config = self._environment, self._config
-        agent = agents_base.make(config, environment.action_spec())
-        self._act = choosing.make_act(agent.act, config.agent.frame_stack)
-        return policy.param_shapes(agent, config, environment.observation_spec())
+        self._link = learner_link.LearnerLink(
+            role.connect, self._policy.shapes, self._journals.reports.make
+        )
+        self._status_at, self._status_frames = time.monotonic(), self._counters["frames"]
 
     @property
     def is_finished(self) -> bool:
@@ -163,45 +107,29 @@ class Actor:
         Raises:
           connection.Stopped: it came while something was waited for.
         """
-        self._open_writer()
+        self._journals.open()
+        self._builder = self._make_builder()
         self._await_parameters()
         timestep = self._begin()
         while not self._must_end():
             self._wait_for_credit()
             if self._status.task > self._environment.task:
                 timestep = self._environment.next_task()
-            self._follow_parameters()
-            actions = self._choose(timestep)
+            self._policy.follow(self._link.parameters)
+            actions = self._policy.choose(timestep)
             self._environment.send(actions)
             self._record(timestep, actions)
             # What was left of an earlier task is on its way.
             self._task = self._environment.task
             timestep = self._environment.recv()
             self._count()
-            self._serve_idle_writers()
-            self._tell()
+            self._journals.serve()
+            self._report_progress()
 
-    def _open(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
-        """A writer for a journal; it sends what the server may lack of that."""
-        writer = journaled_writer.JournaledWriter(
-            journal,
-            self._role.connect,
-            self._must_end,
-            self._role.label,
-            self._config.replay.capacity,
-            self._config.distributed.max_unconfirmed,
-            while_waiting=self._tell,
-        )
-        self._open_writers.append(writer)
-        return writer
-
-    def _open_writer(self) -> None:
-        for journal in self._absent:
-            self._open(journal)
-        self._writer = self._open(self._journal)
+    def _make_builder(self) -> trajectories.TrajectoryBuilder:
         config = self._config
-        self._builder = trajectories.TrajectoryBuilder(
-            self._writer,
+        return trajectories.TrajectoryBuilder(
+            self._journals.writer,
             tables.TRANSITIONS,
             config.num_envs,
             config.agent.frame_stack,
@@ -215,10 +143,9 @@ class Actor:
         while self._link.parameters is None:
             if self._must_end():
                 raise connection.Stopped("asked to end before there were parameters")
-            patience.tell("the learner has published no parameters")
-            self._tell()
+            patience.report("the learner has published no parameters")
+            self._report_progress()
             time.sleep(_POLL_S)
-        self._version = -1
 
     def _begin(self) -> dm_env.TimeStep:
         """The first time step, of the game that the run is at."""
@@ -228,8 +155,7 @@ class Actor:
             environment.next_task()
             timestep = environment.step(np.zeros(environment.num_envs, np.int32))
         self._task = environment.task
-        observation = jax.numpy.asarray(timestep.observation)
-        self._stack = learner_lib.empty_stack(observation, self._config.agent.frame_stack)
+        self._policy.begin(timestep.observation)
         return timestep
 
     def _wait_for_credit(self) -> None:
@@ -237,34 +163,21 @@ class Actor:
         if self._may_go_on():
             return
         # The learner reckons with what is in the journal.
-        if self._counters != self._journal.counters:
-            self._writer.insert([], self._counters)
+        if self._counters != self._journals.own.counters:
+            self._journals.writer.insert([], self._counters)
         patience = connection.Patience(self._role.label)
         self._link.is_awaited = True
         while not self._may_go_on() and not self._must_end():
-            patience.tell("the learner is behind or down: nothing has been played")
-            self._serve_idle_writers()
-            self._tell()
+            patience.report("the learner is behind or down: nothing has been played")
+            self._journals.serve()
+            self._report_progress()
             time.sleep(_CREDIT_POLL_S)
         self._link.is_awaited = False
 
     def _may_go_on(self) -> bool:
         status = self._status
-        is_allowed = self._counters["frames"] < status.limits.get(self._journal.life, 0)
-        return is_allowed or status.task > self._environment.task
-
-    def _follow_parameters(self) -> None:
-        newest = self._link.parameters
-        assert newest is not None
-        if newest.updates != self._version:
-            self._params, self._version = jax.device_put(newest.params), newest.updates
-
-    def _choose(self, timestep: Any) -> np.ndarray:
-        is_first = np.asarray(timestep.first())
-        self._rng, self._stack, actions = self._act(
-            self._params, self._rng, self._stack, timestep.observation, is_first
-        )
-        return np.asarray(actions)
+        limit = status.limits.get(self._journals.own.journal_id, 0)
+        return self._counters["frames"] < limit or status.task > self._environment.task
 
     def _record(self, timestep: Any, actions: Any) -> None:
         """Writes what the step completes, while the emulators work on the next one."""
@@ -285,100 +198,76 @@ class Actor:
         for begin in range(0, len(items), size):
             part = items[begin : begin + size]
             self._counters["transitions"] += len(part)
-            self._writer.insert(part, self._counters)
+            self._journals.writer.insert(part, self._counters)
 
     def _count(self) -> None:
         for episode in self._environment.finished_episodes():
             self._counters["episodes"] += 1
-            self._episodes.add(messages.Episode(*episode, self._environment.task))
+            played = messages.Episode(*episode, self._environment.task)
+            self._journals.reports.episodes.add(played)
 
-    def _reports(self, status: messages.Status | None) -> list[messages.Report]:
-        """What the link tells the learner; called in its thread."""
-        known = status.episodes.get(self._journal.life, 0) if status else 0
-        kept = self._journal.counters.get("episodes", 0)
-        own = self._report(self._journal, *self._episodes.after(known, kept))
-        return [own, *(self._report(journal, 0, []) for journal in self._absent)]
-
-    def _report(
-        self, journal: journal_lib.Journal, first: int, episodes: list[messages.Episode]
-    ) -> messages.Report:
-        told = self._told.get(journal.life, _Told())
-        return messages.Report(
-            life=journal.life,
-            actor=self._role.index,
-            frames=journal.counters.get("frames", 0),
-            transitions=journal.counters.get("transitions", 0),
-            task=told.task,
-            confirmed=told.confirmed,
-            incarnation=told.incarnation,
-            first_episode=first,
-            episodes=episodes,
-        )
-
-    def _tell(self) -> None:
-        """Keeps the journal short, and others informed; called about twice a second or more."""
-        now = time.monotonic()
-        if now - self._synced_at > _SYNC_S:
-            self._synced_at = now
-            self._keep_journals_short()
-        for writer in self._open_writers:
-            self._note_task(writer)
-        if now - self._told_at > _STATUS_S:
-            frames = self._counters["frames"]
+    def _report_progress(self) -> None:
+        """Keeps the journals short, and others informed; called about twice a second or more."""
+        self._journals.tend(self._task, self._link.status)
+        now, frames = time.monotonic(), self._counters["frames"]
+        if now - self._status_at > _STATUS_S:
             self._role.write_status(
                 {
                     "frames": frames,
-                    "frames_per_second": (frames - self._told_frames) / (now - self._told_at),
+                    "frames_per_second": (frames - self._status_frames) / (now - self._status_at),
                     "parameter_age_seconds": self._link.parameter_age_s,
-                    "pending": self._num_pending,
+                    "pending": self._journals.num_pending,
                 }
             )
-            self._told_at, self._told_frames = now, frames
-
-    def _note_task(self, writer: journaled_writer.JournaledWriter) -> None:
-        """Has the learner told which task is played, when nothing is left of earlier ones."""
-        incarnation = messages.short_incarnation(writer.incarnation)
-        told = self._told.get(writer.life, _Told())
-        if told.incarnation != incarnation:
-            told = _Told(incarnation)
-        if writer.is_settled:
-            told = told._replace(task=self._task)
-        # In one step: another thread reports it.
-        self._told[writer.life] = told
-
-    @property
-    def _num_pending(self) -> int:
-        return sum(writer.num_pending for writer in self._open_writers)
-
-    def _keep_journals_short(self) -> None:
-        status = self._link.status
-        for writer in self._open_writers:
-            try:
-                progress = writer.progress()
-            except OSError as error:  # a full disk; nothing is dropped that may not be on it
-                logging.warning("%s: journal not flushed: %s", self._role.label, error)
-                continue
-            self._note_task(writer)
-            self._told[progress.life] = self._told[progress.life]._replace(
-                confirmed=progress.confirmed_through
-            )
-            if status is not None and progress.life in status.confirmed:
-                writer.truncate(status.confirmed[progress.life])
-
-    def _serve_idle_writers(self) -> None:
-        """Has those that nothing is written with send what a restarted server lacks."""
-        now = time.monotonic()
-        if now - self._served_at > _SYNC_S:
-            self._served_at = now
-            for writer in self._open_writers:
-                writer.serve()
+            self._status_at, self._status_frames = now, frames
 
     def close(self) -> None:
         """Ends threads, connections and emulators."""
         self._link.close()
-        for writer in self._open_writers:
-            writer.close()
-        for journal in (*self._absent, self._journal):
-            journal.close()
+        self._journals.close()
         self._environment.close()
-        logging.info("%s: %d frames in this life", self._role.label, self._counters["frames"])
+        frames = self._counters["frames"]
+        logging.info("%s: %d frames in this journal", self._role.label, frames)
+
+
+class _Policy:
+    """A batched policy: the newest parameters, what the environments have shown, random numbers.
+
+    Attributes:
+      shapes: of the parameters.
+    """
+
+    _params: Any
+    _stack: jax.Array
+
+    def __init__(self, config: Any, environment: Any, seed: int):
+        """There are no parameters before `follow`, and no observations before `begin`."""
+        self._frame_stack = config.agent.frame_stack
+        self._act, self.shapes = _make_agent(config, environment)
+        self._rng = jax.random.key(seed)
+        self._version = -1
+
+    def begin(self, observation: np.ndarray) -> None:
+        """Begins with the first observations [N, ...]."""
+        self._stack = learner_lib.empty_stack(jax.numpy.asarray(observation), self._frame_stack)
+
+    def follow(self, newest: messages.Parameters | None) -> None:
+        """Goes by the newest parameters, which there have to be."""
+        assert newest is not None
+        if newest.updates != self._version:
+            self._params, self._version = jax.device_put(newest.params), newest.updates
+
+    def choose(self, timestep: Any) -> np.ndarray:
+        """Actions int32 [N] for a step of all environments."""
+        is_first = np.asarray(timestep.first())
+        self._rng, self._stack, actions = self._act(
+            self._params, self._rng, self._stack, timestep.observation, is_first
+        )
+        return np.asarray(actions)
+
+
+def _make_agent(config: Any, environment: Any) -> tuple[Any, Any]:
+    """What acts, and the shapes of its parameters."""
+    agent = agents_base.make(config, environment.action_spec())
+    act = choosing.make_act(agent.act, config.agent.frame_stack)
+    return act, policy.param_shapes(agent, config, environment.observation_spec())

@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,8 +10,7 @@ from absl import logging
 
 from agents import base as agents_base
 from cluster import context
-from cluster.messages import learner_link as link_lib
-from cluster.messages import messages
+from cluster.messages import learner_link, messages
 from envs import base as envs_base
 from training.acting import evaluation, policy
 from training.logs import recorder as recorder_lib
@@ -60,8 +59,12 @@ class Evaluator:
         self._frames = self._noted_frames = self._recorder.last_evaluation()
         self._due: collections.deque[messages.Parameters] = collections.deque()
         shapes = policy.param_shapes(agent, self._config, spec)
-        self._link = link_lib.Link(role.connect, shapes, on_parameters=self._note)
-        self._told_at = 0.0
+        # What the learner is told, which waits for it where a task ends.
+        self._reports: Sequence[messages.EvaluatorReport] = ()
+        self._link = learner_link.LearnerLink(
+            role.connect, shapes, lambda status: self._reports, on_parameters=self._note
+        )
+        self._reported_at = 0.0
 
     def work(self) -> bool:
         """Evaluates whenever it is time to; whether the run is finished."""
@@ -72,7 +75,7 @@ class Evaluator:
             status, parameters = self._link.status, self._link.parameters
             if status is not None and parameters is not None and self._is_end(status, parameters):
                 return True
-            self._tell()
+            self._report_progress()
             time.sleep(_POLL_S)
         return False
 
@@ -96,6 +99,7 @@ class Evaluator:
         if parameters.updates and is_due and not is_last:
             self._noted_frames = parameters.frames
             self._due.append(parameters)
+        self._reports = (messages.EvaluatorReport(parameters.updates, parameters.frames),)
 
     def _evaluate(self, parameters: messages.Parameters) -> None:
         """Plays the present game, or every game so far if evaluation.all_games is set."""
@@ -130,14 +134,15 @@ class Evaluator:
         )
 
     def _must_stop(self) -> bool:
-        """Whether to give up an evaluation; tells meanwhile that the process is alive."""
-        self._tell()
+        """Whether to give up an evaluation; says meanwhile that the process is alive."""
+        self._report_progress()
         return self._stop()
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
+        """Writes this process's status, every second."""
         now = time.monotonic()
-        if now - self._told_at > _STATUS_S:
-            self._told_at = now
+        if now - self._reported_at > _STATUS_S:
+            self._reported_at = now
             self._role.write_status({"frames": self._frames})
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ _ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
 
 
-class Feed:
+class ReplayReader:
     """Streams to one incarnation of the server; when they break, `open` makes new ones.
 
     Attributes:
@@ -96,14 +96,14 @@ class Feed:
         """Has the batch's new priorities [B] sent; they may still be computed."""
         self._sender.put(batch, new_priorities, _TIMEOUT_S)
 
-    def reports(self) -> list[messages.Report]:
+    def poll_reports(self) -> list[messages.Report | messages.EvaluatorReport]:
         """Those that have come since the last call. Raises WireError."""
         # One is asked for where there is none: of a broken stream, that raises what broke it.
         try:
             taken = self._reports.take(max(1, self._reports.num_ready), 0.0)
         except wire.WireTimeoutError:
             return []
-        return [messages.Report.decode(sampled.columns) for sampled in taken]
+        return [messages.decode_report(sampled.columns) for sampled in taken]
 
     @property
     def is_open(self) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from absl import logging
 
-from cluster.accounts import actor_accounts as ledger_lib
+from cluster.accounts import actor_accounts
 from cluster.messages import messages
-from cluster.roles import replay_reader as feed_lib
+from cluster.roles import replay_reader
 from replay.reverb import checkpoint_mark, wire
 from training.checkpoints import snapshot
 
@@ -24,14 +24,14 @@ class Saver:
     same moment, as each knows what the other has done since.
 
     Attributes:
-      confirmed: by life, the last record of an actor's journal that the newest checkpoint has.
+      confirmed: by journal, the last record of an actor's journal that the newest checkpoint has.
     """
 
     def __init__(
         self,
         store: snapshot.SnapshotStore,
-        feed: feed_lib.Feed,
-        ledger: ledger_lib.Ledger,
+        reader: replay_reader.ReplayReader,
+        accounts: actor_accounts.ActorAccounts,
         contents: Callable[[Path | None], snapshot.Contents],
         max_transitions: int,
     ):
@@ -39,12 +39,12 @@ class Saver:
 
         Args:
           store: of the run's snapshots.
-          feed: the connection to the replay.
-          ledger: what the actors have reported.
+          reader: the connection to the replay.
+          accounts: what the actors have reported.
           contents: see SnapshotStore.save.
           max_transitions: after so many there is a checkpoint in any case.
         """
-        self._store, self._feed, self._ledger = store, feed, ledger
+        self._store, self._reader, self._accounts = store, reader, accounts
         self._contents = contents
         self._max_transitions = max_transitions
         self._transitions = 0
@@ -92,19 +92,21 @@ class Saver:
         if self._checkpoint is not None and self._checkpoint.done():
             checkpoint, self._checkpoint = self._checkpoint, None
             self._note_end(checkpoint)
-        num_new = self._ledger.transitions - self._transitions
+        num_new = self._accounts.transitions - self._transitions
         is_due = self._is_checkpoint_wanted or num_new >= self._max_transitions
-        is_possible = self._feed.is_open and time.monotonic() >= self._not_before
+        is_possible = self._reader.is_open and time.monotonic() >= self._not_before
         if self._checkpoint is None and is_due and is_possible:
             self._begin_checkpoint()
 
     def _begin_checkpoint(self) -> None:
         self._is_checkpoint_wanted = False
-        self._transitions = self._ledger.transitions
-        incarnation = self._feed.incarnation
-        confirmed = self._ledger.confirmed(messages.short_incarnation(incarnation))
-        mark = self._feed.mark._replace(confirmed=confirmed)
-        self._checkpoint = self._executor.submit(_checkpoint, self._feed.client, incarnation, mark)
+        self._transitions = self._accounts.transitions
+        incarnation = self._reader.incarnation
+        confirmed = self._accounts.confirmed(messages.short_incarnation(incarnation))
+        mark = self._reader.mark._replace(confirmed=confirmed)
+        self._checkpoint = self._executor.submit(
+            _checkpoint, self._reader.client, incarnation, mark
+        )
 
     def _note_end(self, checkpoint: concurrent.futures.Future) -> None:
         error = checkpoint.exception()
@@ -114,8 +116,8 @@ class Saver:
             return
         incarnation, mark = checkpoint.result()
         self.confirmed = mark.confirmed
-        if not mark.is_saved and self._feed.is_open and self._feed.incarnation == incarnation:
-            self._feed.set_mark(mark._replace(is_saved=True))
+        if not mark.is_saved and self._reader.is_open and self._reader.incarnation == incarnation:
+            self._reader.set_mark(mark._replace(is_saved=True))
 
     def wait_for_snapshot(self) -> None:
         """Waits until the snapshot is written, or has failed."""

@@ -55,7 +55,7 @@ class End:
         return processes.describe(self.exit_code)
 
 
-class Member:
+class SupervisedProcess:
     """A role of the run. It has a process, or waits for the next one, or has had its last one."""
 
     def __init__(

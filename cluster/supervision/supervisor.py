@@ -12,7 +12,7 @@ from absl import logging
 
 from cluster import context
 from cluster.supervision import log_lines, processes, status_line
-from cluster.supervision.supervised_process import FINISHED, REFUSED, End, Member, Timing
+from cluster.supervision.supervised_process import FINISHED, REFUSED, End, SupervisedProcess, Timing
 from core import checks
 from training.system import stopping
 
@@ -69,10 +69,12 @@ class Supervisor:
         self._heard: dict[str, tuple[object, float]] = {}
         self._next_report = 0.0
 
-    def _member(self, name: str, index: int) -> Member:
+    def _member(self, name: str, index: int) -> SupervisedProcess:
         log = self._run_dir / "logs" / f"{context.label(name, index)}.log"
         command = self._command(name, index)
-        return Member(name, index, lambda: self._start(name, index, command, log), self._timing)
+        return SupervisedProcess(
+            name, index, lambda: self._start(name, index, command, log), self._timing
+        )
 
     def run(self) -> int:
         """Works until the run has ended; no process is left then.
@@ -136,13 +138,13 @@ class Supervisor:
         return False
 
     @staticmethod
-    def _tend(member: Member) -> End | None:
+    def _tend(member: SupervisedProcess) -> End | None:
         """Starts a role's process when it is due; how it has ended, if that is news."""
         if member.start_if_due():
             logging.info("%s: started", member.label)
         return member.collect()
 
-    def _note_end(self, member: Member, end: End) -> None:
+    def _note_end(self, member: SupervisedProcess, end: End) -> None:
         """Tells of the end of a process that will be followed by another, and counts deaths."""
         self._forget_status(member)
         what = f"{end} after {end.seconds:.0f} s: {log_lines.last(end.lines)}"
@@ -154,7 +156,7 @@ class Supervisor:
             except OSError as error:  # a full disk must not end the run
                 logging.warning("%s not written: %s", _RESTARTS, error)
 
-    def _judge(self, member: Member, end: End) -> None:
+    def _judge(self, member: SupervisedProcess, end: End) -> None:
         """Raises one of the errors of `_keep_alive` if the role is not to be started again."""
         if end.exit_code == context.NOT_FINITE:
             member.retire()
@@ -176,10 +178,10 @@ class Supervisor:
 
     def _wait_for(
         self,
-        members: Sequence[Member],
+        members: Sequence[SupervisedProcess],
         seconds: float,
         stop: stopping.StopRequest,
-        kept: Sequence[Member],
+        kept: Sequence[SupervisedProcess],
     ) -> None:
         """Keeps processes alive until they have finished, for some seconds at most.
 
@@ -206,10 +208,10 @@ class Supervisor:
 
     def _end(
         self,
-        members: Sequence[Member],
+        members: Sequence[SupervisedProcess],
         seconds: float,
         kill: stopping.StopRequest,
-        kept: Sequence[Member] = (),
+        kept: Sequence[SupervisedProcess] = (),
     ) -> None:
         """Asks processes to end, and kills those that have not after some seconds.
 
@@ -230,7 +232,7 @@ class Supervisor:
             logging.warning("%s: killed, it has not ended by itself", member.label)
             member.kill()
 
-    def _tend_all(self, members: Sequence[Member]) -> None:
+    def _tend_all(self, members: Sequence[SupervisedProcess]) -> None:
         """Keeps processes alive, whatever befalls them, and reports; takes a moment."""
         for member in members:
             end = self._tend(member)
@@ -239,7 +241,7 @@ class Supervisor:
         self._report_if_due()
         time.sleep(self._timing.poll)
 
-    def _collect(self, members: Sequence[Member]) -> None:
+    def _collect(self, members: Sequence[SupervisedProcess]) -> None:
         """Notes which of those that shall end have."""
         for member in members:
             end = member.collect()
@@ -247,7 +249,7 @@ class Supervisor:
                 member.retire()
                 logging.info("%s: %s", member.label, end)
 
-    def _named(self, name: str) -> list[Member]:
+    def _named(self, name: str) -> list[SupervisedProcess]:
         return [member for member in self._members if member.name == name]
 
     def _report_if_due(self) -> None:
@@ -262,11 +264,11 @@ class Supervisor:
         ]
         logging.info("%s", status_line.compose(learner, actors, others, self._restarts))
 
-    def _condition(self, member: Member) -> status_line.Condition:
+    def _condition(self, member: SupervisedProcess) -> status_line.Condition:
         status = context.read_status(self._run_dir, member.label)
         return status_line.Condition(member.label, status, self._trouble(member, status))
 
-    def _trouble(self, member: Member, status: dict[str, float | str]) -> str:
+    def _trouble(self, member: SupervisedProcess, status: dict[str, float | str]) -> str:
         if member.wait is not None:
             return f"down, again in {member.wait:.0f} s"
         if not member.is_running:
@@ -281,7 +283,7 @@ class Supervisor:
         silence = since - last[1]
         return f"silent for {silence:.0f} s" if silence > self._timing.silent else ""
 
-    def _forget_status(self, member: Member) -> None:
+    def _forget_status(self, member: SupervisedProcess) -> None:
         """What a role has told of itself is not true of the next process."""
         self._heard.pop(member.label, None)
         context.status_path(self._run_dir, member.label).unlink(missing_ok=True)
@@ -291,11 +293,11 @@ class _FailedError(RuntimeError):
     """A role can't go on, or dies again and again."""
 
 
-def _running(members: Sequence[Member]) -> list[Member]:
+def _running(members: Sequence[SupervisedProcess]) -> list[SupervisedProcess]:
     return [member for member in members if member.is_running]
 
 
-def _describe_deaths(member: Member, end: End, timing: Timing) -> str:
+def _describe_deaths(member: SupervisedProcess, end: End, timing: Timing) -> str:
     shown = "".join(f"\n  {line}" for line in end.lines[-_SHOWN_LINES:])
     return (
         f"{member.label}: {end}; it has died {member.quick_deaths} times in a row, each within "

@@ -23,7 +23,7 @@ class Mark(NamedTuple):
       first_task: the replay was cleared when this task began: transitions of earlier ones must not
         come into it.
       is_saved: whether there was a checkpoint since then.
-      confirmed: by a journal's life, the record through which it has all records, or has removed
+      confirmed: by a journal's id, the record through which it has all records, or has removed
         their transitions for newer ones.
     """
 

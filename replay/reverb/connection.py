@@ -30,18 +30,18 @@ class Patience:
         """
         self._who = who
         self._every_s = every_s
-        self._begin = self._told = time.monotonic()
+        self._begin = self._reported = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """Since the begin."""
         return time.monotonic() - self._begin
 
-    def tell(self, cause: str) -> None:
+    def report(self, cause: str) -> None:
         """Logs the cause if it is time to."""
         now = time.monotonic()
-        if now - self._told >= self._every_s:
-            self._told = now
+        if now - self._reported >= self._every_s:
+            self._reported = now
             logging.warning("%s: %s for %.0f s", self._who, cause, self.seconds)
 
 
@@ -90,7 +90,7 @@ def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Clie
         client = _try(address, address_file, stop) if address else None
         if client is not None:
             return client
-        patience.tell(cause)
+        patience.report(cause)
         if not address:
             time.sleep(POLL_S)
     raise Stopped(f"{who}: asked to end before it had reached the replay server")

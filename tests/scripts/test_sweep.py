@@ -158,7 +158,7 @@ def test_process_dies_with_its_parent(tmp_path):
     log = tmp_path / "log"
     parent = (
         "import os, pathlib, signal, sys, time\n"
-        "from training import processes\n"
+        "from cluster.supervision import processes\n"
         "process = processes.Process(\n"
         "    ['/bin/sh', '-c', 'echo $$; exec sleep 300'], pathlib.Path(sys.argv[1]))\n"
         "while not process.lines(): time.sleep(0.02)\n"

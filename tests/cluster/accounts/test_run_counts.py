@@ -127,8 +127,8 @@ def test_schedules_begin_anew_where_asked_to():
     assert int(counts.importance_steps) == 8
 
 
-def report(life, actor, frames):
-    return messages.Report(life, actor, frames, 0, 0, 0, 0, 0, [])
+def report(journal_id, actor, frames):
+    return messages.Report(journal_id, actor, frames, 0, 0, 0, 0, 0, [])
 
 
 def test_what_is_allowed_is_parted_among_actors_and_never_nothing():

@@ -33,7 +33,7 @@ REPORT = messages.Report(
 
 
 def test_a_status_comes_back_as_it_was():
-    """A life that is in one of the accounts has 0 in the others."""
+    """A journal that is in one of the accounts has 0 in the others."""
     found = messages.Status.decode(STATUS.encode())
     assert found == STATUS._replace(
         confirmed={2**62: 4, 5: 2, 8: 0, 9: 0},
@@ -49,9 +49,11 @@ def test_parameters_come_back_as_they_were():
     np.testing.assert_array_equal(found.params["layer"]["b"], PARAMS["layer"]["b"])
 
 
-@pytest.mark.parametrize("report", [REPORT, REPORT._replace(episodes=[])])
-def test_a_report_comes_back_as_it_was(report):
-    assert messages.Report.decode(report.encode()) == report
+@pytest.mark.parametrize(
+    "report", [REPORT, REPORT._replace(episodes=[]), messages.EvaluatorReport(2**40, 2**42)]
+)
+def test_a_report_comes_back_as_it_was_whoever_has_sent_it(report):
+    assert messages.decode_report(report.encode()) == report
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,10 @@ def test_malformed_reports_and_statuses_are_refused():
         messages.Report.decode([numbers, episodes[:, :2]])
     with pytest.raises(wire.WireError, match="an episode with numbers that are none"):
         messages.Report.decode([numbers, np.full_like(episodes, np.nan)])
+    with pytest.raises(wire.WireError, match="evaluator's report with -1"):
+        messages.decode_report(messages.EvaluatorReport(-1, 0).encode())
+    with pytest.raises(wire.WireError, match="report of 0 arrays: expected 2"):
+        messages.decode_report([])
     with pytest.raises(wire.WireError, match="status of 0 arrays"):
         messages.Status.decode([])
 

@@ -81,7 +81,7 @@ def test_what_is_published_arrives_and_is_published_again_to_another_server(serv
     """A status tells of the parameters that are there; a new server has neither at first."""
     fetched = []
     speaker = publisher.Publisher(server.connect)
-    listener = learner_link.Link(
+    listener = learner_link.LearnerLink(
         server.connect, PARAMS, on_parameters=lambda p: fetched.append(p.updates)
     )
     speaker.set_status(STATUS)
@@ -102,7 +102,7 @@ def test_what_is_published_arrives_and_is_published_again_to_another_server(serv
 
 def test_parameters_of_another_network_are_an_error(server):
     speaker = publisher.Publisher(server.connect)
-    listener = learner_link.Link(server.connect, {"w": np.zeros(3, np.float32)})
+    listener = learner_link.LearnerLink(server.connect, {"w": np.zeros(3, np.float32)})
     speaker.set_status(STATUS)
     speaker.set_parameters(_parameters(7))
 
@@ -127,13 +127,13 @@ def test_each_report_reaches_the_learner_once(server):
 
     weights = priorities.SamplingWeights(0.5, 0.0)
     spec = specs.Array((2,), np.float32)
-    source = replay_reader.Feed(server.role, spec, weights, lambda: False)
+    source = replay_reader.ReplayReader(server.role, spec, weights, lambda: False)
     source.open()
-    talker = learner_link.Link(server.connect, PARAMS, reports)
+    talker = learner_link.LearnerLink(server.connect, PARAMS, reports)
     found = []
 
     def enough():
-        found.extend(report.first_episode for report in source.reports())
+        found.extend(report.first_episode for report in source.poll_reports())
         return len(found) >= 5
 
     waiting.wait_for(enough)
@@ -145,7 +145,7 @@ def test_each_report_reaches_the_learner_once(server):
 
 
 def test_the_learner_notices_a_server_that_is_gone(server):
-    source = replay_reader.Feed(
+    source = replay_reader.ReplayReader(
         server.role,
         specs.Array((2,), np.float32),
         priorities.SamplingWeights(0.5, 0),

@@ -206,7 +206,9 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         "replay.min_size": 250,
         "log.period_frames": 500,
         "log.layers_period_frames": 0,
-        "evaluation.period_frames": 0,
+        "evaluation.period_frames": 4_000,
+        "evaluation.episodes": 1,
+        "evaluation.max_episode_frames": 400,
         "training.update_period_frames": 16,
         "training.target_update_period_frames": 1_600,
         "task_switch.clear_replay": True,
@@ -217,6 +219,7 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         assert launch.wait(300) == 0
         counters = _counters(tmp_path / "run")
         games = [row["game"] for row in launch.rows("train")]
+        evaluated = [(row["game"], int(row["frames"])) for row in launch.rows("evaluation")]
     assert counters["task"] == 2
     assert [g for i, g in enumerate(games) if i == 0 or g != games[i - 1]] == [
         "pong",
@@ -227,6 +230,8 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
     assert counters["frames"] == 12_000
     assert counters["updates"] == 3 * 4_000 // 16
     assert counters["first_task"] == 2
+    # Each with what it ends with, for which the learner waits.
+    assert evaluated == [("pong", 4_000), ("breakout", 8_000), ("pong", 12_000)]
 
 
 def test_configs_have_what_a_distributed_run_asks_for():

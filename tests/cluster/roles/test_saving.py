@@ -43,7 +43,7 @@ class Client:
         self.mark = mark
 
 
-class Feed:
+class ReplayReader:
     is_open, incarnation = True, 5
 
     def __init__(self, client):
@@ -57,20 +57,20 @@ class Feed:
 class Setting:
     def __init__(self, directory):
         self.client = Client()
-        self.feed = Feed(self.client)
-        self.ledger = actor_accounts.Ledger()
+        self.reader = ReplayReader(self.client)
+        self.accounts = actor_accounts.ActorAccounts()
         self.store = snapshot.SnapshotStore(directory / "snapshots", keep=2)
         self.counters = {"frames": 100}
-        self.saver = saving.Saver(self.store, self.feed, self.ledger, self._contents, 100)
-        self.hear(confirmed=3)
+        self.saver = saving.Saver(self.store, self.reader, self.accounts, self._contents, 100)
+        self.report(confirmed=3)
 
     def _contents(self, earlier):
         del earlier
         return snapshot.Contents(dict(self.counters), {"learner": {"x": np.ones(2)}})
 
-    def hear(self, confirmed, transitions=10):
+    def report(self, confirmed, transitions=10):
         report = messages.Report(7, 0, 40, transitions, 0, confirmed, 5, 0, [])
-        self.ledger.take(report)
+        self.accounts.apply(report)
 
     def finish_checkpoint(self):
         self.client.let.set()
@@ -80,7 +80,7 @@ class Setting:
 def test_what_was_confirmed_before_a_checkpoint_began_may_be_forgotten(tmp_path):
     setting = Setting(tmp_path)
     setting.saver.save(setting.counters)
-    setting.hear(confirmed=9)
+    setting.report(confirmed=9)
     assert setting.saver.confirmed == {}
     setting.finish_checkpoint()
     assert setting.saver.confirmed == {7: 3}
@@ -89,10 +89,10 @@ def test_what_was_confirmed_before_a_checkpoint_began_may_be_forgotten(tmp_path)
 
 def test_a_checkpoint_comes_when_much_is_new(tmp_path):
     setting = Setting(tmp_path)
-    setting.hear(confirmed=9, transitions=99)
+    setting.report(confirmed=9, transitions=99)
     setting.saver.tend()
     assert not setting.saver.is_checkpointing
-    setting.hear(confirmed=9, transitions=100)
+    setting.report(confirmed=9, transitions=100)
     setting.saver.tend()
     assert setting.saver.is_checkpointing
     setting.finish_checkpoint()
@@ -102,19 +102,19 @@ def test_a_checkpoint_comes_when_much_is_new(tmp_path):
 
 def test_what_was_cleared_is_safe_with_the_next_checkpoint(tmp_path):
     setting = Setting(tmp_path)
-    setting.feed.mark = checkpoint_mark.Mark(2, is_saved=False)
+    setting.reader.mark = checkpoint_mark.Mark(2, is_saved=False)
     setting.saver.want_checkpoint()
     setting.saver.tend()
-    assert not setting.feed.mark.is_saved
+    assert not setting.reader.mark.is_saved
     setting.finish_checkpoint()
-    assert setting.feed.mark == checkpoint_mark.Mark(2, True, {7: 3})
+    assert setting.reader.mark == checkpoint_mark.Mark(2, True, {7: 3})
 
 
 def test_a_checkpoint_that_is_wanted_while_one_is_written_comes_after_it(tmp_path):
     setting = Setting(tmp_path)
     setting.saver.save(setting.counters)
     waiting.wait_for(lambda: setting.client.started == 1)
-    setting.hear(confirmed=9)
+    setting.report(confirmed=9)
     setting.saver.save(setting.counters)
     assert setting.client.started == 1
     setting.finish_checkpoint()

@@ -142,7 +142,7 @@ def test_command_that_cannot_be_started(cluster, tmp_path):
 
 _KILLED = """
 import os, pathlib, signal, sys, time
-from training import ray_processes
+from cluster.supervision import ray_processes
 ray_processes.connect()
 log = pathlib.Path(sys.argv[1])
 process = ray_processes.RayProcess(["/bin/sh", "-c", "echo $$; exec sleep 300"], log)
@@ -312,7 +312,7 @@ def test_no_cluster(tmp_path, call, address):
 
 
 def test_without_ray():
-    code = "import sys; sys.modules['ray'] = None; from training import ray_processes"
+    code = "import sys; sys.modules['ray'] = None; from cluster.supervision import ray_processes"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False
     )

@@ -257,7 +257,7 @@ def _waits(monkeypatch, ends) -> list[float]:
     now = [0.0]
     monkeypatch.setattr(supervised_process.time, "monotonic", lambda: now[0])
     remaining = iter(ends)
-    member = supervised_process.Member(
+    member = supervised_process.SupervisedProcess(
         "actor", 0, lambda: _Scripted(*next(remaining)), supervised_process.Timing()
     )
     waits = []
@@ -323,9 +323,9 @@ def test_error_in_the_supervisor_leaves_no_process(tmp_path, monkeypatch):
 
 _KILLED = """
 import os, pathlib, signal, sys
-from training import processes, supervisor
+from cluster.supervision import processes, supervisor
 run_dir = pathlib.Path(sys.argv[1])
-child = "import pathlib, sys, time; from training import processes; processes.Process(" \\
+child = "import pathlib, sys, time; from cluster.supervision import processes as p; p.Process(" \\
     "['/bin/sh', '-c', 'echo $$ > ' + sys.argv[1] + '.child; sleep 300'], " \\
     "pathlib.Path(sys.argv[1] + '.log')); time.sleep(300)"
 def command(name, index):

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from replay.reverb.writing import journal as journal_lib
 from replay.reverb.writing.journal import Journal, JournalError, JournalInUseError
 
 
@@ -36,31 +36,31 @@ def segments(directory):
     return sorted(directory.glob("*.segment"))
 
 
-def test_records_come_back_in_order_over_many_lives_of_the_process(tmp_path):
-    lives = set()
+def test_records_come_back_in_order_over_many_processes(tmp_path):
+    journal_ids = set()
     for begin in range(1, 40, 13):
         with Journal(tmp_path, segment_bytes=200) as journal:
-            lives.add(journal.life)
+            journal_ids.add(journal.journal_id)
             fill(journal, begin, begin + 13)
             check(journal, 1, begin + 12)
             assert read(journal, begin) == [(i, content(i)) for i in range(begin + 1, begin + 13)]
             assert journal.counters == {"frames": 4 * (begin + 12), "episodes": -begin - 12}
     assert len(segments(tmp_path)) > 5
-    assert len(lives) == 1
-    assert 0 < lives.pop() < 2**63
+    assert len(journal_ids) == 1
+    assert 0 < journal_ids.pop() < 2**63
     with Journal(tmp_path) as journal:
         for seq in range(1, 40):
             assert next(journal.records(journal.segment_of(seq) - 1))[0] <= seq
-        assert journal.segment_of(40) == journal.next_segment
+        assert journal.segment_of(40) == journal.segment_of(journal.last_seq + 1)
 
 
-def test_another_directory_is_another_life(tmp_path):
+def test_another_directory_has_another_id(tmp_path):
     with Journal(tmp_path / "a") as a, Journal(tmp_path / "b") as b:
-        assert a.life != b.life
+        assert a.journal_id != b.journal_id
 
 
 def test_one_process_at_a_time(tmp_path):
-    code = f"from replay.reverb import journal as j; j.Journal(j.Path({str(tmp_path)!r}))"
+    code = f"from replay.reverb.writing import journal as j; j.Journal(j.Path({str(tmp_path)!r}))"
     with Journal(tmp_path):
         with pytest.raises(JournalInUseError, match="another process uses this journal"):
             Journal(tmp_path)
@@ -175,7 +175,7 @@ def test_segments_are_dropped_when_they_are_wholly_through(tmp_path):
         journal.truncate(19)
         assert segments(tmp_path) == []
         assert list(journal.records(0)) == []
-        assert journal.next_segment == journal.segment_of(20) == 20
+        assert journal.segment_of(journal.last_seq + 1) == journal.segment_of(20) == 20
     with Journal(tmp_path, segment_bytes=150) as journal:
         assert (journal.last_seq, journal.truncated, journal.confirmed) == (19, 19, 19)
         assert journal.counters == {"frames": 76, "episodes": -19}
@@ -191,7 +191,7 @@ def test_a_truncation_that_was_interrupted_is_completed(tmp_path, monkeypatch):
         fill(journal, 1, 20)
         count = len(segments(tmp_path))
         middle = int(segments(tmp_path)[2].stem)
-        monkeypatch.setattr(journal_lib.Path, "unlink", interrupt)
+        monkeypatch.setattr(Path, "unlink", interrupt)
         with pytest.raises(KeyboardInterrupt):
             journal.truncate(middle)
         assert len(segments(tmp_path)) == count

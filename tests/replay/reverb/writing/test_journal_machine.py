@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.writing import journal as journal_lib
+from replay.reverb.writing import journal_files
 from replay.reverb.writing.journaled_writer import JournaledWriter
 from tests.replay.reverb.writing import memory_server
 
@@ -32,7 +33,7 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(connection, "POLL_S", 0.001)
         self.patch.setattr(checkpoint_mark, "read", lambda client: client.server.mark)
-        self.patch.setattr(journal_lib, "_write_all", self.write)
+        self.patch.setattr(journal_files, "write_all", self.write)
         self.root = Path(tempfile.mkdtemp())
         self.num_lives = 0
         self.bytes_left = None
@@ -52,19 +53,32 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
     def directory(self):
         return self.root / str(self.num_lives)
 
+    @property
+    def stream(self):
+        return self.writer._delivery._server.stream
+
     def begin(self):
         """A process that goes on with what is on the disk."""
         self.journal = journal_lib.Journal(self.directory, SEGMENT_BYTES)
         self.writer = JournaledWriter(
-            self.journal, self.server.connect, lambda: False, "actor", CAPACITY, MAX_PENDING, 15.0
+            self.journal,
+            self.server.connect,
+            self.stop,
+            "actor",
+            CAPACITY,
+            MAX_PENDING,
+            while_waiting=self.server.confirm,
         )
-        # Whoever waits is confirmed what it waits for.
-        self.writer._while_waiting = self.server.confirm
         self.chunks = []
         del self.records[self.journal.last_seq :]
 
+    def stop(self):
+        """Never; whoever waits, be it while a writer begins, is confirmed what it waits for."""
+        self.server.confirm()
+        return False
+
     def end(self):
-        self.writer._stream.close()
+        self.stream.close()
         self.journal.close()
 
     def write(self, descriptor, content, offset):
@@ -138,8 +152,8 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
     def the_server_writes_a_checkpoint(self):
         incarnation, confirmed = self.told
         confirmed = confirmed if incarnation == self.server.number else 0
-        life = {self.journal.life: confirmed}
-        self.server.checkpoint(checkpoint_mark.Mark(self.task, True, life))
+        by_journal = {self.journal.journal_id: confirmed}
+        self.server.checkpoint(checkpoint_mark.Mark(self.task, True, by_journal))
         self.saved = confirmed
 
     @stateful.rule()
@@ -180,9 +194,7 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
         # The stream may have been cut after its last confirmation.
         self.writer.insert([], self.journal.counters)
         self.records.append((range(0), self.task))
-        while (
-            self.writer._stream.error is not None or self.journal.incarnation != self.server.number
-        ):
+        while self.stream.error is not None or self.journal.incarnation != self.server.number:
             self.writer.serve()
         self.writer.flush(10)
         with self.server.lock:

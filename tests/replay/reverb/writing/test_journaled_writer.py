@@ -18,7 +18,7 @@ from test_journal import FullDisk
 from benchmarks.tcp_proxy import TcpProxy
 from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.wire import insert_stream
-from replay.reverb.writing import journaled_writer
+from replay.reverb.writing import server_connection
 from replay.reverb.writing.journal import Journal
 from tests.replay.reverb import numbered_items, replay_server
 from tests.replay.reverb.numbered_items import check, find, open_writer, produce
@@ -116,7 +116,7 @@ def test_items_go_through_the_journal_into_the_table(service, journal):
         progress = writer.progress()
         incarnation = ask_incarnation(service.address)
         counters = {"items": 400, "transitions": 400, "task": 0}
-        assert progress == (journal.life, incarnation, 100, 100, counters)
+        assert progress == (journal.journal_id, incarnation, 100, 100, counters)
     assert journal.confirmed == 100
     assert find(service.address, "free") == dict.fromkeys(range(400), 1.0)
     assert len(list(journal.directory.glob("*.segment"))) > 5
@@ -240,8 +240,8 @@ def set_priorities(address, priority):
 
 @pytest.mark.parametrize(("cut", "seconds"), [("drop", 0.7), ("freeze", 2.3)])
 def test_the_network_is_cut_amid_inserts(service, journal, cut, seconds, monkeypatch, caplog):
-    monkeypatch.setattr(journaled_writer, "_PROBE_EVERY_S", 0.3)
-    monkeypatch.setattr(journaled_writer, "_PROBE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(server_connection, "_PROBE_EVERY_S", 0.3)
+    monkeypatch.setattr(server_connection, "_PROBE_TIMEOUT_S", 0.5)
     with TcpProxy(service.address) as proxy:
         proxied = service.directory / "proxied"
         connection.publish_address(proxied, proxy.address)
@@ -348,7 +348,9 @@ def test_a_restored_server_is_not_sent_what_its_mark_says_it_has(service, journa
         writer.flush(10)
         through = writer.progress().confirmed_through
         with wire.Client(service.address) as client:
-            checkpoint_mark.write(client, checkpoint_mark.Mark(0, True, {journal.life: through}))
+            checkpoint_mark.write(
+                client, checkpoint_mark.Mark(0, True, {journal.journal_id: through})
+            )
         service.checkpoint()
         produce(writer, "small", 80, 100)
         writer.flush(10)
@@ -398,7 +400,7 @@ def test_an_insert_waits_for_room_on_the_disk(service, journal, monkeypatch, cap
         writer.flush(10)
         assert journal.truncated == 8
         disk.room = 100
-        monkeypatch.setattr(writer, "_while_waiting", lambda: None)
+        monkeypatch.setattr(writer._pauses, "while_waiting", lambda: None)
         threading.Timer(0.7, stop.set).start()
         with pytest.raises(connection.Stopped):
             produce(writer, "free", 200, 400)

@@ -1,0 +1,51 @@
+"""What the learner knows of its evaluator."""
+
+import time
+
+from absl import logging
+
+from cluster.messages import messages
+
+_SILENT_S = 10.0
+# One that is heard of fetches parameters within a second; this ends a wait that no rule foresees.
+_LATE_S = 120.0
+
+
+class EvaluatorAccount:
+    """Which parameters the evaluator has, out of its reports, and whether it is heard of."""
+
+    def __init__(self):
+        """Nothing was heard of it yet."""
+        self._newest: messages.EvaluatorReport | None = None
+        self._heard_at = 0.0
+
+    def apply(self, report: messages.EvaluatorReport) -> None:
+        """Takes a report into the account."""
+        self._newest = report
+        self._heard_at = time.monotonic()
+
+    def is_waited_for(self, updates: int, published_at: float) -> bool:
+        """Whether the evaluator is still to fetch some parameters.
+
+        Not if it has them, nor if it is silent or has not come to it for long, which the log says:
+        a learner never waits for ever.
+
+        Args:
+          updates: how many the parameters have had; those of as many are the same.
+          published_at: when they were published, by time.monotonic.
+        """
+        if self._newest is not None and self._newest.updates == updates:
+            return False
+        now = time.monotonic()
+        if now - max(self._heard_at, published_at) > _SILENT_S:
+            cause = f"not heard of for {_SILENT_S:g} s"
+        elif now - published_at > _LATE_S:
+            cause = f"has not fetched them in {_LATE_S:g} s"
+        else:
+            return True
+        logging.warning(
+            "the evaluator may miss the parameters of update %d, which end a task: %s",
+            updates,
+            cause,
+        )
+        return False

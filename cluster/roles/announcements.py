@@ -1,0 +1,89 @@
+"""What the learner publishes: the parameters, where the run stands, and how far actors may play."""
+
+from cluster import context
+from cluster.accounts import actor_accounts, run_counts
+from cluster.messages import messages, publisher
+from cluster.roles import saving, trained_agent
+from replay.reverb.sampling import priorities
+
+# The share of the credit that is not kept back until the next status is due.
+_URGENT_SHARE = 4
+
+
+class Announcements:
+    """Puts together what the publisher brings to actors and evaluator."""
+
+    def __init__(
+        self,
+        role: context.Role,
+        agent: trained_agent.TrainedAgent,
+        counts: run_counts.RunCounts,
+        accounts: actor_accounts.ActorAccounts,
+        weights: priorities.SamplingWeights,
+        saver: saving.Saver,
+    ):
+        """Starts the publisher's thread.
+
+        Args:
+          role: the learner's.
+          agent: whose parameters are published.
+          counts: of the run.
+          accounts: of the actors.
+          weights: know what new transitions get.
+          saver: knows what checkpoints have.
+        """
+        self._agent = agent
+        self._counts = counts
+        self._accounts = accounts
+        self._weights = weights
+        self._saver = saver
+        self._urgent_frames = role.config.distributed.credit_frames // _URGENT_SHARE
+        self._allowed = 0
+        self._publisher = publisher.Publisher(role.connect)
+
+    def publish_parameters(self) -> None:
+        """Has the present parameters published."""
+        counters = self._counts.counters
+        self._publisher.set_parameters(
+            messages.Parameters(
+                frames=counters["frames"],
+                updates=counters["updates"],
+                task=counters["task"],
+                schedule_updates=counters["schedule_updates"],
+                # The next update takes the memory of the agent's own, and the host waits elsewhere.
+                params=self._agent.copy_params(),
+            )
+        )
+
+    def publish_status(self, may_play: bool, is_starved: bool, finished: bool = False) -> None:
+        """Has the status published, at once if actors may play much more than they know.
+
+        Args:
+          may_play: whether anything may be played.
+          is_starved: whether the replay has too few transitions to draw from.
+          finished: whether nothing more is to be played.
+        """
+        counters, limits, allowed = self._counts.counters, {}, 0
+        if may_play:
+            allowed = self._counts.allowed_frames(is_starved)
+            alive = self._accounts.alive()
+            limits = run_counts.frame_limits(alive, self._counts.played, allowed)
+        is_urgent = allowed - self._allowed > self._urgent_frames
+        if is_urgent:
+            self._allowed = allowed
+        status = messages.Status(
+            frames=counters["frames"],
+            updates=counters["updates"],
+            task=self._counts.task_to_play,
+            finished=finished,
+            version=0,
+            weight=self._weights.of_new(),
+            confirmed=self._saver.confirmed,
+            episodes=dict(self._accounts.episodes),
+            limits=limits,
+        )
+        self._publisher.set_status(status, is_urgent)
+
+    def close(self) -> None:
+        """Publishes the last status once more, if there is a connection, and ends the thread."""
+        self._publisher.close()

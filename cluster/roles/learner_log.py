@@ -1,0 +1,170 @@
+"""What the learner writes down of a run: its CSV files, the line of its progress, its status."""
+
+import collections
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from cluster import context
+from cluster.accounts import actor_accounts, run_counts
+from cluster.messages import messages
+from cluster.roles import trained_agent
+from core import finite
+from envs import base as envs_base
+from training.logs import csv_log
+from training.logs import progress as progress_lib
+from training.logs import recorder as recorder_lib
+
+RECENT_EPISODES = 100
+"""Of so many the mean return is told."""
+
+_STATUS_S = 1.0
+
+
+class LearnerLog:
+    """Writes what is due, by the frames whose updates are done.
+
+    Attributes:
+      recorder: of the CSV files.
+      recent: the returns of the last episodes.
+    """
+
+    def __init__(
+        self,
+        role: context.Role,
+        agent: trained_agent.TrainedAgent,
+        counts: run_counts.RunCounts,
+        accounts: actor_accounts.ActorAccounts,
+        metric_names: Sequence[str],
+    ):
+        """Opens the files, and drops rows of after the counts.
+
+        Args:
+          role: the learner's.
+          agent: whose layers are measured.
+          counts: of the run.
+          accounts: of the actors.
+          metric_names: of what the updates return.
+        """
+        self._role = role
+        self._config: Any = role.config
+        self._agent, self._counts, self._accounts = agent, counts, accounts
+        self.recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
+        frames = counts.counters["frames"]
+        # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
+        logs = {"train": frames, "layers": frames, "episodes": recorder_lib.KEEP_ROWS}
+        self.recorder = recorder_lib.Recorder(role.run_dir, self._config, logs, metric_names)
+        self._note_written_episodes()
+        self._progress = progress_lib.Progress(self._config.num_frames, frames)
+        # What was due in an iteration that a dying server has cut short is due in the next one.
+        self._written_frames = frames
+        self._status_at, self._in_status = time.monotonic(), (0, 0)
+
+    def _note_written_episodes(self) -> None:
+        """Has no episode written twice."""
+        path = self._role.run_dir / "episodes.csv"
+        if path.exists():
+            rows = csv_log.read_rows(path)
+            self._accounts.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)
+
+    def apply(self, report: messages.Report) -> None:
+        """Takes an actor's report into the accounts; writes down its new episodes."""
+        counters = self._counts.counters
+        for number, episode in self._accounts.apply(report):
+            counters["episodes"] += 1
+            self.recent.append(episode.episode_return)
+            where = {"actor": report.actor, "life": report.journal_id, "episode": number}
+            played = envs_base.Episode(*episode[:3])
+            self.recorder.episode({**counters, "task": episode.task}, played, where)
+
+    def is_due(self, period_frames: int) -> bool:
+        """Whether a multiple of a period (0: never) was completed since `note_written`."""
+        before, frames = self._written_frames, self._counts.counters["frames"]
+        return bool(period_frames) and frames // period_frames > before // period_frames
+
+    def note_written(self) -> None:
+        """All that was due was written."""
+        self._written_frames = self._counts.counters["frames"]
+
+    def write_due(self) -> None:
+        """Writes the rows of train.csv and layers.csv that are due. Raises NotFiniteError."""
+        if self.is_due(self._config.log.layers_period_frames):
+            self._measure_layers()
+        if self.is_due(self._config.log.period_frames) or self._counts.is_finished:
+            self.write_interval()
+
+    def write_interval(self) -> None:
+        """Writes a row of train.csv. Raises NotFiniteError."""
+        self.end_if_not_finite()
+        self._write_interval()
+
+    def end_if_not_finite(self) -> None:
+        """Raises NotFiniteError after a last row, if an update of the interval was not finite."""
+        message = self.recorder.not_finite()
+        if message:
+            self._write_interval()
+            raise finite.NotFiniteError(message)
+
+    def _measure_layers(self) -> None:
+        self.end_if_not_finite()
+        counters = self._counts.counters
+        params = trained_agent.with_seed_axis(self._agent.state.params)
+        self.recorder.norms(params, counters["updates"])
+        measured = self._agent.measure(self._counts.importance_steps)
+        if measured is not None:
+            measured = trained_agent.with_seed_axis(jax.device_get(measured))
+            self.recorder.layers(counters, measured)
+
+    def _write_interval(self) -> None:
+        counters = self._counts.counters
+        numbers = self.recorder.interval(counters, np.array([self._replay_size()]), {})
+        shown = {"return": float(np.mean(self.recent))} if self.recent else {}
+        if not np.isnan(numbers["loss"]):
+            shown["loss"] = numbers["loss"]
+        self._progress.report(counters["frames"], numbers["frames_per_second"], self._game(), shown)
+
+    def _replay_size(self) -> int:
+        """Transitions in the table when a batch was last drawn; before that, those on their way."""
+        if self._agent.newest is None:
+            return min(self._accounts.transitions, self._config.replay.capacity)
+        return self._agent.newest.table_size
+
+    def _game(self) -> str:
+        environment, task = self._config.environment, self._counts.counters["task"]
+        return envs_base.task_name(envs_base.task_config(environment, task))
+
+    def show_progress(self) -> None:
+        """Moves the line of the progress, and writes the status if a second has gone."""
+        self._progress.advance(self._counts.counters["frames"])
+        if time.monotonic() - self._status_at > _STATUS_S:
+            self.write_status()
+
+    def write_status(self) -> None:
+        """Writes this process's status, for those who look on."""
+        now, (frames, updates) = time.monotonic(), self._in_status
+        seconds = max(now - self._status_at, 1e-3)
+        counters = self._counts.counters
+        numbers = {
+            "frames": counters["frames"],
+            "num_frames": self._config.num_frames,
+            "updates": counters["updates"],
+            "updates_behind": self._counts.updates_behind,
+            "frames_per_second": (counters["frames"] - frames) / seconds,
+            "updates_per_second": (counters["updates"] - updates) / seconds,
+            "transitions": self._accounts.transitions,
+            "replay_size": self._replay_size(),
+            "game": self._game(),
+        }
+        if self.recent:
+            numbers["mean_return"] = float(np.mean(self.recent))
+        self._role.write_status(numbers)
+        self._status_at, self._in_status = now, (counters["frames"], counters["updates"])
+
+    def close(self) -> None:
+        """Closes the files, and writes the status once more."""
+        self._progress.close()
+        self.recorder.close()
+        self.write_status()

@@ -1,0 +1,109 @@
+"""The agent that the learner trains, and the batch that it has seen last."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from replay.reverb.sampling import batches
+from training.learning import sharded
+from training.learning import task_switch as task_switch_lib
+
+
+class TrainedAgent:
+    """A state on the devices, and what changes it.
+
+    Attributes:
+      state: of the agent, once there is `init` or `restore`.
+      newest: the batch of the last update; None if the replay may have changed since.
+    """
+
+    state: sharded.State
+
+    def __init__(
+        self,
+        update: sharded.ShardedUpdate,
+        switch: task_switch_lib.SwitchSettings,
+        seed: int,
+        stack: np.ndarray,
+    ):
+        """There is no state yet.
+
+        Args:
+          update: of the agent.
+          switch: what happens at the beginning of a task.
+          seed: of new parameters.
+          stack: observations [1, ...], for the shape of new parameters.
+        """
+        self._update = update
+        self._switch = switch
+        self._seed = seed
+        self._stack: Any = stack
+        self.newest: batches.Batch | None = None
+
+    def init(self) -> None:
+        """Begins with new parameters."""
+        self.state = self.new_state()
+
+    def restore(self, state: Any) -> None:
+        """Goes on with a state of the shapes of `new_state`."""
+        self.state = self._update.put(state)
+
+    def new_state(self) -> sharded.State:
+        """What an agent begins with."""
+        return self._update.init(self._seed, self._stack)
+
+    def metric_names(self, batch: sharded.Batch) -> list[str]:
+        """What the updates measure; `batch` has the shapes of one."""
+        return self._update.metric_names(jax.eval_shape(self.new_state), batch)
+
+    def learn(self, batch: batches.Batch, importance_steps: np.ndarray) -> tuple[Any, Any]:
+        """Does an update; returns the new priorities [B] and the metrics, maybe still computed.
+
+        Args:
+          batch: to learn from.
+          importance_steps: steps added since the importance schedule began, int32 [].
+        """
+        on_device = self._update.put_batch(batch.transition, batch.probabilities)
+        self.state, new_priorities, metrics = self._update.learn(
+            self.state, on_device, importance_steps
+        )
+        self.newest = batch
+        return new_priorities, metrics
+
+    def measure(self, importance_steps: np.ndarray) -> Any:
+        """{quantity: {layer: []}} with the newest batch; None if there is none."""
+        if self.newest is None:
+            return None
+        on_device = self._update.put_batch(self.newest.transition, self.newest.probabilities)
+        return self._update.measure(self.state, on_device, importance_steps)
+
+    def copy_params(self) -> Any:
+        """The parameters, which the next update leaves as they are."""
+        return jax.tree.map(jnp.copy, self.state.params)
+
+    def begin_task(self) -> None:
+        """Does to the state what is to be done at the beginning of a task."""
+        rng, rng_params = jax.random.split(self.state.rng)
+        trained = task_switch_lib.switch_trained(
+            self._switch, self._update.update, self.state.trained, rng_params, self._stack
+        )
+        self.state = self._update.put(sharded.State(*trained, rng))
+        if self._switch.clear_replay:
+            self.newest = None
+
+
+def with_seed_axis(tree: Any) -> Any:
+    """A leading axis for the seeds, of which there is one: as the files of all runs have it."""
+    return jax.tree.map(lambda x: x[None], tree)
+
+
+def without_seed_axis(tree: Any) -> Any:
+    """The other way round."""
+    return jax.tree.map(lambda x: x[0], tree)
+
+
+def shapes_with_seed_axis(agent: TrainedAgent) -> Any:
+    """Shapes of the agent's state as files have it."""
+    return jax.eval_shape(lambda: with_seed_axis(agent.new_state()))

@@ -1,0 +1,122 @@
+"""Which records of a journal were sent, over one stream after the other, and are confirmed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from replay.reverb import checkpoint_mark
+from replay.reverb.wire import insert_stream
+from replay.reverb.writing import journal as journal_lib
+from replay.reverb.writing import resend_plan
+
+
+class Outgoing(NamedTuple):
+    """A record to be sent: its number, its items' keys, an InsertRequest or the bytes of one."""
+
+    seq: int
+    keys: Sequence[int]
+    request: Any
+
+
+class RecordStream:
+    """The books of what was sent; for one thread."""
+
+    _stream: insert_stream.InsertStream
+
+    def __init__(self, journal: journal_lib.Journal, capacity: int):
+        """There is no stream before `resume` or `restart`.
+
+        Args:
+          journal: whose records are sent.
+          capacity: items that the server's table holds.
+        """
+        self._journal = journal
+        # The last record that the stream was sent, and that the server was, by any stream.
+        self._sent = self._sent_ever = journal.confirmed
+        self._plan = resend_plan.ResendPlan(capacity, self._sent, self._sent)
+        # Whether the stream was sent all chunks that the next record takes for granted.
+        self._is_in_step = False
+
+    def resume(self, stream: insert_stream.InsertStream, unconfirmed: Mapping[int, int]) -> None:
+        """Goes on with a new stream to the same incarnation of the server.
+
+        Args:
+          stream: into that.
+          unconfirmed: what the stream before has left; see `unconfirmed`.
+        """
+        self._plan = self._plan.to_same_server(self._sent_ever, unconfirmed)
+        stream.adopt(unconfirmed)
+        self._begin(stream)
+
+    def restart(self, stream: insert_stream.InsertStream, mark: checkpoint_mark.Mark) -> None:
+        """Goes on with another server, whose incarnation the journal has noted already.
+
+        Args:
+          stream: into that.
+          mark: of the server.
+        """
+        confirmed = self._journal.confirmed
+        self._plan = self._plan.to_other_server(mark, confirmed, self._journal.last_seq)
+        self._sent_ever = confirmed
+        self._begin(stream)
+
+    def _begin(self, stream: insert_stream.InsertStream) -> None:
+        self._stream = stream
+        self._sent = self._plan.skip_through
+        self._is_in_step = False
+
+    @property
+    def num_pending(self) -> int:
+        """Items that were sent but not confirmed yet."""
+        return self._stream.num_unconfirmed
+
+    @property
+    def unconfirmed(self) -> dict[int, int]:
+        """Their records by their keys, the oldest first."""
+        return self._stream.unconfirmed()
+
+    @property
+    def confirmed_through(self) -> int:
+        """Number of the last record that is confirmed with all before.
+
+        Those that were truncated count as confirmed.
+        """
+        oldest = self._stream.oldest
+        return self._sent_ever if oldest is None else oldest - 1
+
+    @property
+    def unsent(self) -> tuple[int, int]:
+        """Numbers of the first record that the stream lacks and of the newest one."""
+        return self._sent + 1, self._journal.last_seq
+
+    def outgoing(self, fresh: Outgoing | None) -> Iterator[Outgoing]:
+        """What the stream lacks, in order; each is to be given to `send`.
+
+        Args:
+          fresh: the record that was just written, which need not be read again then.
+        """
+        if fresh is not None and self._is_in_step and self._sent == fresh.seq - 1:
+            yield fresh
+        if self._sent < self._journal.last_seq:
+            requests = resend_plan.Requests(self._plan, self._sent, self._journal.counters)
+            begin = self._journal.segment_of(self._sent + 1)
+            for seq, request in requests.of(self._journal.records(begin - 1)):
+                yield Outgoing(seq, [item.key for item in request.items], request)
+            self._is_in_step = not requests.lacks_chunks
+
+    def num_new(self, outgoing: Outgoing) -> int:
+        """How many of its items were not counted as unconfirmed before."""
+        return len(outgoing.keys) if outgoing.seq > self._sent_ever else 0
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Sends a record, unless it has no items.
+
+        Raises:
+          wire.WireError: the stream is broken; the record is still to be sent.
+        """
+        seq, keys, request = outgoing
+        if seq > self._sent_ever:
+            self._stream.expect(dict.fromkeys(keys, seq))
+            self._sent_ever = seq
+        if keys:
+            self._stream.send(request)
+        self._sent = seq
