@@ -76,6 +76,18 @@ class Settings:
                 )
 
 
+def check_schedules(section: Any, frames_per_update: float) -> None:
+    """Builds the schedules of a section, or of those in it; raises ConfigError if one can't be."""
+    if isinstance(section, Settings):
+        schedules.make_schedule(section.schedule, section.learning_rate, frames_per_update)
+        schedules.make_layer_factors(
+            section.schedule, projection_lib.Projection(section.projection)
+        )
+    elif dataclasses.is_dataclass(section):
+        for field in dataclasses.fields(section):
+            check_schedules(getattr(section, field.name), frames_per_update)
+
+
 class RateState(NamedTuple):
     """Of the learning rate: updates done, int32 [], and the rate of the last one, float32 []."""
 

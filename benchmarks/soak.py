@@ -34,7 +34,7 @@ from core import checks
 from envs import base as envs_base
 from replay.reverb import connection
 from scripts import command_line
-from training import run_directory
+from training import derived, run_directory, run_settings
 from training.checkpoints import snapshot
 from training.learning import update_schedule
 
@@ -338,7 +338,7 @@ def _report(directory: Path) -> dict[str, Any]:
     with _Disk(launch.run_dir, directory / "disk") as disk, launch:
         if not disk.can_be_filled:
             _say("no disk is filled: that takes root, and mounting")
-        step = config.num_envs * envs_base.frames_per_step(config.environment)
+        step = config.num_envs * envs_base.frames_per_step(envs_base.parse(config.environment))
         soak = _Soak(launch, disk, 5 * step * _ACTORS.value)
         soak.work()
         soak.stop()
@@ -395,8 +395,7 @@ def _accounts(launch: launched_run.Launch, config: Any) -> dict[str, Any]:
     """What the run itself has counted."""
     saved = snapshot.list_saved(launch.run_dir / "snapshots")[0]
     counters = snapshot.verify(saved)
-    frames_per_step = envs_base.frames_per_step(config.environment)
-    schedule = update_schedule.UpdateSchedule.from_config(config, frames_per_step, 0)
+    schedule = update_schedule.UpdateSchedule.make(run_settings.parse(derived.resolve(config)))
     due = schedule.due(counters["frames"], 0, counters["idle_frames"])
     episodes = [(row["life"], row["episode"]) for row in launch.rows("episodes")]
     rows = [int(row["frames"]) for row in launch.rows("train")]
@@ -405,7 +404,7 @@ def _accounts(launch: launched_run.Launch, config: Any) -> dict[str, Any]:
         "idle_frames": counters["idle_frames"],
         "updates": counters["updates"],
         "updates_due": due,
-        "updates_of_parameters": int(snapshot.read_arrays(saved, "learner")[".updates"][0]),
+        "updates_of_parameters": int(snapshot.read_arrays(saved, "learner")[".train.updates"][0]),
         "episodes": len(episodes),
         "episodes_twice": len(episodes) - len(set(episodes)),
         "train_rows": len(rows),

@@ -1,6 +1,7 @@
 """What the roles of a distributed run share: its directory, and their reports of themselves."""
 
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 import ml_collections
 from absl import logging
 
+from cluster import settings as settings_lib
 from core import finite
 from replay.reverb import connection, wire
+from training import run_settings
 
 FINISHED, STOPPED, NOT_FINITE = 0, 3, 4
 """Exit codes of a role: the run is finished; it was asked to end before that; a number was not
@@ -26,7 +29,7 @@ class Role:
 
     Attributes:
       name: one of ROLES.
-      config: of the run.
+      config: of the run, resolved.
       run_dir: the run's directory, which all roles see.
       num_actors: how many actors the run has.
       index: which of several processes with the same role, from 0.
@@ -43,6 +46,26 @@ class Role:
     host: str = "localhost"
     port: int = 0
     replay_python: Path = Path(".venv-replay/bin/python")
+
+    @functools.cached_property
+    def _parsed(self) -> tuple[run_settings.RunSettings, settings_lib.DistributedSettings]:
+        return settings_lib.parse(self.config, self.num_actors)
+
+    @property
+    def settings(self) -> run_settings.RunSettings:
+        """Of the run."""
+        return self._parsed[0]
+
+    @property
+    def num_frames(self) -> int:
+        """Of the run."""
+        assert self.settings.num_frames is not None, "resolved"
+        return self.settings.num_frames
+
+    @property
+    def distributed(self) -> settings_lib.DistributedSettings:
+        """The section `distributed`."""
+        return self._parsed[1]
 
     @property
     def label(self) -> str:

@@ -29,8 +29,8 @@ class DistributedSettings:
     decoder_processes: int = settings.key(
         -1,
         checks.integer(-1),
-        "processes that draw and decode batches for the learner; 0: a thread of its own does, which "
-        "is enough for some 250 a second; -1: 0 where it learns on a CPU, else 2",
+        "processes that draw and decode batches for the learner; 0: a thread of its own does, "
+        "which is enough for some 250 a second; -1: 0 where it learns on a CPU, else 2",
     )
     credit_frames: int = settings.key(
         2_000,

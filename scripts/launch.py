@@ -25,13 +25,13 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from cluster import context
+from cluster import settings as cluster_settings
 from cluster.roles import address, replay
 from cluster.supervision import processes, supervisor
 from cluster.sweeps import sweep_jobs
 from core import checks, locks
-from replay.reverb import tables
 from scripts import command_line
-from training import derived, experiment, run_directory
+from training import derived, run_directory
 from training.system import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -83,8 +83,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     given: Any = command_line.load_config(_CONFIG)
     config: Any = derived.resolve(given)
-    experiment.verify(config)
-    tables.verify(config, _ACTORS.value)
+    cluster_settings.parse(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     host = _host()
     if _ROLE.value:
@@ -135,7 +134,7 @@ def _run_role(role: context.Role, given: Any) -> int:
     if role.name == "learner":
         run_directory.check(role.run_dir, given)
         platform.set_up(config.platform, config.precision)
-        sweep_jobs.verify_config(config)
+        sweep_jobs.parse(config)
         claim = run_directory.claimed(role.run_dir, given, run_directory.Worker.LEARNER)
     else:
         _wait_for_run(role.run_dir, given)
@@ -173,7 +172,7 @@ def _supervise(config: Any, given: Any, run_dir: Path) -> int:
     run_directory.check(run_dir, given)
     # The checks need no device, and the learner needs the GPU's memory.
     platform.set_up("cpu")
-    sweep_jobs.verify_config(config)
+    sweep_jobs.parse(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
     if _is_local() and not locks.is_held(run_dir / "replay" / "checkpoints"):
         address.check_port(_PORT.value)

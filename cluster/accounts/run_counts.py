@@ -16,7 +16,6 @@ COUNTERS: tuple[str, ...] = (
     "updates",
     "episodes",
     "task",
-    "schedule_updates",
     "idle_frames",
     "first_task",
     "importance_start",
@@ -110,7 +109,6 @@ class RunCounts:
     def count_update(self) -> None:
         """Counts an update that was done."""
         self.counters["updates"] += 1
-        self.counters["schedule_updates"] += 1
         self._advance()
 
     def _advance(self) -> None:
@@ -128,8 +126,6 @@ class RunCounts:
         counters["idle_frames"] = 0
         if switch.restart_importance:
             counters["importance_start"] = counters["frames"] // self._frames_per_step
-        if switch.restart_schedule:
-            counters["schedule_updates"] = 0
         if switch.clear_replay:
             counters["first_task"] = counters["task"]
             # What was played of the new task already is cleared as well.

@@ -85,14 +85,12 @@ class Parameters(NamedTuple):
     Attributes:
       frames, updates: the learner's counts then.
       task: of a sequence, from 0.
-      schedule_updates: updates since the learning-rate schedule began.
       params: a pytree of arrays.
     """
 
     frames: int
     updates: int
     task: int
-    schedule_updates: int
     params: Any
 
     def encode(self) -> list[np.ndarray]:

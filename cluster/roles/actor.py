@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from absl import logging
 
-from agents import base as agents_base
 from cluster import context
 from cluster.messages import learner_link, messages
 from cluster.roles import actor_journals
@@ -22,7 +21,8 @@ from envs import base as envs_base
 from replay import base as replay_base
 from replay.reverb import connection, tables
 from replay.reverb.writing import trajectories
-from training.acting import choosing, policy
+from training import experiment, run_settings
+from training.acting import choosing
 from training.learning import learner as learner_lib
 from training.system import stopping
 
@@ -67,17 +67,16 @@ class Actor:
           stop: whether the process was asked to end.
         """
         self._role, self._stop = role, stop
-        self._config: Any = role.config
+        self._settings = settings = role.settings
         self._journals = actor_journals.ActorJournals(role, self._must_end, self._report_progress)
         new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0, "task": 0}
         self._counters = {**new, **self._journals.own.counters}
         self._counters["starts"] += 1
         seed = envs_base.lane_seed(
-            self._config.seed, _ACTOR_SEEDS + role.index, self._counters["starts"]
+            settings.seed, _ACTOR_SEEDS + role.index, self._counters["starts"]
         )
-        num_envs = self._config.num_envs
-        self._environment = envs_base.make(self._config.environment, num_envs, seed)
-        self._policy = _Policy(self._config, self._environment, seed)
+        self._environment = envs_base.make(settings.environment, settings.num_envs, seed)
+        self._policy = _Policy(settings, self._environment, seed)
         # Of the present step.
         self._task = -1
         self._link = learner_link.LearnerLink(
@@ -89,7 +88,7 @@ class Actor:
     def is_finished(self) -> bool:
         """Whether the learner has said that nothing more is to be played."""
         status = self._link.status
-        return status is not None and status.is_end(self._config.num_frames)
+        return status is not None and status.is_end(self._role.num_frames)
 
     @property
     def _status(self) -> messages.Status:
@@ -116,7 +115,7 @@ class Actor:
             if self._status.task > self._environment.task:
                 timestep = self._environment.next_task()
             self._policy.follow(self._link.parameters)
-            actions = self._policy.choose(timestep)
+            actions = self._policy.choose(timestep, self._status.frames)
             self._environment.send(actions)
             self._record(timestep, actions)
             # What was left of an earlier task is on its way.
@@ -127,15 +126,15 @@ class Actor:
             self._report_progress()
 
     def _make_builder(self) -> trajectories.TrajectoryBuilder:
-        config = self._config
+        transition = self._settings.transition
         return trajectories.TrajectoryBuilder(
             self._journals.writer,
             tables.TRANSITIONS,
-            config.num_envs,
-            config.agent.frame_stack,
-            config.agent.n_step,
-            config.agent.discount,
-            config.distributed.chunk_length,
+            self._settings.num_envs,
+            transition.frame_stack,
+            transition.n_step,
+            transition.discount,
+            self._role.distributed.chunk_length,
         )
 
     def _await_parameters(self) -> None:
@@ -181,7 +180,9 @@ class Actor:
 
     def _record(self, timestep: Any, actions: Any) -> None:
         """Writes what the step completes, while the emulators work on the next one."""
-        clipped: Any = choosing.clip_rewards(timestep.reward, self._config.agent.max_abs_reward)
+        clipped: Any = choosing.clip_rewards(
+            timestep.reward, self._settings.transition.max_abs_reward
+        )
         step = replay_base.Step(
             observation=timestep.observation,
             is_first=timestep.first(),
@@ -194,7 +195,7 @@ class Actor:
         self._counters["frames"] += frames
         self._counters["task"] = self._task
         items = self._builder.add(step, self._status.weight)
-        size = self._config.distributed.max_unconfirmed
+        size = self._role.distributed.max_unconfirmed
         for begin in range(0, len(items), size):
             part = items[begin : begin + size]
             self._counters["transitions"] += len(part)
@@ -240,10 +241,11 @@ class _Policy:
     _params: Any
     _stack: jax.Array
 
-    def __init__(self, config: Any, environment: Any, seed: int):
+    def __init__(self, settings: run_settings.RunSettings, environment: Any, seed: int):
         """There are no parameters before `follow`, and no observations before `begin`."""
-        self._frame_stack = config.agent.frame_stack
-        self._act, self.shapes = _make_agent(config, environment)
+        self._frame_stack = settings.transition.frame_stack
+        self._frames_per_step = settings.frames_per_step
+        self._act, self.shapes = _make_agent(settings, environment)
         self._rng = jax.random.key(seed)
         self._version = -1
 
@@ -257,17 +259,19 @@ class _Policy:
         if newest.updates != self._version:
             self._params, self._version = jax.device_put(newest.params), newest.updates
 
-    def choose(self, timestep: Any) -> np.ndarray:
-        """Actions int32 [N] for a step of all environments."""
+    def choose(self, timestep: Any, frames: int) -> np.ndarray:
+        """Actions int32 [N] for a step of all environments, after so many frames of the run."""
         is_first = np.asarray(timestep.first())
+        steps = np.int32(frames // self._frames_per_step)
         self._rng, self._stack, actions = self._act(
-            self._params, self._rng, self._stack, timestep.observation, is_first
+            self._params, self._rng, self._stack, timestep.observation, is_first, steps
         )
         return np.asarray(actions)
 
 
-def _make_agent(config: Any, environment: Any) -> tuple[Any, Any]:
+def _make_agent(settings: run_settings.RunSettings, environment: Any) -> tuple[Any, Any]:
     """What acts, and the shapes of its parameters."""
-    agent = agents_base.make(config, environment.action_spec())
-    act = choosing.make_act(agent.act, config.agent.frame_stack)
-    return act, policy.param_shapes(agent, config, environment.observation_spec())
+    specs = environment.observation_spec(), environment.action_spec()
+    agent = experiment.make_agent(settings, *specs)
+    act = choosing.make_act(agent, "training", settings.transition.frame_stack)
+    return act, agent.param_shapes()

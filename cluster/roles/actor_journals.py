@@ -48,7 +48,7 @@ class ActorJournals:
         self._synced_at = self._served_at = time.monotonic()
 
     def _open_journal(self, path: Path) -> journal_lib.Journal:
-        megabytes = self._role.config.distributed.journal_segment_mb
+        megabytes = self._role.distributed.journal_segment_mb
         return journal_lib.Journal(path, int(megabytes * 2**20))
 
     def open(self) -> None:
@@ -62,14 +62,13 @@ class ActorJournals:
         self.writer = self._open_writer(self.own)
 
     def _open_writer(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
-        config = self._role.config
         writer = journaled_writer.JournaledWriter(
             journal,
             self._role.connect,
             self._stop,
             self._role.label,
-            config.replay.capacity,
-            config.distributed.max_unconfirmed,
+            self._role.settings.replay.capacity,
+            self._role.distributed.max_unconfirmed,
             while_waiting=self._while_waiting,
         )
         self._writers.append(writer)

@@ -37,7 +37,7 @@ class Announcements:
         self._accounts = accounts
         self._weights = weights
         self._saver = saver
-        self._urgent_frames = role.config.distributed.credit_frames // _URGENT_SHARE
+        self._urgent_frames = role.distributed.credit_frames // _URGENT_SHARE
         self._allowed = 0
         self._publisher = publisher.Publisher(role.connect)
 
@@ -49,7 +49,6 @@ class Announcements:
                 frames=counters["frames"],
                 updates=counters["updates"],
                 task=counters["task"],
-                schedule_updates=counters["schedule_updates"],
                 # The next update takes the memory of the agent's own, and the host waits elsewhere.
                 params=self._agent.copy_params(),
             )

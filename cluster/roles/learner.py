@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from agents import base as agents_base
 from cluster import context
 from cluster.accounts import actor_accounts, evaluator_account, run_counts
 from cluster.messages import messages
@@ -28,11 +29,9 @@ from core import finite
 from envs import base as envs_base
 from replay.reverb import connection, wire
 from replay.reverb.sampling import priorities
-from training import experiment, run_directory
-from training.acting import policy
+from training import experiment, run_directory, run_settings
 from training.checkpoints import snapshot
-from training.learning import sharded
-from training.learning import task_switch as task_switch_lib
+from training.learning import prioritizing, sharded
 from training.learning import update_schedule as update_schedule_lib
 from training.system import stopping
 
@@ -83,10 +82,9 @@ class Learner:
           SnapshotError: if there are snapshots but none can be used.
         """
         self._role, self._stop = role, stop
-        self._config: Any = role.config
-        experiment.verify(self._config)
+        self._settings = role.settings
         self._build()
-        run_directory.append_provenance(role.run_dir, self._config)
+        run_directory.append_provenance(role.run_dir, role.config)
         self._restore_or_begin()
         self._connect_parts()
         self._polled_at, self._heard_at = 0.0, time.monotonic()
@@ -94,40 +92,41 @@ class Learner:
         self._is_starved = False
 
     def _build(self) -> None:
-        config = self._config
-        self._spec, action_spec = policy.environment_specs(config)
-        self._switch = task_switch_lib.SwitchSettings.from_config(config.task_switch)
-        self._counts = _make_counts(config)
+        settings = self._settings
+        experiment.check_filling(settings)
+        self._spec, action_spec = envs_base.make_specs(settings.environment)
+        self._counts = _make_counts(self._role)
         self._accounts = actor_accounts.ActorAccounts()
-        replay = config.replay
-        self._weights = priorities.SamplingWeights(replay.priority_exponent, replay.uniform_mix)
-        self._agent = _make_agent(config, self._spec, action_spec, self._switch)
+        self._weights = _make_weights(settings)
+        agent = experiment.make_agent(settings, self._spec, action_spec)
+        self._agent = _make_agent(self._role, agent)
 
     def _restore_or_begin(self) -> None:
-        config, agent, run_dir = self._config, self._agent, self._role.run_dir
-        self._store = snapshot.SnapshotStore(run_dir / "snapshots", config.snapshot.keep)
+        settings, agent, run_dir = self._settings, self._agent, self._role.run_dir
+        self._store = snapshot.SnapshotStore(run_dir / "snapshots", settings.snapshot.keep)
         self._snapshot = learner_snapshot.LearnerSnapshot(
-            config.seed, agent, self._counts, self._accounts, self._weights
+            settings.seed, agent, self._counts, self._accounts, self._weights
         )
         gathered = self._store.restore(self._snapshot.restore)
         if gathered is None:
             agent.init()
-        names = agent.metric_names(_batch_shapes(config, self._spec))
+        names = agent.metric_names(_batch_shapes(settings, self._spec))
+        prioritizing.check_agent(settings, names)
         self._log = learner_log.LearnerLog(self._role, agent, self._counts, self._accounts, names)
         if gathered is None:
-            self._log.recorder.norms(trained_agent.with_seed_axis(agent.state.params), 0)
+            self._log.record_norms()
         else:
             learner_snapshot.restore_log(self._log, gathered)
 
     def _connect_parts(self) -> None:
-        config, role = self._config, self._role
+        settings, role = self._settings, self._role
         self._reader = replay_reader.ReplayReader(role, self._spec, self._weights, self._stop)
         self._saver = saving.Saver(
             self._store,
             self._reader,
             self._accounts,
             lambda earlier: self._snapshot.contents(self._log),
-            config.replay.capacity // _CHECKPOINT_SHARE,
+            settings.replay.capacity // _CHECKPOINT_SHARE,
         )
         self._announcements = announcements.Announcements(
             role, self._agent, self._counts, self._accounts, self._weights, self._saver
@@ -135,8 +134,8 @@ class Learner:
         self._evaluator = evaluator_account.EvaluatorAccount()
         self._change = task_change.TaskChange(
             self._have_left,
-            self._evaluator if config.evaluation.period_frames else None,
-            self._switch.clear_replay,
+            self._evaluator if settings.evaluation.period_frames else None,
+            settings.task_switch.clear_replay,
         )
 
     @property
@@ -224,10 +223,11 @@ class Learner:
         self._counts.count_update()
         counters = self._counts.counters
         self._log.recorder.learned(counters, metrics)
-        if counters["updates"] % self._config.distributed.publish_period_updates == 0:
+        if counters["updates"] % self._role.distributed.publish_period_updates == 0:
             self._log.end_if_not_finite()
             self._announcements.publish_parameters()
-        self._reader.prioritize(batch, new_priorities)
+        if new_priorities is not None:
+            self._reader.prioritize(batch, new_priorities)
 
     def _have_left(self, task: int) -> bool:
         incarnation = messages.short_incarnation(self._reader.incarnation)
@@ -250,8 +250,8 @@ class Learner:
     def _begin_task(self) -> None:
         """Does what is to be done at the beginning of a task."""
         self._agent.begin_task()
-        self._counts.begin_task(self._switch)
-        if self._switch.clear_replay:
+        self._counts.begin_task(self._settings.task_switch)
+        if self._settings.task_switch.clear_replay:
             # A learner that is restored from before would miss what is cleared next.
             self._saver.save_snapshot(self._counts.counters)
             self._saver.wait_for_snapshot()
@@ -260,7 +260,7 @@ class Learner:
 
     def _write_what_is_due(self) -> None:
         self._log.write_due()
-        if self._log.is_due(self._config.snapshot.period_frames):
+        if self._log.is_due(self._settings.snapshot.period_frames):
             self._saver.save(self._counts.counters)
         self._log.note_written()
         self._saver.tend()
@@ -286,25 +286,34 @@ class Learner:
         self._saver.close()
 
 
-def _make_counts(config: Any) -> run_counts.RunCounts:
+def _make_counts(role: context.Role) -> run_counts.RunCounts:
     """The counts of a run that begins."""
-    frames_per_step = envs_base.frames_per_step(config.environment)
-    schedule = update_schedule_lib.UpdateSchedule.from_config(
-        config, frames_per_step, experiment.frames_per_task(config, frames_per_step)
+    schedule = update_schedule_lib.UpdateSchedule.make(role.settings)
+    frames_per_step = role.settings.frames_per_step
+    return run_counts.RunCounts(schedule, frames_per_step, role.distributed.credit_frames)
+
+
+def _make_weights(settings: run_settings.RunSettings) -> priorities.SamplingWeights:
+    """Turns priorities into sampling weights; without priorities all are 1."""
+    if prioritizing.make(settings.replay) is None:
+        return priorities.SamplingWeights(0.0, 0.0)
+    return priorities.SamplingWeights(
+        settings.replay.priority_exponent, settings.replay.uniform_mix
     )
-    return run_counts.RunCounts(schedule, frames_per_step, config.distributed.credit_frames)
 
 
-def _make_agent(
-    config: Any, spec: Any, action_spec: Any, switch: task_switch_lib.SwitchSettings
-) -> trained_agent.TrainedAgent:
+def _make_agent(role: context.Role, agent: agents_base.Agent) -> trained_agent.TrainedAgent:
     """The agent, without a state."""
-    devices = sharded.choose_devices(config.distributed.learner_devices, config.replay.batch_size)
+    settings = role.settings
+    batch_size = settings.replay.batch_size
     update = sharded.ShardedUpdate(
-        experiment.make_update(config, action_spec), experiment.make_importance(config), devices
+        agent,
+        prioritizing.make(settings.replay),
+        sharded.choose_devices(role.distributed.learner_devices, batch_size),
     )
-    stack = np.zeros(policy.observation_shape(config, spec), np.dtype(spec.dtype))
-    return trained_agent.TrainedAgent(update, switch, config.seed, stack)
+    seen = agent.observations
+    stack = np.zeros(seen.shape, seen.dtype)
+    return trained_agent.TrainedAgent(update, settings.task_switch, settings.seed, stack)
 
 
 def _facts(
@@ -321,7 +330,7 @@ def _facts(
     )
 
 
-def _batch_shapes(config: Any, spec: Any) -> sharded.Batch:
+def _batch_shapes(settings: run_settings.RunSettings, spec: Any) -> sharded.Batch:
     """Shapes of a batch."""
-    shape = (config.replay.batch_size, *policy.observation_shape(config, spec)[1:])
-    return sharded.batch_shapes(shape, spec.dtype)
+    seen = experiment.observations_seen(settings, spec)
+    return sharded.batch_shapes((settings.replay.batch_size, *seen.shape[1:]), seen.dtype)

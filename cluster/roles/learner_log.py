@@ -3,7 +3,6 @@
 import collections
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -50,15 +49,15 @@ class LearnerLog:
           metric_names: of what the updates return.
         """
         self._role = role
-        self._config: Any = role.config
+        self._settings = role.settings
         self._agent, self._counts, self._accounts = agent, counts, accounts
         self.recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
         frames = counts.counters["frames"]
         # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
         logs = {"train": frames, "layers": frames, "episodes": recorder_lib.KEEP_ROWS}
-        self.recorder = recorder_lib.Recorder(role.run_dir, self._config, logs, metric_names)
+        self.recorder = recorder_lib.Recorder(role.run_dir, self._settings, logs, metric_names)
         self._note_written_episodes()
-        self._progress = progress_lib.Progress(self._config.num_frames, frames)
+        self._progress = progress_lib.Progress(role.num_frames, frames)
         # What was due in an iteration that a dying server has cut short is due in the next one.
         self._written_frames = frames
         self._status_at, self._in_status = time.monotonic(), (0, 0)
@@ -91,9 +90,9 @@ class LearnerLog:
 
     def write_due(self) -> None:
         """Writes the rows of train.csv and layers.csv that are due. Raises NotFiniteError."""
-        if self.is_due(self._config.log.layers_period_frames):
+        if self.is_due(self._settings.log.layers_period_frames):
             self._measure_layers()
-        if self.is_due(self._config.log.period_frames) or self._counts.is_finished:
+        if self.is_due(self._settings.log.period_frames) or self._counts.is_finished:
             self.write_interval()
 
     def write_interval(self) -> None:
@@ -103,7 +102,7 @@ class LearnerLog:
 
     def end_if_not_finite(self) -> None:
         """Raises NotFiniteError after a last row, if an update of the interval was not finite."""
-        message = self.recorder.not_finite()
+        message = self.recorder.gathered.not_finite()
         if message:
             self._write_interval()
             raise finite.NotFiniteError(message)
@@ -111,12 +110,15 @@ class LearnerLog:
     def _measure_layers(self) -> None:
         self.end_if_not_finite()
         counters = self._counts.counters
-        params = trained_agent.with_seed_axis(self._agent.state.params)
-        self.recorder.norms(params, counters["updates"])
+        self.record_norms()
         measured = self._agent.measure(self._counts.importance_steps)
         if measured is not None:
             measured = trained_agent.with_seed_axis(jax.device_get(measured))
             self.recorder.layers(counters, measured)
+
+    def record_norms(self) -> None:
+        """Writes the norms of the layers. Raises NotFiniteError."""
+        self.recorder.norms([self._agent.norms()], self._counts.counters["updates"])
 
     def _write_interval(self) -> None:
         counters = self._counts.counters
@@ -129,12 +131,12 @@ class LearnerLog:
     def _replay_size(self) -> int:
         """Transitions in the table when a batch was last drawn; before that, those on their way."""
         if self._agent.newest is None:
-            return min(self._accounts.transitions, self._config.replay.capacity)
+            return min(self._accounts.transitions, self._settings.replay.capacity)
         return self._agent.newest.table_size
 
     def _game(self) -> str:
-        environment, task = self._config.environment, self._counts.counters["task"]
-        return envs_base.task_name(envs_base.task_config(environment, task))
+        task = self._counts.counters["task"]
+        return envs_base.task_name(envs_base.task(self._settings.environment, task))
 
     def show_progress(self) -> None:
         """Moves the line of the progress, and writes the status if a second has gone."""
@@ -149,7 +151,7 @@ class LearnerLog:
         counters = self._counts.counters
         numbers = {
             "frames": counters["frames"],
-            "num_frames": self._config.num_frames,
+            "num_frames": self._role.num_frames,
             "updates": counters["updates"],
             "updates_behind": self._counts.updates_behind,
             "frames_per_second": (counters["frames"] - frames) / seconds,

@@ -81,7 +81,7 @@ class LearnerSnapshot:
                     "recent_returns": np.array(log.recent, np.float64),
                     "weights": np.array([self._weights.largest, self._weights.mean]),
                     **self._accounts.get_state(),
-                    **log.recorder.get_state(),
+                    **log.recorder.gathered.get_state(),
                 },
             },
         )
@@ -91,4 +91,4 @@ def restore_log(log: learner_log.LearnerLog, gathered: Mapping[str, np.ndarray])
     """Puts back what `LearnerSnapshot.restore` returns."""
     left = dict(gathered)
     log.recent.extend(left.pop("recent_returns").tolist())
-    log.recorder.set_state(left)
+    log.recorder.gathered.set_state(left)

@@ -62,7 +62,7 @@ def _command(role: context.Role) -> list[str]:
     flags = {
         "port": _choose_port(role),
         "address": role.host,
-        "tables": json.dumps(tables.tables(role.config)),
+        "tables": json.dumps(tables.tables(role.settings.replay)),
         "checkpoint_dir": role.address_file.parent / "checkpoints",
         "ready_file": _ready_file(role),
     }

@@ -7,6 +7,7 @@ import jax
 from dm_env import specs
 
 from cluster import context
+from cluster import settings as settings_lib
 from cluster.messages import messages
 from replay.reverb import checkpoint_mark, tables, wire
 from replay.reverb.sampling import batch_reader, batches, priorities
@@ -45,7 +46,6 @@ class ReplayReader:
           stop: whether the process was asked to end.
         """
         self._role, self._spec, self._weights, self._stop = role, spec, weights, stop
-        self._config: Any = role.config
         self._opened: list[Any] = []
 
     def open(self) -> None:
@@ -66,17 +66,17 @@ class ReplayReader:
         self._open_streams()
 
     def _open_streams(self) -> None:
-        replay = self._config.replay
+        settings, distributed = self._role.settings, self._role.distributed
         self._sender = priorities.PrioritySender(self.client, tables.TRANSITIONS, self._weights)
         self._opened.append(self._sender)
         self._reader = batch_reader.BatchReader(
             self.client,
             tables.TRANSITIONS,
             self._spec,
-            self._config.agent.frame_stack,
-            replay.batch_size,
-            self._config.distributed.prefetch_batches,
-            _num_decoders(self._config.distributed),
+            settings.transition.frame_stack,
+            settings.replay.batch_size,
+            distributed.prefetch_batches,
+            _num_decoders(distributed),
         )
         self._opened.append(self._reader)
 
@@ -141,7 +141,7 @@ class ReplayReader:
             self._opened.pop().close()
 
 
-def _num_decoders(distributed: Any) -> int:
+def _num_decoders(distributed: settings_lib.DistributedSettings) -> int:
     if distributed.decoder_processes >= 0:
         return distributed.decoder_processes
     most = 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR

@@ -59,7 +59,7 @@ class TrainedAgent:
         return self._update.metric_names(jax.eval_shape(self.new_state), batch)
 
     def learn(self, batch: batches.Batch, importance_steps: np.ndarray) -> tuple[Any, Any]:
-        """Does an update; returns the new priorities [B] and the metrics, maybe still computed.
+        """Does an update; returns new priorities [B], or None, and metrics, maybe still computed.
 
         Args:
           batch: to learn from.
@@ -81,15 +81,19 @@ class TrainedAgent:
 
     def copy_params(self) -> Any:
         """The parameters, which the next update leaves as they are."""
-        return jax.tree.map(jnp.copy, self.state.params)
+        return jax.tree.map(jnp.copy, self.state.train.params)
+
+    def norms(self) -> Any:
+        """The norms of the layers that are projected, or would be, scalars by name."""
+        return self._update.agent.norms(self.state.train.params)
 
     def begin_task(self) -> None:
         """Does to the state what is to be done at the beginning of a task."""
         rng, rng_params = jax.random.split(self.state.rng)
-        trained = task_switch_lib.switch_trained(
-            self._switch, self._update.update, self.state.trained, rng_params, self._stack
-        )
-        self.state = self._update.put(sharded.State(*trained, rng))
+        agent = self._update.agent
+        fresh = agent.init(rng_params, self._stack)
+        train = agent.forget(self.state.train, fresh, self._switch.forget)
+        self.state = self._update.put(sharded.State(train, rng))
         if self._switch.clear_replay:
             self.newest = None
 

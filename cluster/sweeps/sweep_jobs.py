@@ -4,20 +4,16 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from agents import optimizers
 from core import checks, flag_errors
-from envs import atari, game_sequence
 from envs import base as envs_base
-from replay.device import ring
-from training import derived, experiment
-from training.acting import policy
-from training.learning import optimizer, update_schedule
-from training.learning import task_switch as task_switch_lib
+from training import derived, experiment, run_settings
+from training.learning import update_schedule
 from training.system import memory
 
 
@@ -158,21 +154,23 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
     replays: dict[tuple[str, str], tuple[int, int]] = {}
     last_seeds: dict[tuple[str, str], range] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
-        config: Any = load(job)
+        config = load(job)
         try:
-            config = derived.resolve(config)
-            verify_config(config)
+            settings = parse(config)
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
         earlier = last_seeds.get((job.config, job.argument), range(0))
         if job.seed in earlier:
             raise checks.ConfigError(
                 f"seeds = {job.seed}: {job.config_with_argument} has num_seeds = "
-                f"{config.num_seeds}, so seed {earlier.start} trains it already"
+                f"{settings.num_seeds}, so seed {earlier.start} trains it already"
             )
-        last_seeds[job.config, job.argument] = range(job.seed, job.seed + config.num_seeds)
-        if num_workers and (job.config, job.argument) not in replays and _uses_host(config):
-            replays[job.config, job.argument] = _replay_bytes(config), config.replay.capacity
+        last_seeds[job.config, job.argument] = range(job.seed, job.seed + settings.num_seeds)
+        if num_workers and (job.config, job.argument) not in replays and _uses_host(settings):
+            replays[job.config, job.argument] = (
+                _replay_bytes(settings),
+                settings.replay.capacity,
+            )
     if replays:
         largest, capacity = max(replays.values())
         num_at_once = min(num_workers, len(jobs))
@@ -180,53 +178,30 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
         memory.check_replay(largest * num_at_once, capacity, what, memory.host_bytes())
 
 
-def _uses_host(config: Any) -> bool:
+def _uses_host(settings: run_settings.RunSettings) -> bool:
     """Whether a run's replay is in the machine's own memory; asks no device, which runs need."""
     has_gpu = Path("/dev/nvidiactl").exists()
-    return config.platform == "cpu" or (config.platform == "auto" and not has_gpu)
+    return settings.platform == "cpu" or (settings.platform == "auto" and not has_gpu)
 
 
-def _replay_bytes(config: Any) -> int:
-    spec, _ = policy.environment_specs(config)
-    replay = ring.make(
-        config.replay,
-        spec,
-        config.num_envs,
-        config.agent.frame_stack,
-        config.agent.n_step,
-        config.agent.discount,
-        config.num_seeds,
-    )
-    return memory.replay_bytes(replay, config.num_seeds)
+def _replay_bytes(settings: run_settings.RunSettings) -> int:
+    spec, _ = envs_base.make_specs(settings.environment)
+    return memory.replay_bytes(experiment.make_replay(settings, spec), settings.num_seeds)
 
 
-def verify_config(config: Any) -> None:
-    """Checks what can be without emulators; shapes and the network are checked as a run starts.
+def parse(config: ml_collections.ConfigDict) -> run_settings.RunSettings:
+    """The settings of a config as given, checked as far as it goes without emulators.
 
-    Args:
-      config: resolved.
+    Shapes and the network are checked as a run starts.
 
     Raises:
       ConfigError: for the first bad key or value.
     """
-    experiment.verify(config)
-    _verify_environment(config)
-    checks.verify("replay", config.replay, ring.CHECKS)
-    optimizer.make(config.optimizer, config.training.update_period_frames)
-    task_switch_lib.SwitchSettings.from_config(config.task_switch)
-
-
-def _verify_environment(config: Any) -> None:
-    environment = config.environment
-    module = envs_base.find_module(environment)
-    if hasattr(module, "CHECKS"):
-        checks.verify("environment", environment, module.CHECKS)
-    if "game" in environment:
-        atari.check_game(environment.game, "environment.game")
-    if "games" in environment:
-        game_sequence.check_games(environment.games)
-        frames = experiment.frames_per_task(config, atari.FRAME_SKIP)
-        update_schedule.UpdateSchedule.from_config(config, atari.FRAME_SKIP, frames)
+    settings = run_settings.parse(derived.resolve(config))
+    experiment.check_filling(settings)
+    update_schedule.UpdateSchedule.make(settings)
+    optimizers.check_schedules(settings.optimizer, settings.training.update_period_frames)
+    return settings
 
 
 def load(job: Job) -> ml_collections.ConfigDict:

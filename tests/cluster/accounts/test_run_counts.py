@@ -119,11 +119,9 @@ def test_schedules_begin_anew_where_asked_to():
     do_updates(counts)
     assert int(counts.importance_steps) == 100
     counts.begin_task(task_switch.SwitchSettings(restart_schedule=True, restart_importance=True))
-    assert counts.counters["schedule_updates"] == 0
     assert int(counts.importance_steps) == 0
     counts.report(432)
     do_updates(counts)
-    assert counts.counters["schedule_updates"] == 2
     assert int(counts.importance_steps) == 8
 
 

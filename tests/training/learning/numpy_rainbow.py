@@ -243,7 +243,7 @@ class Adam(NamedTuple):
 
     def update(self, params, grads, optimizer):
         """New parameters and state, by the config's section `optimizer`."""
-        b1, b2, limit = optimizer.b1, optimizer.b2, optimizer.max_gradient_norm
+        b1, b2, limit = optimizer.kwargs.b1, optimizer.kwargs.b2, optimizer.max_gradient_norm
         factor = min(1.0, limit / global_norm(grads))
         grads = tree_map(lambda g: factor * g, grads)
         count = self.count + 1
@@ -252,7 +252,7 @@ class Adam(NamedTuple):
 
         def step(p, m, v):
             m, v = m / (1 - b1**count), v / (1 - b2**count)
-            return p - optimizer.learning_rate * m / (np.sqrt(v) + optimizer.epsilon)
+            return p - optimizer.learning_rate * m / (np.sqrt(v) + optimizer.kwargs.eps)
 
         return tree_map(step, params, mu, nu), Adam(count, mu, nu)
 
