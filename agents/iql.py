@@ -198,16 +198,11 @@ class _Iql:
         losses = {
             "value_loss": expectile_losses(advantage, self._settings.expectile),
             "q_loss": jnp.square(goal - taken(outputs["q"], transition.a_tm1)),
-            "policy_loss": -log_probs * self._action_weights(jax.lax.stop_gradient(advantage)),
+            "policy_loss": -log_probs * action_weights(advantage, self._settings),
         }
         means = {name: jnp.mean(each * weights) for name, each in losses.items()}
         metrics = {**means, "q_value": jnp.mean(outputs["q"]), "advantage": jnp.mean(advantage)}
         return sum(means.values(), start=jnp.zeros(())), metrics
-
-    def _action_weights(self, advantage: jax.Array) -> jax.Array:
-        weights = jnp.exp(advantage / self._settings.temperature)
-        most = self._settings.max_advantage_weight
-        return jnp.minimum(weights, most) if most else weights
 
     def _step(self, state: types.TrainState, rng, transition, weights):
         """Loss, metrics, gradients, updates and optimizers' states for one batch."""
@@ -296,3 +291,10 @@ class _Iql:
 def expectile_losses(errors: jax.Array, expectile: float) -> jax.Array:
     """|expectile - 1(u < 0)| u^2 for errors u [B]."""
     return jnp.where(errors < 0, 1 - expectile, expectile) * jnp.square(errors)
+
+
+def action_weights(advantages: jax.Array, agent: Settings) -> jax.Array:
+    """exp(advantage / temperature), clipped, without gradient, for advantages [B]."""
+    weights = jnp.exp(jax.lax.stop_gradient(advantages) / agent.temperature)
+    most = agent.max_advantage_weight
+    return jnp.minimum(weights, most) if most else weights

@@ -173,7 +173,8 @@ def _chain(
 
 
 def _as_array(rate: Any) -> jax.Array:
-    return jnp.asarray(rate, jnp.float32)
+    # Of the wider type where that is enabled: the updates are computed in it.
+    return jnp.asarray(rate, float)
 
 
 def learning_rate(opt_state: Any) -> jax.Array:

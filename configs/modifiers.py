@@ -57,11 +57,29 @@ def with_resets(config: Config) -> Config:
     return config
 
 
-def with_torso(config: Config, torso: Any) -> Config:
-    """Another torso: an instance of its `Settings`."""
+def with_torso(config: Config, torso: Any, network: str = "") -> Config:
+    """Another torso.
+
+    Args:
+      config: the config.
+      torso: an instance of the torso's `Settings`.
+      network: which one, of an agent that has several.
+    """
     with config.unlocked():
-        config.network.torso = settings.to_config(torso)
+        _network(config, network).torso = settings.to_config(torso)
     return config
+
+
+def with_plain_head(config: Config, network: str = "") -> Config:
+    """One stream without noise, as DQN has it; `network` as of `with_torso`."""
+    head = _network(config, network).head
+    head.dueling = False
+    head.noisy = False
+    return config
+
+
+def _network(config: Config, name: str) -> Any:
+    return config.network[name] if name else config.network
 
 
 def continual(config: Config, passes: int = 2) -> Config:

@@ -1,33 +1,63 @@
 """Rainbow, or another agent, on a probe environment: a matter of seconds, to find errors.
 
     python -m scripts.train --config=configs/probe.py:3
+    python -m scripts.train --config=configs/probe.py:dqn:3
 
 Expected: the values that envs/probes.py names, within 0.1.
 """
 
 from typing import Any
 
-from configs import modifiers, rainbow
-from core import checks
+from configs import rainbow
+from core import checks, plugins, settings
 from networks.torsos import mlp
 
 
 def get_config(probe: str = "1") -> Any:
-    """The config; `probe` is the number of a probe environment, 1 to 5.
+    """The config; `probe` is the number of a probe environment, 1 to 5, maybe behind an agent's.
 
     Raises:
-      ConfigError: if it is no number.
+      ConfigError: if it is no number, or there is no such agent.
     """
-    if not probe.isdecimal():
+    agent, _, number = probe.rpartition(":")
+    if not number.isdecimal():
         raise checks.ConfigError(f"probe = {probe!r}: expected a number from 1 to 5")
-    config = rainbow.make("probes", "rainbow", "prioritized")
-    config = modifiers.with_torso(config, mlp.Settings(hidden_sizes=(32,)))
-    config.environment.probe = int(probe)
+    agent = agent or "rainbow"
+    plugins.find("agents", agent, "probe")
+    config = rainbow.make("probes", agent, "prioritized" if agent == "rainbow" else "uniform")
+    config.name = "probe" if agent == "rainbow" else f"probe_{agent}"
+    config.environment.probe = int(number)
     config.transition.n_step = 1
-    config.agent.v_max = 2.0
-    config.network.head.hidden_size = 32
-    config.optimizer.learning_rate = 1e-3
-    return short(modifiers.named(config, "probe")).lock()
+    with config.unlocked():
+        _shrink(config.network)
+    _learn_fast(config.optimizer)
+    if "v_max" in config.agent:
+        config.agent.v_max = 2.0
+    if "epsilon" in config.agent:
+        config.agent.epsilon.begin_steps = 100
+        config.agent.epsilon.decay_steps = 1_000
+        config.agent.epsilon.end = 0.2
+    return short(config).lock()
+
+
+def _shrink(network: Any) -> None:
+    """Small layers in every network of an agent; those with a hidden size are heads."""
+    for name in list(network):
+        if name == "torso":
+            network.torso = settings.to_config(mlp.Settings(hidden_sizes=(32,)))
+        elif name == "head":
+            network.head.hidden_size = 32
+        elif hasattr(network[name], "keys"):
+            _shrink(network[name])
+
+
+def _learn_fast(optimizer: Any) -> None:
+    """A larger learning rate in every optimizer of an agent."""
+    if "learning_rate" in optimizer:
+        optimizer.learning_rate = 1e-3
+        return
+    for name in optimizer:
+        _learn_fast(optimizer[name])
 
 
 def short(config: Any) -> Any:

@@ -117,10 +117,15 @@ def verify(section: str, config: Mapping[str, Any], checks: Mapping[str, Check])
     if unknown:
         known = ", ".join(sorted(checks))
         raise ConfigError(
-            f"{section}.{unknown[0]} = {config[unknown[0]]!r}: unknown key; known: {known}"
+            f"{section}.{unknown[0]} = {_shown(config[unknown[0]])}: unknown key; known: {known}"
         )
     for key, check in checks.items():
         if key not in config:
             raise ConfigError(f"{section}.{key} is missing: expected {check.allowed}")
         if not check.accepts(config[key]):
-            raise ConfigError(f"{section}.{key} = {config[key]!r}: expected {check.allowed}")
+            raise ConfigError(f"{section}.{key} = {_shown(config[key])}: expected {check.allowed}")
+
+
+def _shown(value: Any) -> str:
+    """A value in one line; a ConfigDict shows itself in several."""
+    return repr(value.to_dict() if hasattr(value, "to_dict") else value)

@@ -8,7 +8,7 @@ from core import checks
 
 
 def find(package: str, name: str, key: str) -> ModuleType:
-    """Imports `<package>/<name>.py`, which must define `Settings` and `make`.
+    """Imports `<package>/<name>.py`, which must define `Settings`, with a key `module`, and `make`.
 
     So a new agent, network, replay or environment is one new file: nothing else needs an edit. A
     name with a dot is a module of somebody else, as Python imports it.
@@ -19,7 +19,7 @@ def find(package: str, name: str, key: str) -> ModuleType:
       key: the config key that holds the name, for the message.
 
     Raises:
-      ConfigError: if there is no such module, or it has no `Settings` or no `make`.
+      ConfigError: if there is no such module, or it has no such `Settings` or no `make`.
     """
     if not isinstance(name, str) or not name:
         raise checks.ConfigError(f"{key} = {name!r}: expected the name of a module of {package}")
@@ -50,4 +50,6 @@ def _find_elsewhere(name: str, key: str) -> ModuleType:
 
 
 def _is_plugin(module: ModuleType) -> bool:
-    return hasattr(module, "Settings") and hasattr(module, "make")
+    # Contracts and parts of plug-ins have Settings and make as well, but no key `module`.
+    fields = getattr(getattr(module, "Settings", None), "__dataclass_fields__", {})
+    return "module" in fields and hasattr(module, "make")

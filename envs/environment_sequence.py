@@ -32,9 +32,11 @@ class Settings:
     )
 
     def __post_init__(self):
-        """Raises ConfigError for a bad section, or the same one twice in a row."""
-        names = [base.task_name(task) for task in self.tasks]
-        task_sequence.check_order(names, "environment.environments")
+        """Raises ConfigError for a bad section, or the same one twice in a row.
+
+        Two of one name may follow each other if their other keys differ.
+        """
+        task_sequence.check_order(self.tasks, "environment.environments", base.task_name)
 
     @property
     def tasks(self) -> tuple[base.Settings, ...]:

@@ -1,6 +1,7 @@
 """Environments one after the other, as one: what continual runs play."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dm_env
 import numpy as np
@@ -142,15 +143,21 @@ class TaskSequence(base.VectorEnvironment):
         return base.make(self._tasks[self.task % len(self._tasks)], self.num_envs, seed)
 
 
-def check_order(names: Sequence[str], key: str) -> None:
-    """Raises ConfigError for no tasks, or one twice in a row: the same would go on."""
-    if not names:
+def check_order(tasks: Sequence[Any], key: str, name: Callable[[Any], str] = str) -> None:
+    """Raises ConfigError for no tasks, or one twice in a row: the same would go on.
+
+    Args:
+      tasks: anything that is equal where the task is the same.
+      key: of the configuration, for messages.
+      name: a task's, for messages.
+    """
+    if not tasks:
         raise checks.ConfigError(f"{key} = []: expected at least one")
-    for name, following in zip(names, (*names[1:], names[0])):
-        if name == following and len(names) > 1:
+    for task, following in zip(tasks, (*tasks[1:], tasks[0])):
+        if task == following and len(tasks) > 1:
             raise checks.ConfigError(
-                f"{key} = {list(names)}: {name!r} twice in a row (after the last the first comes "
-                "again), expected another one after each"
+                f"{key} = {[name(task) for task in tasks]}: {name(task)!r} twice in a row (after "
+                "the last the first comes again), expected another one after each"
             )
 
 

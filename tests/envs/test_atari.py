@@ -14,7 +14,7 @@ import pytest
 from ale_py import roms, vector_env
 from gymnasium import wrappers
 
-from core import checks
+from core import checks, settings
 from envs import atari, atari_games, base
 
 FIRST, MID, LAST = dm_env.StepType
@@ -22,9 +22,8 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 def make_environment(game, protocol="dqn_zoo", num_envs=1, seed=3, **overrides):
-    config = atari.default_config()
-    config.update(game=game, protocol=protocol, **overrides)
-    return base.make(config, num_envs, seed)
+    chosen = atari.Settings(game=game, protocol=protocol, **overrides)
+    return base.make(chosen, num_envs, seed)
 
 
 def draw_actions(environment, num_steps, seed=0):
@@ -33,10 +32,10 @@ def draw_actions(environment, num_steps, seed=0):
     return rng.integers(num_actions, size=(num_steps, environment.num_envs))
 
 
-def make_ale(game, num_envs, **settings):
+def make_ale(game, num_envs, **arguments):
     """ALE's own vector environment, with its own stack of four frames."""
     return vector_env.AtariVectorEnv(
-        game, num_envs, reward_clipping=False, use_fire_reset=False, **settings
+        game, num_envs, reward_clipping=False, use_fire_reset=False, **arguments
     )
 
 
@@ -275,13 +274,13 @@ def test_every_game_runs_and_resumes(game):
 
     The log of 400 steps covers what a replay depends on: sticky actions, resets and truncations.
     """
-    settings = {"protocol": "machado", "num_envs": 2, "max_episode_frames": 600}
-    environment = make_environment(game, **settings)
+    changes = {"protocol": "machado", "num_envs": 2, "max_episode_frames": 600}
+    environment = make_environment(game, **changes)
     first = environment.reset()
     actions = draw_actions(environment, 450)
     timesteps = [environment.step(row) for row in actions[:400]]
     assert any((t.observation != first.observation).any() for t in timesteps)
-    restored = make_environment(game, **settings)
+    restored = make_environment(game, **changes)
     restored.set_state(environment.get_state())
     for row in actions[400:]:
         for array, expected in zip(restored.step(row), environment.step(row)):
@@ -296,9 +295,8 @@ import numpy as np
 from envs import atari, base
 
 directory, game, reseed_steps = sys.argv[1:]
-config = atari.default_config()
-config.update(game=game, protocol="machado", reseed_steps=int(reseed_steps))
-environment = base.make(config, 3, 3)
+chosen = atari.Settings(game=game, protocol="machado", reseed_steps=int(reseed_steps))
+environment = base.make(chosen, 3, 3)
 with np.load(f"{directory}/state.npz") as state:
     environment.set_state(state)
 steps = [environment.step(row) for row in np.load(f"{directory}/actions.npy")]
@@ -393,9 +391,9 @@ def test_reseed_starts_the_named_seed_and_leaves_other_lanes_alone():
 
 def test_reseeded_first_shows_the_new_seeds_noops():
     """Freeway's cars move from the first frame on: the picture tells the number of no-ops."""
-    settings = {"num_envs": 3, "max_episode_frames": 40}
-    reseeded = make_environment("freeway", reseed_steps=1, **settings)
-    steady = make_environment("freeway", **settings)
+    changes = {"num_envs": 3, "max_episode_frames": 40}
+    reseeded = make_environment("freeway", reseed_steps=1, **changes)
+    steady = make_environment("freeway", **changes)
     seeds = np.array([base.lane_seed(3, lane, 1) for lane in range(3)])
     expected, _ = make_ale("freeway", 3, noop_max=31, stack_num=1).reset(seed=seeds)
     reseeded.reset()
@@ -464,6 +462,6 @@ def test_unknown_game_is_refused_with_a_suggestion(game, suggestion):
      ("num_threads", -1), ("reseed_steps", 0)],
 )  # fmt: skip
 def test_bad_values_are_refused(key, value):
-    config = dict(atari.default_config(), **{key: value})
-    with pytest.raises(checks.ConfigError, match=f"environment.{key} = {value!r}: expected"):
-        base.make(config, 1, 0)
+    section = {**settings.to_config(atari.Settings()).to_dict(), key: value}
+    with pytest.raises(checks.ConfigError, match=f"^environment.{key} = {value!r}: expected"):
+        base.parse(section)

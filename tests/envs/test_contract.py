@@ -4,8 +4,8 @@ import dm_env
 import numpy as np
 import pytest
 
-from core import checks
-from envs import atari, base, game_sequence, gymnasium_vector, probes
+from core import checks, plugins, settings
+from envs import atari, base, environment_sequence, game_sequence, gymnasium_vector, probes
 
 FIRST, MID, LAST = dm_env.StepType
 
@@ -14,6 +14,10 @@ OVERRIDES = {
     "atari_dqn_zoo": (atari, {"game": "breakout", "max_episode_frames": 400, "reseed_steps": 120}),
     "atari_machado": (atari, {"game": "qbert", "protocol": "machado", "max_episode_frames": 300}),
     "game_sequence": (game_sequence, {"games": ("breakout", "qbert"), "max_episode_frames": 400}),
+    "environment_sequence": (
+        environment_sequence,
+        {"environments": [{"module": "probes", "probe": p} for p in (5, 4)]},
+    ),
     "gymnasium": (gymnasium_vector, {"id": "CartPole-v1"}),
     "probe_1": (probes, {"probe": 1}),
     "probe_2": (probes, {"probe": 2}),
@@ -26,9 +30,7 @@ every_module = pytest.mark.parametrize("name", OVERRIDES)
 
 def make_environment(name, num_envs=2, seed=7):
     module, overrides = OVERRIDES[name]
-    config = module.default_config()
-    config.update(overrides)
-    return base.make(config, num_envs, seed)
+    return base.make(module.Settings(**overrides), num_envs, seed)
 
 
 def draw_actions(environment, num_steps, seed=0):
@@ -82,7 +84,9 @@ def test_order_of_step_types_and_discounts(name):
     environment.close()
 
 
-@pytest.mark.parametrize("name", ["atari_dqn_zoo", "atari_machado", "gymnasium", "probe_5"])
+@pytest.mark.parametrize(
+    "name", ["atari_dqn_zoo", "atari_machado", "gymnasium", "probe_5", "environment_sequence"]
+)
 def test_action_after_last_is_ignored(name):
     """Runs whose actions differ only on the steps after a LAST are the same."""
     environment, twin = make_environment(name), make_environment(name)
@@ -326,14 +330,45 @@ def test_state_of_other_settings_is_refused(name):
 
 @pytest.mark.parametrize("module", [atari, gymnasium_vector, probes])
 def test_unknown_key_is_refused(module):
-    config = dict(module.default_config(), colour=True)
-    with pytest.raises(checks.ConfigError, match=r"environment\.colour = True: unknown"):
-        base.make(config, 1, 0)
+    section = {**settings.to_config(module.Settings()).to_dict(), "colour": True}
+    with pytest.raises(checks.ConfigError, match=r"^environment\.colour = True: unknown"):
+        base.parse(section)
 
 
 def test_unknown_module_is_refused():
     with pytest.raises(checks.ConfigError, match=r"environment\.module = 'doom'"):
-        base.make({"module": "doom"}, 1, 0)
+        base.parse({"module": "doom"})
+    with pytest.raises(checks.ConfigError, match=r"environment\.module is missing"):
+        base.parse({"game": "pong"})
+
+
+@pytest.mark.parametrize("name", plugins.names("envs"))
+def test_every_module_tells_of_itself_without_being_built(name):
+    """Of its defaults: frames of a step, its name, its tasks, and the specs that it then has."""
+    chosen = plugins.find("envs", name, "environment.module").Settings()
+    assert base.parse(settings.to_config(chosen)) == chosen
+    environment = base.make(chosen, 1, 0)
+    assert environment.frames_per_step == base.frames_per_step(chosen)
+    observation, action = environment.observation_spec(), environment.action_spec()
+    environment.close()
+    assert base.make_specs(chosen) == (observation, action)
+    assert base.task_name(chosen)
+    if not base.is_sequence(chosen):
+        assert base.tasks(chosen) == (chosen,)
+        assert base.task(chosen, 7) is chosen
+        assert base.frames_per_task(chosen) == 0
+        return
+    tasks = base.tasks(chosen)
+    assert base.task(chosen, len(tasks) + 1) == tasks[1]
+    assert base.frames_per_task(chosen) > 0
+    key = base.frames_per_task_key(chosen).removeprefix("environment.")
+    assert getattr(chosen, key) == base.frames_per_task(chosen)
+
+
+def test_a_section_of_an_earlier_version_lacks_keys():
+    """They have their defaults; what it has counts, and a key of then that is gone is left out."""
+    recorded = {"module": "atari", "game": "qbert", "life_loss": True}
+    assert base.parse_recorded(recorded) == atari.Settings(game="qbert")
 
 
 def test_lane_seeds_are_all_different_and_fit_an_int32():

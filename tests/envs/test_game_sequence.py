@@ -3,18 +3,21 @@
 import dm_env
 import numpy as np
 import pytest
+from ale_py import roms
 
 from core import checks
-from envs import atari, base, game_sequence
+from envs import atari, atari_games, base, game_sequence
 
 FIRST, MID, LAST = dm_env.StepType
 GAMES = ("breakout", "qbert", "pong")
 
 
+def make_settings(**overrides):
+    return game_sequence.Settings(**{"games": GAMES, "max_episode_frames": 400, **overrides})
+
+
 def make_sequence(num_envs=2, seed=3, **overrides):
-    config = game_sequence.default_config()
-    config.update({"games": GAMES, "max_episode_frames": 400, **overrides})
-    return base.make(config, num_envs, seed)
+    return base.make(make_settings(**overrides), num_envs, seed)
 
 
 def play(environment, num_steps, seed=0):
@@ -62,9 +65,9 @@ def test_a_game_of_the_sequence_is_the_game_alone():
     """Same frames and rewards as AtariEnvironment's, with 18 actions and the game's own seed."""
     sequence = make_sequence()
     timesteps = [sequence.reset(), *play(sequence, 150)]
-    config = game_sequence.task_config(sequence._config, 0)
-    assert config.game == "breakout"
-    alone = base.make(config, 2, sequence._game._seed)
+    game = base.task(make_settings(), 0)
+    assert game.game == "breakout"
+    alone = base.make(game, 2, sequence._present._seed)
     assert alone.action_spec().num_values == 18
     assert_equal(timesteps, [alone.reset(), *play(alone, 150)])
     sequence.close()
@@ -76,12 +79,12 @@ def test_the_first_game_comes_again_with_other_seeds():
     seeds = []
     for _ in range(4):
         sequence.reset()
-        seeds += sequence._game.get_state()["seeds"].tolist()
+        seeds += sequence._present.get_state()["seeds"].tolist()
         sequence.next_task()
     assert sequence.task == 4
     assert len(set(seeds)) == 8
     assert sequence.step(np.zeros(2, np.int32)).first().all()
-    assert sequence._game._settings["game"] == GAMES[4 % 3]
+    assert sequence._present._settings["game"] == GAMES[4 % 3]
     sequence.close()
 
 
@@ -175,7 +178,7 @@ def test_tasks_out_of_turn_are_refused():
     sequence.next_task()
     with pytest.raises(RuntimeError, match="twice"):
         sequence.next_task()
-    single = base.make(atari.default_config(), 1, 0)
+    single = base.make(atari.Settings(), 1, 0)
     with pytest.raises(RuntimeError, match="no other task"):
         single.next_task()
     sequence.close()
@@ -192,26 +195,58 @@ def test_tasks_out_of_turn_are_refused():
     ],
 )
 def test_bad_lists_of_games_are_refused(games, message):
-    config = game_sequence.default_config()
-    config.games = games
     with pytest.raises(checks.ConfigError, match=message):
-        base.make(config, 1, 0)
+        make_settings(games=games)
 
 
 def test_one_game_may_be_a_sequence():
-    config = game_sequence.default_config()
-    config.games = ("pong",)
-    base.make(config, 1, 0).close()
+    chosen = make_settings(games=("pong",))
+    assert len(base.tasks(chosen)) == 1
+    base.make(chosen, 1, 0).close()
 
 
-def test_task_config_keeps_the_protocol():
-    config = game_sequence.default_config()
-    config.update(protocol="machado", max_episode_frames=1000)
-    single = game_sequence.task_config(config, 13)
-    assert (single.game, single.protocol, single.max_episode_frames, single.full_action_space) == (
-        game_sequence.ATARI_10[3],
-        "machado",
-        1000,
-        True,
+def test_a_task_alone_keeps_the_protocol():
+    """Of any number: after the last game the first comes again."""
+    chosen = game_sequence.Settings(
+        games=("atari_10",), protocol="machado", max_episode_frames=1000
     )
-    assert base.task_name(base.task_config(config, 13)) == "kung_fu_master"
+    single = base.task(chosen, 13)
+    assert single == atari.Settings(
+        game="kung_fu_master",
+        protocol="machado",
+        max_episode_frames=1000,
+        full_action_space=True,
+    )
+    assert base.task_name(single) == game_sequence.PRESETS["atari_10"][3] == "kung_fu_master"
+    assert base.task_name(chosen) == "10_games_of_20000000_frames"
+    assert base.frames_per_task(chosen) == 20_000_000
+
+
+S_ALE_10 = (
+    "alien", "atlantis", "boxing", "breakout", "centipede",
+    "double_dunk", "freeway", "pong", "space_invaders", "tennis",
+)  # fmt: skip
+
+
+def test_a_preset_stands_for_its_games_in_their_order():
+    """The default: ten games that there are, as Abbas et al. 2023 list them."""
+    assert game_sequence.Settings().all_games == S_ALE_10
+    assert set(S_ALE_10) <= set(roms.get_all_rom_ids())
+    assert [task.game for task in base.tasks(game_sequence.Settings())] == list(S_ALE_10)
+    assert game_sequence.PRESETS["s_ale_5"] == S_ALE_10[:5]
+
+
+@pytest.mark.parametrize("preset", game_sequence.PRESETS)
+def test_every_preset_is_of_games_of_the_benchmark(preset):
+    games = game_sequence.PRESETS[preset]
+    assert set(games) <= set(atari_games.ATARI_57)
+    assert len(set(games)) == len(games)
+
+
+def test_presets_mix_with_names():
+    chosen = game_sequence.Settings(games=("qbert", "s_ale_5", "pong"))
+    assert chosen.all_games == ("qbert", *S_ALE_10[:5], "pong")
+    with pytest.raises(checks.ConfigError, match="'alien' twice in a row"):
+        game_sequence.Settings(games=("alien", "s_ale_5"))
+    with pytest.raises(checks.ConfigError, match=r"'s_ale_6'"):
+        game_sequence.Settings(games=("s_ale_6",))

@@ -15,9 +15,7 @@ FIRST, MID, LAST = dm_env.StepType
 
 
 def make_environment(name, num_envs=2, seed=5):
-    config = gymnasium_vector.default_config()
-    config.id = name
-    return base.make(config, num_envs, seed)
+    return base.make(gymnasium_vector.Settings(id=name), num_envs, seed)
 
 
 class Countdown(gymnasium.Env):

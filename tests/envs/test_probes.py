@@ -11,9 +11,7 @@ FIRST, MID, LAST = dm_env.StepType
 
 
 def make_environment(probe, num_envs=2, seed=0):
-    config = probes.default_config()
-    config.probe = probe
-    return base.make(config, num_envs, seed)
+    return base.make(probes.Settings(probe=probe), num_envs, seed)
 
 
 def play(probe, actions, num_envs=2):
@@ -75,6 +73,5 @@ def test_probe_5_pays_for_the_action_that_matches_the_observation():
 
 @pytest.mark.parametrize("probe", [0, 6, "1", True, 1.0])
 def test_other_numbers_are_refused(probe):
-    config = dict(probes.default_config(), probe=probe)
     with pytest.raises(checks.ConfigError, match=r"environment\.probe = .*expected one of 1, 2"):
-        base.make(config, 1, 0)
+        base.parse({"module": "probes", "probe": probe})

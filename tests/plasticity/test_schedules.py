@@ -209,6 +209,15 @@ def test_learning_rate_must_be_positive(learning_rate):
         sections.parse(optimizers.Settings, "optimizer", learning_rate=learning_rate)
 
 
+def test_a_length_that_was_never_given_is_refused():
+    """A section that did not come through training/derived.py."""
+    chosen = schedules.ScheduleSettings(name="linear")
+    with pytest.raises(
+        checks.ConfigError, match=r"^optimizer\.schedule\.duration = None: expected"
+    ):
+        schedules.make_schedule(chosen, 1e-3, 16)
+
+
 def test_unknown_and_missing_keys_are_refused():
     with pytest.raises(checks.ConfigError, match=r"schedule\.warm_up = 3: unknown key"):
         _settings(warm_up=3)

@@ -1,6 +1,7 @@
 """A run that was stopped or killed continues as if nothing had happened."""
 
 import csv
+import functools
 import importlib
 import os
 import signal
@@ -8,12 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from core import plugins
+from replay import base as replay_base
 from training import loop
+from training.learning import dataset
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 
@@ -44,8 +49,8 @@ def _atari_config(**overrides):
     return config
 
 
-def _probe_config(**overrides):
-    config = importlib.import_module("configs.probe").get_config("5")
+def _probe_config(probe="5", **overrides):
+    config = importlib.import_module("configs.probe").get_config(probe)
     config.update_from_flattened_dict({"snapshot.period_frames": 500} | overrides)
     return config
 
@@ -84,9 +89,14 @@ def _assert_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "make_config", [_atari_config, _probe_config], ids=["breakout, sticky actions", "probe"]
-)
+_PROBES = {f"probe, {name}": f"{name}:5" for name in plugins.names("agents")}
+_CONFIGS = {
+    "breakout, sticky actions": _atari_config,
+    **{name: functools.partial(_probe_config, probe) for name, probe in _PROBES.items()},
+}
+
+
+@pytest.mark.parametrize("make_config", _CONFIGS.values(), ids=_CONFIGS)
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, make_config):
     """Parameters, optimizer, replay, logs: all bit by bit, after two interruptions."""
     config = make_config()
@@ -114,8 +124,9 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, make_config):
                 assert found == whole
 
 
-def test_two_seeds_resume_together(tmp_path):
-    config = _probe_config(num_seeds=2)
+@pytest.mark.parametrize("probe", _PROBES.values(), ids=_PROBES)
+def test_two_seeds_resume_together(tmp_path, probe):
+    config = _probe_config(probe, num_seeds=2, num_frames=4_000)
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
     run = loop.Run(config, tmp_path / "resumed")
     while run.counters["frames"] < 2_000:
@@ -123,6 +134,33 @@ def test_two_seeds_resume_together(tmp_path):
     run.save()
     run.close()
     _assert_equal(uninterrupted, _finish(loop.Run(config, tmp_path / "resumed")))
+
+
+def test_an_offline_phase_is_resumed_too(tmp_path):
+    path = tmp_path / "steps.npz"
+    random = np.random.RandomState(0)
+    is_last = np.arange(400) % 2 == 1
+    steps: Any = replay_base.Step(
+        observation=random.choice([-1, 1], (400, 1)).astype(np.float32),
+        is_first=~is_last,
+        is_last=is_last,
+        reward=random.normal(size=400).astype(np.float32) * is_last,
+        discount=np.where(is_last, 0, 1).astype(np.float32),
+        action=random.randint(2, size=400).astype(np.int32),
+    )
+    dataset.save(path, steps)
+    changes = {"training.dataset": str(path), "training.offline_updates": 1_200}
+    config = _probe_config("iql:5", num_frames=200, **changes)
+    uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
+    run = loop.Run(config, tmp_path / "resumed")
+    run.iterate()
+    assert run.counters["updates"] == 500
+    run.save()
+    run.iterate()
+    run.close()
+    resumed = loop.Run(config, tmp_path / "resumed")
+    assert resumed.counters["updates"] == 500
+    _assert_equal(uninterrupted, _finish(resumed))
 
 
 def test_environment_without_exact_resume_goes_on_with_new_episodes(tmp_path):

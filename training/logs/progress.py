@@ -43,14 +43,19 @@ class Progress:
         if not self._is_terminal:
             # Who ends a step later than asked for is at the end, not beyond it.
             total = max(self._num_frames, frames)
-            left = (total - frames) / max(frames_per_second, 1e-9)
+            # While nothing is played yet, nobody knows.
+            left = (
+                tqdm.tqdm.format_interval((total - frames) / frames_per_second)
+                if frames_per_second
+                else "?"
+            )
             logging.info(
                 "%5.1f %%  frame %d of %d  %.0f frames/s  %s left  %s",
                 100 * frames / total,
                 frames,
                 total,
                 frames_per_second,
-                tqdm.tqdm.format_interval(left),
+                left,
                 text,
             )
 

@@ -39,8 +39,8 @@ def _values(run_dir, observations):
     player = policy.load(run_dir)
     rngs = jax.random.split(jax.random.key(0), 100)
     x = np.array(observations, np.float32)[:, None]
-    q_values = jax.vmap(lambda rng: player.agent.apply(player.params, rng, x).q_values)(rngs)
-    return np.mean(q_values, axis=0)
+    outputs = jax.vmap(lambda rng: player.agent.apply(player.params, rng, x))(rngs)
+    return np.mean(getattr(outputs, "q_values", outputs), axis=0)
 
 
 def _check_accounts(launch, num_frames, idle_frames, period_frames):
@@ -55,9 +55,10 @@ def _check_accounts(launch, num_frames, idle_frames, period_frames):
     return counters
 
 
-def test_learns_a_probe_as_one_process_does(tmp_path):
+@pytest.mark.parametrize("agent", ["rainbow", "dqn"])
+def test_learns_a_probe_as_one_process_does(tmp_path, agent):
     """Policy and values depend on the observation; see test_probe_learning."""
-    with Launch(tmp_path / "run", "configs/probe.py:5") as launch:
+    with Launch(tmp_path / "run", f"configs/probe.py:{agent}:5") as launch:
         assert launch.wait(120) == 0
         _check_accounts(launch, 6_000, 100, 4)
     values = _values(tmp_path / "run", [-1.0, 1.0])

@@ -1,0 +1,28 @@
+"""DQN on CartPole through gymnasium: some minutes on a CPU.
+
+python -m scripts.train --config=configs/cartpole_dqn.py
+"""
+
+from typing import Any
+
+from configs import cartpole, modifiers, rainbow
+from networks.torsos import mlp
+
+
+def get_config(environment_id: str = "CartPole-v1") -> Any:
+    """The config; `environment_id` is any gymnasium id with discrete actions and vectors."""
+    config = rainbow.make("gymnasium_vector", "dqn", "uniform")
+    config = modifiers.with_torso(config, mlp.Settings(hidden_sizes=(128,)))
+    modifiers.with_plain_head(config)
+    config = cartpole.short(modifiers.named(config, "cartpole_dqn"))
+    config.environment.id = environment_id
+    config.transition.n_step = 1
+    config.network.head.hidden_size = 128
+    config.agent.loss = "huber"
+    config.agent.epsilon.begin_steps = 500
+    config.agent.epsilon.decay_steps = 10_000
+    config.agent.epsilon.end = 0.05
+    config.agent.epsilon.evaluation = 0.0
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.kwargs.eps = 1e-6
+    return config.lock()

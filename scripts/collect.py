@@ -1,0 +1,122 @@
+"""Records steps of an environment as a data set, from which agents can learn before they play.
+
+python -m scripts.collect --config=configs/cartpole.py --steps=20_000 --output=datasets/cartpole.npz
+
+The actions are uniform, or those of a run's agent: --run_dir=RUN, with --epsilon of them uniform.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import dm_env
+import jax
+import numpy as np
+from absl import flags, logging
+from ml_collections import config_flags
+
+from core import checks
+from envs import base as envs_base
+from replay import base as replay_base
+from scripts import command_line
+from training import derived, run_settings
+from training.acting import choosing, policy
+from training.learning import dataset
+from training.learning import learner as learner_lib
+from training.system import platform, stopping
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Whose environment and reward clipping; file.py:GAME chooses the game."
+)
+_STEPS = flags.DEFINE_integer("steps", 10_000, "How many steps.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", None, "A new file .npz.", required=True)
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "A run whose agent plays; default: at random.")
+_EPSILON = flags.DEFINE_float(
+    "epsilon", 0.0, "Share of uniform actions of that agent.", lower_bound=0.0, upper_bound=1.0
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
+
+Choose = Callable[[dm_env.TimeStep], np.ndarray]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Records and writes; returns 0, or 3 when stopped before: then nothing is written."""
+    del argv
+    settings = run_settings.parse(derived.resolve(command_line.load_config(_CONFIG)))
+    platform.set_up(settings.platform, settings.precision)
+    output = Path(_OUTPUT.value)
+    if output.suffix != ".npz" or output.exists():
+        raise checks.ConfigError(f"output = {str(output)!r}: expected a new file .npz")
+    with stopping.StopRequest("ending without a data set") as stop:
+        steps = record(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
+    if steps is None:
+        return command_line.STOPPED
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save(output, steps)
+    except OSError as error:
+        raise checks.ConfigError(f"output = {str(output)!r}: not written: {error}") from error
+    logging.info("wrote %s: %d steps, rewards %g", output, _STEPS.value, steps.reward.sum())
+    return 0
+
+
+def record(
+    settings: run_settings.RunSettings, num_steps: int, seed: int, stop: Callable[[], bool]
+) -> replay_base.Step | None:
+    """Plays in one environment; returns the steps [T, ...], or None if `stop` said so."""
+    environment = envs_base.make(settings.environment, 1, seed)
+    try:
+        timestep = environment.reset()
+        choose = _make_choose(environment, timestep, seed)
+        recorded = []
+        for _ in range(num_steps):
+            if stop():
+                return None
+            action = choose(timestep)
+            reward = choosing.clip_rewards(timestep.reward, settings.transition.max_abs_reward)
+            recorded.append(
+                (
+                    timestep.observation[0],
+                    timestep.first()[0],
+                    timestep.last()[0],
+                    reward[0],
+                    timestep.discount[0],
+                    action[0],
+                )
+            )
+            timestep = environment.step(action)
+    finally:
+        environment.close()
+    columns: list[Any] = [np.array(column) for column in zip(*recorded)]
+    return replay_base.Step(*columns)
+
+
+def _make_choose(
+    environment: envs_base.VectorEnvironment, timestep: dm_env.TimeStep, seed: int
+) -> Choose:
+    random = np.random.default_rng(seed)
+    num_actions = environment.action_spec().num_values
+    if not _RUN_DIR.value:
+        return lambda _: random.integers(num_actions, size=1, dtype=np.int32)
+    player = policy.load(Path(_RUN_DIR.value))
+    act = player.evaluator().act
+    stack: Any = learner_lib.empty_stack(
+        jax.numpy.asarray(timestep.observation), player.settings.transition.frame_stack
+    )
+    rng = jax.random.key(seed)
+
+    def choose(timestep: dm_env.TimeStep) -> np.ndarray:
+        nonlocal rng, stack
+        is_first = np.asarray(timestep.first())
+        rng, stack, actions = act(
+            player.params, rng, stack, timestep.observation, is_first, np.int32(0)
+        )
+        if random.uniform() < _EPSILON.value:
+            return random.integers(num_actions, size=1, dtype=np.int32)
+        return np.asarray(actions)
+
+    return choose
+
+
+if __name__ == "__main__":
+    command_line.run(main)
