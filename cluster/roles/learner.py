@@ -131,9 +131,14 @@ class Learner:
         self._announcements = announcements.Announcements(
             role, self._agent, self._counts, self._accounts, self._weights, self._saver
         )
+
+        def have_left(task: int) -> bool:
+            incarnation = messages.short_incarnation(self._reader.incarnation)
+            return self._accounts.have_left(task, incarnation, role.num_actors)
+
         self._evaluator = evaluator_account.EvaluatorAccount()
         self._change = task_change.TaskChange(
-            self._have_left,
+            have_left,
             self._evaluator if settings.evaluation.period_frames else None,
             settings.task_switch.clear_replay,
         )
@@ -228,10 +233,6 @@ class Learner:
             self._announcements.publish_parameters()
         if new_priorities is not None:
             self._reader.prioritize(batch, new_priorities)
-
-    def _have_left(self, task: int) -> bool:
-        incarnation = messages.short_incarnation(self._reader.incarnation)
-        return self._accounts.have_left(task, incarnation, self._role.num_actors)
 
     def _take_step(self, step: task_change.Step) -> None:
         """Does what the change of tasks asks for. Raises WireError."""

@@ -1,18 +1,19 @@
 """Keeps the processes of a distributed run alive, until its learner has finished."""
 
-import csv
-import datetime
-import os
-import signal
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import logging
 
 from cluster import context
-from cluster.supervision import log_lines, processes, status_line
-from cluster.supervision.supervised_process import FINISHED, REFUSED, End, SupervisedProcess, Timing
+from cluster.supervision import log_lines, processes, role_processes, status_report
+from cluster.supervision.supervised_process import (
+    FINISHED,
+    REFUSED,
+    End,
+    SupervisedProcess,
+    Timing,
+)
 from core import checks
 from training.system import stopping
 
@@ -22,7 +23,6 @@ FAILED, STOPPED = 1, 3
 """What `Supervisor.run` returns if a role keeps dying, and if the run was stopped."""
 
 _SHOWN_LINES = 20
-_RESTARTS = "restarts.csv"
 
 
 def start_here(name: str, index: int, command: Sequence[str], log: Path) -> processes.Running:
@@ -58,22 +58,19 @@ class Supervisor:
           start: starts a role's command; gets its name and index, the command and the log.
           timing: how patient to be.
         """
-        self._run_dir = run_dir
-        self._report_seconds = report_seconds
         self._timing = timing or Timing()
-        self._command = command
-        self._start = start
-        self._members = [self._member(name, index) for name, index in roles]
-        self._restarts = 0
-        # By label: the time in the status last read, and when that was new.
-        self._heard: dict[str, tuple[object, float]] = {}
-        self._next_report = 0.0
-
-    def _member(self, name: str, index: int) -> SupervisedProcess:
-        log = self._run_dir / "logs" / f"{context.label(name, index)}.log"
-        command = self._command(name, index)
-        return SupervisedProcess(
-            name, index, lambda: self._start(name, index, command, log), self._timing
+        supervised = [
+            SupervisedProcess(
+                name, index, _starter(start, name, index, command, run_dir), self._timing
+            )
+            for name, index in roles
+        ]
+        self._report = status_report.StatusReport(
+            run_dir, supervised, report_seconds, self._timing.silent
+        )
+        self._all = supervised
+        self._processes = role_processes.RoleProcesses(
+            run_dir, supervised, self._report, self._timing.poll
         )
 
     def run(self) -> int:
@@ -96,13 +93,10 @@ class Supervisor:
             try:
                 return self._run(stop, kill)
             finally:
-                for member in self._members:
-                    member.kill()
+                self._processes.kill_all()
 
     def _run(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> int:
-        for member in self._members:
-            self._forget_status(member)
-        self._next_report = time.monotonic() + self._report_seconds
+        self._report.begin()
         try:
             is_finished = self._keep_alive(stop)
         except (checks.ConfigError, _FailedError) as error:
@@ -125,191 +119,65 @@ class Supervisor:
           _FailedError: a role can't go on, or dies again and again.
         """
         while not stop.requested:
-            for member in self._members:
-                end = self._tend(member)
-                if member.name == "learner" and member.is_finished:
-                    member.retire()
+            for process in self._all:
+                end = self._processes.tend(process)
+                if process.name == "learner" and process.is_finished:
+                    process.retire()
                     return True
                 if end is not None:
-                    self._judge(member, end)
-                    self._note_end(member, end)
-            self._report_if_due()
-            time.sleep(self._timing.poll)
+                    self._judge(process, end)
+                    self._processes.note_end(process, end)
+            self._processes.pause()
         return False
 
-    @staticmethod
-    def _tend(member: SupervisedProcess) -> End | None:
-        """Starts a role's process when it is due; how it has ended, if that is news."""
-        if member.start_if_due():
-            logging.info("%s: started", member.label)
-        return member.collect()
-
-    def _note_end(self, member: SupervisedProcess, end: End) -> None:
-        """Tells of the end of a process that will be followed by another, and counts deaths."""
-        self._forget_status(member)
-        what = f"{end} after {end.seconds:.0f} s: {log_lines.last(end.lines)}"
-        logging.warning("%s: %s; again in %.0f s", member.label, what, member.wait or 0.0)
-        if not member.is_finished:
-            self._restarts += 1
-            try:
-                _append(self._run_dir / _RESTARTS, member.label, end)
-            except OSError as error:  # a full disk must not end the run
-                logging.warning("%s not written: %s", _RESTARTS, error)
-
-    def _judge(self, member: SupervisedProcess, end: End) -> None:
+    def _judge(self, process: SupervisedProcess, end: End) -> None:
         """Raises one of the errors of `_keep_alive` if the role is not to be started again."""
         if end.exit_code == context.NOT_FINITE:
-            member.retire()
-            raise _FailedError(f"{member.label}: {log_lines.error(end.lines)}")
+            process.retire()
+            raise _FailedError(f"{process.label}: {log_lines.error(end.lines)}")
         if end.exit_code == REFUSED:
-            member.retire()
-            raise checks.ConfigError(f"{member.label}: {log_lines.error(end.lines)}")
-        if member.quick_deaths >= self._timing.max_quick_deaths:
-            member.retire()
-            raise _FailedError(_describe_deaths(member, end, self._timing))
+            process.retire()
+            raise checks.ConfigError(f"{process.label}: {log_lines.error(end.lines)}")
+        if process.quick_deaths >= self._timing.max_quick_deaths:
+            process.retire()
+            raise _FailedError(_describe_deaths(process, end, self._timing))
 
     def _finish(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> None:
         """Ends the others after the learner; the evaluator does so after its last evaluation."""
-        replay, evaluator = self._named("replay"), self._named("evaluator")
-        self._end(self._named("actor"), self._timing.grace, kill, [*replay, *evaluator])
-        self._wait_for(evaluator, self._timing.evaluator, stop, replay)
-        self._end(evaluator, self._timing.grace, kill, replay)
-        self._end(replay, self._timing.grace, kill)
-
-    def _wait_for(
-        self,
-        members: Sequence[SupervisedProcess],
-        seconds: float,
-        stop: stopping.StopRequest,
-        kept: Sequence[SupervisedProcess],
-    ) -> None:
-        """Keeps processes alive until they have finished, for some seconds at most.
-
-        Args:
-          members: whose processes.
-          seconds: that they have for it.
-          stop: a request not to wait.
-          kept: are kept alive meanwhile.
-        """
-        deadline = time.monotonic() + seconds
-        while any(not member.is_finished for member in members):
-            if stop.requested or time.monotonic() > deadline:
-                logging.warning("the last evaluation is missing: it was not waited for")
-                return
-            self._tend_all([*members, *kept])
+        found, timing = self._processes, self._timing
+        replay, evaluator = found.named("replay"), found.named("evaluator")
+        found.end(found.named("actor"), timing.grace, kill, [*replay, *evaluator])
+        if not found.wait_for(evaluator, timing.evaluator, stop, replay):
+            logging.warning("the last evaluation is missing: it was not waited for")
+        found.end(evaluator, timing.grace, kill, replay)
+        found.end(replay, timing.grace, kill)
 
     def _stop(self, kill: stopping.StopRequest) -> None:
         """Ends the learner, which needs the replay server for its snapshot, then the others."""
-        replay = self._named("replay")
-        self._end(self._named("learner"), self._timing.learner, kill, replay)
-        others = [*self._named("actor"), *self._named("evaluator")]
-        self._end(others, self._timing.grace, kill, replay)
-        self._end(replay, self._timing.grace, kill)
-
-    def _end(
-        self,
-        members: Sequence[SupervisedProcess],
-        seconds: float,
-        kill: stopping.StopRequest,
-        kept: Sequence[SupervisedProcess] = (),
-    ) -> None:
-        """Asks processes to end, and kills those that have not after some seconds.
-
-        Args:
-          members: whose processes.
-          seconds: that they have for it.
-          kill: a request not to wait.
-          kept: are kept alive meanwhile.
-        """
-        deadline = time.monotonic() + seconds
-        for member in members:
-            member.retire()
-            member.send(signal.SIGTERM)
-        while _running(members) and time.monotonic() < deadline and not kill.requested:
-            self._collect(members)
-            self._tend_all(kept)
-        for member in _running(members):
-            logging.warning("%s: killed, it has not ended by itself", member.label)
-            member.kill()
-
-    def _tend_all(self, members: Sequence[SupervisedProcess]) -> None:
-        """Keeps processes alive, whatever befalls them, and reports; takes a moment."""
-        for member in members:
-            end = self._tend(member)
-            if end is not None and not member.is_finished:
-                self._note_end(member, end)
-        self._report_if_due()
-        time.sleep(self._timing.poll)
-
-    def _collect(self, members: Sequence[SupervisedProcess]) -> None:
-        """Notes which of those that shall end have."""
-        for member in members:
-            end = member.collect()
-            if end is not None:
-                member.retire()
-                logging.info("%s: %s", member.label, end)
-
-    def _named(self, name: str) -> list[SupervisedProcess]:
-        return [member for member in self._members if member.name == name]
-
-    def _report_if_due(self) -> None:
-        if time.monotonic() < self._next_report:
-            return
-        self._next_report = time.monotonic() + self._report_seconds
-        (learner,) = (self._condition(member) for member in self._named("learner"))
-        actors = [self._condition(member) for member in self._named("actor")]
-        others = [
-            self._condition(member)
-            for member in (*self._named("replay"), *self._named("evaluator"))
-        ]
-        logging.info("%s", status_line.compose(learner, actors, others, self._restarts))
-
-    def _condition(self, member: SupervisedProcess) -> status_line.Condition:
-        status = context.read_status(self._run_dir, member.label)
-        return status_line.Condition(member.label, status, self._trouble(member, status))
-
-    def _trouble(self, member: SupervisedProcess, status: dict[str, float | str]) -> str:
-        if member.wait is not None:
-            return f"down, again in {member.wait:.0f} s"
-        if not member.is_running:
-            return "ended"
-        if not status:
-            return "starting"
-        # Not by the time itself: it is another machine's.
-        told, since = status.get("time"), time.monotonic()
-        last = self._heard.setdefault(member.label, (told, since))
-        if last[0] != told:
-            last = self._heard[member.label] = (told, since)
-        silence = since - last[1]
-        return f"silent for {silence:.0f} s" if silence > self._timing.silent else ""
-
-    def _forget_status(self, member: SupervisedProcess) -> None:
-        """What a role has told of itself is not true of the next process."""
-        self._heard.pop(member.label, None)
-        context.status_path(self._run_dir, member.label).unlink(missing_ok=True)
+        found, timing = self._processes, self._timing
+        replay = found.named("replay")
+        found.end(found.named("learner"), timing.learner, kill, replay)
+        others = [*found.named("actor"), *found.named("evaluator")]
+        found.end(others, timing.grace, kill, replay)
+        found.end(replay, timing.grace, kill)
 
 
 class _FailedError(RuntimeError):
     """A role can't go on, or dies again and again."""
 
 
-def _running(members: Sequence[SupervisedProcess]) -> list[SupervisedProcess]:
-    return [member for member in members if member.is_running]
+def _starter(
+    start: Start, name: str, index: int, command: Callable[[str, int], list[str]], run_dir: Path
+) -> Callable[[], processes.Running]:
+    """What starts a role's process, whose log is in the run's directory."""
+    log = run_dir / "logs" / f"{context.label(name, index)}.log"
+    arguments = command(name, index)
+    return lambda: start(name, index, arguments, log)
 
 
-def _describe_deaths(member: SupervisedProcess, end: End, timing: Timing) -> str:
+def _describe_deaths(process: SupervisedProcess, end: End, timing: Timing) -> str:
     shown = "".join(f"\n  {line}" for line in end.lines[-_SHOWN_LINES:])
     return (
-        f"{member.label}: {end}; it has died {member.quick_deaths} times in a row, each within "
+        f"{process.label}: {end}; it has died {process.quick_deaths} times in a row, each within "
         f"{timing.quick:.0f} s of its start. The end of its log:{shown}"
     )
-
-
-def _append(path: Path, label: str, end: End) -> None:
-    """Adds a row to the list of deaths."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if os.fstat(stream.fileno()).st_size == 0:
-            writer.writerow(["time", "role", "exit_code", "seconds"])
-        writer.writerow([now, label, end.exit_code, round(end.seconds, 1)])

@@ -37,6 +37,8 @@ class Delivery:
         self._pauses = pauses
         self._max_pending = max_pending
         self._silence_s = silence_s
+        # The incarnation that this process has last begun with; None before the first.
+        self._known: int | None = None
         self._records = record_stream.RecordStream(journal, capacity)
         self._refusals = server_connection.Refusals()
 
@@ -138,14 +140,15 @@ class Delivery:
     def _reach(self, unconfirmed: dict[int, int], stop: pauses_lib.Stop) -> None:
         """Connects, and decides what to send, given the unconfirmed items' keys and records."""
         server = server_connection.open_connection(self._connect, self._pauses, stop)
-        is_same = server.incarnation == self._journal.incarnation
-        if is_same:
+        is_known = server.incarnation == self._known
+        if is_known:
             self._records.resume(server.stream, unconfirmed)
         else:
-            self._note_server(server, stop)
-            self._records.restart(server.stream, server.mark)
-        self._server = server
-        self._report_resending(server.client.address, is_same and bool(unconfirmed))
+            if server.incarnation != self._journal.incarnation:
+                self._note_server(server, stop)
+            self._records.begin(server.stream, server.mark)
+        self._server, self._known = server, server.incarnation
+        self._report_resending(server.client.address, is_known and bool(unconfirmed))
 
     def _note_server(
         self, server: server_connection.ServerConnection, stop: pauses_lib.Stop

@@ -23,7 +23,7 @@ class RecordStream:
     _stream: insert_stream.InsertStream
 
     def __init__(self, journal: journal_lib.Journal, capacity: int):
-        """There is no stream before `resume` or `restart`.
+        """There is no stream before `begin`.
 
         Args:
           journal: whose records are sent.
@@ -36,6 +36,20 @@ class RecordStream:
         # Whether the stream was sent all chunks that the next record takes for granted.
         self._is_in_step = False
 
+    def begin(self, stream: insert_stream.InsertStream, mark: checkpoint_mark.Mark) -> None:
+        """Begins with a server, whose incarnation the journal has noted already.
+
+        An earlier process may have: what that has left out by the mark is left out again.
+
+        Args:
+          stream: into that.
+          mark: of the server.
+        """
+        confirmed = self._journal.confirmed
+        self._plan = self._plan.to_new_server(mark, confirmed, self._journal.last_seq)
+        self._sent_ever = confirmed
+        self._use(stream)
+
     def resume(self, stream: insert_stream.InsertStream, unconfirmed: Mapping[int, int]) -> None:
         """Goes on with a new stream to the same incarnation of the server.
 
@@ -45,21 +59,9 @@ class RecordStream:
         """
         self._plan = self._plan.to_same_server(self._sent_ever, unconfirmed)
         stream.adopt(unconfirmed)
-        self._begin(stream)
+        self._use(stream)
 
-    def restart(self, stream: insert_stream.InsertStream, mark: checkpoint_mark.Mark) -> None:
-        """Goes on with another server, whose incarnation the journal has noted already.
-
-        Args:
-          stream: into that.
-          mark: of the server.
-        """
-        confirmed = self._journal.confirmed
-        self._plan = self._plan.to_other_server(mark, confirmed, self._journal.last_seq)
-        self._sent_ever = confirmed
-        self._begin(stream)
-
-    def _begin(self, stream: insert_stream.InsertStream) -> None:
+    def _use(self, stream: insert_stream.InsertStream) -> None:
         self._stream = stream
         self._sent = self._plan.skip_through
         self._is_in_step = False

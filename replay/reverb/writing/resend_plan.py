@@ -21,7 +21,7 @@ class ResendPlan:
       sent_through: earlier streams have brought the records through this one to the same server:
         of those it needs the unconfirmed items alone.
       unconfirmed: the keys of these items.
-      mark: of the server, if it is another one than had the journal before.
+      mark: of the server.
       marked_through: the newest record when the mark was read; every later one is needed.
     """
 
@@ -33,7 +33,7 @@ class ResendPlan:
     marked_through: int = 0
 
     def to_same_server(self, sent_through: int, unconfirmed: Mapping[int, int]) -> "ResendPlan":
-        """The plan for a new stream to the same incarnation of the server.
+        """The plan for another stream to the same incarnation of the server.
 
         Args:
           sent_through: the last record that any stream has brought to it.
@@ -47,10 +47,10 @@ class ResendPlan:
             unconfirmed=frozenset(unconfirmed),
         )
 
-    def to_other_server(
+    def to_new_server(
         self, mark: checkpoint_mark.Mark, confirmed: int, last_seq: int
     ) -> "ResendPlan":
-        """The plan for a server that has what its checkpoint had, or nothing.
+        """The plan for a server that this process has sent nothing to.
 
         Args:
           mark: of the server.

@@ -33,6 +33,7 @@ class Rules:
     leaves_without_credit: bool = True
     leaves_out_what_is_old: bool = True
     leaves_out_cleared_tasks: bool = True
+    reads_the_mark_again: bool = True
     waits_before_clearing: bool = True
     saves_before_credit: bool = True
     clears_again: bool = True
@@ -255,7 +256,11 @@ class Machine:
     def _connected(self, i: int, actor: Actor, content: Content, incarnation: int) -> Actor:
         first_task, _, confirmed = content.mark
         if actor.incarnation == incarnation:
-            return actor._replace(stream=incarnation)
+            if actor.stream or not self.rules.reads_the_mark_again:
+                return actor._replace(stream=incarnation)
+            # Another process, which does not know what the one before has left out.
+            marked = len(actor.journal)
+            return actor._replace(stream=incarnation, first_task=first_task, marked=marked)
         return actor._replace(
             stream=incarnation,
             incarnation=incarnation,

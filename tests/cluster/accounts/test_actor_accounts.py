@@ -1,7 +1,5 @@
 """The learner's accounts of its actors' journals."""
 
-import pytest
-
 from cluster.accounts import actor_accounts
 from cluster.messages import messages
 
@@ -80,10 +78,9 @@ def test_the_accounts_survive_a_snapshot():
     assert restored.episodes == {2**62: 2}
 
 
-@pytest.mark.parametrize("empty", [actor_accounts.ActorAccounts()])
-def test_empty_accounts_survive_too(empty):
+def test_empty_accounts_survive_too():
     restored = actor_accounts.ActorAccounts()
-    restored.set_state(empty.get_state())
+    restored.set_state(actor_accounts.ActorAccounts().get_state())
     assert restored.frames == 0
 
 

@@ -107,6 +107,7 @@ ONE_GOES = dataclasses.replace(TWO_ACTORS, kills=("all, and the others go on",))
 TASKS = Setting(frames_per_task=2, kills=("actor", "learner"), max_snapshots=1)
 CLEARED = Setting(frames_per_task=2, clears=True, credit=1, kills=("server",))
 CLEARED_BY_TWO = dataclasses.replace(CLEARED, steps_per_item=1, kills=("server", "learner"))
+CLEARED_AND_BEGUN_AGAIN = dataclasses.replace(CLEARED_BY_TWO, kills=("server", "actor"))
 SETTINGS = {
     "nobody dies": ALONE,
     "the learner dies": LEARNER_DIES,
@@ -118,6 +119,7 @@ SETTINGS = {
     "two tasks": TASKS,
     "two tasks, the replay is cleared, the server dies": CLEARED,
     "two tasks, the replay is cleared, two die": CLEARED_BY_TWO,
+    "two tasks, the replay is cleared, server and actor die": CLEARED_AND_BEGUN_AGAIN,
 }
 
 
@@ -154,6 +156,11 @@ MUTANTS = {
     "transitions of a cleared task are sent again": (
         CLEARED,
         {"leaves_out_cleared_tasks": False},
+        BrokenRuleError,
+    ),
+    "a process sends all that the one before had not confirmed": (
+        CLEARED_AND_BEGUN_AGAIN,
+        {"reads_the_mark_again": False},
         BrokenRuleError,
     ),
     "a task is begun before a checkpoint is empty": (

@@ -123,22 +123,27 @@ def test_each_report_reaches_the_learner_once(server):
     def reports(status):
         del status
         sent.append(len(sent))
-        return [_report(sent[-1])]
+        return [_report(sent[-1]), messages.EvaluatorReport(sent[-1], 0)]
 
     weights = priorities.SamplingWeights(0.5, 0.0)
     spec = specs.Array((2,), np.float32)
     source = replay_reader.ReplayReader(server.role, spec, weights, lambda: False)
     source.open()
     talker = learner_link.LearnerLink(server.connect, PARAMS, reports)
-    found = []
+    found, fetched = [], []
 
     def enough():
-        found.extend(report.first_episode for report in source.poll_reports())
-        return len(found) >= 5
+        for report in source.poll_reports():
+            if isinstance(report, messages.EvaluatorReport):
+                fetched.append(report.updates)
+            else:
+                found.append(report.first_episode)
+        return len(fetched) >= 5
 
     waiting.wait_for(enough)
     talker.close()
     assert found == list(range(len(found)))
+    assert fetched == list(range(len(fetched)))
     assert source.batch(0.1) is None  # there is no transition
     source.check()
     source.close()

@@ -203,6 +203,18 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
         assert sorted(found) == expected[-CAPACITY:]
 
 
+def test_a_process_that_was_killed_as_it_began_to_send_again_is_followed_by_one_that_knows():
+    """It had noted the restored server, and would have left out the task that was cleared."""
+    machine = JournaledInserts()
+    machine.plays([2])
+    machine.goes_to_the_next_task()
+    machine.server.restart()
+    machine.journal.set_incarnation(machine.server.number)
+    machine.is_killed()
+    machine.all_is_there()
+    machine.teardown()
+
+
 TestJournaledInserts = JournaledInserts.TestCase
 TestJournaledInserts.settings = hypothesis.settings(
     max_examples=200, stateful_step_count=30, deadline=None, derandomize=True

@@ -59,7 +59,7 @@ def check_chunks(requests):
 @pytest.mark.parametrize("confirmed", [0, 2, 5])
 def test_an_empty_server_is_sent_what_it_would_hold_and_a_restored_one_what_it_lacks(confirmed):
     recorded = Recorded(6)
-    plan = ResendPlan(CAPACITY).to_other_server(checkpoint_mark.Mark(), confirmed, last_seq=6)
+    plan = ResendPlan(CAPACITY).to_new_server(checkpoint_mark.Mark(), confirmed, last_seq=6)
     requests, lacks_chunks = recorded.requests(plan)
     assert list(requests) == list(range(max(confirmed, 6 - CAPACITY) + 1, 7))
     check_chunks(requests)
@@ -68,7 +68,7 @@ def test_an_empty_server_is_sent_what_it_would_hold_and_a_restored_one_what_it_l
 
 def test_transitions_of_a_cleared_task_are_not_sent():
     recorded = Recorded(4, tasks=[0, 0, 1, 1])
-    plan = ResendPlan(CAPACITY).to_other_server(checkpoint_mark.Mark(first_task=1), 0, last_seq=4)
+    plan = ResendPlan(CAPACITY).to_new_server(checkpoint_mark.Mark(first_task=1), 0, last_seq=4)
     requests, _ = recorded.requests(plan)
     assert list(requests) == [3, 4]
     check_chunks(requests)
@@ -77,7 +77,7 @@ def test_transitions_of_a_cleared_task_are_not_sent():
 def test_what_is_written_after_the_mark_was_read_is_sent_whatever_it_says():
     """A record of the task that was cleared, and more of them than the table holds."""
     recorded = Recorded(7)
-    plan = ResendPlan(CAPACITY).to_other_server(checkpoint_mark.Mark(first_task=1), 0, last_seq=1)
+    plan = ResendPlan(CAPACITY).to_new_server(checkpoint_mark.Mark(first_task=1), 0, last_seq=1)
     assert list(recorded.requests(plan)[0]) == [2, 3, 4, 5, 6, 7]
 
 
@@ -110,7 +110,7 @@ def test_items_of_a_record_are_told_apart():
 
 def test_a_server_is_still_not_sent_what_its_mark_left_out_when_the_stream_breaks():
     recorded = Recorded(6)
-    plan = ResendPlan(CAPACITY).to_other_server(checkpoint_mark.Mark(), 0, last_seq=6)
+    plan = ResendPlan(CAPACITY).to_new_server(checkpoint_mark.Mark(), 0, last_seq=6)
     resumed = plan.to_same_server(3, {})
     assert list(recorded.requests(resumed)[0]) == [4, 5, 6]
     assert list(recorded.requests(plan, sent=1)[0]) == [3, 4, 5, 6]
