@@ -77,8 +77,8 @@ def record(
             recorded.append(
                 (
                     timestep.observation[0],
-                    timestep.first()[0],
-                    timestep.last()[0],
+                    np.asarray(timestep.first())[0],
+                    np.asarray(timestep.last())[0],
                     reward[0],
                     timestep.discount[0],
                     action[0],

@@ -141,15 +141,8 @@ class Run:
                 self.recorder.layers(self.counters, jax.device_get(learner.measure(state)))
 
     def _record_norms(self) -> None:
-        norms = [self.experiment.learner.agent.norms(params) for params in self._params_by_seed()]
+        norms = [self.experiment.learner.agent.norms(params) for params in _params_by_seed(self)]
         self.recorder.norms(norms, self.counters["updates"])
-
-    def _params_by_seed(self) -> list:
-        params = self.loop.state.train.params
-        return [
-            jax.tree.map(lambda x: x[k], params)  # noqa: B023
-            for k in range(self.settings.num_seeds)
-        ]
 
     def _task_label(self) -> str:
         """The task of a sequence and its number in the run; nothing where there is only one."""
@@ -177,7 +170,7 @@ class Run:
             params = state_arrays.to_arrays(self.loop.state.train.params)
             state_arrays.check_finite(params, "params", self.settings.seed)
             self.evaluation.evaluate(
-                self.counters, self._params_by_seed(), stop, self.progress.write
+                self.counters, _params_by_seed(self), stop, self.progress.write
             )
 
     def save(self) -> None:
@@ -200,6 +193,12 @@ class Run:
             self.recorder.close()
             self.experiment.environment.close()
             self.store.wait()
+
+
+def _params_by_seed(run: Run) -> list:
+    params = run.loop.state.train.params
+    num_seeds = run.settings.num_seeds
+    return [jax.tree.map(lambda x: x[k], params) for k in range(num_seeds)]  # noqa: B023
 
 
 def train(config: ml_collections.ConfigDict, path: Path) -> bool:

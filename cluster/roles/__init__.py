@@ -1,1 +1,1 @@
-"""The processes of a distributed run: learner, actor, evaluator, replay; and their parts."""
+"""The processes of a distributed run: learner, actor, evaluator, replay; and the actor's parts."""

@@ -15,8 +15,7 @@ from absl import logging
 from agents import base as agents_base
 from cluster import context
 from cluster.accounts import actor_accounts, evaluator_account, run_counts
-from cluster.messages import messages
-from cluster.roles import (
+from cluster.learning import (
     announcements,
     learner_log,
     learner_snapshot,
@@ -25,6 +24,7 @@ from cluster.roles import (
     task_change,
     trained_agent,
 )
+from cluster.messages import messages
 from core import finite
 from envs import base as envs_base
 from replay.reverb import connection, wire

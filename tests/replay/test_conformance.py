@@ -1,6 +1,6 @@
 """The replay contract (replay/base.py), asked of every backend.
 
-A backend joins by one more entry of BACKENDS. What the contract leaves open is left open here:
+A backend joins by one more entry of ON_DEVICE, or of PRIORITIZED. What the contract leaves open is left open here:
 how long before it is overwritten a transition is dropped, whether the tail of an episode that has
 ended waits for its n steps, and the type of the keys. "reverb" needs the replay server's
 environment: make replay-env.
@@ -16,20 +16,26 @@ import pytest
 from dm_env import specs
 from scipy import stats
 
-from replay import base
-from replay.device import ring
+from replay import base, importance
+from replay.device import prioritized, uniform
 from replay.reverb import backend as reverb_backend
 from replay.reverb import wire
 from tests.replay.reverb import replay_server
-from training.learning import update
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 VECTOR = specs.Array((3,), np.float32, name="observation")
 BATCH = 256
 
 
-def make_ring(*, capacity, num_lanes, **settings):
-    replay = ring.PrioritizedRing(num_rows=capacity // num_lanes, num_lanes=num_lanes, **settings)
+def make_on_device(
+    module, capacity, num_lanes, frame_stack, n_step, discount, priority_exponent, uniform_mix
+):
+    observation = FRAME if frame_stack else VECTOR
+    spec = base.TransitionSpec(observation, num_lanes, frame_stack, n_step, discount)
+    section = {"capacity": capacity, "min_size": 1}
+    if module is prioritized:
+        section |= {"priority_exponent": priority_exponent, "uniform_mix": uniform_mix}
+    replay = module.make(module.Settings(**section), spec)
     return types.SimpleNamespace(
         init=jax.jit(replay.init),
         add=jax.jit(replay.add),
@@ -43,9 +49,9 @@ def make_ring(*, capacity, num_lanes, **settings):
 
 
 @functools.cache
-def build_ring(**settings):
-    """A ring is pure functions of its state, so tests of equal settings can share it."""
-    return make_ring(observation_spec=spec_of(settings), **settings)
+def build_on_device(module, **settings):
+    """Pure functions of a state, so tests of equal settings can share them."""
+    return make_on_device(module, **settings)
 
 
 def spec_of(settings):
@@ -72,13 +78,27 @@ def make_reverb(request):
         client.close()
 
 
-BACKENDS = ["ring", pytest.param("reverb", marks=replay_server.needs_server)]
+ON_DEVICE = {"ring": prioritized, "uniform": uniform}
+PRIORITIZED = ["ring", pytest.param("reverb", marks=replay_server.needs_server)]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[*PRIORITIZED, "uniform"])
 def make_replay(request):
-    """(settings by name) -> a replay, ready to be called."""
-    build = build_ring if request.param == "ring" else request.getfixturevalue("make_reverb")
+    """(settings by name) -> a replay, ready to be called; without priorities it ignores theirs."""
+    return maker_of(request)
+
+
+@pytest.fixture(params=PRIORITIZED)
+def make_prioritized(request):
+    """The same of a replay with priorities."""
+    return maker_of(request)
+
+
+def maker_of(request):
+    if request.param in ON_DEVICE:
+        build = functools.partial(build_on_device, ON_DEVICE[request.param])
+    else:
+        build = request.getfixturevalue("make_reverb")
 
     def make(**changes):
         settings = {
@@ -431,9 +451,9 @@ def compare_with_model(play, recent_rows):
 # Priorities.
 
 
-def test_frequencies_follow_priorities_to_the_exponent(make_replay):
+def test_frequencies_follow_priorities_to_the_exponent(make_prioritized):
     """Chi-squared test over 25 600 draws; the reported probabilities are exact."""
-    play = Play(make_replay, priority_exponent=0.7, uniform_mix=0.01).run(20)
+    play = Play(make_prioritized, priority_exponent=0.7, uniform_mix=0.01).run(20)
     found = play.found()
     priorities = {who: 0.05 * (1 + who[1]) ** 2 for who in found}
     priorities[0, 4] = 0.0
@@ -452,9 +472,9 @@ def test_frequencies_follow_priorities_to_the_exponent(make_replay):
     assert stats.chisquare(observed, np.array(list(expected.values())) * 25_600).pvalue > 1e-4
 
 
-def test_new_transitions_get_the_largest_priority_seen(make_replay):
+def test_new_transitions_get_the_largest_priority_seen(make_prioritized):
     """Seen, not present: 9 counts on after its owner fell to 1; at first it is 1."""
-    play = Play(make_replay).run(6)
+    play = Play(make_prioritized).run(6)
     before = shares(play.found())
     assert len(set(before.values())) == 1
     play.set_priorities(play.found(), {(0, 1): 9.0})
@@ -471,16 +491,16 @@ def test_new_transitions_get_the_largest_priority_seen(make_replay):
     assert np.ptp(old) == 0
 
 
-def test_before_any_update_the_priority_of_new_transitions_is_one(make_replay):
-    play = Play(make_replay).run(8)
+def test_before_any_update_the_priority_of_new_transitions_is_one(make_prioritized):
+    play = Play(make_prioritized).run(8)
     play.set_priorities(play.found(), {(0, 0): 0.25})
     found = shares(play.found())
     assert found[0] == pytest.approx(found[1] * 0.25**0.5, rel=1e-5)
 
 
-def test_a_late_update_of_a_transition_that_is_gone_changes_nothing(make_replay):
+def test_a_late_update_of_a_transition_that_is_gone_changes_nothing(make_prioritized):
     """Neither the transition in its place, nor the priority that new ones get."""
-    play = Play(make_replay, capacity=16).run(16)
+    play = Play(make_prioritized, capacity=16).run(16)
     early = play.found()
     for _ in range(20):
         play.add(("mid", 0.0, 1.0))
@@ -492,8 +512,8 @@ def test_a_late_update_of_a_transition_that_is_gone_changes_nothing(make_replay)
     assert len(set(shares(play.found()).values())) == 1
 
 
-def test_an_update_reaches_the_living_among_the_dead(make_replay):
-    play = Play(make_replay, capacity=16).run(16)
+def test_an_update_reaches_the_living_among_the_dead(make_prioritized):
+    play = Play(make_prioritized, capacity=16).run(16)
     early = play.found()
     for _ in range(20):
         play.add(("mid", 0.0, 1.0))
@@ -507,17 +527,17 @@ def test_an_update_reaches_the_living_among_the_dead(make_replay):
 
 
 @pytest.mark.parametrize("priorities", [(0.25, 4.0, 1.0), (4.0, 0.25, 1.0), (1.0, 0.25, 4.0)])
-def test_of_equal_keys_in_one_update_the_largest_priority_counts(make_replay, priorities):
-    play = Play(make_replay).run(10)
+def test_of_equal_keys_in_one_update_the_largest_priority_counts(make_prioritized, priorities):
+    play = Play(make_prioritized).run(10)
     key = play.found()[0, 2].key
     play.update([key] * 3, priorities)
     found = shares(play.found())
     assert found[2] == pytest.approx(2 * found[3], rel=1e-5)
 
 
-def test_uniform_mix_keeps_zero_priorities_alive(make_replay):
+def test_uniform_mix_keeps_zero_priorities_alive(make_prioritized):
     """By hand: ten transitions, one with all the priority: 0.8 + 0.02 and 0.02 each."""
-    play = Play(make_replay, uniform_mix=0.2).run(13)
+    play = Play(make_prioritized, uniform_mix=0.2).run(13)
     found = play.found()
     assert len(found) == 10
     play.set_priorities(found, {who: float(who[1] == 5) for who in found})
@@ -531,7 +551,7 @@ def test_uniform_mix_keeps_zero_priorities_alive(make_replay):
 
 def test_importance_weights_by_hand():
     """(1/p)^(1/2) = 10, 5, 2, divided by the largest."""
-    weights = update.importance_weights(np.float32([0.01, 0.04, 0.25]), np.float32(0.5))
+    weights = importance.weights(np.float32([0.01, 0.04, 0.25]), np.float32(0.5))
     np.testing.assert_allclose(weights, [1, 0.5, 0.2], rtol=1e-6)
 
 
@@ -539,5 +559,5 @@ def test_importance_weights_by_hand():
     ("steps", "exponent"), [(0, 0.4), (20, 0.4), (70, 0.7), (120, 1.0), (10**9, 1.0)]
 )
 def test_importance_exponent_rises_linearly_from_the_start_of_learning(steps, exponent):
-    schedule = update.ImportanceSchedule(0.4, 1.0, begin_steps=20, end_steps=120)
+    schedule = importance.ImportanceSchedule(0.4, 1.0, begin_steps=20, end_steps=120)
     assert float(schedule(np.int32(steps))) == pytest.approx(exponent, rel=1e-6)

@@ -12,8 +12,8 @@ import pytest
 from dm_env import specs
 
 from cluster import context
+from cluster.learning import replay_reader
 from cluster.messages import learner_link, messages, publisher
-from cluster.roles import replay_reader
 from cluster.supervision import processes
 from configs import probe
 from replay.reverb import connection, tables, wire

@@ -4,7 +4,7 @@ import jax
 import ml_collections
 import pytest
 
-from cluster.roles import replay_reader
+from cluster.learning import replay_reader
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cluster.accounts import actor_accounts
+from cluster.learning import saving
 from cluster.messages import messages
-from cluster.roles import saving
 from replay.reverb import checkpoint_mark, wire
 from tests import waiting
 from training.checkpoints import snapshot

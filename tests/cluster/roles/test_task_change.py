@@ -3,9 +3,9 @@
 import pytest
 
 from cluster.accounts import evaluator_account
+from cluster.learning import task_change
+from cluster.learning.task_change import Facts, Phase, Step
 from cluster.messages import messages
-from cluster.roles import task_change
-from cluster.roles.task_change import Facts, Phase, Step
 from replay.reverb.checkpoint_mark import Mark
 
 PLAYED = Facts(task=0, first_task=0, updates=7, is_over=False, mark=Mark(), is_checkpointing=False)

@@ -10,27 +10,19 @@ import pytest
 from ale_py import vector_env
 from dm_env import specs
 
-from configs import rainbow
 from core import checks
 from replay import base
-from replay.device import ring
-from training import derived
+from replay.device import frame_ring, prioritized, uniform
+from tests.core import sections
 from training.learning import learner
 
 NUM_LANES, NUM_ROWS, NUM_STEPS = 2, 48, 210
 
 
-def make_ring(spec, **changes):
-    settings = {
-        "num_lanes": 2,
-        "num_rows": 16,
-        "frame_stack": 4,
-        "n_step": 3,
-        "discount": 0.99,
-        "priority_exponent": 0.5,
-        "uniform_mix": 1e-3,
-    }
-    return ring.PrioritizedRing(observation_spec=spec, **{**settings, **changes})
+def make_replay(observation, num_rows=16, frame_stack=4):
+    spec = base.TransitionSpec(observation, 2, frame_stack, n_step=3, discount=0.99)
+    ring = frame_ring.FrameRing(spec, num_rows)
+    return prioritized.PrioritizedReplay(ring, priority_exponent=0.5, uniform_mix=1e-3)
 
 
 def frame_spec(*shape, dtype=np.uint8):
@@ -90,9 +82,9 @@ def test_the_recordings_hold_what_they_are_for():
 def test_stacks_from_the_ring_are_the_emulators_own(game):
     """Bit by bit, for all transitions at five moments of a ring that wraps around four times."""
     recording = record(*game)
-    replay = make_ring(frame_spec(84, 84), num_rows=NUM_ROWS)
+    replay = make_replay(frame_spec(84, 84), num_rows=NUM_ROWS)
     add = jax.jit(replay.add, donate_argnums=0)
-    transitions = jax.jit(replay.transitions)
+    transitions = jax.jit(replay.ring.transitions)
     state = replay.init()
     for t in range(NUM_STEPS):
         state = add(state, newest_step(recording, t))
@@ -101,7 +93,7 @@ def test_stacks_from_the_ring_are_the_emulators_own(game):
             rows, lanes = t - rows.ravel(), lanes.ravel()
             expected = can_be_sampled(recording, t, rows, lanes)
             np.testing.assert_array_equal(is_present(state, rows, lanes), expected)
-            found = transitions(state, np.maximum(rows, 0), lanes)
+            found = transitions(state.ring, np.maximum(rows, 0), lanes)
             rows, lanes = rows[expected], lanes[expected]
             np.testing.assert_array_equal(found.s_tm1[expected], recording.stacks[rows, lanes])
             ends = rows + steps_ahead(recording, rows, lanes)
@@ -152,10 +144,10 @@ def test_stacks_for_acting_are_the_emulators_own(game):
 @pytest.mark.parametrize(("shape", "frame_stack"), [((84, 84), 4), ((6, 6), 2), ((5, 7), 4)])
 def test_pixels_come_back_as_they_went_in(shape, frame_stack):
     """Every value in every place; frames whose pixels are no multiple of four are not packed."""
-    replay = make_ring(frame_spec(*shape), frame_stack=frame_stack)
+    replay = make_replay(frame_spec(*shape), frame_stack=frame_stack)
     frames = np.random.RandomState(0).randint(0, 256, (9, 2, *shape)).astype(np.uint8)
     state = filled(replay, frames)
-    found = jax.jit(replay.transitions)(state, jnp.array([4, 5]), jnp.array([1, 0]))
+    found = jax.jit(replay.ring.transitions)(state.ring, jnp.array([4, 5]), jnp.array([1, 0]))
     assert found.s_tm1.dtype == np.uint8
     for b, (row, lane) in enumerate([(4, 1), (5, 0)]):
         first = row - frame_stack + 1
@@ -169,10 +161,10 @@ def test_pixels_come_back_as_they_went_in(shape, frame_stack):
 )
 def test_observations_that_are_not_stacked_come_back_as_they_went_in(shape, dtype):
     """Such as the 128 bytes of an Atari's memory, or a vector of floats."""
-    replay = make_ring(frame_spec(*shape, dtype=dtype), frame_stack=0)
+    replay = make_replay(frame_spec(*shape, dtype=dtype), frame_stack=0)
     observations = np.random.RandomState(1).uniform(0, 256, (9, 2, *shape)).astype(dtype)
     state = filled(replay, observations)
-    found = jax.jit(replay.transitions)(state, jnp.array([2, 5]), jnp.array([1, 0]))
+    found = jax.jit(replay.ring.transitions)(state.ring, jnp.array([2, 5]), jnp.array([1, 0]))
     assert found.s_tm1.dtype == dtype
     np.testing.assert_array_equal(found.s_tm1, observations[[2, 5], [1, 0]])
     np.testing.assert_array_equal(found.s_t, observations[[5, 8], [1, 0]])
@@ -181,7 +173,7 @@ def test_observations_that_are_not_stacked_come_back_as_they_went_in(shape, dtyp
 def filled(replay, observations):
     """A ring with one long episode in each lane."""
     state, add = replay.init(), jax.jit(replay.add)
-    lanes = np.zeros(replay.num_lanes)
+    lanes = np.zeros(replay.ring.spec.num_envs)
     for t, observation in enumerate(observations):
         is_first, is_last = np.full(lanes.shape, t == 0), np.zeros(lanes.shape, bool)
         reward, action = lanes.astype(np.float32), lanes.astype(np.int32)
@@ -192,10 +184,9 @@ def filled(replay, observations):
 @pytest.mark.parametrize("num_envs", [1, 16, 64])
 def test_a_million_frames_take_seven_gigabytes_once(num_envs):
     """Each frame is stored once, and no array has more elements than 32 bits can address."""
-    config = derived.resolve(rainbow.get_config()).replay
-    replay = ring.make(config, frame_spec(84, 84), num_envs, 4, 3, 0.99)
+    replay = make_from_section(num_envs=num_envs)
     shapes = jax.eval_shape(replay.init)
-    observations = shapes.observations
+    observations = shapes.ring.observations
     assert observations.size * observations.dtype.itemsize == 1_000_000 * 84 * 84
     assert all(leaf.size < 2**31 for leaf in jax.tree.leaves(shapes))
     # Beside the frames there are only some bytes to a transition.
@@ -203,42 +194,49 @@ def test_a_million_frames_take_seven_gigabytes_once(num_envs):
     assert rest - 1_000_000 * 84 * 84 < 25_000_000
 
 
-def make_from_config(num_lanes=16, num_seeds=1, **changes):
-    config = derived.resolve(rainbow.get_config()).replay
-    config.update(changes)
-    return ring.make(config, frame_spec(84, 84), num_lanes, 4, 3, 0.99, num_seeds)
+def make_from_section(module=prioritized, num_envs=16, num_seeds=1, **changes):
+    """The replay of a section with Rainbow's defaults but for these changes."""
+    chosen = sections.parse(module.Settings, "replay", **changes)
+    spec = base.TransitionSpec.make(base.TransitionSettings(), frame_spec(84, 84), num_envs)
+    return module.make(chosen, spec, num_seeds)
 
 
-def test_a_capacity_that_holds_no_transition_is_refused():
-    """Each lane needs its n steps and the frames before: here 8 rows of 16 lanes."""
-    message = r"^replay.capacity = 112: expected at least 128 with 16 lanes"
+every_module = pytest.mark.parametrize("module", [prioritized, uniform])
+
+
+@every_module
+def test_a_capacity_that_holds_no_transition_is_refused(module):
+    """Each environment needs its n steps and the frames before: here 8 rows of 16."""
+    message = r"^replay.capacity = 112: expected at least 128 with 16 environments, "
     with pytest.raises(checks.ConfigError, match=message):
-        make_from_config(capacity=127, min_size=100)
-    make_from_config(capacity=128, min_size=100)
+        make_from_section(module, capacity=127, min_size=100)
+    make_from_section(module, capacity=128, min_size=100)
 
 
-def test_a_capacity_beyond_one_array_is_refused():
+@every_module
+def test_a_capacity_beyond_one_array_is_refused(module):
     with pytest.raises(checks.ConfigError, match=r"^replay.capacity = 2000000: expected at most"):
-        make_from_config(capacity=2_000_000)
+        make_from_section(module, capacity=2_000_000)
 
 
 @pytest.mark.parametrize(("num_seeds", "most"), [(1, 1_217_392), (2, 608_688), (4, 304_336)])
 def test_seeds_share_the_elements_of_one_array(num_seeds, most):
     """A frame is 1764 words. What the message names fits, and the next row of 16 lanes does not."""
     with pytest.raises(checks.ConfigError) as error:
-        make_from_config(capacity=2_000_000, num_seeds=num_seeds)
+        make_from_section(capacity=2_000_000, num_seeds=num_seeds)
     assert f"at most {most} observations" in str(error.value)
     assert f"num_seeds = {num_seeds} " in str(error.value)
-    replay = make_from_config(capacity=most, num_seeds=num_seeds)
-    size = jax.eval_shape(replay.init).observations.size
+    replay = make_from_section(capacity=most, num_seeds=num_seeds)
+    size = jax.eval_shape(replay.init).ring.observations.size
     assert num_seeds * size < 2**31 <= num_seeds * (size + 16 * 84 * 84 // 4)
     with pytest.raises(checks.ConfigError):
-        make_from_config(capacity=most + 16, num_seeds=num_seeds)
+        make_from_section(capacity=most + 16, num_seeds=num_seeds)
 
 
-def test_a_minimum_beyond_the_capacity_is_refused():
+@every_module
+def test_a_minimum_beyond_the_capacity_is_refused(module):
     with pytest.raises(checks.ConfigError, match=r"^replay.min_size = 2000: expected at most"):
-        make_from_config(capacity=1600, min_size=2000)
+        make_from_section(module, capacity=1600, min_size=2000)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +244,4 @@ def test_a_minimum_beyond_the_capacity_is_refused():
 )
 def test_bad_settings_are_refused(change):
     with pytest.raises(checks.ConfigError, match=rf"^replay\.{next(iter(change))} = "):
-        make_from_config(**change)
+        make_from_section(**change)

@@ -6,7 +6,7 @@ import pytest
 from dm_env import specs
 
 from replay import base
-from replay.device import ring
+from replay.device import frame_ring, prioritized
 from replay.reverb.sampling import batches
 from replay.reverb.writing import trajectories
 from tests.replay.reverb.wire import sample_messages
@@ -66,10 +66,9 @@ class Play:
         self.builder = trajectories.TrajectoryBuilder(
             self.writer, "t", num_lanes, frame_stack, n_step, DISCOUNT, chunk_length
         )
-        rows = 2 * ROWS
-        self.ring = ring.PrioritizedRing(
-            FRAME, num_lanes, rows, frame_stack, n_step, DISCOUNT, 1.0, 0.0
-        )
+        spec = base.TransitionSpec(FRAME, num_lanes, frame_stack, n_step, DISCOUNT)
+        ring = frame_ring.FrameRing(spec, num_rows=2 * ROWS)
+        self.ring = prioritized.PrioritizedReplay(ring, priority_exponent=1.0, uniform_mix=0.0)
         self.ring_add = jax.jit(self.ring.add)
         self.state = self.ring.init()
         self.rows = 0
@@ -141,7 +140,7 @@ class Play:
         leaves = np.flatnonzero(np.asarray(self.state.tree.present).ravel())
         rows, lanes = np.divmod(leaves, self.num_lanes)
         assert {(lane, row) for lane, row in zip(lanes.tolist(), rows.tolist())} == set(self.found)
-        expected = jax.jit(self.ring.transitions)(self.state, rows, lanes)
+        expected = jax.jit(self.ring.ring.transitions)(self.state.ring, rows, lanes)
         for i, who in enumerate(zip(lanes.tolist(), rows.tolist())):
             for name, array in self.found[who].transition._asdict().items():
                 wanted = np.asarray(getattr(expected, name))

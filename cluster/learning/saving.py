@@ -8,8 +8,8 @@ from pathlib import Path
 from absl import logging
 
 from cluster.accounts import actor_accounts
+from cluster.learning import replay_reader
 from cluster.messages import messages
-from cluster.roles import replay_reader
 from replay.reverb import checkpoint_mark, wire
 from training.checkpoints import snapshot
 

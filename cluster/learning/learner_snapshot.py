@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from cluster.accounts import actor_accounts, run_counts
-from cluster.roles import learner_log, trained_agent
+from cluster.learning import learner_log, trained_agent
 from replay.reverb.sampling import priorities
 from training.checkpoints import snapshot, state_arrays
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from cluster import context
 from cluster.accounts import actor_accounts, run_counts
+from cluster.learning import trained_agent
 from cluster.messages import messages
-from cluster.roles import trained_agent
 from core import finite
 from envs import base as envs_base
 from training.logs import csv_log
@@ -56,18 +56,11 @@ class LearnerLog:
         # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
         logs = {"train": frames, "layers": frames, "episodes": recorder_lib.KEEP_ROWS}
         self.recorder = recorder_lib.Recorder(role.run_dir, self._settings, logs, metric_names)
-        self._note_written_episodes()
+        _note_written_episodes(role, accounts)
         self._progress = progress_lib.Progress(role.num_frames, frames)
         # What was due in an iteration that a dying server has cut short is due in the next one.
         self._written_frames = frames
         self._status_at, self._in_status = time.monotonic(), (0, 0)
-
-    def _note_written_episodes(self) -> None:
-        """Has no episode written twice."""
-        path = self._role.run_dir / "episodes.csv"
-        if path.exists():
-            rows = csv_log.read_rows(path)
-            self._accounts.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)
 
     def apply(self, report: messages.Report) -> None:
         """Takes an actor's report into the accounts; writes down its new episodes."""
@@ -170,3 +163,11 @@ class LearnerLog:
         self._progress.close()
         self.recorder.close()
         self.write_status()
+
+
+def _note_written_episodes(role: context.Role, accounts: actor_accounts.ActorAccounts) -> None:
+    """Has no episode written twice."""
+    path = role.run_dir / "episodes.csv"
+    if path.exists():
+        rows = csv_log.read_rows(path)
+        accounts.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)

@@ -2,8 +2,8 @@
 
 from cluster import context
 from cluster.accounts import actor_accounts, run_counts
+from cluster.learning import saving, trained_agent
 from cluster.messages import messages, publisher
-from cluster.roles import saving, trained_agent
 from replay.reverb.sampling import priorities
 
 # The share of the credit that is not kept back until the next status is due.
