@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 
-def wait_for(condition, timeout_s=60.0):
+def wait_for(condition, timeout_s=600):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "timed out"

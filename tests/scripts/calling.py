@@ -20,7 +20,7 @@ def call(script: str, *arguments: str, limit_bytes: int | None = None, **variabl
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         preexec_fn=limit_file_size if limit_bytes else None,
     )

@@ -21,7 +21,7 @@ _SLURM = _ROOT / "scripts" / "slurm"
 _PROBE = "--config=configs/probe.py:1"
 # Any interpreter does until a server is started.
 _PYTHON = f"--replay_python={sys.executable}"
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 900
 
 
 @pytest.mark.parametrize(

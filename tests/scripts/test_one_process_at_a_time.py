@@ -49,11 +49,13 @@ def at_work(tmp_path):
     """The directory of a training that works, but stands still meanwhile, and its process."""
     path = tmp_path / "sweep" / "probe" / "1" / "seed_1"
     process = _start(*_TRAIN, f"--run_dir={path}")
-    waiting.wait_for(lambda: _has_snapshot(path))
-    process.send_signal(signal.SIGSTOP)
-    yield path, process
-    process.kill()
-    process.wait()
+    try:
+        waiting.wait_for(lambda: _has_snapshot(path))
+        process.send_signal(signal.SIGSTOP)
+        yield path, process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_second_process_is_refused_and_changes_nothing(at_work):

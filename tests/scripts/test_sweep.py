@@ -390,7 +390,7 @@ def _call(root: Path, *overrides: str, **flags: str) -> subprocess.CompletedProc
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 

@@ -194,9 +194,9 @@ def _start(path: Path, *flags: str) -> subprocess.Popen:
 
 
 def _wait_for_snapshots(path: Path, number: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while len(list((path / "snapshots").glob("[0-9]*"))) < number:
-        assert time.monotonic() < deadline, "no snapshot in two minutes"
+        assert time.monotonic() < deadline, "no snapshot"
         time.sleep(0.005)
 
 
@@ -209,7 +209,7 @@ def test_killed_run_continues_and_ends_like_an_uninterrupted_one(tmp_path):
     process.kill()
     process.communicate()
     again = _start(tmp_path / "killed")
-    _, errors = again.communicate(timeout=300)
+    _, errors = again.communicate(timeout=900)
     assert again.returncode == 0, errors
     assert "continuing from" in errors
     whole, killed = (_rows(tmp_path / name / "train.csv") for name in ("whole", "killed"))
@@ -221,7 +221,7 @@ def test_sigterm_saves_and_exits_with_its_own_code(tmp_path):
     process = _start(tmp_path / "run", "--config.num_frames=10_000_000")
     _wait_for_snapshots(tmp_path / "run", 1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 3, errors
     assert "the same command continues" in errors
     assert not list((tmp_path / "run" / "snapshots").glob("*.tmp"))

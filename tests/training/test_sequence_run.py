@@ -197,7 +197,7 @@ def test_a_run_killed_many_times_ends_as_the_uninterrupted_one(whole, tmp_path):
         process = _start(path)
         attempts += 1
         if attempts > 6:
-            _, errors = process.communicate(timeout=300)
+            _, errors = process.communicate(timeout=900)
             assert process.returncode == 0, errors
             break
         _wait_for_progress(path, process)
@@ -212,10 +212,10 @@ def test_a_run_killed_many_times_ends_as_the_uninterrupted_one(whole, tmp_path):
 def _wait_for_progress(path, process):
     """Until a snapshot is there that wasn't before, or the run is over."""
     before = {p.name for p in (path / "snapshots").glob("[0-9]*")}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while process.poll() is None:
         names = {p.name for p in (path / "snapshots").glob("[0-9]*")}
         if any(name.isdigit() for name in names - before):
             return
-        assert time.monotonic() < deadline, "no snapshot in two minutes"
+        assert time.monotonic() < deadline, "no snapshot"
         time.sleep(0.002)

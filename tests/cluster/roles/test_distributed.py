@@ -59,7 +59,7 @@ def _check_accounts(launch, num_frames, idle_frames, period_frames):
 def test_learns_a_probe_as_one_process_does(tmp_path, agent):
     """Policy and values depend on the observation; see test_probe_learning."""
     with Launch(tmp_path / "run", f"configs/probe.py:{agent}:5") as launch:
-        assert launch.wait(120) == 0
+        assert launch.wait(900) == 0
         _check_accounts(launch, 6_000, 100, 4)
     values = _values(tmp_path / "run", [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
@@ -81,23 +81,23 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
         "distributed.decoder_processes": 2,
     }
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
-        launch.wait_for(400, 90)
+        launch.wait_for(400, 900)
         decoders = launch.decoders()
         assert len(decoders) == 2
         os.kill(decoders[0], signal.SIGKILL)
-        launch.wait_for(launch.frames() + 200, 60)
+        launch.wait_for(launch.frames() + 200, 900)
         for label in ("server", "actor_0", "learner", "actor_1", "evaluator"):
             time.sleep(moments.uniform(0.2, 1.5))
             launch.kill(label)
-        launch.wait_for(launch.status("learner").get("frames", 0) + 1_000, 120)
+        launch.wait_for(launch.status("learner").get("frames", 0) + 1_000, 900)
         restarted = {row["role"] for row in launch.rows("restarts")}
         decoders = launch.decoders()
         launch.kill_all()
-    waiting.wait_for(lambda: not any(map(waiting.is_alive, decoders)), 10)
+    waiting.wait_for(lambda: not any(map(waiting.is_alive, decoders)), 600)
     assert {"actor_0", "learner", "actor_1"} <= restarted
     assert restarted & {"replay", "replay_0"}
     with Launch(tmp_path / "run", "configs/probe.py:5", actors=1, **changes) as launch:
-        assert launch.wait(150) == 0
+        assert launch.wait(900) == 0
         _check_accounts(launch, 12_000, 100, 4)
         found = replay_audit.audit(launch)
     # Files were dropped, of transitions that a checkpoint has.
@@ -119,16 +119,16 @@ def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames
         "snapshot.period_frames": period_frames,
     }
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
-        launch.wait_for(2_000, 90)
+        launch.wait_for(2_000, 900)
         launch.kill("server")
-        launch.wait_for(launch.frames() + 500, 90)
+        launch.wait_for(launch.frames() + 500, 900)
         launch.kill_all()
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
-        launch.wait_for(4_000, 90)
+        launch.wait_for(4_000, 900)
         launch.process.send(signal.SIGTERM)
-        assert launch.wait(60) == 3
+        assert launch.wait(900) == 3
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
-        assert launch.wait(150) == 0
+        assert launch.wait(900) == 0
         _check_accounts(launch, 8_000, 100, 4)
         assert max(int(row["frames"]) for row in launch.rows("train")) == 8_000
         found = replay_audit.audit(launch)
@@ -143,13 +143,13 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
     """
     changes = {"num_frames": 10_000, "replay.capacity": 20_000}
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
-        launch.wait_for(200, 90)
+        launch.wait_for(200, 900)
         file = tmp_path / "run" / "replay" / "address"
         with tcp_proxy.TcpProxy(connection.read_address(file)) as proxy:
             connection.publish_address(file, proxy.address)
             for label in ("learner", "actor_0", "actor_1"):
                 launch.kill(label)
-            launch.wait_for(launch.status("learner")["frames"] + 300, 120)
+            launch.wait_for(launch.status("learner")["frames"] + 300, 900)
             for cut in (proxy.drop, proxy.freeze):
                 cut()
                 time.sleep(2.0)
@@ -158,8 +158,8 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
                 # What was on its way may still be learned from, and what the credit allows.
                 assert launch.status("learner")["frames"] < frames + 1_000
                 proxy.restore()
-                launch.wait_for(frames + 800, 120)
-            assert launch.wait(150) == 0
+                launch.wait_for(frames + 800, 900)
+            assert launch.wait(900) == 0
         _check_accounts(launch, 10_000, 100, 4)
         found = replay_audit.audit(launch)
     assert (found.lost, found.doubled) == (0, 0)
@@ -181,14 +181,14 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     }
     config = "configs/data_efficient_nap.py:pong"
     with Launch(tmp_path / "run", config, **changes) as launch:
-        launch.wait_for(2_500, 200)
+        launch.wait_for(2_500, 900)
         launch.process.send(15)
-        assert launch.wait(60) == 3
+        assert launch.wait(900) == 3
         assert not launch.roles()
     stopped_at = _counters(tmp_path / "run")["frames"]
     assert stopped_at >= 2_500
     with Launch(tmp_path / "run", config, **changes) as launch:
-        assert launch.wait(300) == 0
+        assert launch.wait(900) == 0
         _check_accounts(launch, 6_000, 2_000, 4)
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
@@ -217,7 +217,7 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         "distributed.credit_frames": 200,
     }
     with Launch(tmp_path / "run", "configs/continual_rainbow.py:small", **changes) as launch:
-        assert launch.wait(300) == 0
+        assert launch.wait(900) == 0
         counters = _counters(tmp_path / "run")
         games = [row["game"] for row in launch.rows("train")]
         evaluated = [(row["game"], int(row["frames"])) for row in launch.rows("evaluation")]

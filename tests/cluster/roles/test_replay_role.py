@@ -101,7 +101,7 @@ def test_killed_server_comes_up_at_the_same_port_with_its_checkpoint(start, run_
         with wire.Writer(client) as writer:
             writer.insert([writer.arrays(settings.PARAMETERS, [np.int32(7)], 1.0)])
             writer.flush()
-        client.checkpoint(timeout_s=20)
+        client.checkpoint(timeout_s=600)
     running.process.send(signal.SIGKILL)  # the server dies with it
     assert running.end() == -signal.SIGKILL
 

@@ -25,7 +25,7 @@ def frames(begin, end):
 
 
 def open_writer(journal, address_file, stop=None, capacity=10**9, **settings):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     connect = functools.partial(connect_to, address_file)
     stop = stop or (lambda: time.monotonic() > end)
     return JournaledWriter(journal, connect, stop, "actor_2", capacity, **settings)
@@ -65,9 +65,9 @@ def find(address, table):
         info = client.server_info()[table]
         keys, priorities = {}, {}
         with wire.Sampler(client, table, max_in_flight=512) as sampler:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 600
             while len(keys) < info.size and time.monotonic() < deadline:
-                for drawn in sampler.take(256, timeout_s=10):
+                for drawn in sampler.take(256, timeout_s=600):
                     number = check(drawn.columns)
                     keys[drawn.key] = number
                     priorities[number] = drawn.priority

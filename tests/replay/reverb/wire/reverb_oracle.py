@@ -72,7 +72,7 @@ def info(client):
             "num_samples": table.rate_limiter_info.sample_stats.completed,
             "min_size": table.rate_limiter_info.min_size_to_sample,
         }
-        for name, table in client.server_info(timeout=10).items()
+        for name, table in client.server_info(timeout=900).items()
     }
 
 
