@@ -8,14 +8,19 @@ import pytest
 
 import configs
 from core import checks, plugins
-from training import derived, experiment
+from training import derived, experiment, run_settings
 
-_PARTS = {"checks", "modules"}
+# What changes an experiment into another is none itself.
+_PARTS = {"modifiers"}
 NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)} - _PARTS)
 
 
 def _get(name: str) -> ml_collections.ConfigDict:
     return derived.resolve(importlib.import_module(f"configs.{name}").get_config())
+
+
+def _make(config: ml_collections.ConfigDict) -> experiment.Experiment:
+    return experiment.make(run_settings.parse(config))
 
 
 _SIZES = [(name, "small") for name in NAMES if name.startswith("continual")]
@@ -26,7 +31,7 @@ def test_config_builds_and_its_network_has_shapes(name, argument):
     get_config = importlib.import_module(f"configs.{name}").get_config
     config = derived.resolve(get_config(argument) if argument else get_config())
     assert config.name == name
-    built = experiment.make(config)
+    built = _make(config)
     built.environment.close()
     assert "loss" in experiment.metric_names(built)
 
@@ -39,7 +44,7 @@ def test_config_builds_and_its_network_has_shapes(name, argument):
         ("replay.min_size", 5, "at least"),
         ("replay.uniform_mix", 1.5, "<= 1"),
         ("agent.module", "nothing", "rainbow"),
-        ("agent.discount", -0.1, ">= 0"),
+        ("transition.discount", -0.1, ">= 0"),
         ("network.torso.module", "base", "nature"),
         ("network.norm.kind", "batch", "'layer'"),
         ("environment.module", "base", "atari"),
@@ -58,7 +63,7 @@ def test_bad_value_is_named(key, value, allowed):
     config = _get("rainbow")
     config.update_from_flattened_dict({key: value})
     with pytest.raises(checks.ConfigError) as error:
-        experiment.make(config)
+        _make(config)
     message = str(error.value)
     assert key in message
     assert str(value) in message
@@ -71,11 +76,11 @@ def test_unknown_key_is_named():
     with config.unlocked():
         config.replay.capacty = 3
     with pytest.raises(checks.ConfigError, match=r"replay\.capacty = 3: unknown key"):
-        experiment.make(config)
+        _make(config)
 
 
 def test_module_without_make_is_refused():
-    with pytest.raises(checks.ConfigError, match="expected a module of networks/"):
+    with pytest.raises(checks.ConfigError, match="expected a module of networks: "):
         plugins.find("networks", "linear", "network.torso.module")
 
 
@@ -90,6 +95,9 @@ def test_module_without_make_is_refused():
         (checks.each(checks.integer(1)), [(1, 2), [3], ()], [(0,), 3, (1, "a")]),
         (checks.either(checks.boolean(), checks.one_of(None)), [True, None], [0]),
         (checks.text(), ["x"], ["", 3]),
+        (checks.optional(checks.integer(1)), [None, 2], [0, "x"]),
+        (checks.section(), [{}, ml_collections.ConfigDict()], [None, "x", (1,)]),
+        (checks.plain(), [{}, {"a": [1, {"b": None}]}], [{"a": {1}}, {1: "a"}, [1]]),
     ],
 )
 def test_checks(check, good, bad):

@@ -15,8 +15,9 @@ from gymnasium import spaces
 from agents import base as agents_base
 from core import finite
 from envs import atari, base, gymnasium_vector, probes
-from training import experiment
-from training.acting import choosing, evaluation, filming, policy
+from replay import base as replay_base
+from training import experiment, run_settings
+from training.acting import choosing, evaluation, filming
 from training.system import stopping
 
 
@@ -62,18 +63,16 @@ every_section = pytest.mark.parametrize("name", SECTIONS)
 with_screens = pytest.mark.parametrize("name", ["atari", "atari_machado", "cartpole", "from_three"])
 
 
-def _section(name):
+def _section(name, **more):
     module, changes = SECTIONS[name]
-    config = module.default_config()
-    config.update(changes)
-    return config
+    return module.Settings(**changes, **more)
 
 
 def _agent(num_actions):
     """Chooses by what it sees, so that other observations lead to other actions."""
 
-    def act(params, rng, observations):
-        del params, rng
+    def act(params, rng, observations, steps=0, mode="evaluation"):
+        del params, rng, steps, mode
         flat = observations.reshape(observations.shape[0], -1).astype(jnp.float32)
         return (jnp.abs(flat).sum(-1) * 7.3).astype(jnp.int32) % num_actions
 
@@ -183,9 +182,7 @@ def test_actions_that_do_not_begin_at_zero():
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), 1e39])
 def test_rewards_that_are_not_finite_name_environment_and_lane(reward):
-    config = _section("from_three")
-    config.kwargs.reward = reward
-    environment = base.make(config, 2, seed=0)
+    environment = base.make(_section("from_three", kwargs={"reward": reward}), 2, seed=0)
     environment.reset()
     expected = r"reward of environment FromThree-v0, lane \[0\] = (nan|inf): expected a finite"
     with pytest.raises(finite.NotFiniteError, match=expected):
@@ -205,7 +202,9 @@ class _Player:
     def __init__(self, name, num_actions):
         self.environment = _section(name)
         self.params = None
-        self.config = policy.ml_collections.ConfigDict({"agent": {"frame_stack": 0}})
+        self.settings = run_settings.RunSettings(
+            transition=replay_base.TransitionSettings(frame_stack=0)
+        )
         self._agent = _agent(num_actions)
 
     def evaluator(self):

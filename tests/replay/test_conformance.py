@@ -1,9 +1,9 @@
 """The replay contract (replay/base.py), asked of every backend.
 
-A backend joins by one more entry of ON_DEVICE, or of PRIORITIZED. What the contract leaves open is left open here:
-how long before it is overwritten a transition is dropped, whether the tail of an episode that has
-ended waits for its n steps, and the type of the keys. "reverb" needs the replay server's
-environment: make replay-env.
+A backend joins by one more entry of ON_DEVICE, or of PRIORITIZED. What the contract leaves open is
+left open here: how long before it is overwritten a transition is dropped, whether the tail of an
+episode that has ended waits for its n steps, and the type of the keys. "reverb" needs the replay
+server's environment: make replay-env.
 """
 
 import functools

@@ -88,16 +88,17 @@ def test_a_key_that_is_given_changes_itself_and_what_follows_it_alone(name, argu
     """Every key of every config, given as a flag."""
     config, source = _get(name, argument), f"configs/{name}.py" + f":{argument}" * bool(argument)
     given, resolved = _flat(config), _flat(derived.resolve(config))
+    keys = derived.values(derived.resolve(config)).keys()
     unset = {key for key, value in given.items() if value is None}
-    assert unset & set(_KEYS) >= {_DURATION, _END_STEPS}
+    assert unset & keys >= keys - {"num_frames"}
     for key, value in given.items():
-        other = _other(resolved[key] if key in _KEYS else value)
+        other = _other(resolved[key] if key in keys else value)
         changed = sweep_jobs._parse([f"--config={source}", f"--config.{key}={other}"])
         assert _different(given, _flat(changed)) == {key}, key
-        if key == "environment.module":
-            continue  # there is no module of that name to ask for its frames per step
+        if key.startswith("environment.") and key not in _SOURCES:
+            continue  # of a module, game or protocol that there is not, nothing follows
         following = _different(resolved, _flat(derived.resolve(changed)))
-        assert following - {key} <= unset & set(_KEYS), key
+        assert following - {key} <= unset & keys, key
         if key not in _SOURCES:
             assert following == {key}, key
 
@@ -108,6 +109,9 @@ _SOURCES = {
     "environment.games",
     "environment.frames_per_game",
     "optimizer.schedule.unit",
+    "optimizer.q.schedule.unit",
+    "optimizer.value.schedule.unit",
+    "optimizer.policy.schedule.unit",
     "training.update_period_frames",
     "task_switch.restart_schedule",
     "task_switch.restart_importance",
@@ -158,11 +162,11 @@ def test_the_control_weights_its_samples_in_a_game_as_the_others_do_in_the_run(n
     np.testing.assert_allclose(values, [0.4, 0.4, 0.7, 1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("key", ["num_passes", "environment.frames_per_game"])
-def test_a_length_that_is_none_is_named(key):
+@pytest.mark.parametrize(("key", "least"), [("num_passes", 1), ("environment.frames_per_game", 4)])
+def test_a_length_that_is_none_is_named(key, least):
     config = _get("continual_reset").copy_and_resolve_references()
     config.update_from_flattened_dict({key: 0})
-    with pytest.raises(checks.ConfigError, match=rf"^{key} = 0: expected an integer >= 1$"):
+    with pytest.raises(checks.ConfigError, match=rf"^{key} = 0: expected an integer >= {least}$"):
         derived.resolve(config)
 
 
