@@ -79,12 +79,17 @@ def td_errors(
     q_tm1: jax.Array, a_tm1: jax.Array, r_t: jax.Array, discount_t: jax.Array, q_t: jax.Array
 ) -> jax.Array:
     """r_t + discount_t max_a q_t - q_tm1[a_tm1], [B], for q-values [B, A]."""
-    return jax.vmap(rlax.q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t)
+    batch_errors = jax.vmap(rlax.q_learning)
+    return batch_errors(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
+        q_tm1, a_tm1, r_t, discount_t, q_t
+    )
 
 
 def losses_of(errors: jax.Array, agent: Settings) -> jax.Array:
     """The losses [B] of temporal-difference errors [B]."""
+    # The annotations of rlax are not those of its own values.
     if agent.loss == "huber":
-        return rlax.huber_loss(errors)
+        return rlax.huber_loss(errors)  # pyright: ignore[reportReturnType]
     bound = agent.max_td_gradient
-    return rlax.l2_loss(rlax.clip_gradient(errors, -bound, bound))
+    errors = rlax.clip_gradient(errors, -bound, bound)  # pyright: ignore[reportAssignmentType]
+    return rlax.l2_loss(errors)  # pyright: ignore[reportReturnType]

@@ -220,7 +220,7 @@ class _Iql:
     def update(self, state, rng, transition, weights) -> base.Updated:
         """See base.Agent."""
         loss, metrics, grads, updates, opt_state = self._step(state, rng, transition, weights)
-        params = optax.apply_updates(state.params, updates)
+        params: Any = optax.apply_updates(state.params, updates)
         num_updates = state.updates + 1
         moved = optax.incremental_update(
             params["q"], state.target_params, self._settings.target_step_size

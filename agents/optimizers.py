@@ -166,7 +166,7 @@ def _chain(
         updates = jax.tree.map(lambda u: rate.astype(u.dtype) * u, updates)
         updates, of_factors = factors.update(updates, state.factors, params)
         updates, of_transforms = transforms.update(updates, state.transforms, params)
-        after = RateState(optax.safe_increment(state.rate.count), rate)
+        after = RateState(jnp.asarray(optax.safe_increment(state.rate.count)), rate)
         return updates, ChainState(of_moments, after, of_factors, of_transforms)
 
     return optax.GradientTransformation(init, update)

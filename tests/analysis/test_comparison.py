@@ -60,9 +60,9 @@ def test_mixed_protocols_are_refused_unless_asked_for(load):
 def test_one_name_means_one_set_of_settings(load):
     found = [
         load("rainbow", "pong", 1, 0.0),
-        load("rainbow", "boxing", 1, 0.0, **{"agent.n_step": 5}),
+        load("rainbow", "boxing", 1, 0.0, **{"transition.n_step": 5}),
     ]
-    with pytest.raises(checks.ConfigError, match=r"agent\.n_step = 5 instead of 3"):
+    with pytest.raises(checks.ConfigError, match=r"transition\.n_step = 5 instead of 3"):
         comparison.make_arms(found)
 
 
