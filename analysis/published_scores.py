@@ -186,6 +186,20 @@ _AGENTS = (
         Protocol(frames="200M"),
         _DREAMER.format("ppo_fixhp"),
     ),
+    PublishedAgent(
+        "der_van_hasselt2019_400k",
+        "Data-efficient Rainbow, van Hasselt et al. 2019",
+        Protocol(
+            sticky_actions="none (not verified in the paper)",
+            starts=f"{_NOOPS} (not verified in the paper)",
+            life_loss="end of episode (not verified in the paper)",
+            episode_cap="108,000 frames (not verified in the paper)",
+            checkpoint="final (not verified in the paper)",
+            frames="400k",
+            seeds="5 (not verified in the paper)",
+        ),
+        "arXiv 1906.05243, as collected in mila-iqia/spr, src/rlpyt_utils.py",
+    ),
 )
 
 AGENTS: Mapping[str, PublishedAgent] = {agent.name: agent for agent in _AGENTS}

@@ -38,7 +38,7 @@ def test_readme_names_every_column():
 def test_every_protocol_says_all_it_has_to():
     for agent in published_scores.AGENTS.values():
         assert all(agent.protocol), agent.name
-        assert agent.protocol.frames == "200M"
+        assert agent.protocol.frames == ("400k" if agent.name.endswith("_400k") else "200M")
         assert "\n" not in agent.protocol.describe()
     assert published_scores.Protocol(seeds="5").describe() == (
         "sticky actions: not documented; starts: not documented; life loss: not documented; "
@@ -63,6 +63,7 @@ def test_scores_that_were_not_published_are_left_out():
         ("rainbow_pfrl_best", 55, 2.47, 12.95, 3.26, 43),
         ("rainbow_dopamine_sticky_200M", 55, 1.48, 8.97, 1.74, 39),
         ("rainbow_impala_dopamine_sticky_200M", 55, 1.78, 11.13, 2.54, 42),
+        ("der_van_hasselt2019_400k", 26, 0.16, 0.29, 0.14, 2),
     ],
 )
 def test_summaries(agent, games, median, mean, iqm, above_human):

@@ -125,7 +125,7 @@ def test_games_by_default_and_as_asked(write_run):
 
 
 def test_published_agents_by_name():
-    assert len(score_tables.published_columns(None)) == 8
+    assert len(score_tables.published_columns(None)) == 9
     assert score_tables.published_columns([]) == []
     (column,) = score_tables.published_columns(["rainbow_pfrl_best"])
     assert column.label == "PFRL Rainbow, best checkpoint"
