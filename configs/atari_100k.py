@@ -10,7 +10,6 @@ unless said: [K] Kaixhin/Rainbow at 1745b184, data-efficient options; [G] google
 5873f549, labs/atari_100k/configs/DER.gin, of Agarwal et al. 2021 (n-step 10, DQN's network).
 Differences from [K] that remain, besides those in docs/algorithms.md:
 
-* Priorities are mixed with a thousandth of uniform sampling and losses clipped to 100 (DQN Zoo).
 * The step that loses a life has discount 0 and the game goes on; [K] then plays a no-op first.
 * Noise is drawn anew for every action and update; [K] shares a draw between both.
 """
@@ -26,6 +25,8 @@ def get_config(game: str = "kung_fu_master") -> ml_collections.ConfigDict:
     config.name = "atari_100k"
     config.num_envs = 1  # [D]
     config.optimizer.epsilon = 1.5e-4  # [D]
+    config.replay.uniform_mix = 0.0  # [D] has none
+    config.replay.max_priority = 1e9  # [D] does not clip them
     config.agent.evaluation_noise = False  # [K] [G]
     config.agent.evaluation_epsilon = 1e-3  # [K] [G]
     # At the end alone. [G] 100 episodes; [K] 10, all 40k frames.
