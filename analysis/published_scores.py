@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 _DATA = Path(__file__).parent / "data"
 
 NOT_DOCUMENTED = "not documented"
@@ -64,18 +62,6 @@ class PublishedAgent(NamedTuple):
     source: str
 
 
-class MedianCurves(NamedTuple):
-    """Learning curves of medians over games.
-
-    Attributes:
-      frames: emulator frames [points].
-      medians: human-normalized score by agent, [points].
-    """
-
-    frames: np.ndarray
-    medians: Mapping[str, np.ndarray]
-
-
 def load() -> Mapping[str, Mapping[str, float]]:
     """Unnormalized scores by agent and game; a game that was not published is left out."""
     rows = _read(_DATA / "atari57_scores.csv")
@@ -84,35 +70,12 @@ def load() -> Mapping[str, Mapping[str, float]]:
     }
 
 
-def load_median_curves() -> MedianCurves:
-    """The curves of DQN Zoo's agents, read out of its figure; see `DQN_ZOO_PROTOCOL`.
-
-    Points are 5M frames apart, up to 200M.
-    """
-    rows = _read(_DATA / "dqn_zoo_median_curves.csv")
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    return MedianCurves(columns.pop("frames_millions") * 1e6, columns)
-
-
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 _NOOPS = "up to 30 random no-ops"
-
-DQN_ZOO_PROTOCOL = Protocol(
-    sticky_actions="none",
-    starts="1 to 30 random no-ops",
-    life_loss="discount 0, the game goes on",
-    actions="the game's minimal set",
-    episode_cap="108,000 frames",
-    returns="evaluation: mean over 10 evaluations of 500k frames",
-    checkpoint="final",
-    frames="200M",
-    seeds="5",
-)
-"""Of the median curves: google-deepmind/dqn_zoo, plot_atari_summary.svg."""
 
 _RLDB = "Rainbow paper (arXiv 1710.02298), as collected in seungjaeryanlee/rldb"
 _HESSEL = Protocol(
@@ -185,6 +148,20 @@ _AGENTS = (
         "PPO, as DreamerV3's authors ran it",
         Protocol(frames="200M"),
         _DREAMER.format("ppo_fixhp"),
+    ),
+    PublishedAgent(
+        "der_van_hasselt2019_400k",
+        "Data-efficient Rainbow, van Hasselt et al. 2019",
+        Protocol(
+            sticky_actions="none (not verified in the paper)",
+            starts=f"{_NOOPS} (not verified in the paper)",
+            life_loss="end of episode (not verified in the paper)",
+            episode_cap="108,000 frames (not verified in the paper)",
+            checkpoint="final (not verified in the paper)",
+            frames="400k",
+            seeds="5 (not verified in the paper)",
+        ),
+        "arXiv 1906.05243, as collected in mila-iqia/spr, src/rlpyt_utils.py",
     ),
 )
 

@@ -6,7 +6,7 @@ Every column carries the protocol of its scores. Without the same protocol they 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,18 +111,22 @@ def choose_games(names: Sequence[str] | None, own: Sequence[Column]) -> list[str
     return [game for game in reference_scores.SCORES if game in played or not own]
 
 
-def make(columns: Sequence[Column], games: Sequence[str], metric: str) -> Table:
+def make(
+    columns: Sequence[Column], games: Sequence[str], metric: str, intervals: bool = False
+) -> Table:
     """A row per game, then statistics over these games.
 
     Args:
       columns: the agents.
       games: with reference scores.
       metric: "raw" or "human_normalized", of the games' rows.
+      intervals: whether each number of several seeds has its 95 % bootstrap interval behind it;
+        of statistics, if every game has several seeds.
     """
     header = [f"game ({metric.replace('_', '-')} scores)", *(column.label for column in columns)]
-    rows = [_game_row(columns, game, metric) for game in games]
+    rows = [_game_row(columns, game, metric, intervals) for game in games]
     protocols = [column.protocol for column in columns]
-    return Table(header, [*rows, *_summary_rows(columns, games)], protocols)
+    return Table(header, [*rows, *_summary_rows(columns, games, intervals)], protocols)
 
 
 def to_markdown(table: Table) -> str:
@@ -145,29 +149,54 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _game_row(columns: Sequence[Column], game: str, metric: str) -> list[str]:
+def _game_row(columns: Sequence[Column], game: str, metric: str, intervals: bool) -> list[str]:
     """Means over seeds; empty where a column lacks the game."""
     cells = []
     for column in columns:
         if game not in column.scores:
             cells.append("")
             continue
-        mean = float(column.scores[game].mean())
-        normalized = reference_scores.human_normalized(game, mean)
-        cells.append(_format(mean, 1) if metric == "raw" else _format(normalized, 3))
+        scores, digits = {game: column.scores[game]}, 1
+        if metric == "human_normalized":
+            scores, digits = _normalized(column, [game]), 3
+        cells.append(_cell(statistics.mean, scores, digits, intervals))
     return [game, *cells]
 
 
-def _summary_rows(columns: Sequence[Column], games: Sequence[str]) -> list[list[str]]:
+def _summary_rows(
+    columns: Sequence[Column], games: Sequence[str], intervals: bool
+) -> list[list[str]]:
     """Statistics of human-normalized game means; each column's over the games that it has."""
-    normalized = [_normalized_means(column, games) for column in columns]
-    averages = {"median": statistics.median, "mean": statistics.mean, "IQM": statistics.iqm}
+    normalized = [_normalized(column, games) for column in columns]
+    averages = {"median": statistics.median, "mean": statistics.mean, "IQM": _iqm_of_games}
     rows = [
-        [f"{name}, human-normalized", *(_format(average(n), 2) if n else "" for n in normalized)]
+        [
+            f"{name}, human-normalized",
+            *(_cell(average, scores, 2, intervals) if scores else "" for scores in normalized),
+        ]
         for name, average in averages.items()
     ]
-    above = [str(sum(bool(mean > 1) for mean in n.values())) for n in normalized]
+    above = [str(sum(bool(v.mean() > 1) for v in scores.values())) for scores in normalized]
     return [*rows, ["games above human", *above], ["games", *(str(len(n)) for n in normalized)]]
+
+
+def _iqm_of_games(scores: statistics.Scores) -> np.ndarray:
+    """IQM [...] of the games' means over seeds."""
+    means = {game: values.mean(axis=-1, keepdims=True) for game, values in scores.items()}
+    return statistics.iqm(means)
+
+
+def _cell(
+    statistic: Callable[[statistics.Scores], np.ndarray],
+    scores: statistics.Scores,
+    digits: int,
+    intervals: bool,
+) -> str:
+    text = _format(statistic(scores), digits)
+    if not intervals or statistics.num_runs(scores) == 1:
+        return text
+    low, high = statistics.stratified_bootstrap(statistic, scores)
+    return f"{text} [{_format(low, digits)}, {_format(high, digits)}]"
 
 
 def _check(run: runs_lib.Run) -> None:
@@ -247,10 +276,10 @@ def _describe_rules(rules: atari.Protocol) -> published_scores.Protocol:
     )
 
 
-def _normalized_means(column: Column, games: Sequence[str]) -> statistics.Scores:
-    """Human-normalized mean over seeds by game, [1] each."""
+def _normalized(column: Column, games: Sequence[str]) -> statistics.Scores:
+    """Human-normalized scores by game, [seeds] each."""
     return {
-        game: reference_scores.human_normalized(game, column.scores[game].mean(keepdims=True))
+        game: reference_scores.human_normalized(game, column.scores[game])
         for game in games
         if game in column.scores
     }

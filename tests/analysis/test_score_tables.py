@@ -125,7 +125,7 @@ def test_games_by_default_and_as_asked(write_run):
 
 
 def test_published_agents_by_name():
-    assert len(score_tables.published_columns(None)) == 8
+    assert len(score_tables.published_columns(None)) == 9
     assert score_tables.published_columns([]) == []
     (column,) = score_tables.published_columns(["rainbow_pfrl_best"])
     assert column.label == "PFRL Rainbow, best checkpoint"
@@ -186,3 +186,23 @@ def test_column_without_any_of_the_games_is_empty():
         ["games", "0"],
     ]
     assert score_tables.make([column], ["pong"], "raw").rows[0] == ["pong", "0.0"]
+
+
+def test_numbers_of_several_seeds_have_intervals():
+    scores = {"pong": np.array([20.0, 0.0]), "breakout": np.array([30.5, 59.3])}
+    columns = [
+        score_tables.Column("some", "rules", scores),
+        score_tables.Column("mixed", "rules", scores | {"breakout": np.array([30.5])}),
+    ]
+    rows = score_tables.make(columns, ["breakout", "pong"], "raw", intervals=True).rows
+    # Of two seeds a quarter of the resampled means are either seed's score.
+    assert rows[:2] == [
+        ["breakout", "44.9 [30.5, 59.3]", "30.5"],
+        ["pong", "10.0 [0.0, 20.0]", "10.0 [0.0, 20.0]"],
+    ]
+    # Pong 0.59 to 1.15, breakout 1 to 2, as the median and the mean of two games are the same.
+    assert rows[2:5] == [
+        ["median, human-normalized", "1.18 [0.79, 1.58]", "0.93"],
+        ["mean, human-normalized", "1.18 [0.79, 1.58]", "0.93"],
+        ["IQM, human-normalized", "1.18 [0.79, 1.58]", "0.93"],
+    ]

@@ -103,3 +103,54 @@ def test_module_without_make_is_refused():
 def test_checks(check, good, bad):
     assert all(check.accepts(value) for value in good)
     assert not any(check.accepts(value) for value in bad)
+
+
+def test_atari_100k_is_as_published():
+    # docs/results/atari_100k/README.md: later changes of the defaults must not reach these runs.
+    config = _get("atari_100k")
+    published = {
+        "num_envs": 1,
+        "num_frames": 400_000,
+        "environment.protocol": "dqn_zoo",
+        "environment.max_episode_frames": 108_000,
+        "environment.full_action_space": None,
+        "training.update_period_frames": 4,
+        "training.target_update_period_frames": 8_000,
+        "replay.capacity": 100_000,
+        "replay.min_size": 1_600,
+        "replay.batch_size": 32,
+        "replay.priority_exponent": 0.5,
+        "replay.importance_exponent": 0.4,
+        "replay.importance_exponent_end": 1.0,
+        "replay.importance_exponent_end_steps": 100_000,
+        "transition.n_step": 20,
+        "transition.discount": 0.99,
+        "agent.num_atoms": 51,
+        "agent.v_max": 10.0,
+        "transition.max_abs_reward": 1.0,
+        "transition.frame_stack": 4,
+        "agent.exploration_epsilon": 0.0,
+        "agent.evaluation_epsilon": 1e-3,
+        "agent.evaluation_noise": False,
+        "network.torso.module": "data_efficient",
+        "network.norm.kind": "none",
+        "network.head.hidden_size": 256,
+        "network.head.dueling": True,
+        "network.head.noisy_sigma": 0.1,
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.kwargs.eps": 1.5e-4,
+        "optimizer.max_gradient_norm": 10.0,
+        "optimizer.schedule.name": "constant",
+        "optimizer.projection.enabled": False,
+        "evaluation.episodes": 100,
+        "evaluation.period_frames": 400_000,
+    }
+    found = {key: _find(config, key) for key in published}
+    assert found == published
+
+
+def _find(config: ml_collections.ConfigDict, key: str):
+    for name in key.split("."):
+        config = config[name]
+    return config

@@ -18,9 +18,9 @@ from scipy import stats
 
 from replay import base, importance
 from replay.device import prioritized, uniform
-from replay.reverb import backend as reverb_backend
 from replay.reverb import wire
 from tests.replay.reverb import replay_server
+from tests.replay.reverb import reverb_replay as reverb_backend
 
 FRAME = specs.BoundedArray((2, 2), np.uint8, 0, 255, name="observation")
 VECTOR = specs.Array((3,), np.float32, name="observation")

@@ -48,6 +48,18 @@ def test_all_published_scores_as_a_file(tmp_path):
     assert output.read_bytes() == before
 
 
+def test_intervals_and_figure_of_a_sweep(tmp_path):
+    figure = tmp_path / "scores.png"
+    arguments = ("--agents=der_van_hasselt2019_400k", "--intervals", f"--figure={figure}")
+    result = call("scores", *arguments, "docs/results/comparison/runs/data_efficient")
+    assert result.returncode == 0, result.stderr
+    lines = {line.split(" | ")[0]: line for line in result.stdout.splitlines()}
+    assert lines["| kung_fu_master"] == ("| kung_fu_master | 14346.1 | 1110.0 [740.0, 1480.0] |")
+    assert lines["| mean, human-normalized"].endswith("]" + " |")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert "exists already, not overwritten" in error_of(call("scores", *arguments, _RUN))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -57,6 +69,8 @@ def test_all_published_scores_as_a_file(tmp_path):
         (("--metric=z",), "metric"),
         (("--output=nowhere/table.md",), "output = 'nowhere/table.md': expected a file in a"),
         (("--output=table.xlsx",), "ending in .csv or .md"),
+        (("--figure=scores.md", _RUN), "ending in .png, .svg or .pdf"),
+        (("--figure=scores.png",), "figure = 'scores.png': expected a run directory, got none"),
         (("nowhere",), "nowhere: expected a directory with runs"),
     ],
 )

@@ -69,10 +69,6 @@ class ChunkMaker:
         """Begins an episode."""
         self._episode = new_key()
 
-    def start_episode(self) -> None:
-        """Chunks from now on belong to another episode, of which the server keeps count."""
-        self._episode = new_key()
-
     def chunk(self, array: np.ndarray) -> Chunk:
         """Encodes T steps of one column, [T, ...]; sent with the first item that refers to them.
 
