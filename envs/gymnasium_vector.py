@@ -40,7 +40,7 @@ class Settings:
     kwargs: Mapping[str, Any] = settings.key(
         {},
         checks.plain(),
-        "further arguments of gymnasium.make, such as {'gravity': 12.0} or "
+        "further arguments of gymnasium.make, such as "
         "{'max_episode_steps': 200}: numbers, texts, booleans, None, and lists and dicts of such",
     )
 
