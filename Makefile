@@ -17,6 +17,8 @@ REPLAY_PYTHON ?= python3.11
 # Pinned versions; constraints-oldest.txt has the oldest that are supported.
 CONSTRAINTS ?= constraints.txt
 RUN_DIR ?= runs/make_train
+# Files of tests that run at once.
+TEST_WORKERS ?= 2
 
 BIN = $(VENV)/bin
 PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
@@ -37,7 +39,7 @@ train: $(VENV)/.complete
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
 test: lint browser replay-env-for-tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 # For the test that opens a report. Without it, and without the right to install it, that is skipped.
 browser:

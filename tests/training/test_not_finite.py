@@ -157,7 +157,8 @@ def test_a_snapshot_with_numbers_that_are_not_finite_is_neither_continued_nor_pl
         patched.setattr(state_arrays, "check_finite", lambda *_: None)
         run.save()
         run.close()
-    with pytest.raises(finite.NotFiniteError, match=r"seed 2: .*snapshots/0+6000: learner.params"):
+    message = r"seed 2: .*snapshots/0+6000: learner.train.params"
+    with pytest.raises(finite.NotFiniteError, match=message):
         loop.train(config, tmp_path / "run")
     policy.load(tmp_path / "run", seed_index=0)
     with pytest.raises(finite.NotFiniteError, match=r"seed 2: .*snapshots/0+6000: params"):

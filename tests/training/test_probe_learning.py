@@ -15,6 +15,8 @@ from replay import base as replay_base
 from training import loop
 from training.learning import dataset
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GAMMA = 0.99
 
 # By the probe: observations, and the values of the actions there.
