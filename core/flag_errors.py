@@ -16,8 +16,6 @@ _KINDS = {
     "Failed to parse": "its keys one by one, as --config.SECTION.KEY=VALUE",
     "malformed node or string": "a list, such as (1,2)",
 }
-# Sections that a user fills with keys of his own.
-_OPEN_SECTIONS = ("environment.kwargs",)
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -42,7 +40,7 @@ def describe(error: BaseException, given: Sequence[str]) -> str:
     flag = re.match(r"flag (--\S+?=.*?): ", text, re.DOTALL)
     for said, expected in _KINDS.items():
         if flag and said in text:
-            if flag[1].partition("=")[0].partition(".")[2] in _OPEN_SECTIONS:
+            if _is_open(flag[1].partition("=")[0]):
                 expected = "a dict in quotes, such as \"{'key': 1}\""
             return f"{flag[1]}: expected {expected}"
     return " ".join(text.removeprefix("flag ").split())
@@ -61,13 +59,18 @@ def check_sections(config: Any, given: Sequence[str]) -> None:
     for flag in given:
         key, equals, _ = flag.partition("=")
         path = key.lstrip("-").removeprefix("config.")
-        if not equals or path == key.lstrip("-") or path in _OPEN_SECTIONS:
+        if not equals or path == key.lstrip("-") or _is_open(path):
             continue
         value: Any = config
         for name in path.split("."):
             value = value.get(name) if hasattr(value, "get") else None
         if hasattr(value, "to_dict"):
             raise checks.ConfigError(f"{flag}: expected {_KINDS['Failed to parse']}")
+
+
+def _is_open(path: str) -> bool:
+    """Whether a section is filled with keys of the user's own: arguments of somebody's function."""
+    return path.rpartition(".")[2] == "kwargs"
 
 
 def describe_failure(error: BaseException) -> str:

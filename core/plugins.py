@@ -1,4 +1,4 @@
-"""Finds the file that a config names: agents/NAME.py, networks/torsos/NAME.py, envs/NAME.py."""
+"""Finds the file that a config names, such as agents/NAME.py or replay/device/NAME.py."""
 
 import importlib
 import pkgutil
@@ -27,7 +27,7 @@ def find(package: str, name: str, key: str) -> ModuleType:
         return _find_elsewhere(name, key)
     found = names(package)
     if name not in found:
-        listed = ", ".join(found)
+        listed = ", ".join(found) or "there are none"
         raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}: {listed}")
     return importlib.import_module(f"{package}.{name}")
 

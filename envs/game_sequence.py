@@ -83,7 +83,9 @@ class Settings:
     @property
     def all_games(self) -> tuple[str, ...]:
         """The games in their order, those of presets one by one."""
-        return tuple(game for name in self.games for game in PRESETS.get(name, (name,)))
+        # On the command line a list without brackets is one text: pong,breakout.
+        names = [name.strip() for text in self.games for name in text.split(",")]
+        return tuple(game for name in names for game in PRESETS.get(name, (name,)))
 
 
 def make(chosen: Settings, num_envs: int, seed: int) -> task_sequence.TaskSequence:

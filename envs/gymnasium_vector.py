@@ -52,7 +52,7 @@ def make(chosen: Settings, num_envs: int, seed: int) -> "GymnasiumEnvironment":
       ConfigError: if the id is unknown, its packages are missing, it does not take the arguments,
         or its spaces don't fit.
     """
-    return GymnasiumEnvironment(chosen.id, _make_environments(chosen, num_envs), seed)
+    return GymnasiumEnvironment(chosen, _make_environments(chosen, num_envs), seed)
 
 
 def frames_per_step(chosen: Settings) -> int:
@@ -85,7 +85,7 @@ def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
             raise _error(chosen.id, f"does not draw itself: {_one_line(error)}") from error
 
     rate = environments.metadata.get("render_fps") or _FRAMES_PER_SECOND
-    environment = GymnasiumEnvironment(chosen.id, environments, seed)
+    environment = GymnasiumEnvironment(chosen, environments, seed)
     return base.Filmed(environment, screen, float(rate))
 
 
@@ -102,14 +102,19 @@ class GymnasiumEnvironment(base.VectorEnvironment):
     frames_per_step = 1
     exact_resume = False
 
-    def __init__(self, name: str, environments: vector.VectorEnv, seed: int):
+    def __init__(self, chosen: Settings, environments: vector.VectorEnv, seed: int):
         """Takes over `environments`, of NEXT_STEP autoreset; lanes are seeded from `seed`."""
         self.num_envs = environments.num_envs
         self._environments = environments
-        self._name = name
+        self._name = name = chosen.id
         self._seed = seed
         self._seed_count = 0
-        self._settings = {"id": name, "num_envs": self.num_envs, "seed": seed}
+        self._settings = {
+            "id": name,
+            "kwargs": dict(chosen.kwargs),
+            "num_envs": self.num_envs,
+            "seed": seed,
+        }
         self._observation_spec = _observation_spec(environments.single_observation_space)
         action_space = environments.single_action_space
         assert isinstance(action_space, spaces.Discrete)

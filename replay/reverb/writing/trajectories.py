@@ -3,7 +3,7 @@
 An item has two columns: the lane's frames from max(start of the episode, t - S + 1) to t + k, where
 S = max(frame_stack, 1) and k <= n steps lead to s_t, and a float32 [4] record: action, n-step
 return, product of the discounts, k. Each frame is encoded once, whatever number of items has it.
-The transitions are those of replay/device/ring.py.
+The transitions are those of replay/device/frame_ring.py.
 """
 
 import collections

@@ -18,7 +18,7 @@ STATUS = messages.Status(
     limits={2**62: 700, 9: 3},
 )
 PARAMS = {"layer": {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}}
-PARAMETERS = messages.Parameters(10, 20, 1, 15, PARAMS)
+PARAMETERS = messages.Parameters(10, 20, 1, PARAMS)
 REPORT = messages.Report(
     2**62,
     1,

@@ -68,7 +68,7 @@ def server(tmp_path):
 
 
 def _parameters(updates):
-    return messages.Parameters(updates * 4, updates, 0, updates, PARAMS)
+    return messages.Parameters(updates * 4, updates, 0, PARAMS)
 
 
 def _report(number):
