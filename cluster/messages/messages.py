@@ -16,6 +16,9 @@ from replay.reverb import wire
 # An actor that is restarted goes on with its journal; see replay/reverb/writing/journal.py.
 JournalId = int
 
+# Of Parameters, before the arrays: frames, updates, task.
+_NUM_COUNTS = 3
+
 
 class Status(NamedTuple):
     """Where the run stands, as the learner tells it.
@@ -102,7 +105,7 @@ class Parameters(NamedTuple):
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.params)]
         for leaf in leaves:
             finite.check(f"parameters at update {self.updates}", leaf)
-        return [np.array(self[:4], np.int64), *leaves]
+        return [np.array(self[:_NUM_COUNTS], np.int64), *leaves]
 
     @classmethod
     def decode(cls, arrays: Sequence[np.ndarray], shapes: Any) -> "Parameters":
@@ -118,7 +121,7 @@ class Parameters(NamedTuple):
         """
         leaves, structure = jax.tree.flatten(shapes)
         expected = [(leaf.dtype, leaf.shape) for leaf in leaves]
-        _check("parameters", arrays, [(np.int64, (4,)), *expected])
+        _check("parameters", arrays, [(np.int64, (_NUM_COUNTS,)), *expected])
         _check_counts("parameters", arrays[0])
         if not all(np.isfinite(array).all() for array in arrays):
             raise wire.WireError("parameters with a number that is not finite")
