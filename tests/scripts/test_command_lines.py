@@ -19,7 +19,7 @@ _SMALL = {
     "num_frames": 1_600,
     "replay.capacity": 300,
     "replay.min_size": 100,
-    "agent.n_step": 3,
+    "transition.n_step": 3,
     "network.head.hidden_size": 16,
     "training.update_period_frames": 32,
     "training.target_update_period_frames": 320,
@@ -136,7 +136,10 @@ def test_plot_draws_a_picture(run_dir, tmp_path):
         (("--config=configs/rainbow.py", "--config.num_envs=0"), "num_envs = 0: expected"),
         ((_PROBE, "--config.num_frames=1e3"), "--config.num_frames=1e3: expected an integer"),
         ((_PROBE, "--config.log.tensorboard=maybe"), "tensorboard=maybe: expected true or false"),
-        ((_PROBE, "--config.agent.discount=big"), "--config.agent.discount=big: expected a number"),
+        (
+            (_PROBE, "--config.transition.discount=big"),
+            "--config.transition.discount=big: expected a number",
+        ),
         ((_PROBE, "--config.network.torso.hidden_sizes=a"), "hidden_sizes = ('a',): expected a"),
         ((_PROBE, "--config.replay={}"), "--config.replay={}: expected its keys one by one"),
         ((_PROBE, "--config.optimizer.schedule=linear"), "schedule=linear: expected its keys"),
@@ -179,8 +182,8 @@ def test_gpu_that_is_not_there(tmp_path):
 
 def test_directory_of_another_run_is_refused_and_left_alone(run_dir):
     before = {path: path.read_bytes() for path in run_dir.glob("*.*") if path.is_file()}
-    message = error_of(call(*_TRAIN, "--config.agent.discount=0.5", f"--run_dir={run_dir}"))
-    assert "agent.discount is 0.99 there, asked for 0.5" in message
+    message = error_of(call(*_TRAIN, "--config.transition.discount=0.5", f"--run_dir={run_dir}"))
+    assert "transition.discount is 0.99 there, asked for 0.5" in message
     assert {path: path.read_bytes() for path in before} == before
 
 

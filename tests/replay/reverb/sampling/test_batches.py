@@ -339,8 +339,8 @@ def test_decoders_end_with_their_parent(client):
 import os, signal, sys
 import numpy as np
 from dm_env import specs
-from replay import wire
-from replay.reverb import batch_reader
+from replay.reverb import wire
+from replay.reverb.sampling import batch_reader
 client = wire.Client(sys.argv[1])
 spec = specs.Array((2, 2), np.uint8)
 reader = batch_reader.BatchReader(client, sys.argv[2], spec, 4, 8, 2, 2)
