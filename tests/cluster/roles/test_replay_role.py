@@ -17,7 +17,7 @@ from replay.reverb import tables as settings
 from replay.reverb import wire
 from replay.reverb.server import confine
 from scripts import command_line
-from training import run_directory
+from training import derived, run_directory
 
 _ROOT = Path(__file__).parents[3]
 _PYTHON = _ROOT / ".venv-replay/bin/python"
@@ -46,7 +46,7 @@ def _config():
 
 
 def _role(run_dir: Path) -> context.Role:
-    return context.Role("replay", _config(), run_dir, num_actors=2)
+    return context.Role("replay", derived.resolve(_config()), run_dir, num_actors=2)
 
 
 class _Running:
@@ -96,7 +96,7 @@ def test_killed_server_comes_up_at_the_same_port_with_its_checkpoint(start, run_
     assert address.startswith("localhost:")
     with wire.Client(address) as client:
         tables = client.server_info()
-        described = settings.tables(_config())
+        described = settings.tables(running.role.settings.replay)
         assert set(tables) == {table["name"] for table in described}
         with wire.Writer(client) as writer:
             writer.insert([writer.arrays(settings.PARAMETERS, [np.int32(7)], 1.0)])
