@@ -212,8 +212,9 @@ def test_finished_run_with_a_schedule_can_be_made_longer(tmp_path):
     assert "optimizer.schedule.duration follows num_frames: 300 (was 200)" in longer.stderr
     rows = _rows(tmp_path / "run" / "train.csv")
     assert [int(row["frames"]) for row in rows] == [400, 800, 1200]
-    # 100 frames fill the replay; from 1e-3 to 1e-6 in 200 updates, then in 300.
-    rates = [1e-3 - (1e-3 - 1e-6) * share for share in (75 / 200, 175 / 200, 275 / 300)]
+    # 100 frames fill the replay; from 1e-3 to 1e-6 in 200 updates, then in 300. The rate of the
+    # last update, before which one less was done.
+    rates = [1e-3 - (1e-3 - 1e-6) * share for share in (74 / 200, 174 / 200, 274 / 300)]
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(rates, rel=1e-4)
     starts = (tmp_path / "run" / "provenance.jsonl").read_text().splitlines()
     resolved = [json.loads(line)["resolved"] for line in starts]
