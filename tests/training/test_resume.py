@@ -19,9 +19,6 @@ from replay import base as replay_base
 from training import loop
 from training.learning import dataset
 
-# What is compared was compiled alike.
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 
 # A real game with the smallest network, short enough for a test, long enough to wrap the replay.
