@@ -1,5 +1,7 @@
 """Waiting for other processes in tests."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -9,6 +11,12 @@ def wait_for(condition, timeout_s=600):
     while not condition():
         assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
+
+
+def suspend(process):
+    """Stops a child and waits until none of its threads runs any more."""
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
 
 def is_alive(pid):

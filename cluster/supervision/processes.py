@@ -60,6 +60,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """By what number the system knows it."""
+        return self._process.pid
+
+    @property
     def seconds(self) -> float:
         """Since the start."""
         return time.monotonic() - self._begin

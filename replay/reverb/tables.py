@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from replay.device import size
+
 TRANSITIONS, PARAMETERS, STATUS = "transitions", "parameters", "status"
 REPORTS, MARK = "reports", "mark"
 
@@ -9,11 +11,11 @@ REPORTS, MARK = "reports", "mark"
 _MAX_REPORTS = 100_000
 
 
-def tables(replay: Any) -> list[dict[str, Any]]:
+def tables(replay: size.SizeSettings) -> list[dict[str, Any]]:
     """The tables of a run's replay server, as replay/reverb/server/tables.py describes them.
 
     Args:
-      replay: the parsed section `replay`.
+      replay: the section `replay`.
 
     An item's priority in `transitions` is its weight: priority**exponent, mixed with the mean
     (replay/reverb/sampling/priorities.py); so the table's own exponent is 1. Nothing ever waits to

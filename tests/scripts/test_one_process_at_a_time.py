@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +50,7 @@ def at_work(tmp_path):
     process = _start(*_TRAIN, f"--run_dir={path}")
     try:
         waiting.wait_for(lambda: _has_snapshot(path))
-        process.send_signal(signal.SIGSTOP)
+        waiting.suspend(process)
         yield path, process
     finally:
         process.kill()

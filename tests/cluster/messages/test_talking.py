@@ -19,6 +19,7 @@ from configs import probe
 from replay.reverb import connection, tables, wire
 from replay.reverb.sampling import priorities
 from tests import waiting
+from training import derived
 
 PYTHON = Path(__file__).parents[3] / ".venv-replay/bin/python"
 PARAMS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -33,14 +34,16 @@ class Server:
     """The server of a run; it has an address file, as a run's has."""
 
     def __init__(self, directory):
-        self.role = context.Role("learner", probe.get_config(), directory, num_actors=1)
+        self.role = context.Role(
+            "learner", derived.resolve(probe.get_config()), directory, num_actors=1
+        )
         self._ready = directory / "port"
         self._directory = directory
 
     def start(self):
         self._ready.unlink(missing_ok=True)
         flags = {
-            "tables": json.dumps(tables.tables(self.role.config)),
+            "tables": json.dumps(tables.tables(self.role.settings.replay)),
             "checkpoint_dir": self._directory / "checkpoints",
             "ready_file": self._ready,
         }

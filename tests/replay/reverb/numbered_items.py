@@ -88,7 +88,7 @@ def main():
     journal = Journal(Path(directory), segment_bytes=4000)
     with journal, open_writer(journal, Path(address_file), max_pending=12) as writer:
         produce(writer, table, journal.counters.get("items", 0), int(end))
-        writer.flush(30)
+        writer.flush(600)
 
 
 if __name__ == "__main__":

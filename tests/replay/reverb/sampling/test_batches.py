@@ -354,7 +354,6 @@ while True:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
-        parent.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)
+        waiting.suspend(parent)
         parent.kill()
     waiting.wait_for(lambda: not any(map(waiting.is_alive, pids)), 600)

@@ -17,6 +17,7 @@ import pytest
 
 from replay.reverb import wire
 from replay.reverb.wire import messages
+from tests import waiting
 from tests.replay.reverb import replay_server
 from tests.replay.reverb.replay_server import TABLES, Server, prioritized
 
@@ -352,7 +353,7 @@ def test_a_stopped_server_is_told_and_a_restarted_one_has_all_that_was_confirmed
         path = Path(client.checkpoint(timeout_s=600))
         assert [path] == list((tmp_path / "checkpoints").iterdir())
         sampler = wire.Sampler(client, "free")
-        first.process.send(signal.SIGSTOP)
+        waiting.suspend(first.process)
         keys += [writer.insert([single(writer, "filled", i, 1.0 + i)])[0] for i in range(6, 10)]
         with pytest.raises(wire.WireTimeoutError, match="4 items unconfirmed after"):
             writer.flush(timeout_s=0.3)

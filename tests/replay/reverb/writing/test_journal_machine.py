@@ -190,13 +190,13 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
     @stateful.rule()
     def all_is_there(self):
         """A server that confirms has the newest that it holds, but for what was cleared."""
-        self.writer.flush(10)
+        self.writer.flush(600)
         # The stream may have been cut after its last confirmation.
         self.writer.insert([], self.journal.counters)
         self.records.append((range(0), self.task))
         while self.stream.error is not None or self.journal.incarnation != self.server.number:
             self.writer.serve()
-        self.writer.flush(10)
+        self.writer.flush(600)
         with self.server.lock:
             found = list(self.server.items.values())
         expected = [n for numbers, task in self.records for n in numbers if task == self.task]

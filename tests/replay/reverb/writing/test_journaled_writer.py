@@ -20,6 +20,7 @@ from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.wire import insert_stream
 from replay.reverb.writing import server_connection
 from replay.reverb.writing.journal import Journal
+from tests import waiting
 from tests.replay.reverb import numbered_items, replay_server
 from tests.replay.reverb.numbered_items import check, find, open_writer, produce
 
@@ -110,7 +111,7 @@ def is_confirmed(writer):
 def test_items_go_through_the_journal_into_the_table(service, journal):
     with open_writer(journal, service.address_file) as writer:
         produce(writer, "free", 0, 400)
-        writer.flush(10)
+        writer.flush(600)
         assert writer.num_pending == 0
         assert writer.confirmed_through == journal.last_seq == 100
         progress = writer.progress()
@@ -127,7 +128,7 @@ def test_counters_alone_are_a_record(service, journal):
         writer.insert([], {"items": 0, "frames": 8})
         produce(writer, "free", 0, 8)
         writer.insert([], {"items": 8, "frames": 16})
-        writer.flush(10)
+        writer.flush(600)
         assert writer.confirmed_through == journal.last_seq == 4
     assert journal.counters == {"items": 8, "frames": 16}
     assert find(service.address, "free").keys() == set(range(8))
@@ -174,7 +175,7 @@ def produce_until(writer, begin, incarnation, journal):
 def test_what_a_checkpoint_has_is_dropped_and_not_sent_again(service, journal, caplog):
     with open_writer(journal, service.address_file) as writer:
         produce(writer, "free", 0, 404)
-        writer.flush(10)
+        writer.flush(600)
         produce(writer, "free", 404, 412)
         through = writer.progress().confirmed_through
         assert 101 <= through <= 103
@@ -183,12 +184,12 @@ def test_what_a_checkpoint_has_is_dropped_and_not_sent_again(service, journal, c
         writer.truncate(101)
         assert 0 < len(list(journal.directory.glob("*.segment"))) < count
         produce(writer, "free", 412, 800)
-        writer.flush(10)
+        writer.flush(600)
         incarnation = ask_incarnation(service.address)
         assert journal.incarnation == incarnation == ask_incarnation(service.address)
         service.restart()  # from the checkpoint
         produce(writer, "free", 800, 820)
-        writer.flush(10)
+        writer.flush(600)
         assert journal.incarnation == ask_incarnation(service.address) != incarnation
         expected = f"actor_2: replay server at {service.address}: sending records 102 to "
         assert expected in caplog.text
@@ -197,7 +198,7 @@ def test_what_a_checkpoint_has_is_dropped_and_not_sent_again(service, journal, c
         assert journal.truncated == writer.confirmed_through == 205
         assert list(journal.records(0)) == []
         produce(writer, "free", 820, 840)
-        writer.flush(10)
+        writer.flush(600)
     assert find(service.address, "free").keys() == set(range(840))
 
 
@@ -215,17 +216,17 @@ def test_priorities_stay_when_a_writer_begins_again_or_connects_again(service, j
         connection.publish_address(proxied, proxy.address)
         with open_writer(journal, proxied) as writer:
             produce(writer, "free", 0, 80)
-            writer.flush(10)
+            writer.flush(600)
             set_priorities(service.address, 5.0)
             proxy.drop()
             proxy.restore()
             produce(writer, "free", 80, 88)
-            writer.flush(10)
+            writer.flush(600)
         caplog.clear()
         with open_writer(journal, proxied) as writer:
             assert is_confirmed(writer)
             produce(writer, "free", 88, 92)
-            writer.flush(10)
+            writer.flush(600)
     assert "again" not in caplog.text
     priorities = dict.fromkeys(range(80), 5.0) | dict.fromkeys(range(80, 92), 1.0)
     assert find(service.address, "free") == priorities
@@ -317,21 +318,26 @@ def test_server_and_actor_are_killed_at_any_moment(service, tmp_path):
 
 def test_an_insert_that_nobody_confirms_ends_when_told(service, journal):
     stop = threading.Event()
-    waited = []
+    waited = 0
+
+    def count():
+        nonlocal waited
+        waited += 1
+        if waited == 3:
+            stop.set()
+
     with open_writer(
         journal,
         service.address_file,
         stop.is_set,
         max_pending=4,
-        while_waiting=lambda: waited.append(time.monotonic()),
+        while_waiting=count,
     ) as writer:
         produce(writer, "free", 0, 8)
-        writer.flush(10)
-        service.server.process.send(signal.SIGSTOP)
-        threading.Timer(2.0, stop.set).start()
+        writer.flush(600)
+        waiting.suspend(service.server.process)
         with pytest.raises(connection.Stopped, match="actor_2: asked to end"):
             produce(writer, "free", 8, 80)
-        assert len(waited) >= 3
         with pytest.raises(
             wire.WireTimeoutError, match=r"actor_2: \d records unconfirmed after 0.3"
         ):
@@ -345,7 +351,7 @@ def test_a_restored_server_is_not_sent_what_its_mark_says_it_has(service, journa
     """Its table is full: what it has dropped would come into it anew, in place of newer items."""
     with open_writer(journal, service.address_file, capacity=40) as writer:
         produce(writer, "small", 0, 80)
-        writer.flush(10)
+        writer.flush(600)
         through = writer.progress().confirmed_through
         with wire.Client(service.address) as client:
             checkpoint_mark.write(
@@ -353,10 +359,10 @@ def test_a_restored_server_is_not_sent_what_its_mark_says_it_has(service, journa
             )
         service.checkpoint()
         produce(writer, "small", 80, 100)
-        writer.flush(10)
+        writer.flush(600)
         service.restart()
         produce(writer, "small", 100, 104)
-        writer.flush(10)
+        writer.flush(600)
     with wire.Client(service.address) as client:
         table = client.server_info()["small"]
     assert (table.size, table.num_inserts) == (40, 80 + 24)
@@ -369,7 +375,7 @@ def test_an_empty_server_is_sent_what_it_would_hold(service, journal, first_task
     with open_writer(journal, service.address_file, capacity=40) as writer:
         produce(writer, "small", 0, 100)
         produce(writer, "small", 100, 120, task=1)
-        writer.flush(10)
+        writer.flush(600)
         service.restart()
         with wire.Client(service.address) as client:
             checkpoint_mark.write(client, checkpoint_mark.Mark(first_task, True))
@@ -397,7 +403,7 @@ def test_an_insert_waits_for_room_on_the_disk(service, journal, monkeypatch, cap
 
     with open_writer(journal, service.address_file, stop.is_set, while_waiting=make_room) as writer:
         produce(writer, "free", 0, 200)
-        writer.flush(10)
+        writer.flush(600)
         assert journal.truncated == 8
         disk.room = 100
         monkeypatch.setattr(writer._pauses, "while_waiting", lambda: None)
@@ -407,23 +413,23 @@ def test_an_insert_waits_for_room_on_the_disk(service, journal, monkeypatch, cap
         assert "no room for the journal in" in caplog.text
         end = journal.counters["items"]
         disk.room = 10**6
-        writer.flush(10)
+        writer.flush(600)
     assert find(service.address, "free").keys() == set(range(end))
 
 
 def test_what_the_server_refuses_is_raised(service, journal):
     with open_writer(journal, service.address_file) as writer:
         produce(writer, "free", 0, 40)
-        writer.flush(10)
+        writer.flush(600)
         with pytest.raises(wire.WireError, match="NOT_FOUND"):
             write_all(writer, "nope", 40, 80)
     with pytest.raises(wire.WireError, match="NOT_FOUND"):
-        open_writer(journal, service.address_file).flush(10)
+        open_writer(journal, service.address_file).flush(600)
 
 
 def write_all(writer, table, begin, end):
     produce(writer, table, begin, end)
-    writer.flush(10)
+    writer.flush(600)
 
 
 def test_what_cant_be_written_is_not_in_the_journal(service, journal):
