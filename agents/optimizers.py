@@ -19,12 +19,9 @@ _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
 
 
-def _optimizers() -> list[str]:
-    """The names of optax's functions that make an optimizer out of a learning rate and options."""
-    return sorted(name for name in dir(optax) if _takes_learning_rate(getattr(optax, name)))
-
-
-def _takes_learning_rate(candidate: Any) -> bool:
+def _is_optimizer(name: Any) -> bool:
+    """Whether it is a function of optax that needs no more than a learning rate."""
+    candidate = getattr(optax, name, None) if isinstance(name, str) else None
     if not inspect.isfunction(candidate):
         return False
     parameters = inspect.signature(candidate).parameters
@@ -38,9 +35,7 @@ class Settings:
 
     name: str = settings.key(
         "adam",
-        checks.Check(
-            "an optimizer of optax, such as 'adam' or 'sgd'", lambda v: v in _optimizers()
-        ),
+        checks.Check("an optimizer of optax, such as 'adam' or 'sgd'", _is_optimizer),
         "a function of optax, by its name",
         "DQN Zoo",
     )

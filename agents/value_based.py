@@ -52,6 +52,8 @@ class Trainer:
       sections: the agent's parts of the configuration.
       problem: what it is to learn.
       layers: what the layers of its parameters are.
+      interventions: those of the section `interventions`, by name.
+      optimizer: built from the section `optimizer`, with the interventions' parts in it.
     """
 
     init_params: Callable[[jax.Array, jax.Array], Any]

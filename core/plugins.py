@@ -1,6 +1,7 @@
 """Finds the file that a config names, such as agents/NAME.py or replay/device/NAME.py."""
 
 import importlib
+import importlib.util
 import pkgutil
 from types import ModuleType
 
@@ -25,11 +26,13 @@ def find(package: str, name: str, key: str) -> ModuleType:
         raise checks.ConfigError(f"{key} = {name!r}: expected the name of a module of {package}")
     if "." in name:
         return _find_elsewhere(name, key)
-    found = names(package)
-    if name not in found:
-        listed = ", ".join(found) or "there are none"
+    # Looked up by itself: a run asks often, and the other modules need not be imported for it.
+    path = f"{package}.{name}"
+    module = importlib.import_module(path) if importlib.util.find_spec(path) else None
+    if module is None or not _is_plugin(module):
+        listed = ", ".join(names(package)) or "there are none"
         raise checks.ConfigError(f"{key} = {name!r}: expected a module of {package}: {listed}")
-    return importlib.import_module(f"{package}.{name}")
+    return module
 
 
 def names(package: str) -> list[str]:

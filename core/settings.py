@@ -9,7 +9,7 @@ depends on a key `module`. A config file begins with `to_config`, the command li
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import ml_collections
@@ -20,9 +20,6 @@ from core import checks, plugins
 T = TypeVar("T")
 
 _KEY, _CLASS = "key", "class"
-
-Chooser = Callable[[str, Any, Any], type]
-"""(a section's path, the section, the whole configuration) -> the section's dataclass."""
 
 
 class Key(NamedTuple):
@@ -155,12 +152,12 @@ def rows(cls: type, path: str) -> Iterator[Row]:
     for field in dataclasses.fields(cls):
         inner = f"{path}.{field.name}" if path else field.name
         if _KEY in field.metadata:
-            yield Row(inner, default_of(field), field.metadata[_KEY])
+            yield Row(inner, _default(field), field.metadata[_KEY])
         elif isinstance(field.default_factory, type):
             yield from rows(field.default_factory, inner)
 
 
-def default_of(field: dataclasses.Field) -> Any:
+def _default(field: dataclasses.Field) -> Any:
     """What a field is as long as it is not given."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()

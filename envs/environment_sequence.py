@@ -5,6 +5,7 @@ config file rather than on the command line.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from core import checks, settings
@@ -38,7 +39,7 @@ class Settings:
         """
         task_sequence.check_order(self.tasks, "environment.environments", base.task_name)
 
-    @property
+    @functools.cached_property
     def tasks(self) -> tuple[base.Settings, ...]:
         """The parsed sections."""
         return tuple(

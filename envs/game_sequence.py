@@ -6,6 +6,7 @@ public. Always with all 18 actions, so that one network fits every game.
 """
 
 import dataclasses
+import functools
 
 from core import checks, settings
 from envs import atari, base, task_sequence
@@ -87,10 +88,25 @@ class Settings:
         names = [name.strip() for text in self.games for name in text.split(",")]
         return tuple(game for name in names for game in PRESETS.get(name, (name,)))
 
+    @functools.cached_property
+    def tasks(self) -> tuple[base.Settings, ...]:
+        """The settings of each game."""
+        return tuple(
+            atari.Settings(
+                game=game,
+                protocol=self.protocol,
+                max_episode_frames=self.max_episode_frames,
+                full_action_space=True,
+                num_threads=self.num_threads,
+                reseed_steps=self.reseed_steps,
+            )
+            for game in self.all_games
+        )
+
 
 def make(chosen: Settings, num_envs: int, seed: int) -> task_sequence.TaskSequence:
     """Builds the sequence at its first game."""
-    return task_sequence.TaskSequence(tasks(chosen), num_envs, seed)
+    return task_sequence.TaskSequence(chosen.tasks, num_envs, seed)
 
 
 def frames_per_step(chosen: Settings) -> int:
@@ -106,14 +122,4 @@ def task_name(chosen: Settings) -> str:
 
 def tasks(chosen: Settings) -> tuple[base.Settings, ...]:
     """The settings of each game alone."""
-    return tuple(
-        atari.Settings(
-            game=game,
-            protocol=chosen.protocol,
-            max_episode_frames=chosen.max_episode_frames,
-            full_action_space=True,
-            num_threads=chosen.num_threads,
-            reseed_steps=chosen.reseed_steps,
-        )
-        for game in chosen.all_games
-    )
+    return chosen.tasks

@@ -11,13 +11,13 @@ n x n kernel, n = K/s. Two formulations of that:
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from core import checks
+from core import checks, settings
 from networks import activation, declared, linear, normalization
 
 
@@ -145,6 +145,16 @@ def lax_convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
     """A VALID convolution of [B, H, W, C] with [K, K, C, O] by XLA's own operator."""
     return jax.lax.conv_general_dilated(
         x, w, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def formulation_key() -> Any:
+    """The key `formulation` of a torso's section."""
+    return settings.key(
+        "matmul",
+        checks.one_of("matmul", "lax"),
+        "how convolutions are computed: as products of matrices, faster on CPUs, or by XLA's own "
+        "operator; the results agree",
     )
 
 

@@ -12,7 +12,7 @@ from absl import logging
 from core import finite
 from envs import base as envs_base
 from training import experiment as experiment_lib
-from training import run_settings
+from training import periods, run_settings
 from training.checkpoints import snapshot, state_arrays
 from training.learning import dataset, update_schedule
 from training.logs import stage_timer
@@ -195,5 +195,4 @@ class AgentLoop:
     def is_due(self, period_frames: int) -> bool:
         """Whether the last iteration completed a multiple of a period (0: never)."""
         frames = self.counters["frames"]
-        before = frames - self.step_frames
-        return bool(period_frames) and frames // period_frames > before // period_frames
+        return periods.is_completed(period_frames, frames - self.step_frames, frames)

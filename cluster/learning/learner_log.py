@@ -13,6 +13,7 @@ from cluster.learning import trained_agent
 from cluster.messages import messages
 from core import finite
 from envs import base as envs_base
+from training import periods
 from training.logs import csv_log
 from training.logs import progress as progress_lib
 from training.logs import recorder as recorder_lib
@@ -74,8 +75,8 @@ class LearnerLog:
 
     def is_due(self, period_frames: int) -> bool:
         """Whether a multiple of a period (0: never) was completed since `note_written`."""
-        before, frames = self._written_frames, self._counts.counters["frames"]
-        return bool(period_frames) and frames // period_frames > before // period_frames
+        frames = self._counts.counters["frames"]
+        return periods.is_completed(period_frames, self._written_frames, frames)
 
     def note_written(self) -> None:
         """All that was due was written."""

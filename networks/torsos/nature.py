@@ -14,12 +14,7 @@ class Settings:
     """The section `network.torso`."""
 
     module: str = settings.key("nature", checks.one_of("nature"), "this torso")
-    formulation: str = settings.key(
-        "matmul",
-        checks.one_of("matmul", "lax"),
-        "how convolutions are computed: as products of matrices, faster on CPUs, or by XLA's own "
-        "operator; the results agree",
-    )
+    formulation: str = convolution.formulation_key()
 
 
 _LAYERS = (

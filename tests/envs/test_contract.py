@@ -6,6 +6,7 @@ import pytest
 
 from core import checks, plugins, settings
 from envs import atari, base, environment_sequence, game_sequence, gymnasium_vector, probes
+from tests.envs.playing import assert_equal, draw_actions, play
 
 FIRST, MID, LAST = dm_env.StepType
 
@@ -31,22 +32,6 @@ every_module = pytest.mark.parametrize("name", OVERRIDES)
 def make_environment(name, num_envs=2, seed=7):
     module, overrides = OVERRIDES[name]
     return base.make(module.Settings(**overrides), num_envs, seed)
-
-
-def draw_actions(environment, num_steps, seed=0):
-    num_actions = environment.action_spec().num_values
-    rng = np.random.default_rng(seed)
-    return rng.integers(num_actions, size=(num_steps, environment.num_envs))
-
-
-def play(environment, actions):
-    return [environment.step(row) for row in actions]
-
-
-def assert_equal(timesteps, expected):
-    for timestep, expected_timestep in zip(timesteps, expected, strict=True):
-        for array, expected_array in zip(timestep, expected_timestep, strict=True):
-            np.testing.assert_array_equal(array, expected_array)
 
 
 @every_module

@@ -9,6 +9,9 @@ import pytest
 
 from core import checks, settings
 from envs import base, environment_sequence
+from tests.envs import playing
+from tests.envs.playing import assert_equal
+from tests.envs.playing import play_randomly as play
 
 FIRST, MID, LAST = dm_env.StepType
 
@@ -26,19 +29,6 @@ def make_settings(environments=PROBES, **changes):
 
 def make_sequence(environments=PROBES, num_envs=2, seed=3):
     return base.make(make_settings(environments), num_envs, seed)
-
-
-def play(environment, num_steps, seed=0):
-    num_actions = environment.action_spec().num_values
-    random = np.random.default_rng(seed)
-    actions = random.integers(num_actions, size=(num_steps, environment.num_envs))
-    return [environment.step(row) for row in actions]
-
-
-def assert_equal(timesteps, expected):
-    for timestep, expected_timestep in zip(timesteps, expected, strict=True):
-        for array, expected_array in zip(timestep, expected_timestep, strict=True):
-            np.testing.assert_array_equal(array, expected_array)
 
 
 def test_probes_in_sequence():
@@ -171,24 +161,9 @@ def test_one_environment_may_be_a_sequence():
 @pytest.mark.parametrize("steps_after", [None, 0, 1, 5])
 def test_set_state_continues_around_a_change(steps_after, tmp_path):
     """Saved before the change, while the first is being left (0), or in the second."""
-    sequence = make_sequence()
-    sequence.reset()
-    current = play(sequence, 11)[-1]
-    if steps_after is not None:
-        current = sequence.next_task()
-    if steps_after:
-        current = play(sequence, steps_after)[-1]
-    np.savez(tmp_path / "state.npz", **sequence.get_state())
-    restored = make_sequence()
-    with np.load(tmp_path / "state.npz") as state:
-        assert_equal([restored.set_state(state)], [current])
-    assert restored.task == sequence.task
-    if steps_after is None:
-        assert_equal([restored.next_task()], [sequence.next_task()])
-    assert_equal(play(restored, 30, seed=1), play(sequence, 30, seed=1))
-    assert restored.finished_episodes() == sequence.finished_episodes()
-    sequence.close()
-    restored.close()
+    playing.check_sequence_continues(
+        make_sequence(), make_sequence(), tmp_path / "state.npz", 11, steps_after, num_more=30
+    )
 
 
 def test_state_of_another_sequence_is_refused():

@@ -7,6 +7,9 @@ from ale_py import roms
 
 from core import checks
 from envs import atari, atari_games, base, game_sequence
+from tests.envs import playing
+from tests.envs.playing import assert_equal
+from tests.envs.playing import play_randomly as play
 
 FIRST, MID, LAST = dm_env.StepType
 GAMES = ("breakout", "qbert", "pong")
@@ -18,17 +21,6 @@ def make_settings(**overrides):
 
 def make_sequence(num_envs=2, seed=3, **overrides):
     return base.make(make_settings(**overrides), num_envs, seed)
-
-
-def play(environment, num_steps, seed=0):
-    actions = np.random.default_rng(seed).integers(18, size=(num_steps, environment.num_envs))
-    return [environment.step(row) for row in actions]
-
-
-def assert_equal(timesteps, expected):
-    for timestep, expected_timestep in zip(timesteps, expected, strict=True):
-        for array, expected_array in zip(timestep, expected_timestep, strict=True):
-            np.testing.assert_array_equal(array, expected_array)
 
 
 def test_leaving_a_game_truncates_all_lanes_and_the_next_step_begins_another():
@@ -137,24 +129,14 @@ def test_cut_episodes_are_not_reported():
 @pytest.mark.parametrize("steps_after", [None, 0, 1, 40])
 def test_set_state_continues_around_a_change_of_game(num_steps, steps_after, tmp_path):
     """Saved while the game is being left (0), or so many steps into the next one."""
-    sequence = make_sequence()
-    sequence.reset()
-    current = play(sequence, num_steps)[-1]
-    if steps_after is not None:
-        current = sequence.next_task()
-    if steps_after:
-        current = play(sequence, steps_after)[-1]
-    np.savez(tmp_path / "state.npz", **sequence.get_state())
-    restored = make_sequence()
-    with np.load(tmp_path / "state.npz") as state:
-        assert_equal([restored.set_state(state)], [current])
-    assert restored.task == sequence.task
-    if steps_after is None:
-        assert_equal([restored.next_task()], [sequence.next_task()])
-    assert_equal(play(restored, 130, seed=1), play(sequence, 130, seed=1))
-    assert restored.finished_episodes() == sequence.finished_episodes()
-    sequence.close()
-    restored.close()
+    playing.check_sequence_continues(
+        make_sequence(),
+        make_sequence(),
+        tmp_path / "state.npz",
+        num_steps,
+        steps_after,
+        num_more=130,
+    )
 
 
 def test_state_of_another_sequence_is_refused():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from envs import base as envs_base
-from training import run_settings
+from training import periods, run_settings
 from training.acting import evaluation
 from training.logs import recorder as recorder_lib
 
@@ -26,8 +26,7 @@ class TaskEvaluation:
 
     def is_due(self, before: int, frames: int) -> bool:
         """Whether a multiple of the period was completed after `before` frames."""
-        period = self.settings.evaluation.period_frames
-        return bool(period) and frames // period > before // period
+        return periods.is_completed(self.settings.evaluation.period_frames, before, frames)
 
     def evaluate(
         self,
