@@ -71,18 +71,18 @@ def measure_environments() -> list[Row]:
 
         seconds = _median_seconds(steps)
         speed = max(1, 800 // num_envs) * num_envs / seconds
-        rows.append((f"environment, {num_envs} lanes", speed, "agent steps/s"))
+        rows.append((f"environment, {num_envs} environments", speed, "agent steps/s"))
         environment.close()
     return rows
 
 
 def measure_acting() -> list[Row]:
-    """Recording a time step of N lanes and choosing their actions, the actions fetched."""
+    """Recording a time step of N environments and choosing their actions, the actions fetched."""
     rows = []
     for num_envs in (1, 16, 64):
         prepared = _Prepared(_settings("rainbow", {"num_envs": num_envs}), num_steps=8)
         milliseconds = 1e3 * _median_seconds(prepared.observe)
-        rows.append((f"act and add to the replay, {num_envs} lanes", milliseconds, "ms"))
+        rows.append((f"act and add to the replay, {num_envs} environments", milliseconds, "ms"))
     return rows
 
 

@@ -50,7 +50,7 @@ _TABLE = {
     "min_size": 1,
     "priority_exponent": 1.0,
 }
-_NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK = 8, 4, 3, 0.99, 4
+_NUM_ENVS, _STACK, _N_STEP, _DISCOUNT, _CHUNK = 8, 4, 3, 0.99, 4
 _WINDOW = _STACK + _N_STEP
 _PENDING, _BATCH = 64, 32
 _START_S = 120.0
@@ -218,13 +218,13 @@ def _frames() -> np.ndarray:
 
 
 def _steps() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Frames [N, 84, 84], actions and rewards [N] of one endless episode in every lane."""
-    frames, lanes = _frames(), np.arange(_NUM_LANES)
+    """Frames [N, 84, 84], actions and rewards [N] of one endless episode in every environment."""
+    frames, env_ids = _frames(), np.arange(_NUM_ENVS)
     for t in itertools.count():
         # The emulator's own memory: what a client keeps it must copy.
-        observation = frames[(t + 17 * lanes) % len(frames)]
-        actions = ((t + lanes) % 18).astype(np.int32)
-        yield observation, actions, (t % (lanes + 2) == 0).astype(np.float32)
+        observation = frames[(t + 17 * env_ids) % len(frames)]
+        actions = ((t + env_ids) % 18).astype(np.int32)
+        yield observation, actions, (t % (env_ids + 2) == 0).astype(np.float32)
 
 
 def _until(seconds: float) -> Iterator[int]:
@@ -261,10 +261,10 @@ def _write_ours(client: Any, seconds: float) -> float:
 
     begin = time.perf_counter()
     steps, count = _steps(), 0
-    no, ones = np.zeros(_NUM_LANES, bool), np.ones(_NUM_LANES, np.float32)
+    no, ones = np.zeros(_NUM_ENVS, bool), np.ones(_NUM_ENVS, np.float32)
     with wire.Writer(client, max_pending=_PENDING) as writer:
         builder = trajectories.TrajectoryBuilder(
-            writer, _TABLE["name"], _NUM_LANES, _STACK, _N_STEP, _DISCOUNT, _CHUNK
+            writer, _TABLE["name"], _NUM_ENVS, _STACK, _N_STEP, _DISCOUNT, _CHUNK
         )
         for number in _until(seconds):
             observation, actions, rewards = next(steps)
@@ -321,7 +321,7 @@ def _write_official(client: Any, seconds: float) -> float:
     begin = time.perf_counter()
     steps, count = _steps(), 0
     with contextlib.ExitStack() as stack:
-        writers = [_official_writer(client, stack) for _ in range(_NUM_LANES)]
+        writers = [_official_writer(client, stack) for _ in range(_NUM_ENVS)]
         recent: list[Any] = [collections.deque(maxlen=_N_STEP + 1) for _ in writers]
         for number in _until(seconds):
             for writer, last, frame, action, reward in zip(writers, recent, *next(steps)):
@@ -330,7 +330,7 @@ def _write_official(client: Any, seconds: float) -> float:
                 if number > _WINDOW:
                     frames, records = writer.history
                     writer.create_item(_TABLE["name"], 1.0, [frames[-_WINDOW:], records[-1]])
-                    writer.flush(block_until_num_items=_PENDING // _NUM_LANES)
+                    writer.flush(block_until_num_items=_PENDING // _NUM_ENVS)
                     count += 1
         for writer in writers:
             writer.flush()

@@ -397,7 +397,7 @@ def _accounts(launch: launched_run.Launch, config: Any) -> dict[str, Any]:
     counters = snapshot.verify(saved)
     schedule = update_schedule.UpdateSchedule.make(run_settings.parse(derived.resolve(config)))
     due = schedule.due(counters["frames"], 0, counters["idle_frames"])
-    episodes = [(row["life"], row["episode"]) for row in launch.rows("episodes")]
+    episodes = [(row["journal"], row["episode"]) for row in launch.rows("episodes")]
     rows = [int(row["frames"]) for row in launch.rows("train")]
     return {
         "frames": counters["frames"],

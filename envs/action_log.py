@@ -6,17 +6,17 @@ import numpy as np
 
 
 class ActionLog:
-    """Per lane the seed of its last seeded reset, and every action it was sent since.
+    """Per environment the seed of its last seeded reset, and every action it was sent since.
 
-    Lanes are seeded at different times, yet all are sent an action on every step: one table of
-    actions [T, N] serves all, in which lane i's log is the rows from `starts[i]` on. T is the
-    length of the longest log; rows that no lane needs any more are dropped.
+    They are seeded at different times, yet all are sent an action on every step: one table of
+    actions [T, N] serves all, in which environment i's log is the rows from `starts[i]` on. T is
+    the length of the longest log; rows that no log needs any more are dropped.
     """
 
     def __init__(self, num_envs: int):
         self.seeds = np.zeros(num_envs, np.int32)
         self.counts = np.zeros(num_envs, np.int32)
-        """How many times each lane was seeded; the next seed is derived from it."""
+        """How many times each environment was seeded; the next seed is derived from it."""
         self.starts = np.zeros(num_envs, np.int64)
         self._bytes = bytearray()
 
@@ -27,18 +27,18 @@ class ActionLog:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Agent steps in each lane's log, int64 [N]."""
+        """Agent steps in each environment's log, int64 [N]."""
         return len(self._bytes) // len(self.seeds) - self.starts
 
     def append(self, actions: np.ndarray) -> None:
         """Adds the actions [N] of one step; they must fit a byte."""
         self._bytes += actions.astype(np.uint8).tobytes()
 
-    def restart(self, lanes: np.ndarray, seeds: np.ndarray) -> None:
-        """Starts the logs of the lanes (their numbers) anew after a reset with these seeds."""
-        self.seeds[lanes] = seeds
-        self.counts[lanes] += 1
-        self.starts[lanes] = len(self._bytes) // len(self.seeds)
+    def restart(self, env_ids: np.ndarray, seeds: np.ndarray) -> None:
+        """Starts these environments' logs anew after a reset with these seeds."""
+        self.seeds[env_ids] = seeds
+        self.counts[env_ids] += 1
+        self.starts[env_ids] = len(self._bytes) // len(self.seeds)
         self._drop_rows(int(self.starts.min()))
 
     def get_state(self) -> dict[str, np.ndarray]:

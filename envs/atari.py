@@ -169,7 +169,7 @@ class AtariEnvironment(base.VectorEnvironment):
     one step to the next: reported only where the protocol's `life_loss_discount` is below 1.
 
     Exact resume: ALE's vector environment can't be saved, but it is deterministic. The state holds
-    each lane's last seed and the actions since, and `set_state` plays them again.
+    each environment's last seed and the actions since, and `set_state` plays them again.
     """
 
     frames_per_step = FRAME_SKIP
@@ -228,7 +228,7 @@ class AtariEnvironment(base.VectorEnvironment):
         return specs.DiscreteArray(self._num_actions, np.int32, name="action")
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode in every lane, from new seeds each time."""
+        """Starts an episode in every environment, from new seeds each time."""
         self._turns.start()
         frames, info = self._reseed(np.ones(self.num_envs, bool))
         self._episodes.abandon()
@@ -244,7 +244,7 @@ class AtariEnvironment(base.VectorEnvironment):
         self._emulators.send(actions)
 
     def recv(self) -> dm_env.TimeStep:
-        """Waits for the emulators; lanes whose log is long enough start their episode reseeded."""
+        """Waits for the emulators; those whose log is long enough start their episode reseeded."""
         self._turns.recv()
         frames, rewards, terminated, truncated, info = self._emulators.recv()
         is_first = self._is_over
@@ -271,7 +271,7 @@ class AtariEnvironment(base.VectorEnvironment):
         return self._episodes.finished()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Seeds, actions since, running returns and the current step: some kB a lane."""
+        """Seeds, actions since, running returns and the current step: some kB an environment."""
         self._turns.check_ready("get_state")
         return {
             "settings": saved_settings.encode(self._settings),
@@ -310,19 +310,19 @@ class AtariEnvironment(base.VectorEnvironment):
         vars(self).pop("_emulators", None)
 
     def _reseed(self, mask: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Starts an episode from a new seed in the masked lanes; returns all lanes' frames."""
-        lanes = np.flatnonzero(mask)
-        counts = self._log.counts[lanes]
-        seeds = [base.lane_seed(self._seed, int(i), int(n)) for i, n in zip(lanes, counts)]
-        self._log.restart(lanes, np.array(seeds, np.int32))
+        """Starts an episode from a new seed where masked; returns all frames."""
+        env_ids = np.flatnonzero(mask)
+        counts = self._log.counts[env_ids]
+        seeds = [base.environment_seed(self._seed, int(i), int(n)) for i, n in zip(env_ids, counts)]
+        self._log.restart(env_ids, np.array(seeds, np.int32))
         return self._seeded_reset(mask)
 
     def _seeded_reset(self, mask: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return self._emulators.reset(seed=self._log.seeds[mask], options={"reset_mask": mask})
 
     def _replay_log(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Steps through the log, starting each lane at its own row; returns the last step."""
-        # ALE wants all lanes reset first; those that start later idle on other lanes' steps.
+        """Steps through the log, each environment from its own row on; returns the last step."""
+        # ALE wants all reset first; those that start later idle on the steps of the others.
         frames, info = self._seeded_reset(np.ones(self.num_envs, bool))
         actions = self._log.actions
         late_starts = set(self._log.starts.tolist()) - {0}
@@ -345,7 +345,7 @@ class AtariEnvironment(base.VectorEnvironment):
         is_equal = (frames == state["observation"]).all(axis=(1, 2)) & (lives == state["lives"])
         if not is_equal.all():
             raise RuntimeError(
-                f"lanes {np.flatnonzero(~is_equal).tolist()} did not come back to the saved "
+                f"environments {np.flatnonzero(~is_equal).tolist()} did not come back to the saved "
                 f"observation when their actions were played again (state of ale_py "
                 f"{state['ale_version']}, here {ale_py.__version__})"
             )

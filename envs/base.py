@@ -13,20 +13,20 @@ from core import checks, finite, plugins, settings
 
 
 class Episode(NamedTuple):
-    """A finished episode of one lane: the unclipped return and the length in emulator frames.
+    """A finished episode: its environment, unclipped return and length in emulator frames.
 
     The length is the number of agent steps after the FIRST times `frames_per_step`.
     """
 
-    lane: int
+    env_id: int
     episode_return: float
     length_frames: int
 
 
 class VectorEnvironment(abc.ABC):
-    """N environments ("lanes") stepped together; every field of a TimeStep has a leading axis [N].
+    """N environments stepped together; every field of a TimeStep has a leading axis [N].
 
-    Per lane the sequence is dm_env's: the step after a LAST ignores its action and returns the
+    The sequence of each is dm_env's: the step after a LAST ignores its action and returns the
     FIRST of the next episode. On a FIRST, reward and discount are 0. (dm_env has None there; an
     array can't.) A termination is LAST with discount 0, a truncation LAST with discount 1, and a
     life loss under a protocol that reports it MID with discount 0. Rewards are the game's own,
@@ -40,21 +40,21 @@ class VectorEnvironment(abc.ABC):
     frames_per_step: int
     """Emulator frames per agent step: the frame skip; 1 for environments that are not emulators."""
     exact_resume: bool
-    """Whether set_state continues exactly; if not, it starts new episodes in every lane."""
+    """Whether set_state continues exactly; if not, it starts new episodes in every environment."""
     task: int = 0
     """Which task of a sequence the next step belongs to; 0 where there is only one."""
 
     @abc.abstractmethod
     def observation_spec(self) -> specs.Array:
-        """One lane's observation, without the leading axis."""
+        """One environment's observation, without the leading axis."""
 
     @abc.abstractmethod
     def action_spec(self) -> specs.DiscreteArray:
-        """One lane's action."""
+        """One environment's action."""
 
     @abc.abstractmethod
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode in every lane."""
+        """Starts an episode in every environment."""
 
     @abc.abstractmethod
     def send(self, actions: np.ndarray) -> None:
@@ -98,10 +98,10 @@ class VectorEnvironment(abc.ABC):
     def next_task(self) -> dm_env.TimeStep:
         """Goes to the next task of a sequence; the present step is changed into a LAST.
 
-        The next step ignores its actions and returns the FIRST of the next task in every lane.
+        The next step ignores its actions and returns the FIRST of the next task everywhere.
 
         Returns:
-          The present step: LAST in every lane, a truncation unless the episode ended on it anyway.
+          The present step: LAST everywhere, a truncation unless the episode ended on it anyway.
 
         Raises:
           RuntimeError: if there is only one task, or between a `send` and its `recv`.
@@ -148,7 +148,7 @@ class Settings(Protocol):
 
 
 class Filmed(NamedTuple):
-    """An environment of one lane that plays, and what a person would see of it meanwhile.
+    """A single environment that plays, and what a person would see of it meanwhile.
 
     Attributes:
       environment: as `make` builds it.
@@ -172,13 +172,13 @@ def make_timestep(
     is_first: Any,
     discount: Any = 1.0,
 ) -> dm_env.TimeStep:
-    """One step of every lane in the terms and types of the contract: see VectorEnvironment.
+    """One step of every environment in the terms and types of the contract: see VectorEnvironment.
 
     Args:
       name: of the environment, for errors.
       observation: [N, ...], of the spec's type.
       reward: of the game [N], of any type.
-      terminated: whether the step ends the lane's episode for good: bool [N].
+      terminated: whether the step ends the environment's episode for good: bool [N].
       truncated: whether it cuts the episode: bool [N].
       is_first: whether it starts one: bool [N].
       discount: of steps that are neither the first nor terminal, [N] or one for all.
@@ -188,8 +188,8 @@ def make_timestep(
     """
     with np.errstate(over="ignore"):
         reward = np.where(is_first, 0, reward).astype(np.float32)
-    finite.check(f"reward of environment {name}, lane", reward)
-    finite.check(f"observation of environment {name}, lane and element", observation)
+    finite.check(f"reward of {name}, environment", reward)
+    finite.check(f"observation of {name}, environment and element", observation)
     return dm_env.TimeStep(
         # FIRST 0, MID 1, LAST 2
         step_type=np.int32(1) + np.logical_or(terminated, truncated) - np.asarray(is_first),
@@ -200,7 +200,7 @@ def make_timestep(
 
 
 def make_first(name: str, observation: np.ndarray) -> dm_env.TimeStep:
-    """The FIRST of an episode in every lane; see `make_timestep`."""
+    """The FIRST of an episode in every environment; see `make_timestep`."""
     nothing = np.zeros(len(observation), bool)
     return make_timestep(
         name,
@@ -212,9 +212,9 @@ def make_first(name: str, observation: np.ndarray) -> dm_env.TimeStep:
     )
 
 
-def lane_seed(seed: int, lane: int, count: int = 0) -> int:
-    """The seed of one lane's `count`-th seeding, in [0, 2**31), whatever the number of lanes."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(lane, count))
+def environment_seed(seed: int, env_id: int, count: int = 0) -> int:
+    """The seed of an environment's `count`-th seeding, in [0, 2**31), however many there are."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(env_id, count))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)
 
 

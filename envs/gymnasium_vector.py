@@ -103,7 +103,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
     exact_resume = False
 
     def __init__(self, chosen: Settings, environments: vector.VectorEnv, seed: int):
-        """Takes over `environments`, of NEXT_STEP autoreset; lanes are seeded from `seed`."""
+        """Takes over `environments`, of NEXT_STEP autoreset; they are seeded from `seed`."""
         self.num_envs = environments.num_envs
         self._environments = environments
         self._name = name = chosen.id
@@ -134,10 +134,10 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         return specs.DiscreteArray(self._num_actions, np.int32, name="action")
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode in every lane, from new seeds each time."""
+        """Starts an episode in every environment, from new seeds each time."""
         self._turns.start()
-        lanes = range(self.num_envs)
-        seeds = [base.lane_seed(self._seed, lane, self._seed_count) for lane in lanes]
+        env_ids = range(self.num_envs)
+        seeds = [base.environment_seed(self._seed, env_id, self._seed_count) for env_id in env_ids]
         self._seed_count += 1
         observation, _ = self._environments.reset(seed=seeds)  # pyright: ignore[reportArgumentType]
         self._episodes.abandon()
@@ -175,7 +175,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         self._turns.check_ready(call)
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """How often the lanes were seeded, and the episodes not asked for yet."""
+        """How often the environments were seeded, and the episodes not asked for yet."""
         self._turns.check_ready("get_state")
         return {
             "settings": saved_settings.encode(self._settings),
@@ -184,7 +184,7 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
-        """Starts new episodes: every lane returns a FIRST. See the base class."""
+        """Starts new episodes: every environment returns a FIRST. See the base class."""
         saved_settings.check_equal(state["settings"], self._settings)
         self._seed_count = int(state["seed_count"])
         self._episodes.set_state(state)

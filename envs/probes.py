@@ -101,7 +101,7 @@ def task_name(chosen: Settings) -> str:
 
 
 class ProbeEnvironment(base.VectorEnvironment):
-    """N lanes of one probe. Observations are float32 [1]; the LAST shows what the step before did.
+    """N environments of one probe. Observations are float32 [1]; the LAST shows the step before.
 
     The work is done in `recv`. All of the state is in three arrays, so that resuming is exact.
     """
@@ -110,12 +110,14 @@ class ProbeEnvironment(base.VectorEnvironment):
     exact_resume = True
 
     def __init__(self, number: int, num_envs: int, seed: int):
-        """Lane i draws the signs of its episodes from (seed, i)."""
+        """Environment i draws the signs of its episodes from (seed, i)."""
         self.num_envs = num_envs
         self._probe = PROBES[number]
         self._name = str(number)
         self._settings = {"probe": number, "num_envs": num_envs, "seed": seed}
-        self._lane_keys = np.array([base.lane_seed(seed, i) for i in range(num_envs)], np.uint64)
+        self._environment_keys = np.array(
+            [base.environment_seed(seed, i) for i in range(num_envs)], np.uint64
+        )
         self._turns = turns.Turns(num_envs, self._probe.num_actions)
         self._recorder = episodes.EpisodeRecorder(num_envs, self.frames_per_step)
         self._actions = np.zeros(num_envs, np.int32)
@@ -132,7 +134,7 @@ class ProbeEnvironment(base.VectorEnvironment):
         return specs.DiscreteArray(self._probe.num_actions, np.int32, name="action")
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts the next episode in every lane."""
+        """Starts the next episode in every environment."""
         self._turns.start()
         self._recorder.abandon()
         self._begin_episodes(np.ones(self.num_envs, bool))
@@ -185,13 +187,13 @@ class ProbeEnvironment(base.VectorEnvironment):
         """See the base class."""
         self._turns.close()
 
-    def _begin_episodes(self, lanes: np.ndarray) -> None:
-        self._steps[lanes] = 0
-        self._episode_counts[lanes] += np.uint64(1)
+    def _begin_episodes(self, env_ids: np.ndarray) -> None:
+        self._steps[env_ids] = 0
+        self._episode_counts[env_ids] += np.uint64(1)
 
     def _make_timestep(self, actions: np.ndarray) -> dm_env.TimeStep:
-        """The step that these actions lead to, in lanes whose counts are up to date."""
-        sign = _random_sign(self._lane_keys, self._episode_counts)
+        """The step that these actions lead to, in environments whose counts are up to date."""
+        sign = _random_sign(self._environment_keys, self._episode_counts)
         is_first = self._steps == 0
         is_last = self._steps == self._probe.episode_steps
         observed_step = np.minimum(self._steps, self._probe.episode_steps - 1)
@@ -207,10 +209,10 @@ class ProbeEnvironment(base.VectorEnvironment):
 
 
 def _random_sign(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """-1 or +1 for each lane's episode: the top bit of a hash, so that no generator is to be saved.
+    """-1 or +1 for each episode: the top bit of a hash, so that no generator is to be saved.
 
     The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-    generators"), with the lane's key mixed before the episode's number is added.
+    generators"), with the environment's key mixed before the episode's number is added.
     """
     bits = _mix(_mix(keys) + counts * np.uint64(0x9E3779B97F4A7C15))
     return 2 * (bits >> np.uint64(63)).astype(np.int64) - 1

@@ -139,7 +139,7 @@ class TaskSequence(base.VectorEnvironment):
         self._present = self._make_present()
 
     def _make_present(self) -> base.VectorEnvironment:
-        seed = base.lane_seed(self._seed, _TASK_SEEDS, self.task)
+        seed = base.environment_seed(self._seed, _TASK_SEEDS, self.task)
         return base.make(self._tasks[self.task % len(self._tasks)], self.num_envs, seed)
 
 

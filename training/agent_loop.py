@@ -14,18 +14,9 @@ from envs import base as envs_base
 from training import experiment as experiment_lib
 from training import periods, run_settings
 from training.checkpoints import snapshot, state_arrays
-from training.learning import dataset, update_schedule
+from training.learning import dataset, run_counts, update_schedule
 from training.logs import stage_timer
 
-# task: of a sequence, from 0. idle_frames: of the present task, as the replay was being filled.
-COUNTERS: tuple[str, ...] = (
-    "frames",
-    "updates",
-    "iterations",
-    "episodes",
-    "task",
-    "idle_frames",
-)
 # Of an offline phase in one call, so that it can be stopped.
 _UPDATES_AT_ONCE = 500
 
@@ -48,7 +39,7 @@ class AgentLoop:
     Attributes:
       experiment: the components.
       state: the learner's.
-      counters: COUNTERS by name.
+      counts: of the run.
     """
 
     state: Any
@@ -58,9 +49,8 @@ class AgentLoop:
         """Prepares the counts; `begin` or `restore` comes next."""
         self._settings = settings
         self.experiment = experiment
-        self._schedule = update_schedule.UpdateSchedule.make(settings)
-        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
-        self.counters["idle_frames"] = self._schedule.fill_frames
+        self.counts = run_counts.RunCounts(update_schedule.UpdateSchedule.make(settings))
+        self._frames_before = 0
 
     def begin(self) -> None:
         """Starts the first episodes, with a new agent."""
@@ -84,7 +74,7 @@ class AgentLoop:
           SnapshotError: if it is of another kind of run, or does not fit.
           NotFiniteError: if a number of it is not finite.
         """
-        if set(counters) != set(COUNTERS):
+        if set(counters) != set(self.counts.NAMES):
             raise snapshot.SnapshotError(
                 f"{path} is of a distributed run: continue it with scripts.launch"
             )
@@ -97,7 +87,8 @@ class AgentLoop:
         if not environment.exact_resume:
             logging.warning("the running episodes are abandoned: they can't be restored")
             self.state = learner.cut(self.state)
-        self.counters = counters
+        self.counts.counters = counters
+        self._frames_before = counters["frames"]
 
     def contents(self, earlier: Path | None) -> snapshot.Contents:
         """What a snapshot holds of all this; see SnapshotStore.save."""
@@ -105,31 +96,21 @@ class AgentLoop:
         learner = state_arrays.to_host(replay, self.state)
         state_arrays.check_finite(learner, "learner", self._settings.seed)
         return snapshot.Contents(
-            counters=dict(self.counters),
+            counters=dict(self.counts.counters),
             arrays={"learner": learner, "environment": self.experiment.environment.get_state()},
             rows=state_arrays.copy_rows(replay, self.state, earlier),
         )
 
     @property
-    def step_frames(self) -> int:
-        """Frames of one seed in a step of all its environments."""
-        return self._settings.num_envs * self._settings.frames_per_step
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all frames were played."""
-        assert self._settings.num_frames is not None, "resolved"
-        return self.counters["frames"] >= self._settings.num_frames
-
-    @property
     def is_offline(self) -> bool:
         """Whether there are updates to be done before anything is played."""
-        return self.counters["updates"] < self._settings.training.offline_updates
+        return self.counts.counters["updates"] < self._settings.training.offline_updates
 
     def learn_offline(self) -> Iteration:
         """Some of those updates."""
-        left = self._settings.training.offline_updates - self.counters["updates"]
-        to_multiple = _UPDATES_AT_ONCE - self.counters["updates"] % _UPDATES_AT_ONCE
+        done = self.counts.counters["updates"]
+        left = self._settings.training.offline_updates - done
+        to_multiple = _UPDATES_AT_ONCE - done % _UPDATES_AT_ONCE
         return Iteration(self._learn(min(left, to_multiple)), [])
 
     def iterate(self, timer: stage_timer.StageTimer) -> Iteration:
@@ -139,36 +120,33 @@ class AgentLoop:
           NotFiniteError: if a reward or an observation is not finite.
         """
         learner, environment = self.experiment.learner, self.experiment.environment
-        if environment.task != self.counters["task"]:
-            self._switch_task()
+        self._frames_before = self.counts.counters["frames"]
+        if environment.task != self.counts.counters["task"]:
+            self.state = self.experiment.task_switch.apply(self.state)
+            self.counts.begin_task(self.experiment.task_switch.settings)
         timer.wait_for(self.state.train.updates)
         with timer.stage("act"):
             observed = experiment_lib.observed(self.timestep, learner)
             self.state, actions = learner.observe(self.state, observed)
             environment.send(np.asarray(actions).reshape(-1))
         # Steps that start an episode count like all others.
-        self.counters["frames"] += self.step_frames
-        self.counters["iterations"] += 1
+        step_frames = self._settings.num_envs * self._settings.frames_per_step
+        self.counts.report(self.counts.played + step_frames)
         with timer.stage("learn"):
-            metrics = self._learn(self._num_due())
+            metrics = self._learn(self.counts.updates_behind)
             timer.wait_for(metrics)
         with timer.stage("environment"):
             self.timestep = self._receive()
         episodes = environment.finished_episodes()
-        if self.is_due(self._settings.frames_per_task):
+        if self._settings.frames_per_task and self.counts.is_task_over:
             self.timestep = environment.next_task()
         return Iteration(metrics, episodes)
 
-    def _num_due(self) -> int:
-        counters = self.counters
-        now = counters["frames"], counters["task"], counters["idle_frames"]
-        return self._schedule.due(*now) - counters["updates"]
-
     def _learn(self, num_updates: int) -> Mapping[str, jax.Array] | None:
-        if num_updates <= 0:
+        if not num_updates:
             return None
         self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
-        self.counters["updates"] += num_updates
+        self.counts.count_updates(num_updates)
         return metrics
 
     def _receive(self) -> dm_env.TimeStep:
@@ -181,18 +159,10 @@ class AgentLoop:
 
     def located(self, error: finite.NotFiniteError, where: str = "") -> finite.NotFiniteError:
         """The same error, which tells the moment as well."""
-        frames, updates = self.counters["frames"], self.counters["updates"]
+        frames, updates = (self.counts.counters[name] for name in ("frames", "updates"))
         return finite.NotFiniteError(f"frame {frames}, update {updates}{where}: {error}")
-
-    def _switch_task(self) -> None:
-        """Begins the task that the environment has gone to, and forgets what is to be forgotten."""
-        switch = self.experiment.task_switch
-        self.state = switch.apply(self.state)
-        self.counters["task"] = self.experiment.environment.task
-        is_empty = switch.settings.clear_replay
-        self.counters["idle_frames"] = self._schedule.fill_frames if is_empty else 0
 
     def is_due(self, period_frames: int) -> bool:
         """Whether the last iteration completed a multiple of a period (0: never)."""
-        frames = self.counters["frames"]
-        return periods.is_completed(period_frames, frames - self.step_frames, frames)
+        frames = self.counts.counters["frames"]
+        return periods.is_completed(period_frames, self._frames_before, frames)

@@ -12,7 +12,7 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
-from training import agent_loop, derived, run_directory, run_settings
+from training import agent_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
@@ -56,9 +56,8 @@ class Run:
         self.evaluation = task_evaluation.TaskEvaluation(
             settings, self.experiment.evaluator, self.recorder
         )
-        step_frames = self.loop.step_frames
-        whole_steps = -(-settings.num_frames // step_frames) * step_frames  # pyright: ignore[reportOptionalOperand]
-        self.progress = progress_lib.Progress(whole_steps, self.counters["frames"])
+        assert settings.num_frames is not None, "resolved"
+        self.progress = progress_lib.Progress(settings.num_frames, self.counters["frames"])
 
     def _open_recorder(self, gathered: dict[str, np.ndarray] | None) -> None:
         # A run that begins anew keeps no row, not even of frame 0.
@@ -83,7 +82,7 @@ class Run:
     @property
     def counters(self) -> dict[str, int]:
         """Of the loop."""
-        return self.loop.counters
+        return self.loop.counts.counters
 
     def iterate(self) -> None:
         """One iteration of the loop, or some updates of an offline phase, and their records."""
@@ -157,8 +156,9 @@ class Run:
     @property
     def must_evaluate(self) -> bool:
         """Whether an evaluation is due that is not written down, as when the last was stopped."""
-        is_due = self.loop.is_due(self.settings.evaluation.period_frames)
-        return is_due and self.recorder.last_evaluation() < self.counters["frames"]
+        period_frames = self.settings.evaluation.period_frames
+        last = self.recorder.last_evaluation()
+        return periods.is_completed(period_frames, last, self.counters["frames"])
 
     def evaluate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Plays whole episodes with the present parameters of every seed, in fresh environments.
@@ -234,7 +234,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
         _work(run, stop)
     if run.counters != begin:
         run.save()
-    return run.loop.is_finished and not run.must_evaluate
+    return run.loop.counts.is_finished and not run.must_evaluate
 
 
 def _learn_offline(run: Run, stop: stopping.StopRequest) -> None:
@@ -249,15 +249,14 @@ def _learn_offline(run: Run, stop: stopping.StopRequest) -> None:
 
 
 def _work(run: Run, stop: stopping.StopRequest) -> None:
-    settings, timer, loop = run.settings, run.timer, run.loop
-    while not (loop.is_finished or stop.requested):
+    settings, timer, loop, counts = run.settings, run.timer, run.loop, run.loop.counts
+    while not (counts.is_finished or stop.requested):
         run.iterate()
         run.progress.advance(run.counters["frames"])
         if loop.is_due(settings.log.layers_period_frames):
             run.measure_layers()
         # A row of train.csv is about one task only, and the last is about the end.
-        is_end = loop.is_finished or loop.is_due(settings.frames_per_task)
-        if is_end or loop.is_due(settings.log.period_frames):
+        if counts.is_task_over or loop.is_due(settings.log.period_frames):
             with timer.stage("log", always=True):
                 run.log()
         if loop.is_due(settings.evaluation.period_frames):

@@ -96,11 +96,11 @@ class ActorAccounts:
         accounts = (self._frames, self._transitions, self._episodes)
         journal_ids = self._frames.keys() | self._episodes.keys()
         rows = [[i, *(account.get(i, 0) for account in accounts)] for i in sorted(journal_ids)]
-        return {"ledger": np.array(rows, np.int64).reshape(-1, 4)}
+        return {"accounts": np.array(rows, np.int64).reshape(-1, 4)}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores `get_state`'s result."""
-        for journal_id, frames, transitions, episodes in state["ledger"].tolist():
+        for journal_id, frames, transitions, episodes in state["accounts"].tolist():
             self._frames[journal_id] = frames
             self._transitions[journal_id] = transitions
             self._episodes[journal_id] = episodes

@@ -1,12 +1,12 @@
 """What the learner publishes: the parameters, where the run stands, and how far actors may play."""
 
 from cluster import context
-from cluster.accounts import actor_accounts, run_counts
+from cluster.accounts import actor_accounts, learner_counts
 from cluster.learning import saving, trained_agent
 from cluster.messages import messages, publisher
 from replay.reverb.sampling import priorities
 
-# The share of the credit that is not kept back until the next status is due.
+# The share of the credit that is not kept back until the next announcement is due.
 _URGENT_SHARE = 4
 
 
@@ -17,7 +17,7 @@ class Announcements:
         self,
         role: context.Role,
         agent: trained_agent.TrainedAgent,
-        counts: run_counts.RunCounts,
+        counts: learner_counts.LearnerCounts,
         accounts: actor_accounts.ActorAccounts,
         weights: priorities.SamplingWeights,
         saver: saving.Saver,
@@ -54,8 +54,8 @@ class Announcements:
             )
         )
 
-    def publish_status(self, may_play: bool, is_starved: bool, finished: bool = False) -> None:
-        """Has the status published, at once if actors may play much more than they know.
+    def publish(self, may_play: bool, is_starved: bool, finished: bool = False) -> None:
+        """Has the announcement published, at once if actors may play much more than they know.
 
         Args:
           may_play: whether anything may be played.
@@ -66,11 +66,11 @@ class Announcements:
         if may_play:
             allowed = self._counts.allowed_frames(is_starved)
             alive = self._accounts.alive()
-            limits = run_counts.frame_limits(alive, self._counts.played, allowed)
+            limits = learner_counts.frame_limits(alive, self._counts.played, allowed)
         is_urgent = allowed - self._allowed > self._urgent_frames
         if is_urgent:
             self._allowed = allowed
-        status = messages.Status(
+        announcement = messages.Announcement(
             frames=counters["frames"],
             updates=counters["updates"],
             task=self._counts.task_to_play,
@@ -81,8 +81,8 @@ class Announcements:
             episodes=dict(self._accounts.episodes),
             limits=limits,
         )
-        self._publisher.set_status(status, is_urgent)
+        self._publisher.set_announcement(announcement, is_urgent)
 
     def close(self) -> None:
-        """Publishes the last status once more, if there is a connection, and ends the thread."""
+        """Publishes the last one once more, if there is a connection, and ends the thread."""
         self._publisher.close()

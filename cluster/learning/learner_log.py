@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cluster import context
-from cluster.accounts import actor_accounts, run_counts
+from cluster.accounts import actor_accounts, learner_counts
 from cluster.learning import trained_agent
 from cluster.messages import messages
 from core import finite
@@ -36,7 +36,7 @@ class LearnerLog:
         self,
         role: context.Role,
         agent: trained_agent.TrainedAgent,
-        counts: run_counts.RunCounts,
+        counts: learner_counts.LearnerCounts,
         accounts: actor_accounts.ActorAccounts,
         metric_names: Sequence[str],
     ):
@@ -69,7 +69,7 @@ class LearnerLog:
         for number, episode in self._accounts.apply(report):
             counters["episodes"] += 1
             self.recent.append(episode.episode_return)
-            where = {"actor": report.actor, "life": report.journal_id, "episode": number}
+            where = {"actor": report.actor, "journal": report.journal_id, "episode": number}
             played = envs_base.Episode(*episode[:3])
             self.recorder.episode({**counters, "task": episode.task}, played, where)
 
@@ -171,4 +171,4 @@ def _note_written_episodes(role: context.Role, accounts: actor_accounts.ActorAcc
     path = role.run_dir / "episodes.csv"
     if path.exists():
         rows = csv_log.read_rows(path)
-        accounts.note_episodes((int(row["life"]), int(row["episode"])) for row in rows)
+        accounts.note_episodes((int(row["journal"]), int(row["episode"])) for row in rows)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cluster.accounts import actor_accounts, run_counts
+from cluster.accounts import actor_accounts, learner_counts
 from cluster.learning import learner_log, trained_agent
 from replay.reverb.sampling import priorities
 from training.checkpoints import snapshot, state_arrays
@@ -20,7 +20,7 @@ class LearnerSnapshot:
         self,
         seed: int,
         agent: trained_agent.TrainedAgent,
-        counts: run_counts.RunCounts,
+        counts: learner_counts.LearnerCounts,
         accounts: actor_accounts.ActorAccounts,
         weights: priorities.SamplingWeights,
     ):
@@ -49,14 +49,14 @@ class LearnerSnapshot:
         Raises:
           SnapshotError: it is damaged, or of another kind of run.
         """
-        if set(counters) != set(run_counts.COUNTERS):
+        if set(counters) != set(learner_counts.LearnerCounts.NAMES):
             raise snapshot.SnapshotError(
                 f"{path} is of a run of one process: continue it with scripts.train"
             )
         self._agent.restore(self._read_state(path))
         self._counts.counters = counters
         gathered = snapshot.read_arrays(path, "loop")
-        self._accounts.set_state({"ledger": gathered.pop("ledger")})
+        self._accounts.set_state({"accounts": gathered.pop("accounts")})
         self._counts.report(self._accounts.frames)
         largest, mean = gathered.pop("weights").tolist()
         self._weights.restore(largest, mean)

@@ -41,7 +41,7 @@ class ReplayReader:
 
         Args:
           role: the learner's.
-          spec: of one lane's newest observation.
+          spec: of one environment's newest observation.
           weights: turns priorities into sampling weights.
           stop: whether the process was asked to end.
         """

@@ -17,24 +17,24 @@ _JOIN_S = 15.0
 
 Connect = Callable[[Callable[[], bool]], wire.Client]
 AnyReport = messages.Report | messages.EvaluatorReport
-MakeReports = Callable[[messages.Status | None], Sequence[AnyReport]]
+MakeReports = Callable[[messages.Announcement | None], Sequence[AnyReport]]
 
 
 class LearnerLink:
-    """Fetches the learner's status and newest parameters, and brings it reports.
+    """Fetches the learner's announcement and newest parameters, and brings it reports.
 
     Reports go on while the actor itself waits: the learner must know of the frames to let it play
     more. What breaks is begun anew, until `close`.
 
     Attributes:
-      is_awaited: whether the process has nothing to do before there is another status.
+      is_awaited: whether the process has nothing to do before there is another announcement.
     """
 
     def __init__(
         self,
         connect: Connect,
         shapes: Any,
-        reports: MakeReports = lambda status: (),
+        reports: MakeReports = lambda announcement: (),
         on_parameters: Callable[[messages.Parameters], None] = lambda parameters: None,
     ):
         """Starts the thread.
@@ -42,7 +42,7 @@ class LearnerLink:
         Args:
           connect: gives a client whose server is ready; see replay.reverb.connection.
           shapes: of the parameters, as this process's configuration has them.
-          reports: what to tell now, by the newest status; called in the thread.
+          reports: what to tell now, by the newest announcement; called in the thread.
           on_parameters: gets all parameters that are fetched; called in the thread.
         """
         self._connect = connect
@@ -51,7 +51,7 @@ class LearnerLink:
         self._on_parameters = on_parameters
         self._closing = threading.Event()
         self.is_awaited = False
-        self._status: messages.Status | None = None
+        self._announcement: messages.Announcement | None = None
         self._parameters: messages.Parameters | None = None
         self._fetched_at = time.monotonic()
         self._error: Exception | None = None
@@ -59,11 +59,11 @@ class LearnerLink:
         self._thread.start()
 
     @property
-    def status(self) -> messages.Status | None:
+    def announcement(self) -> messages.Announcement | None:
         """The newest there is; None before the first. Raises what ended the thread."""
         if self._error is not None:
             raise self._error
-        return self._status
+        return self._announcement
 
     @property
     def parameters(self) -> messages.Parameters | None:
@@ -86,7 +86,7 @@ class LearnerLink:
                 self._talk_until_it_breaks()
         except connection.Stopped:
             pass
-        except Exception as error:  # raised to the one who asks for the status
+        except Exception as error:  # raised to the one who asks for the announcement
             self._error = error
 
     def _talk_until_it_breaks(self) -> None:
@@ -101,18 +101,18 @@ class LearnerLink:
             self._closing.wait(_PERIOD_S)
 
     def _send_reports(self, writer: wire.Writer) -> None:
-        for report in self._reports(self._status):
+        for report in self._reports(self._announcement):
             writer.insert([writer.arrays(tables.REPORTS, report.encode(), 1.0)], _TIMEOUT_S)
         writer.flush(_TIMEOUT_S)
 
     def _fetch(self, client: wire.Client) -> None:
-        """Fetches the status, and the parameters if they are newer than those that are here."""
+        """Fetches the announcement, and the parameters if they are newer than those here."""
         # The learner's first message may be minutes away: it compiles.
-        if not client.server_info()[tables.STATUS].size:
+        if not client.server_info()[tables.ANNOUNCEMENT].size:
             return
-        arrays = messages.latest(client, tables.STATUS, _TIMEOUT_S)
-        self._status = messages.Status.decode(arrays)
-        if self._parameters is None or self._parameters.updates != self._status.version:
+        arrays = messages.latest(client, tables.ANNOUNCEMENT, _TIMEOUT_S)
+        self._announcement = messages.Announcement.decode(arrays)
+        if self._parameters is None or self._parameters.updates != self._announcement.version:
             arrays = messages.latest(client, tables.PARAMETERS, _TIMEOUT_S)
             self._parameters = messages.Parameters.decode(arrays, self._shapes)
             self._on_parameters(self._parameters)

@@ -20,7 +20,7 @@ JournalId = int
 _NUM_COUNTS = 3
 
 
-class Status(NamedTuple):
+class Announcement(NamedTuple):
     """Where the run stands, as the learner tells it.
 
     Attributes:
@@ -61,12 +61,14 @@ class Status(NamedTuple):
         ]
 
     @classmethod
-    def decode(cls, arrays: Sequence[np.ndarray]) -> "Status":
-        """The status of `encode`'s arrays; raises WireError."""
-        _check("status", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 4))])
-        _check_counts("status", arrays[0], arrays[2])
+    def decode(cls, arrays: Sequence[np.ndarray]) -> "Announcement":
+        """The announcement of `encode`'s arrays; raises WireError."""
+        _check("announcement", arrays, [(np.int64, (5,)), (np.float64, ()), (np.int64, (None, 4))])
+        _check_counts("announcement", arrays[0], arrays[2])
         if not 0 <= arrays[1] < np.inf:
-            raise wire.WireError(f"status with weight {arrays[1]}: expected a finite number >= 0")
+            raise wire.WireError(
+                f"announcement with weight {arrays[1]}: expected a finite number >= 0"
+            )
         frames, updates, task, finished, version = arrays[0].tolist()
         rows = arrays[2].tolist()
         return cls(
@@ -133,13 +135,13 @@ class Episode(NamedTuple):
     """A finished training episode.
 
     Attributes:
-      lane: of the actor.
+      env_id: of the actor.
       episode_return: unclipped.
       length_frames: in the emulator's frames.
       task: of a sequence, from 0, in which it was played.
     """
 
-    lane: int
+    env_id: int
     episode_return: float
     length_frames: int
     task: int = 0

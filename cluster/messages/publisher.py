@@ -1,4 +1,4 @@
-"""What the learner tells all others, in a thread of its own: its status, and the parameters."""
+"""What the learner tells all others, in a thread of its own: announcement and parameters."""
 
 import threading
 from collections.abc import Callable
@@ -16,15 +16,15 @@ Connect = Callable[[Callable[[], bool]], wire.Client]
 
 
 class Publisher:
-    """Keeps the newest status and parameters in the replay server's tables.
+    """Keeps the newest announcement and parameters in the replay server's tables.
 
     A restored server may have older ones: after each connection both are published again.
     """
 
     def __init__(self, connect: Connect):
-        """Starts the thread; it publishes from the first `set_status` on."""
+        """Starts the thread; it publishes from the first `set_announcement` on."""
         self._connect = connect
-        self._status: messages.Status | None = None
+        self._announcement: messages.Announcement | None = None
         self._parameters: messages.Parameters | None = None
         self._closing = False
         self._is_urgent = False
@@ -34,11 +34,13 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
-    def set_status(self, status: messages.Status, is_urgent: bool = False) -> None:
-        """Has the status published within a quarter of a second; its version is filled in.
+    def set_announcement(
+        self, announcement: messages.Announcement, is_urgent: bool = False
+    ) -> None:
+        """Has the announcement published within a quarter of a second; its version is filled in.
 
         Args:
-          status: in place of the one before.
+          announcement: in place of the one before.
           is_urgent: whether somebody waits for it: then at once.
 
         Raises:
@@ -46,7 +48,7 @@ class Publisher:
         """
         if self._error is not None:
             raise self._error
-        self._status = status
+        self._announcement = announcement
         if is_urgent:
             with self._changed:
                 self._is_urgent = True
@@ -59,7 +61,7 @@ class Publisher:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Publishes the last status once more, if there is a connection, and ends the thread."""
+        """Publishes the last one once more, if there is a connection, and ends the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -71,7 +73,7 @@ class Publisher:
                 self._publish_until_it_breaks()
         except connection.Stopped:
             pass
-        except Exception as error:  # raised to the one who sets the status
+        except Exception as error:  # raised to the one who sets the announcement
             self._error = error
 
     def _publish_until_it_breaks(self) -> None:
@@ -92,19 +94,19 @@ class Publisher:
     ) -> messages.Parameters | None:
         """Publishes what is new; returns the parameters that are there now."""
         self._is_urgent = False
-        # In this order: a status never tells of an end whose parameters are not there.
-        status = self._status
+        # In this order: an announcement never tells of an end whose parameters are not there.
+        announcement = self._announcement
         parameters = self._parameters
         if parameters is not None and parameters is not published:
             self._insert(writer, tables.PARAMETERS, parameters)
             published = parameters
-        if status is not None and published is not None:
+        if announcement is not None and published is not None:
             version = published.updates
-            self._insert(writer, tables.STATUS, status._replace(version=version))
+            self._insert(writer, tables.ANNOUNCEMENT, announcement._replace(version=version))
         return published
 
     def _insert(
-        self, writer: wire.Writer, table: str, message: messages.Status | messages.Parameters
+        self, writer: wire.Writer, table: str, message: messages.Announcement | messages.Parameters
     ) -> None:
         writer.insert([writer.arrays(table, message.encode(), 1.0)], _TIMEOUT_S)
         writer.flush(_TIMEOUT_S)

@@ -72,7 +72,7 @@ class Actor:
         new = {"frames": 0, "transitions": 0, "episodes": 0, "starts": 0, "task": 0}
         self._counters = {**new, **self._journals.own.counters}
         self._counters["starts"] += 1
-        seed = envs_base.lane_seed(
+        seed = envs_base.environment_seed(
             settings.seed, _ACTOR_SEEDS + role.index, self._counters["starts"]
         )
         self._environment = envs_base.make(settings.environment, settings.num_envs, seed)
@@ -87,15 +87,15 @@ class Actor:
     @property
     def is_finished(self) -> bool:
         """Whether the learner has said that nothing more is to be played."""
-        status = self._link.status
-        return status is not None and status.is_end(self._role.num_frames)
+        announcement = self._link.announcement
+        return announcement is not None and announcement.is_end(self._role.num_frames)
 
     @property
-    def _status(self) -> messages.Status:
+    def _announcement(self) -> messages.Announcement:
         """The newest; from the first parameters on there is one."""
-        status = self._link.status
-        assert status is not None
-        return status
+        announcement = self._link.announcement
+        assert announcement is not None
+        return announcement
 
     def _must_end(self) -> bool:
         return self._stop() or self.is_finished
@@ -112,10 +112,10 @@ class Actor:
         timestep = self._begin()
         while not self._must_end():
             self._wait_for_credit()
-            if self._status.task > self._environment.task:
+            if self._announcement.task > self._environment.task:
                 timestep = self._environment.next_task()
             self._policy.follow(self._link.parameters)
-            actions = self._policy.choose(timestep, self._status.frames)
+            actions = self._policy.choose(timestep, self._announcement.frames)
             self._environment.send(actions)
             self._record(timestep, actions)
             # What was left of an earlier task is on its way.
@@ -150,7 +150,7 @@ class Actor:
         """The first time step, of the game that the run is at."""
         environment = self._environment
         timestep = environment.reset()
-        while environment.task < self._status.task:
+        while environment.task < self._announcement.task:
             environment.next_task()
             timestep = environment.step(np.zeros(environment.num_envs, np.int32))
         self._task = environment.task
@@ -174,9 +174,9 @@ class Actor:
         self._link.is_awaited = False
 
     def _may_go_on(self) -> bool:
-        status = self._status
-        limit = status.limits.get(self._journals.own.journal_id, 0)
-        return self._counters["frames"] < limit or status.task > self._environment.task
+        announcement = self._announcement
+        limit = announcement.limits.get(self._journals.own.journal_id, 0)
+        return self._counters["frames"] < limit or announcement.task > self._environment.task
 
     def _record(self, timestep: Any, actions: Any) -> None:
         """Writes what the step completes, while the emulators work on the next one."""
@@ -194,7 +194,7 @@ class Actor:
         frames = self._environment.num_envs * self._environment.frames_per_step
         self._counters["frames"] += frames
         self._counters["task"] = self._task
-        items = self._builder.add(step, self._status.weight)
+        items = self._builder.add(step, self._announcement.weight)
         size = self._role.distributed.max_unconfirmed
         for begin in range(0, len(items), size):
             part = items[begin : begin + size]
@@ -209,7 +209,7 @@ class Actor:
 
     def _report_progress(self) -> None:
         """Keeps the journals short, and others informed; called about twice a second or more."""
-        self._journals.tend(self._task, self._link.status)
+        self._journals.tend(self._task, self._link.announcement)
         now, frames = time.monotonic(), self._counters["frames"]
         if now - self._status_at > _STATUS_S:
             self._role.write_status(

@@ -79,23 +79,26 @@ class ActorJournals:
         """Transitions that were sent but not confirmed yet."""
         return sum(writer.num_pending for writer in self._writers)
 
-    def tend(self, task: int, status: messages.Status | None) -> None:
+    def tend(self, task: int, announcement: messages.Announcement | None) -> None:
         """Notes what is confirmed, and drops what nobody needs; called twice a second or more.
 
         Args:
           task: that is played.
-          status: the newest of the learner; None before the first.
+          announcement: the newest of the learner; None before the first.
         """
         now = time.monotonic()
         if now - self._synced_at > _SYNC_S:
             self._synced_at = now
             for writer in self._writers:
-                self._truncate(writer, task, status)
+                self._truncate(writer, task, announcement)
         for writer in self._writers:
             self.reports.note_task(writer, task)
 
     def _truncate(
-        self, writer: journaled_writer.JournaledWriter, task: int, status: messages.Status | None
+        self,
+        writer: journaled_writer.JournaledWriter,
+        task: int,
+        announcement: messages.Announcement | None,
     ) -> None:
         try:
             progress = writer.progress()
@@ -104,8 +107,8 @@ class ActorJournals:
             return
         self.reports.note_task(writer, task)
         self.reports.note_confirmed(progress)
-        if status is not None and progress.journal_id in status.confirmed:
-            writer.truncate(status.confirmed[progress.journal_id])
+        if announcement is not None and progress.journal_id in announcement.confirmed:
+            writer.truncate(announcement.confirmed[progress.journal_id])
 
     def serve(self) -> None:
         """Has writers that nothing is written with send what a restarted server lacks."""

@@ -86,9 +86,9 @@ class ActorReports:
             confirmed=progress.confirmed_through
         )
 
-    def make(self, status: messages.Status | None) -> list[messages.Report]:
-        """The reports by the newest status, of the actor's own journal first."""
-        known = status.episodes.get(self._own.journal_id, 0) if status else 0
+    def make(self, announcement: messages.Announcement | None) -> list[messages.Report]:
+        """The reports by the newest announcement, of the actor's own journal first."""
+        known = announcement.episodes.get(self._own.journal_id, 0) if announcement else 0
         kept = self._own.counters.get("episodes", 0)
         own = self._report(self._own, *self.episodes.after(known, kept))
         return [own, *(self._report(journal, 0, []) for journal in self._absent)]

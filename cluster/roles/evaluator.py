@@ -62,7 +62,7 @@ class Evaluator:
         self._link = learner_link.LearnerLink(
             role.connect,
             agent.param_shapes(),
-            lambda status: self._reports,
+            lambda announcement: self._reports,
             on_parameters=self._note,
         )
         self._reported_at = 0.0
@@ -73,16 +73,23 @@ class Evaluator:
             if self._due:
                 self._evaluate(self._due.popleft())
                 continue
-            status, parameters = self._link.status, self._link.parameters
-            if status is not None and parameters is not None and self._is_end(status, parameters):
+            announcement, parameters = self._link.announcement, self._link.parameters
+            if (
+                announcement is not None
+                and parameters is not None
+                and self._is_end(announcement, parameters)
+            ):
                 return True
             self._report_progress()
             time.sleep(_POLL_S)
         return False
 
-    def _is_end(self, status: messages.Status, parameters: messages.Parameters) -> bool:
+    def _is_end(self, announcement: messages.Announcement, parameters: messages.Parameters) -> bool:
         """Whether the run is finished and its end evaluated, if there was any learning after."""
-        if not status.is_end(self._role.num_frames) or parameters.updates != status.version:
+        if (
+            not announcement.is_end(self._role.num_frames)
+            or parameters.updates != announcement.version
+        ):
             return False
         if parameters.updates and parameters.frames > self._frames:
             self._evaluate(parameters)

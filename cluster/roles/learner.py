@@ -14,7 +14,7 @@ from absl import logging
 
 from agents import base as agents_base
 from cluster import context
-from cluster.accounts import actor_accounts, evaluator_account, run_counts
+from cluster.accounts import actor_accounts, evaluator_account, learner_counts
 from cluster.learning import (
     announcements,
     learner_log,
@@ -172,7 +172,7 @@ class Learner:
         # A restored table may lack transitions, or have some of before it was cleared.
         self._agent.newest, self._is_starved = None, False
         self._change.reset_replay()
-        self._publish_status()
+        self._announce()
         while True:
             try:
                 self._reader.open()
@@ -212,11 +212,11 @@ class Learner:
             else:
                 self._log.apply(report)
         self._counts.report(self._accounts.frames)
-        self._publish_status()
+        self._announce()
 
-    def _publish_status(self, finished: bool = False) -> None:
+    def _announce(self, finished: bool = False) -> None:
         may_play = self._change.phase is not task_change.Phase.CLEARING
-        self._announcements.publish_status(may_play, self._is_starved, finished)
+        self._announcements.publish(may_play, self._is_starved, finished)
 
     def _learn_one_batch(self) -> None:
         batch = self._reader.batch(_BATCH_WAIT_S)
@@ -225,7 +225,7 @@ class Learner:
             return
         new_priorities, metrics = self._agent.learn(batch, self._counts.importance_steps)
         # Before the priorities are sent, which may fail: the update is done.
-        self._counts.count_update()
+        self._counts.count_updates()
         counters = self._counts.counters
         self._log.recorder.learned(counters, metrics)
         if counters["updates"] % self._role.distributed.publish_period_updates == 0:
@@ -274,7 +274,7 @@ class Learner:
         """
         self._log.end_if_not_finite()
         self._announcements.publish_parameters()
-        self._publish_status(finished=self.is_finished)
+        self._announce(finished=self.is_finished)
         self._saver.save(self._counts.counters)
         self._saver.wait_for_snapshot()
         self._saver.wait_for_checkpoint(_LAST_CHECKPOINT_S)
@@ -287,11 +287,11 @@ class Learner:
         self._saver.close()
 
 
-def _make_counts(role: context.Role) -> run_counts.RunCounts:
+def _make_counts(role: context.Role) -> learner_counts.LearnerCounts:
     """The counts of a run that begins."""
     schedule = update_schedule_lib.UpdateSchedule.make(role.settings)
     frames_per_step = role.settings.frames_per_step
-    return run_counts.RunCounts(schedule, frames_per_step, role.distributed.credit_frames)
+    return learner_counts.LearnerCounts(schedule, frames_per_step, role.distributed.credit_frames)
 
 
 def _make_weights(settings: run_settings.RunSettings) -> priorities.SamplingWeights:
@@ -318,7 +318,7 @@ def _make_agent(role: context.Role, agent: agents_base.Agent) -> trained_agent.T
 
 
 def _facts(
-    counts: run_counts.RunCounts, reader: replay_reader.ReplayReader, saver: saving.Saver
+    counts: learner_counts.LearnerCounts, reader: replay_reader.ReplayReader, saver: saving.Saver
 ) -> task_change.Facts:
     """What a change of tasks depends on."""
     return task_change.Facts(

@@ -28,11 +28,11 @@ class SumTree(NamedTuple):
     counts: jax.Array
 
 
-def init(num_rows: int, num_lanes: int) -> SumTree:
-    """A tree of num_rows x num_lanes absent leaves."""
-    rows = rows_per_block(num_rows, num_lanes)
+def init(num_rows: int, num_envs: int) -> SumTree:
+    """A tree of num_rows x num_envs absent leaves."""
+    rows = rows_per_block(num_rows, num_envs)
     blocks = math.ceil(num_rows / rows)
-    shape = (blocks, rows * num_lanes)
+    shape = (blocks, rows * num_envs)
     return SumTree(
         weights=jnp.zeros(shape, jnp.float32),
         present=jnp.zeros(shape, bool),
@@ -41,9 +41,9 @@ def init(num_rows: int, num_lanes: int) -> SumTree:
     )
 
 
-def rows_per_block(num_rows: int, num_lanes: int) -> int:
-    """Rows in a block, so that a block has about sqrt(rows * lanes) leaves."""
-    return max(1, round(math.sqrt(num_rows / num_lanes)))
+def rows_per_block(num_rows: int, num_envs: int) -> int:
+    """Rows in a block, so that a block has about sqrt(rows * environments) leaves."""
+    return max(1, round(math.sqrt(num_rows / num_envs)))
 
 
 def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: jax.Array) -> SumTree:
@@ -51,7 +51,7 @@ def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: ja
 
     Args:
       tree: the tree.
-      leaves: flat numbers row * N + lane.
+      leaves: flat numbers row * N + environment.
       weights: float32 [L]; taken as 0 where not present.
       present: bool [L].
     """
@@ -67,14 +67,14 @@ def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: ja
 
 
 def set_rows(
-    tree: SumTree, rows: jax.Array, num_lanes: int, weights: jax.Array, present: jax.Array
+    tree: SumTree, rows: jax.Array, num_envs: int, weights: jax.Array, present: jax.Array
 ) -> SumTree:
     """Sets whole rows int32 [R] to weights float32 [R, N] and flags bool [R, N].
 
     The rows must differ. Cheaper than `set_leaves`: a row lies in one block.
     """
-    rows_each = tree.weights.shape[1] // num_lanes
-    shape = (tree.weights.shape[0], rows_each, num_lanes)
+    rows_each = tree.weights.shape[1] // num_envs
+    shape = (tree.weights.shape[0], rows_each, num_envs)
     block, offset = rows // rows_each, rows % rows_each
     new_weights = tree.weights.reshape(shape).at[block, offset].set(jnp.where(present, weights, 0))
     new_present = tree.present.reshape(shape).at[block, offset].set(present)

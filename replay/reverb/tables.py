@@ -4,7 +4,7 @@ from typing import Any
 
 from replay.device import size
 
-TRANSITIONS, PARAMETERS, STATUS = "transitions", "parameters", "status"
+TRANSITIONS, PARAMETERS, ANNOUNCEMENT = "transitions", "parameters", "announcement"
 REPORTS, MARK = "reports", "mark"
 
 # The learner takes them within a second; each is about 200 bytes.
@@ -30,7 +30,7 @@ def tables(replay: size.SizeSettings) -> list[dict[str, Any]]:
             "priority_exponent": 1.0,
         },
         {"name": PARAMETERS, "kind": "latest"},
-        {"name": STATUS, "kind": "latest"},
+        {"name": ANNOUNCEMENT, "kind": "latest"},
         {"name": REPORTS, "kind": "queue", "max_size": _MAX_REPORTS},
         {"name": MARK, "kind": "latest"},
     ]

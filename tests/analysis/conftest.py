@@ -39,7 +39,7 @@ def make_run(tmp_path):
         last = resolved.num_frames if frames is None else frames
         moments = [{"frames": f, "seed": seed} for f in (last // 2, last)]
         write_csv(path / "train.csv", [m | {"elapsed_seconds": 60.0} for m in moments])
-        write_csv(path / "episodes.csv", [m | {"return": 5.0, "lane": 0} for m in moments])
+        write_csv(path / "episodes.csv", [m | {"return": 5.0, "env_id": 0} for m in moments])
         layers = [
             m | {"layer": layer, "norm": norm, "update_ratio": 1e-3}
             for m in moments

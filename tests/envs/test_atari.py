@@ -98,7 +98,7 @@ class RawGame:
 def test_dqn_zoo_protocol_step_by_step(game):
     """Frames, rewards, discounts and ends are those of the game played frame by frame."""
     environment = make_environment(game)
-    seed = base.lane_seed(3, 0)
+    seed = base.environment_seed(3, 0)
     raw = RawGame(game, seed)
     # Plays along to tell the number of no-ops, which ALE draws and nobody else can know.
     noops = make_ale(game, 1, noop_max=31)
@@ -139,7 +139,7 @@ def test_machado_protocol_equals_gymnasium(game):
     # Gymnasium derives ALE's seed from its own: set it directly, as a seeded reset would.
     unwrapped = single.unwrapped
     assert isinstance(unwrapped, ale_py.AtariEnv)
-    unwrapped.ale.setInt("random_seed", base.lane_seed(3, 0))
+    unwrapped.ale.setInt("random_seed", base.environment_seed(3, 0))
     unwrapped.load_game()
     single = wrappers.AtariPreprocessing(single, noop_max=0, frame_skip=4, screen_size=84)
     single = wrappers.FrameStackObservation(single, 4, padding_type="zero")
@@ -168,18 +168,18 @@ def test_machado_protocol_equals_gymnasium(game):
 
 
 def test_stacked_newest_frames_equal_ales_own_stack():
-    """Over several lanes, episodes and truncations, with zeros before an episode's start."""
+    """Over several environments, episodes and truncations, with zeros before an episode's start."""
     environment = make_environment("breakout", num_envs=3, max_episode_frames=500)
     ale = make_ale("breakout", 3, noop_max=31, max_num_frames_per_episode=500)
-    seeds = np.array([base.lane_seed(3, lane) for lane in range(3)])
+    seeds = np.array([base.environment_seed(3, env_id) for env_id in range(3)])
     expected, _ = ale.reset(seed=seeds)
     timestep = environment.reset()
     stacks = np.zeros((3, 4, 84, 84), np.uint8)
     num_first = 0
     for actions in draw_actions(environment, 400):
-        for lane in range(3):
-            is_first = timestep.first()[lane]
-            stacks[lane] = push(stacks[lane], timestep.observation[lane], is_first)
+        for env_id in range(3):
+            is_first = timestep.first()[env_id]
+            stacks[env_id] = push(stacks[env_id], timestep.observation[env_id], is_first)
             num_first += is_first
         np.testing.assert_array_equal(stacks, expected)
         timestep = environment.step(actions)
@@ -356,35 +356,35 @@ def test_exact_resume_on_the_steps_around_a_reseed():
     environment.close()
 
 
-def test_reseed_starts_the_named_seed_and_leaves_other_lanes_alone():
-    """The FIRST after the log is full is that of a fresh emulator with the lane's next seed.
+def test_reseed_starts_the_named_seed_and_leaves_other_environments_alone():
+    """The FIRST after the log is full is that of a fresh emulator with the environment's next seed.
 
-    Compared with an environment that is not reseeded: equal until each lane's first FIRST.
+    Compared with an environment that is not reseeded: equal until each environment's first FIRST.
     """
     reseeded = make_environment("breakout", "machado", 3, reseed_steps=1)
     steady = make_environment("breakout", "machado", 3)
     fresh = make_ale("breakout", 3, noop_max=1, stack_num=1, repeat_action_probability=0.25,
                      full_action_space=True)  # fmt: skip
-    seeds = np.array([base.lane_seed(3, lane, 1) for lane in range(3)])
+    seeds = np.array([base.environment_seed(3, env_id, 1) for env_id in range(3)])
     fresh_frames = [fresh.reset(seed=seeds)[0][:, 0]]
     reseeded.reset()
     steady.reset()
     actions = draw_actions(reseeded, 500)
     timesteps = [reseeded.step(row) for row in actions]
     steady_timesteps = [steady.step(row) for row in actions]
-    starts = [next(t for t, s in enumerate(timesteps) if s.first()[lane]) for lane in range(3)]
+    starts = [next(t for t, s in enumerate(timesteps) if s.first()[env_id]) for env_id in range(3)]
     assert len(set(starts)) == 3
-    for lane, start in enumerate(starts):
+    for env_id, start in enumerate(starts):
         for t in range(start):
             for array, expected in zip(timesteps[t], steady_timesteps[t]):
-                np.testing.assert_array_equal(array[lane], expected[lane])
+                np.testing.assert_array_equal(array[env_id], expected[env_id])
     for s in range(1, 100):
-        row = np.array([actions[start + s, lane] for lane, start in enumerate(starts)])
+        row = np.array([actions[start + s, env_id] for env_id, start in enumerate(starts)])
         fresh_frames.append(fresh.step(row)[0][:, 0])
-    for lane, start in enumerate(starts):
+    for env_id, start in enumerate(starts):
         for s in range(100):
-            frame = timesteps[start + s].observation[lane]
-            np.testing.assert_array_equal(frame, fresh_frames[s][lane])
+            frame = timesteps[start + s].observation[env_id]
+            np.testing.assert_array_equal(frame, fresh_frames[s][env_id])
     reseeded.close()
     steady.close()
 
@@ -394,7 +394,7 @@ def test_reseeded_first_shows_the_new_seeds_noops():
     changes = {"num_envs": 3, "max_episode_frames": 40}
     reseeded = make_environment("freeway", reseed_steps=1, **changes)
     steady = make_environment("freeway", **changes)
-    seeds = np.array([base.lane_seed(3, lane, 1) for lane in range(3)])
+    seeds = np.array([base.environment_seed(3, env_id, 1) for env_id in range(3)])
     expected, _ = make_ale("freeway", 3, noop_max=31, stack_num=1).reset(seed=seeds)
     reseeded.reset()
     steady.reset()
@@ -408,7 +408,7 @@ def test_reseeded_first_shows_the_new_seeds_noops():
 
 
 def test_log_stays_short():
-    """Rows of actions that no lane needs are dropped: the log follows the longest lane's."""
+    """Rows of actions that no environment needs are dropped."""
     environment = make_environment("breakout", num_envs=3, max_episode_frames=200, reseed_steps=60)
     environment.reset()
     lengths = []
@@ -427,7 +427,7 @@ def test_a_replay_that_goes_wrong_is_noticed():
         environment.step(row)
     state = environment.get_state()
     state["seeds"][1] += 1  # other no-ops, another frame
-    with pytest.raises(RuntimeError, match=r"lanes \[1\] did not come back"):
+    with pytest.raises(RuntimeError, match=r"environments \[1\] did not come back"):
         environment.set_state(state)
     environment.close()
 

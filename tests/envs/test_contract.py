@@ -198,10 +198,10 @@ def test_finished_episodes_add_up(name):
         timestep = environment.step(actions)
         returns += timestep.reward
         steps += ~timestep.first()
-        for lane in np.flatnonzero(timestep.last()):
-            length_frames = steps[lane] * environment.frames_per_step
-            expected.append(base.Episode(lane, returns[lane], length_frames))
-            returns[lane], steps[lane] = 0.0, 0
+        for env_id in np.flatnonzero(timestep.last()):
+            length_frames = steps[env_id] * environment.frames_per_step
+            expected.append(base.Episode(env_id, returns[env_id], length_frames))
+            returns[env_id], steps[env_id] = 0.0, 0
         if t % 40 == 39:
             reported += environment.finished_episodes()
     reported += environment.finished_episodes()
@@ -222,7 +222,7 @@ def test_reset_begins_other_episodes_and_forgets_the_running_ones(name):
     timesteps = play(environment, actions)
     twin.reset()
     expected_length = next(t for t, s in enumerate(timesteps) if s.last()[0]) + 1
-    lengths = [e.length_frames for e in environment.finished_episodes() if e.lane == 0]
+    lengths = [e.length_frames for e in environment.finished_episodes() if e.env_id == 0]
     assert lengths[0] == expected_length * environment.frames_per_step
     if name not in ("probe_1", "probe_3", "probe_4"):  # those have no chance in them
         with pytest.raises(AssertionError):
@@ -232,8 +232,8 @@ def test_reset_begins_other_episodes_and_forgets_the_running_ones(name):
 
 
 @every_module
-def test_lanes_do_not_depend_on_their_number(name):
-    """Lanes 0 and 1 of three are lanes 0 and 1 of two, over several episodes."""
+def test_environments_do_not_depend_on_their_number(name):
+    """Environments 0 and 1 of three are environments 0 and 1 of two, over several episodes."""
     two, three = make_environment(name, 2), make_environment(name, 3)
     first = three.reset()
     assert_equal([two.reset()], [dm_env.TimeStep(*(array[:2] for array in first))])
@@ -246,16 +246,16 @@ def test_lanes_do_not_depend_on_their_number(name):
 
 
 @pytest.mark.parametrize("name", ["atari_dqn_zoo", "atari_machado", "gymnasium", "probe_2"])
-def test_lanes_and_seeds_differ(name):
-    """Two lanes sent the same actions differ, and so do two seeds."""
+def test_environments_and_seeds_differ(name):
+    """Two environments sent the same actions differ, and so do two seeds."""
     environment, other = make_environment(name, seed=7), make_environment(name, seed=8)
     actions = np.repeat(draw_actions(environment, 200)[:, :1], 2, axis=1)
     environment.reset()
     other.reset()
     timesteps, other_timesteps = play(environment, actions), play(other, actions)
-    lane_0 = np.stack([t.observation[0] for t in timesteps])
-    assert (lane_0 != np.stack([t.observation[1] for t in timesteps])).any()
-    assert (lane_0 != np.stack([t.observation[0] for t in other_timesteps])).any()
+    environment_0 = np.stack([t.observation[0] for t in timesteps])
+    assert (environment_0 != np.stack([t.observation[1] for t in timesteps])).any()
+    assert (environment_0 != np.stack([t.observation[0] for t in other_timesteps])).any()
     environment.close()
     other.close()
 
@@ -356,8 +356,8 @@ def test_a_section_of_an_earlier_version_lacks_keys():
     assert base.parse_recorded(recorded) == atari.Settings(game="qbert")
 
 
-def test_lane_seeds_are_all_different_and_fit_an_int32():
-    seeds = [base.lane_seed(s, i, n) for s in range(4) for i in range(16) for n in range(16)]
+def test_environment_seeds_are_all_different_and_fit_an_int32():
+    seeds = [base.environment_seed(s, i, n) for s in range(4) for i in range(16) for n in range(16)]
     assert len(set(seeds)) == len(seeds)
     assert min(seeds) >= 0
     assert max(seeds) < 2**31

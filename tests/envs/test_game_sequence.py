@@ -23,7 +23,7 @@ def make_sequence(num_envs=2, seed=3, **overrides):
     return base.make(make_settings(**overrides), num_envs, seed)
 
 
-def test_leaving_a_game_truncates_all_lanes_and_the_next_step_begins_another():
+def test_leaving_a_game_truncates_all_environments_and_the_next_step_begins_another():
     sequence = make_sequence()
     sequence.reset()
     last = play(sequence, 30)[-1]
@@ -88,7 +88,7 @@ def test_an_episode_that_ends_on_the_last_step_keeps_its_end_and_is_reported():
     assert (timesteps[-1].step_type == LAST).all()
     sequence.next_task()
     reported = sequence.finished_episodes()
-    assert [(e.lane, e.length_frames) for e in reported] == [(0, 400), (1, 400)]
+    assert [(e.env_id, e.length_frames) for e in reported] == [(0, 400), (1, 400)]
     sequence.step(np.zeros(2, np.int32))
     assert sequence.finished_episodes() == []
     sequence.close()
@@ -104,7 +104,7 @@ def test_a_termination_on_the_last_step_stays_one():
     sequence.close()
 
 
-def test_a_lane_that_begins_on_the_last_step_has_an_episode_without_steps():
+def test_an_environment_that_begins_on_the_last_step_has_an_episode_without_steps():
     sequence = make_sequence(protocol="machado", max_episode_frames=400)
     sequence.reset()
     assert (play(sequence, 101)[-1].step_type == FIRST).all()

@@ -57,28 +57,28 @@ BYTES = spaces.Box(0, 255, (2, 3), np.uint8)
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "LunarLander-v3"])
 def test_equals_the_single_environments(name):
-    """Each lane is the environment reset with the lane's seed, over several episodes."""
+    """Each is the single environment reset with its seed, over several episodes."""
     environment = make_environment(name)
     singles = [gymnasium.make(name) for _ in range(2)]
     timestep = environment.reset()
-    for lane, single in enumerate(singles):
-        observation, _ = single.reset(seed=base.lane_seed(5, lane))
-        np.testing.assert_array_equal(timestep.observation[lane], observation)
+    for env_id, single in enumerate(singles):
+        observation, _ = single.reset(seed=base.environment_seed(5, env_id))
+        np.testing.assert_array_equal(timestep.observation[env_id], observation)
     num_actions = environment.action_spec().num_values
     num_ends = 0
     for actions in np.random.default_rng(0).integers(num_actions, size=(400, 2)):
         is_over = np.equal(timestep.step_type, LAST)
         timestep = environment.step(actions)
-        for lane, single in enumerate(singles):
-            if is_over[lane]:
+        for env_id, single in enumerate(singles):
+            if is_over[env_id]:
                 observation, _ = single.reset()
                 expected = (FIRST, 0.0, 0.0)
             else:
-                observation, reward, terminated, truncated, _ = single.step(actions[lane])
+                observation, reward, terminated, truncated, _ = single.step(actions[env_id])
                 step_type = LAST if terminated or truncated else MID
                 expected = (step_type, np.float32(reward), 1.0 - terminated)
-            np.testing.assert_array_equal(timestep.observation[lane], observation)
-            assert tuple(field[lane] for field in timestep[:3]) == expected
+            np.testing.assert_array_equal(timestep.observation[env_id], observation)
+            assert tuple(field[env_id] for field in timestep[:3]) == expected
             num_ends += expected[0] == LAST
     assert num_ends >= 4
     environment.close()

@@ -80,7 +80,7 @@ def _agent(num_actions):
 
 
 def _play(environment, act, is_over=lambda timestep: timestep.last()[0]):
-    """The time steps of an episode of lane 0, and its actions."""
+    """The time steps of an episode of environment 0, and its actions."""
     timestep = environment.reset()
     timesteps, actions = [timestep], []
     while not is_over(timestep):
@@ -181,10 +181,10 @@ def test_actions_that_do_not_begin_at_zero():
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), 1e39])
-def test_rewards_that_are_not_finite_name_environment_and_lane(reward):
+def test_rewards_that_are_not_finite_name_their_environment(reward):
     environment = base.make(_section("from_three", kwargs={"reward": reward}), 2, seed=0)
     environment.reset()
-    expected = r"reward of environment FromThree-v0, lane \[0\] = (nan|inf): expected a finite"
+    expected = r"reward of FromThree-v0, environment \[0\] = (nan|inf): expected a finite"
     with pytest.raises(finite.NotFiniteError, match=expected):
         environment.step(np.array([1, 1]))
 

@@ -19,10 +19,10 @@ def play(probe, actions, num_envs=2):
     return [environment.reset(), *(environment.step(np.asarray(row)) for row in actions)]
 
 
-def table(timesteps, lane=0):
-    """(step type, reward, discount, observation) of one lane, step by step."""
+def table(timesteps, env_id=0):
+    """(step type, reward, discount, observation) of one environment, step by step."""
     return [
-        (t.step_type[lane], t.reward[lane], t.discount[lane], t.observation[lane, 0])
+        (t.step_type[env_id], t.reward[env_id], t.discount[env_id], t.observation[env_id, 0])
         for t in timesteps
     ]
 
@@ -40,7 +40,7 @@ def test_probe_2_pays_what_it_showed():
     # 32 000 fair draws of -1 or +1: a mean beyond 0.03 is 5 standard deviations out.
     assert set(np.unique(shown)) == {-1.0, 1.0}
     assert abs(shown.mean()) < 0.03
-    # The same between lanes and from an episode to the next.
+    # The same between environments and from an episode to the next.
     assert abs((shown[1:] * shown[:-1]).mean()) < 0.03
     assert abs((shown[:, 1:] * shown[:, :-1]).mean()) < 0.03
 
@@ -63,9 +63,9 @@ def test_probe_5_pays_for_the_action_that_matches_the_observation():
     timesteps = play(5, actions)
     seen = set()
     for t in range(0, 400, 2):
-        for lane in range(2):
-            sign, action = timesteps[t].observation[lane, 0], actions[t][lane]
-            reward = timesteps[t + 1].reward[lane]
+        for env_id in range(2):
+            sign, action = timesteps[t].observation[env_id, 0], actions[t][env_id]
+            reward = timesteps[t + 1].reward[env_id]
             assert reward == {(1, 1): 1, (-1, 0): 1, (1, 0): -1, (-1, 1): -1}[sign, action]
             seen.add((sign, action))
     assert len(seen) == 4

@@ -28,10 +28,10 @@ BATCH = 256
 
 
 def make_on_device(
-    module, capacity, num_lanes, frame_stack, n_step, discount, priority_exponent, uniform_mix
+    module, capacity, num_envs, frame_stack, n_step, discount, priority_exponent, uniform_mix
 ):
     observation = FRAME if frame_stack else VECTOR
-    spec = base.TransitionSpec(observation, num_lanes, frame_stack, n_step, discount)
+    spec = base.TransitionSpec(observation, num_envs, frame_stack, n_step, discount)
     section = {"capacity": capacity, "min_size": 1}
     if module is prioritized:
         section |= {"priority_exponent": priority_exponent, "uniform_mix": uniform_mix}
@@ -102,7 +102,7 @@ def maker_of(request):
 
     def make(**changes):
         settings = {
-            "num_lanes": 1,
+            "num_envs": 1,
             "capacity": 40,
             "frame_stack": 0,
             "n_step": 3,
@@ -115,8 +115,8 @@ def maker_of(request):
     return make
 
 
-class LaneStep(NamedTuple):
-    """One step of one lane. A step's place is its row, counted from the start of the run."""
+class EnvironmentStep(NamedTuple):
+    """One step of one environment. A step's place is its row, counted from the start of the run."""
 
     row: int
     observation: np.ndarray
@@ -134,19 +134,19 @@ class Found(NamedTuple):
 
 
 class Model:
-    """What a replay should hold: each lane's episodes, as plain lists of their steps."""
+    """What a replay should hold: each environment's episodes, as plain lists of their steps."""
 
-    def __init__(self, num_lanes, frame_stack, n_step, discount):
-        self.episodes = [[] for _ in range(num_lanes)]
-        self.ended = [[] for _ in range(num_lanes)]
+    def __init__(self, num_envs, frame_stack, n_step, discount):
+        self.episodes = [[] for _ in range(num_envs)]
+        self.ended = [[] for _ in range(num_envs)]
         self.frame_stack, self.n_step, self.discount = frame_stack, n_step, discount
 
-    def add(self, lane, step, is_first, is_last):
+    def add(self, env_id, step, is_first, is_last):
         if is_first:
-            self.episodes[lane].append([])
-            self.ended[lane].append(False)
-        self.episodes[lane][-1].append(step)
-        self.ended[lane][-1] = bool(is_last)
+            self.episodes[env_id].append([])
+            self.ended[env_id].append(False)
+        self.episodes[env_id][-1].append(step)
+        self.ended[env_id][-1] = bool(is_last)
 
     def cut(self):
         for ended in self.ended:
@@ -170,25 +170,25 @@ class Model:
         return base.Transition(self.stack(episode, i), action, r_t, discount_t, s_t)
 
     def transitions(self):
-        """{(lane, row): transition} of all whose n steps, or whole episode, were seen."""
+        """{(environment, row): transition} of all whose n steps, or whole episode, were seen."""
         found = {}
-        for lane, episodes in enumerate(self.episodes):
-            for episode, ended in zip(episodes, self.ended[lane]):
+        for env_id, episodes in enumerate(self.episodes):
+            for episode, ended in zip(episodes, self.ended[env_id]):
                 count = len(episode) - (1 if ended else self.n_step)
                 for i in range(count):
-                    found[lane, episode[i].row] = self.transition(episode, i)
+                    found[env_id, episode[i].row] = self.transition(episode, i)
         return found
 
 
 class Play:
     """Feeds the same steps to a replay and to the model of it."""
 
-    def __init__(self, make_replay, num_lanes=1, frame_stack=0, n_step=3, discount=0.5, **settings):
+    def __init__(self, make_replay, num_envs=1, frame_stack=0, n_step=3, discount=0.5, **settings):
         self.spec = FRAME if frame_stack else VECTOR
-        self.num_lanes, self.rows = num_lanes, 0
-        self.model = Model(num_lanes, frame_stack, n_step, discount)
+        self.num_envs, self.rows = num_envs, 0
+        self.model = Model(num_envs, frame_stack, n_step, discount)
         self.replay = make_replay(
-            num_lanes=num_lanes,
+            num_envs=num_envs,
             frame_stack=frame_stack,
             n_step=n_step,
             discount=discount,
@@ -198,22 +198,22 @@ class Play:
         self.owners = {}
         self.key_dtype = None
 
-    def observation(self, lane):
-        """One that says whose it is: lane and row; never zero."""
-        parts = np.array([lane + 1, self.rows // 250, self.rows % 250, 9], self.spec.dtype)
+    def observation(self, env_id):
+        """One that says whose it is: environment and row; never zero."""
+        parts = np.array([env_id + 1, self.rows // 250, self.rows % 250, 9], self.spec.dtype)
         return parts[: np.prod(self.spec.shape)].reshape(self.spec.shape)
 
     def identify(self, observation):
-        """(lane, row) of an observation or of a stack's newest frame."""
+        """(environment, row) of an observation or of a stack's newest frame."""
         parts = observation.reshape(-1)[-np.prod(self.spec.shape) :]
         return int(parts[0]) - 1, int(parts[1]) * 250 + int(parts[2])
 
     def add(self, *steps):
-        """One step of each lane: (kind, reward, discount), kind "first", "mid" or "last"."""
+        """One step of each environment: (kind, reward, discount), kind "first", "mid" or "last"."""
         kinds, rewards, discounts = zip(*steps)
-        actions = [(3 * self.rows + lane) % 17 for lane in range(self.num_lanes)]
+        actions = [(3 * self.rows + env_id) % 17 for env_id in range(self.num_envs)]
         step = base.Step(
-            observation=np.stack([self.observation(lane) for lane in range(self.num_lanes)]),
+            observation=np.stack([self.observation(env_id) for env_id in range(self.num_envs)]),
             is_first=np.array([kind == "first" for kind in kinds]),
             is_last=np.array([kind == "last" for kind in kinds]),
             reward=np.array(rewards, np.float32),
@@ -221,16 +221,20 @@ class Play:
             action=np.array(actions, np.int32),
         )
         self.state = self.replay.add(self.state, step)
-        for lane in range(self.num_lanes):
-            lane_step = LaneStep(
-                self.rows, step.observation[lane], rewards[lane], discounts[lane], actions[lane]
+        for env_id in range(self.num_envs):
+            environment_step = EnvironmentStep(
+                self.rows,
+                step.observation[env_id],
+                rewards[env_id],
+                discounts[env_id],
+                actions[env_id],
             )
-            self.model.add(lane, lane_step, step.is_first[lane], step.is_last[lane])
+            self.model.add(env_id, environment_step, step.is_first[env_id], step.is_last[env_id])
         self.rows += 1
         return self
 
     def run(self, length):
-        """One lane: an episode that begins and goes on, `length` steps, rewards 0."""
+        """One environment: an episode that begins and goes on, `length` steps, rewards 0."""
         self.add(("first", 0.0, 0.0))
         for _ in range(length - 1):
             self.add(("mid", 0.0, 1.0))
@@ -246,7 +250,7 @@ class Play:
         return jax.tree.map(np.asarray, sample)
 
     def found(self):
-        """{(lane, row): Found} of everything that can be sampled; all must be possible to draw.
+        """{(env_id, row): Found} of everything that can be sampled; all must be possible to draw.
 
         Also checks that keys name one transition only, over the whole life of the replay.
         """
@@ -266,7 +270,7 @@ class Play:
         return found
 
     def set_priorities(self, found, priorities):
-        """Sets priorities {(lane, row): number} by the keys they were found with."""
+        """Sets priorities {(environment, row): number} by the keys they were found with."""
         self.update([found[who].key for who in priorities], list(priorities.values()))
 
     def update(self, keys, priorities):
@@ -284,7 +288,7 @@ def assert_transition(found, expected):
 
 
 def shares(found):
-    """Probabilities by row, of a single lane."""
+    """Probabilities by row, of a single environment."""
     return {row: item.probability for (_, row), item in found.items()}
 
 
@@ -292,7 +296,7 @@ def shares(found):
 
 
 def returns_of(make_replay, steps, frame_stack=0):
-    """Plays one lane and returns its {row: (r_t, discount_t, row of s_t)}."""
+    """Plays one environment and returns its {row: (r_t, discount_t, row of s_t)}."""
     play = Play(make_replay, frame_stack=frame_stack)
     for step in steps:
         play.add(step)
@@ -405,7 +409,7 @@ def test_clear_forgets_transitions_and_priorities_and_counts_on(make_replay):
 
 
 def random_steps(random, was_last):
-    """A step for each lane; a first step's reward and discount must never be used."""
+    """A step for each environment; a first step's reward and discount must never be used."""
     for last in was_last:
         if last:
             yield "first", 99.0, 0.9
@@ -415,28 +419,28 @@ def random_steps(random, was_last):
 
 
 @pytest.mark.parametrize(
-    ("num_lanes", "frame_stack", "n_step"), [(2, 4, 3), (3, 0, 1), (1, 2, 5), (2, 1, 2)]
+    ("num_envs", "frame_stack", "n_step"), [(2, 4, 3), (3, 0, 1), (1, 2, 5), (2, 1, 2)]
 )
-def test_random_runs_agree_with_the_model(make_replay, num_lanes, frame_stack, n_step):
+def test_random_runs_agree_with_the_model(make_replay, num_envs, frame_stack, n_step):
     """Episodes of random lengths and ends, cuts, and six times more steps than there is room for.
 
-    Everything that can be sampled equals the model's transition of the same lane and row, and
+    Everything that can be sampled equals the model's transition of the same row, and
     whatever lies well within the capacity can be sampled.
     """
     rows = 14
-    play = Play(make_replay, num_lanes, frame_stack, n_step, 0.9, capacity=rows * num_lanes)
+    play = Play(make_replay, num_envs, frame_stack, n_step, 0.9, capacity=rows * num_envs)
     random = np.random.RandomState(frame_stack)
-    was_last = [True] * num_lanes
+    was_last = [True] * num_envs
     for t in range(6 * rows):
         steps = list(random_steps(random, was_last))
         play.add(*steps)
         was_last = [kind == "last" for kind, *_ in steps]
         if t % 31 == 30:
             play.cut()
-            was_last = [True] * num_lanes
+            was_last = [True] * num_envs
         if t % 9 == 8 or t % 31 > 28:
             compare_with_model(play, rows - frame_stack)
-    assert int(play.replay.num_added(play.state)) == 6 * rows * num_lanes
+    assert int(play.replay.num_added(play.state)) == 6 * rows * num_envs
 
 
 def compare_with_model(play, recent_rows):

@@ -73,23 +73,23 @@ def make_learner():
 
 @pytest.fixture(scope="session")
 def random_steps():
-    """(seed, number of steps, lanes, spec) -> random replay steps, with random episode ends."""
+    """(seed, num_steps, num_envs, spec) -> random replay steps, with random episode ends."""
 
-    def steps(seed, num_steps, num_lanes, spec=SPECS["frames"]):
+    def steps(seed, num_steps, num_envs, spec=SPECS["frames"]):
         random = np.random.RandomState(seed)
-        is_last = np.ones(num_lanes, bool)
+        is_last = np.ones(num_envs, bool)
         for _ in range(num_steps):
             is_first = is_last
-            is_last = (random.uniform(size=num_lanes) < 0.1) & ~is_first
-            discount = np.where(is_last, random.randint(2, size=num_lanes), 1.0)
-            observation = random.uniform(0, 256, (num_lanes, *spec.shape))
+            is_last = (random.uniform(size=num_envs) < 0.1) & ~is_first
+            discount = np.where(is_last, random.randint(2, size=num_envs), 1.0)
+            observation = random.uniform(0, 256, (num_envs, *spec.shape))
             yield replay_base.Step(
                 observation=observation.astype(spec.dtype),
                 is_first=is_first,
                 is_last=is_last,
-                reward=np.where(is_first, 0, 3 * random.normal(size=num_lanes)).astype(np.float32),
+                reward=np.where(is_first, 0, 3 * random.normal(size=num_envs)).astype(np.float32),
                 discount=np.where(is_first, 0, discount).astype(np.float32),
-                action=random.randint(NUM_ACTIONS, size=num_lanes).astype(np.int32),
+                action=random.randint(NUM_ACTIONS, size=num_envs).astype(np.int32),
             )
 
     return steps

@@ -37,7 +37,7 @@ def _get_config(probe: int | str, **overrides):
 
 def _train(probe: int | str, path: Path, **overrides) -> loop.Run:
     run = loop.Run(_get_config(probe, **overrides), path)
-    while not run.loop.is_finished:
+    while not run.loop.counts.is_finished:
         run.iterate()
     run.close()
     return run

@@ -60,7 +60,7 @@ def _arrays(run: loop.Run) -> dict[str, np.ndarray]:
 
 
 def _finish(run: loop.Run) -> dict[str, np.ndarray]:
-    while not run.loop.is_finished:
+    while not run.loop.counts.is_finished:
         run.iterate()
         _log_if_due(run)
     arrays = _arrays(run)
@@ -133,6 +133,19 @@ def test_two_seeds_resume_together(tmp_path, probe):
     run.save()
     run.close()
     _assert_equal(uninterrupted, _finish(loop.Run(config, tmp_path / "resumed")))
+
+
+def test_a_run_of_no_whole_number_of_steps_ends_at_its_frames_and_may_be_made_longer(tmp_path):
+    """A step of three environments plays two frames more; they count when the run goes on."""
+    changes = {"num_envs": 3, "replay.importance_exponent_end_steps": 1_400}
+    whole = _finish(loop.Run(_probe_config(num_frames=1_400, **changes), tmp_path / "whole"))
+    path = tmp_path / "longer"
+    assert loop.train(_probe_config(num_frames=1_000, **changes), path)
+    assert _rows(path / "train.csv")[-1]["frames"] == "1000"
+    run = loop.Run(_probe_config(num_frames=1_400, **changes), path)
+    assert (run.counters["frames"], run.counters["played_frames"]) == (1_000, 1_002)
+    _assert_equal(whole, _finish(run))
+    assert run.counters["frames"] == 1_400
 
 
 def test_an_offline_phase_is_resumed_too(tmp_path):

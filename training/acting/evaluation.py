@@ -45,22 +45,22 @@ class Evaluator:
         stop: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = logging.info,
     ) -> list[envs_base.Episode]:
-        """Plays `num_episodes` episodes, as many in each lane as in the others (or one more).
+        """Plays `num_episodes` episodes, as many in each environment as in others (or one more).
 
-        A fixed number per lane: counting whichever end first would favour short episodes.
+        A fixed number in each: counting whichever end first would favour short episodes.
 
         Args:
           params: the network's parameters of one seed.
           chosen: the environment's settings.
-          num_envs: lanes; never more than episodes.
+          num_envs: environments; never more than episodes.
           num_episodes: in all.
           seed: of the environments and of the agent's noise.
           stop: whether to give up; asked before every step.
           say: is told every half a minute how far it has come.
 
         Returns:
-          The episodes by lane, in order of their end; returns unclipped, lengths in frames. Those
-          that were cut have the return and length so far.
+          The episodes by environment, in order of their end; returns unclipped, lengths in
+          frames. Those that were cut have the return and length so far.
 
         Raises:
           stopping.Stopped: `stop` said so.
@@ -85,7 +85,7 @@ class Evaluator:
                 num_episodes,
                 self._max_episode_frames,
             )
-        return sorted(record.episodes, key=lambda episode: episode.lane)
+        return sorted(record.episodes, key=lambda episode: episode.env_id)
 
     def _play_until_cut(
         self,
@@ -96,7 +96,7 @@ class Evaluator:
         stop: Callable[[], bool],
         told: "_Told",
     ) -> jax.Array:
-        """Starts an episode in every lane; plays until all lanes have theirs, or were cut."""
+        """Starts an episode everywhere; plays until all have theirs, or were cut."""
         timestep = environment.reset()
         stack = learner_lib.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
         record.begin()
@@ -114,7 +114,7 @@ class Evaluator:
 
 
 class _Record:
-    """The episodes of an evaluation: those there are, and how many each lane has yet to play."""
+    """The episodes of an evaluation, and how many each environment has yet to play."""
 
     def __init__(self, num_envs: int, num_episodes: int, max_frames: int):
         self.episodes: list[envs_base.Episode] = []
@@ -124,30 +124,30 @@ class _Record:
         self._max_frames = max_frames
 
     def begin(self) -> None:
-        """Every lane starts an episode."""
+        """Every environment starts an episode."""
         self.is_playing = self.missing > 0
         self._returns = np.zeros(len(self.missing))
         self._frames = np.zeros(len(self.missing), np.int64)
 
     def add(self, timestep: Any, finished: list[envs_base.Episode], frames_per_step: int) -> None:
-        """Takes in a step of every lane. A lane that is cut plays no more until all begin anew."""
+        """Takes in a step of all. An environment that is cut plays no more until all begin anew."""
         is_first = timestep.first()
         self._returns = np.where(is_first, 0.0, self._returns + timestep.reward)
         self._frames = np.where(is_first, 0, self._frames + frames_per_step)
         for episode in finished:
             self._take(episode)
         is_endless = (self._frames >= self._max_frames) & ~timestep.last() & self.is_playing
-        for lane in np.flatnonzero(is_endless).tolist():
-            length = int(self._frames[lane])
-            self._take(envs_base.Episode(lane, float(self._returns[lane]), length))
+        for env_id in np.flatnonzero(is_endless).tolist():
+            length = int(self._frames[env_id])
+            self._take(envs_base.Episode(env_id, float(self._returns[env_id]), length))
             self.num_cut += 1
-            self.is_playing[lane] = False
+            self.is_playing[env_id] = False
 
     def _take(self, episode: envs_base.Episode) -> None:
-        if self.is_playing[episode.lane]:
+        if self.is_playing[episode.env_id]:
             self.episodes.append(episode)
-            self.missing[episode.lane] -= 1
-            self.is_playing[episode.lane] = self.missing[episode.lane] > 0
+            self.missing[episode.env_id] -= 1
+            self.is_playing[episode.env_id] = self.missing[episode.env_id] > 0
 
 
 class _Told:

@@ -61,7 +61,7 @@ def _play(
     max_steps: int,
     stop: Callable[[], bool],
 ) -> float:
-    """Films one episode of one lane; its return."""
+    """Films one episode of one environment; its return."""
     evaluator, frame_stack = player.evaluator(), player.settings.transition.frame_stack
     environment = filmed.environment
     timestep = environment.reset()

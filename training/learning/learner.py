@@ -1,7 +1,7 @@
 """The learner: its whole state, replay included, and the two jitted steps that change it.
 
-`observe` takes a time step of every lane, records it and chooses the next actions; `learn` does
-k updates in one call. Both give the old state's memory to the new one, so the replay is changed
+`observe` takes a time step of every environment, records it and chooses the next actions; `learn`
+does k updates in one call. Both give the old state's memory to the new one, so the replay changes
 in place. Every array has a leading axis over independent seeds.
 """
 
@@ -235,7 +235,7 @@ def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:
 
 
 def push(stack: jax.Array, newest: jax.Array, is_first: jax.Array, frame_stack: int) -> jax.Array:
-    """Appends the newest observation to each lane's stack; an episode starts from zeros.
+    """Appends the newest observation to each environment's stack; an episode starts from zeros.
 
     Args:
       stack: [N, S, ...], newest last (or [N, ...] if frame_stack is 0).

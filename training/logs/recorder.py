@@ -5,7 +5,7 @@ Beside frames and updates they hold:
 * train.csv, a row per log interval and seed: returns, means of the updates' metrics (losses, the
   learning rate that was used), speed, stage times, memory; task and game, here, in episodes.csv and
   in evaluation.csv, tell where in a sequence the run is;
-* episodes.csv, a row per finished training episode: seed, lane, return, length in frames;
+* episodes.csv, a row per finished training episode: seed, environment, return, length in frames;
 * evaluation.csv, a row per evaluation, game that was played, and seed: mean, standard deviation,
   number of episodes;
 * layers.csv, a row per measurement, seed and layer: norms, relative update, the layer's own
@@ -81,7 +81,7 @@ class Recorder:
         where: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Records a training episode; `where` are columns that tell who played it."""
-        k, lane = divmod(episode.lane, self._settings.num_envs)
+        k, env_id = divmod(episode.env_id, self._settings.num_envs)
         finite.check("episode return", np.array(episode.episode_return))
         self.gathered.returns[k].append(episode.episode_return)
         self._logs["episodes"].append(
@@ -89,7 +89,7 @@ class Recorder:
                 **self._moment(counters),
                 "seed": self._seed(k),
                 **where,
-                "lane": lane,
+                "env_id": env_id,
                 "return": episode.episode_return,
                 "length_frames": episode.length_frames,
             }

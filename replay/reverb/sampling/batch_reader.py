@@ -38,7 +38,7 @@ class BatchReader:
         Args:
           client: of the server.
           table: its name.
-          spec: one lane's newest observation.
+          spec: one environment's newest observation.
           frame_stack: S; 0 for vectors, left as they are.
           batch_size: transitions of a batch.
           prefetch_batches: how many batches are asked for ahead.

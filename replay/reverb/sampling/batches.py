@@ -62,7 +62,7 @@ class BatchSpec(NamedTuple):
     Attributes:
       batch_size: B.
       frame_stack: S; 0 for vectors, left as they are.
-      shape, dtype: of one lane's newest observation.
+      shape, dtype: of one environment's newest observation.
     """
 
     batch_size: int

@@ -64,7 +64,7 @@ class Journal(contextlib.AbstractContextManager):
     @property
     def journal_id(self) -> int:
         """63 random bits, drawn when the directory was made."""
-        return self._state["life"]
+        return self._state["journal_id"]
 
     @property
     def last_seq(self) -> int:

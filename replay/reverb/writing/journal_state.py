@@ -62,7 +62,7 @@ class JournalState:
     def _make(self) -> None:
         values = {
             "generation": 0,
-            "life": secrets.randbits(63),
+            "journal_id": secrets.randbits(63),
             "incarnation": None,
             "confirmed": 0,
             "synced": 0,

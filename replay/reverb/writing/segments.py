@@ -11,7 +11,7 @@ from replay.reverb.writing import journal_files
 from replay.reverb.writing.journal_files import JournalError, Record
 
 SUFFIX = ".segment"
-_VERSION = 1
+_VERSION = 2
 
 Base = tuple[int, dict[str, int]]
 """The number of a record, or 0, and the counters then."""
@@ -198,7 +198,7 @@ def _is_unborn(path: Path, first: int) -> bool:
 
 def _made(journal_id: int) -> bytes:
     """The content of the record that a segment begins with."""
-    return json.dumps({"version": _VERSION, "life": journal_id}).encode()
+    return json.dumps({"version": _VERSION, "journal_id": journal_id}).encode()
 
 
 def _read_base(path: Path, first: int, journal_id: int) -> Base:

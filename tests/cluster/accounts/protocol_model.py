@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cluster.accounts import run_counts
+from cluster.accounts import learner_counts
 from cluster.messages import messages
 from replay.reverb import checkpoint_mark
 from training.learning import task_switch, update_schedule
@@ -69,7 +69,7 @@ class Record(NamedTuple):
     has_item: bool = False
 
 
-class Status(NamedTuple):
+class Announcement(NamedTuple):
     task: int
     limits: tuple[int, ...]
     confirmed: tuple[int, ...]
@@ -85,10 +85,10 @@ class Actor(NamedTuple):
     # In its process.
     frames: int = 0
     has_half: bool = False
-    task: int = -1  # of the environment; -1 before the first status
+    task: int = -1  # of the environment; -1 before the first announcement
     is_silent: bool = False  # of the mutant that tells its task after the first step only
     is_absent: bool = False  # its journal is sent by actor 0, which plays alone
-    status: Status | None = None
+    announcement: Announcement | None = None
     stream: int = 0  # incarnation of the server at its end
     first_task: int = 0  # of the server's mark
     marked: int = 0  # records that were there when the mark was read
@@ -110,7 +110,7 @@ class Content(NamedTuple):
 
     table: tuple[tuple[int, int, int], ...]
     mark: tuple[int, bool, tuple[int, ...]]
-    status: Status | None = None
+    announcement: Announcement | None = None
     inserts: int = 0
     samples: int = 0
 
@@ -178,10 +178,10 @@ class Machine:
         reports = (None,) * self.setting.num_actors
         return Learner(counts, counts, reports=reports, confirmed=self.zeros)
 
-    def _run_counts(self, counts: Counts | None) -> run_counts.RunCounts:
-        found = run_counts.RunCounts(self.schedule, 1, self.setting.credit)
+    def _run_counts(self, counts: Counts | None) -> learner_counts.LearnerCounts:
+        found = learner_counts.LearnerCounts(self.schedule, 1, self.setting.credit)
         if counts is not None:
-            found.counters = dict(zip(run_counts.COUNTERS, counts.counters))
+            found.counters = dict(zip(learner_counts.LearnerCounts.NAMES, counts.counters))
             found.played = sum(counts.frames)
         return found
 
@@ -189,7 +189,7 @@ class Machine:
         return self._run_counts(state.learner.counts).is_finished
 
     def counters(self, state: State) -> dict[str, int]:
-        return dict(zip(run_counts.COUNTERS, state.learner.counts.counters))
+        return dict(zip(learner_counts.LearnerCounts.NAMES, state.learner.counts.counters))
 
     def moves(self, state: State) -> Iterator[tuple[str, State]]:
         """What may happen next, failures left out."""
@@ -243,15 +243,15 @@ class Machine:
             incarnation = state.server.incarnation
             yield "connects", self._connected(i, actor, content, incarnation), content
             return
-        if actor.status != content.status and content.status is not None:
-            yield "hears", self._informed(actor, content.status), content
-        status = actor.status
-        if status is not None:
-            yield from self._truncates(actor, status.confirmed[i], content)
+        if actor.announcement != content.announcement and content.announcement is not None:
+            yield "hears", self._informed(actor, content.announcement), content
+        announcement = actor.announcement
+        if announcement is not None:
+            yield from self._truncates(actor, announcement.confirmed[i], content)
         if actor.confirmed < len(actor.journal):
             yield from self._sends(i, actor, content)
-        elif status is not None and not status.is_finished and not actor.is_absent:
-            yield from self._plays(i, actor, status, content)
+        elif announcement is not None and not announcement.is_finished and not actor.is_absent:
+            yield from self._plays(i, actor, announcement, content)
 
     def _connected(self, i: int, actor: Actor, content: Content, incarnation: int) -> Actor:
         first_task, _, confirmed = content.mark
@@ -269,11 +269,13 @@ class Machine:
             marked=len(actor.journal),
         )
 
-    def _informed(self, actor: Actor, status: Status) -> Actor:
+    def _informed(self, actor: Actor, announcement: Announcement) -> Actor:
         if actor.task >= 0:
-            return actor._replace(status=status)
+            return actor._replace(announcement=announcement)
         is_silent = not self.rules.begins_with_its_task
-        return actor._replace(status=status, task=status.task, is_silent=is_silent)
+        return actor._replace(
+            announcement=announcement, task=announcement.task, is_silent=is_silent
+        )
 
     def _truncates(
         self, actor: Actor, saved: int, content: Content
@@ -321,11 +323,11 @@ class Machine:
         return is_filled and 2 * (content.inserts + 1) - content.samples > 3
 
     def _plays(
-        self, i: int, actor: Actor, status: Status, content: Content
+        self, i: int, actor: Actor, announcement: Announcement, content: Content
     ) -> Iterator[tuple[str, Actor, Content]]:
-        is_allowed = actor.frames < status.limits[i]
-        if status.task > actor.task and (is_allowed or self.rules.leaves_without_credit):
-            yield "leaves its task", self._stepped(actor, status.task), content
+        is_allowed = actor.frames < announcement.limits[i]
+        if announcement.task > actor.task and (is_allowed or self.rules.leaves_without_credit):
+            yield "leaves its task", self._stepped(actor, announcement.task), content
         elif is_allowed:
             yield "plays", self._stepped(actor, actor.task), content
         elif self.rules.journals_counters and actor.newest.frames != actor.frames:
@@ -363,7 +365,7 @@ class Machine:
             yield from self._clears(state)
         elif counts.updates_behind:
             if len(server.content.table) >= self.setting.min_size:
-                counts.count_update()
+                counts.count_updates()
                 drawn = server.content._replace(
                     samples=server.content.samples + self.rules.has_limiter
                 )
@@ -377,7 +379,7 @@ class Machine:
         return state._replace(learner=state.learner._replace(**changes), server=server)
 
     def _published(self, state: State) -> State:
-        """With the learner's status in the server."""
+        """With the learner's announcement in the server."""
         learner, content = state.learner, state.server.content
         if learner.stream != state.server.incarnation:
             return state
@@ -389,8 +391,8 @@ class Machine:
             limits = self._limits(state, counts.played, allowed)
         by_actor = tuple(limits.get(i, 0) for i in range(self.setting.num_actors))
         task = counts.task_to_play
-        status = Status(task, by_actor, learner.confirmed, counts.is_finished)
-        server = state.server._replace(content=content._replace(status=status))
+        announcement = Announcement(task, by_actor, learner.confirmed, counts.is_finished)
+        server = state.server._replace(content=content._replace(announcement=announcement))
         return state._replace(server=server)
 
     def _limits(self, state: State, played: int, allowed: int) -> dict[int, int]:
@@ -401,11 +403,11 @@ class Machine:
             for i, r in known.items()
         ]
         if self.rules.rounds_up:
-            return dict(run_counts.frame_limits(alive, played, allowed))
+            return dict(learner_counts.frame_limits(alive, played, allowed))
         share = max(0, allowed - played) // max(1, len(alive))
         return {i: report.frames + share for i, report in known.items()}
 
-    def _counted(self, counts: run_counts.RunCounts, frames: tuple[int, ...]) -> Counts:
+    def _counted(self, counts: learner_counts.LearnerCounts, frames: tuple[int, ...]) -> Counts:
         counters = counts.counters
         if not self.rules.caps_frames and not counts.updates_behind:
             counters["frames"] = max(counters["frames"], sum(frames))
@@ -452,7 +454,9 @@ class Machine:
         else:
             yield self._writes_checkpoint(state)
 
-    def _leaves(self, state: State, counts: run_counts.RunCounts) -> Iterator[tuple[str, State]]:
+    def _leaves(
+        self, state: State, counts: learner_counts.LearnerCounts
+    ) -> Iterator[tuple[str, State]]:
         learner = state.learner
         if not self._have_left(learner, counts.counters["task"]):
             return

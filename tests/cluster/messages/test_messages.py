@@ -6,7 +6,7 @@ import pytest
 from cluster.messages import messages
 from replay.reverb import wire
 
-STATUS = messages.Status(
+ANNOUNCEMENT = messages.Announcement(
     frames=2**40,
     updates=7,
     task=3,
@@ -34,8 +34,8 @@ REPORT = messages.Report(
 
 def test_a_status_comes_back_as_it_was():
     """A journal that is in one of the accounts has 0 in the others."""
-    found = messages.Status.decode(STATUS.encode())
-    assert found == STATUS._replace(
+    found = messages.Announcement.decode(ANNOUNCEMENT.encode())
+    assert found == ANNOUNCEMENT._replace(
         confirmed={2**62: 4, 5: 2, 8: 0, 9: 0},
         episodes={2**62: 9, 5: 0, 8: 1, 9: 0},
         limits={2**62: 700, 5: 0, 8: 0, 9: 3},
@@ -80,22 +80,22 @@ def test_malformed_reports_and_statuses_are_refused():
         messages.decode_report(messages.EvaluatorReport(-1, 0).encode())
     with pytest.raises(wire.WireError, match="report of 0 arrays: expected 2"):
         messages.decode_report([])
-    with pytest.raises(wire.WireError, match="status of 0 arrays"):
-        messages.Status.decode([])
+    with pytest.raises(wire.WireError, match="announcement of 0 arrays"):
+        messages.Announcement.decode([])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames": -1}, "status with -1: expected whole numbers >= 0"),
-        ({"confirmed": {7: -3}}, "status with -3"),
-        ({"weight": np.inf}, "status with weight inf: expected a finite number >= 0"),
-        ({"weight": -0.5}, "status with weight -0.5"),
+        ({"frames": -1}, "announcement with -1: expected whole numbers >= 0"),
+        ({"confirmed": {7: -3}}, "announcement with -3"),
+        ({"weight": np.inf}, "announcement with weight inf: expected a finite number >= 0"),
+        ({"weight": -0.5}, "announcement with weight -0.5"),
     ],
 )
 def test_a_status_with_numbers_that_can_not_be_is_refused(change, message):
     with pytest.raises(wire.WireError, match=message):
-        messages.Status.decode(STATUS._replace(**change).encode())
+        messages.Announcement.decode(ANNOUNCEMENT._replace(**change).encode())
 
 
 def test_counts_below_zero_are_refused_but_for_the_task_before_the_first():

@@ -23,7 +23,7 @@ from training import derived
 
 PYTHON = Path(__file__).parents[3] / ".venv-replay/bin/python"
 PARAMS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
-STATUS = messages.Status(100, 7, 0, False, 0, 0.5, {}, {}, {})
+ANNOUNCEMENT = messages.Announcement(100, 7, 0, False, 0, 0.5, {}, {}, {})
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.exists(), reason="no replay server's environment: make replay-env"
@@ -81,22 +81,22 @@ def _report(number):
 
 
 def test_what_is_published_arrives_and_is_published_again_to_another_server(server):
-    """A status tells of the parameters that are there; a new server has neither at first."""
+    """An announcement tells of the parameters that are there; a new server has neither at first."""
     fetched = []
     speaker = publisher.Publisher(server.connect)
     listener = learner_link.LearnerLink(
         server.connect, PARAMS, on_parameters=lambda p: fetched.append(p.updates)
     )
-    speaker.set_status(STATUS)
+    speaker.set_announcement(ANNOUNCEMENT)
     speaker.set_parameters(_parameters(7))
     waiting.wait_for(lambda: listener.parameters is not None)
-    assert listener.status == STATUS._replace(version=7)
+    assert listener.announcement == ANNOUNCEMENT._replace(version=7)
     np.testing.assert_array_equal(listener.parameters.params["w"], PARAMS["w"])
     server.kill()
     server.start()
     speaker.set_parameters(_parameters(9))
     waiting.wait_for(lambda: listener.parameters.updates == 9)
-    waiting.wait_for(lambda: listener.status.version == 9)
+    waiting.wait_for(lambda: listener.announcement.version == 9)
     assert fetched[0] == 7
     assert fetched[-1] == 9
     speaker.close()
@@ -106,12 +106,12 @@ def test_what_is_published_arrives_and_is_published_again_to_another_server(serv
 def test_parameters_of_another_network_are_an_error(server):
     speaker = publisher.Publisher(server.connect)
     listener = learner_link.LearnerLink(server.connect, {"w": np.zeros(3, np.float32)})
-    speaker.set_status(STATUS)
+    speaker.set_announcement(ANNOUNCEMENT)
     speaker.set_parameters(_parameters(7))
 
     def fails():
         try:
-            return listener.status is None and False
+            return listener.announcement is None and False
         except wire.WireError as error:
             return "do all processes run the same configuration" in str(error)
 
@@ -123,8 +123,8 @@ def test_parameters_of_another_network_are_an_error(server):
 def test_each_report_reaches_the_learner_once(server):
     sent = []
 
-    def reports(status):
-        del status
+    def reports(announcement):
+        del announcement
         sent.append(len(sent))
         return [_report(sent[-1]), messages.EvaluatorReport(sent[-1], 0)]
 

@@ -48,7 +48,7 @@ def _check_accounts(launch, num_frames, idle_frames, period_frames):
     counters = _counters(launch.run_dir)
     assert counters["frames"] == num_frames
     assert counters["updates"] == (num_frames - idle_frames) // period_frames
-    episodes = [(row["life"], int(row["episode"])) for row in launch.rows("episodes")]
+    episodes = [(row["journal"], int(row["episode"])) for row in launch.rows("episodes")]
     assert len(set(episodes)) == len(episodes)
     frames = [int(row["frames"]) for row in launch.rows("train")]
     assert frames == sorted(set(frames))

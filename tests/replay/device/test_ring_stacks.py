@@ -16,7 +16,7 @@ from replay.device import frame_ring, prioritized, uniform
 from tests.core import sections
 from training.learning import learner
 
-NUM_LANES, NUM_ROWS, NUM_STEPS = 2, 48, 210
+NUM_ENVS, NUM_ROWS, NUM_STEPS = 2, 48, 210
 
 
 def make_replay(observation, num_rows=16, frame_stack=4):
@@ -30,7 +30,7 @@ def frame_spec(*shape, dtype=np.uint8):
 
 
 class Recording(NamedTuple):
-    """A random play with ALE's own stacks of four frames; every field [steps, lanes, ...]."""
+    """A random play with ALE's own stacks of four frames; every field [steps, N, ...]."""
 
     stacks: np.ndarray
     is_first: np.ndarray
@@ -43,7 +43,7 @@ def record(game, max_frames):
     """Plays with life losses reported as ALE does: terminated, though the game goes on."""
     emulators = vector_env.AtariVectorEnv(
         game,
-        NUM_LANES,
+        NUM_ENVS,
         num_threads=1,
         stack_num=4,
         reward_clipping=False,
@@ -52,13 +52,11 @@ def record(game, max_frames):
         max_num_frames_per_episode=max_frames,
     )
     random = np.random.RandomState(0)
-    stacks, info = emulators.reset(seed=np.arange(NUM_LANES, dtype=np.int32))
-    rows = [
-        (stacks, np.ones(NUM_LANES, bool), np.zeros(NUM_LANES, bool), np.zeros(NUM_LANES, bool))
-    ]
+    stacks, info = emulators.reset(seed=np.arange(NUM_ENVS, dtype=np.int32))
+    rows = [(stacks, np.ones(NUM_ENVS, bool), np.zeros(NUM_ENVS, bool), np.zeros(NUM_ENVS, bool))]
     for _ in range(NUM_STEPS - 1):
         # Action 1 is FIRE: balls get into play.
-        actions = random.choice([0, 1, 1, 2, 3], NUM_LANES).astype(np.int32)
+        actions = random.choice([0, 1, 1, 2, 3], NUM_ENVS).astype(np.int32)
         stacks, _, terminated, truncated, info = emulators.step(actions)
         lost_life = terminated & (info["lives"] > 0)
         rows.append((stacks, rows[-1][2], truncated | (terminated & ~lost_life), lost_life))
@@ -89,19 +87,19 @@ def test_stacks_from_the_ring_are_the_emulators_own(game):
     for t in range(NUM_STEPS):
         state = add(state, newest_step(recording, t))
         if t in (7, 40, 101, 150, NUM_STEPS - 1):
-            rows, lanes = np.meshgrid(np.arange(NUM_ROWS), np.arange(NUM_LANES), indexing="ij")
-            rows, lanes = t - rows.ravel(), lanes.ravel()
-            expected = can_be_sampled(recording, t, rows, lanes)
-            np.testing.assert_array_equal(is_present(state, rows, lanes), expected)
-            found = transitions(state.ring, np.maximum(rows, 0), lanes)
-            rows, lanes = rows[expected], lanes[expected]
-            np.testing.assert_array_equal(found.s_tm1[expected], recording.stacks[rows, lanes])
-            ends = rows + steps_ahead(recording, rows, lanes)
-            np.testing.assert_array_equal(found.s_t[expected], recording.stacks[ends, lanes])
+            rows, env_ids = np.meshgrid(np.arange(NUM_ROWS), np.arange(NUM_ENVS), indexing="ij")
+            rows, env_ids = t - rows.ravel(), env_ids.ravel()
+            expected = can_be_sampled(recording, t, rows, env_ids)
+            np.testing.assert_array_equal(is_present(state, rows, env_ids), expected)
+            found = transitions(state.ring, np.maximum(rows, 0), env_ids)
+            rows, env_ids = rows[expected], env_ids[expected]
+            np.testing.assert_array_equal(found.s_tm1[expected], recording.stacks[rows, env_ids])
+            ends = rows + steps_ahead(recording, rows, env_ids)
+            np.testing.assert_array_equal(found.s_t[expected], recording.stacks[ends, env_ids])
 
 
 def newest_step(recording, t):
-    zeros = np.zeros(NUM_LANES, np.float32)
+    zeros = np.zeros(NUM_ENVS, np.float32)
     return base.Step(
         observation=recording.stacks[t][:, -1],
         is_first=recording.is_first[t],
@@ -112,20 +110,20 @@ def newest_step(recording, t):
     )
 
 
-def can_be_sampled(recording, t, rows, lanes):
+def can_be_sampled(recording, t, rows, env_ids):
     """All but the three newest rows, the three that lost frames, and steps that end an episode."""
     is_inside = (rows >= max(0, t - NUM_ROWS + 1 + 3)) & (rows <= t - 3)
-    return is_inside & ~recording.is_last[np.maximum(rows, 0), lanes]
+    return is_inside & ~recording.is_last[np.maximum(rows, 0), env_ids]
 
 
-def is_present(state, rows, lanes):
-    leaves = (rows % NUM_ROWS) * NUM_LANES + lanes
+def is_present(state, rows, env_ids):
+    leaves = (rows % NUM_ROWS) * NUM_ENVS + env_ids
     return np.asarray(state.tree.present).ravel()[leaves]
 
 
-def steps_ahead(recording, rows, lanes):
+def steps_ahead(recording, rows, env_ids):
     """Three, or fewer until the episode's last step."""
-    ends = [recording.is_last[row + 1 : row + 4, lane] for row, lane in zip(rows, lanes)]
+    ends = [recording.is_last[row + 1 : row + 4, env_id] for row, env_id in zip(rows, env_ids)]
     return np.array([np.argmax(end) + 1 if end.any() else 3 for end in ends])
 
 
@@ -149,10 +147,10 @@ def test_pixels_come_back_as_they_went_in(shape, frame_stack):
     state = filled(replay, frames)
     found = jax.jit(replay.ring.transitions)(state.ring, jnp.array([4, 5]), jnp.array([1, 0]))
     assert found.s_tm1.dtype == np.uint8
-    for b, (row, lane) in enumerate([(4, 1), (5, 0)]):
+    for b, (row, env_id) in enumerate([(4, 1), (5, 0)]):
         first = row - frame_stack + 1
-        np.testing.assert_array_equal(found.s_tm1[b], frames[first : row + 1, lane])
-        np.testing.assert_array_equal(found.s_t[b], frames[first + 3 : row + 4, lane])
+        np.testing.assert_array_equal(found.s_tm1[b], frames[first : row + 1, env_id])
+        np.testing.assert_array_equal(found.s_t[b], frames[first + 3 : row + 4, env_id])
 
 
 @pytest.mark.parametrize(
@@ -171,12 +169,12 @@ def test_observations_that_are_not_stacked_come_back_as_they_went_in(shape, dtyp
 
 
 def filled(replay, observations):
-    """A ring with one long episode in each lane."""
+    """A ring with one long episode in each environment."""
     state, add = replay.init(), jax.jit(replay.add)
-    lanes = np.zeros(replay.ring.spec.num_envs)
+    env_ids = np.zeros(replay.ring.spec.num_envs)
     for t, observation in enumerate(observations):
-        is_first, is_last = np.full(lanes.shape, t == 0), np.zeros(lanes.shape, bool)
-        reward, action = lanes.astype(np.float32), lanes.astype(np.int32)
+        is_first, is_last = np.full(env_ids.shape, t == 0), np.zeros(env_ids.shape, bool)
+        reward, action = env_ids.astype(np.float32), env_ids.astype(np.int32)
         state = add(state, base.Step(observation, is_first, is_last, reward, reward, action))
     return state
 
@@ -221,7 +219,7 @@ def test_a_capacity_beyond_one_array_is_refused(module):
 
 @pytest.mark.parametrize(("num_seeds", "most"), [(1, 1_217_392), (2, 608_688), (4, 304_336)])
 def test_seeds_share_the_elements_of_one_array(num_seeds, most):
-    """A frame is 1764 words. What the message names fits, and the next row of 16 lanes does not."""
+    """A frame is 1764 words. What the message names fits; another row of 16 does not."""
     with pytest.raises(checks.ConfigError) as error:
         make_from_section(capacity=2_000_000, num_seeds=num_seeds)
     assert f"at most {most} observations" in str(error.value)

@@ -19,17 +19,17 @@ set_rows = jax.jit(sum_tree.set_rows, static_argnums=2)
 
 
 def make_tree(weights, present):
-    """A tree of [rows, lanes] weights and flags."""
+    """A tree of [rows, environments] weights and flags."""
     weights, present = np.asarray(weights, np.float32), np.asarray(present, bool)
     leaves = np.arange(weights.size)
     return set_leaves(sum_tree.init(*weights.shape), leaves, weights.ravel(), present.ravel())
 
 
-def random_weights(seed, rows, lanes):
-    """Weights [rows, lanes] with some zeros, and flags: most leaves are present."""
+def random_weights(seed, rows, num_envs):
+    """Weights [rows, environments] with some zeros, and flags: most leaves are present."""
     random = np.random.RandomState(seed)
-    weights = random.uniform(size=(rows, lanes)) ** 3 * random.binomial(1, 0.8, (rows, lanes))
-    return weights.astype(np.float32), random.uniform(size=(rows, lanes)) < 0.7
+    weights = random.uniform(size=(rows, num_envs)) ** 3 * random.binomial(1, 0.8, (rows, num_envs))
+    return weights.astype(np.float32), random.uniform(size=(rows, num_envs)) < 0.7
 
 
 def draw_uniform(seed, size):
@@ -59,7 +59,7 @@ def assert_frequencies(leaves, probabilities):
 
 @pytest.mark.parametrize("uniform_mix", [0.05, 0.3, 1.0])
 def test_frequencies_are_those_of_weights_mixed_with_uniform(uniform_mix):
-    weights, present = random_weights(0, rows=20, lanes=3)
+    weights, present = random_weights(0, rows=20, num_envs=3)
     uniform = draw_uniform(1, 20_000)
     leaves, _ = sample(make_tree(weights, present), uniform, uniform_mix)
     assert_frequencies(leaves, exact_probabilities(weights, present, uniform_mix))
@@ -77,7 +77,7 @@ def test_without_mixing_frequencies_are_those_of_the_weights_alone():
 
 @pytest.mark.parametrize("uniform_mix", [0.0, 1e-3, 0.5])
 def test_reported_probabilities_are_exact(uniform_mix):
-    weights, present = random_weights(3, rows=70, lanes=2)
+    weights, present = random_weights(3, rows=70, num_envs=2)
     uniform = draw_uniform(4, 5000)
     leaves, probabilities = sample(make_tree(weights, present), uniform, uniform_mix)
     expected = exact_probabilities(weights, present, uniform_mix)[np.asarray(leaves)]
@@ -85,7 +85,7 @@ def test_reported_probabilities_are_exact(uniform_mix):
 
 
 def test_if_all_weights_are_zero_present_leaves_are_drawn_uniformly():
-    _, present = random_weights(5, rows=20, lanes=3)
+    _, present = random_weights(5, rows=20, num_envs=3)
     tree = make_tree(np.zeros((20, 3)), present)
     uniform = draw_uniform(6, 20_000)
     leaves, probabilities = sample(tree, uniform, 1e-3)
@@ -107,7 +107,7 @@ def uniforms_at_boundaries(probabilities, steps=6):
 @pytest.mark.parametrize("uniform_mix", [0.0, 1e-3])
 def test_rounding_at_a_boundary_never_leads_to_an_absent_leaf(uniform_mix):
     """Where float32 sums are off by a last bit the draw still is a leaf that can be drawn."""
-    weights, present = random_weights(7, rows=900, lanes=1)
+    weights, present = random_weights(7, rows=900, num_envs=1)
     present[60:120] = False  # Two whole blocks of 30 rows.
     probabilities = exact_probabilities(weights, present, uniform_mix)
     blocks = probabilities.reshape(30, 30)
@@ -154,35 +154,35 @@ def flat(tree, size):
     return np.asarray(tree.weights).ravel()[:size], np.asarray(tree.present).ravel()[:size]
 
 
-@pytest.mark.parametrize(("rows", "lanes"), [(50, 1), (37, 4), (5, 16)])
-def test_sums_stay_exact_over_many_changes(rows, lanes):
+@pytest.mark.parametrize(("rows", "num_envs"), [(50, 1), (37, 4), (5, 16)])
+def test_sums_stay_exact_over_many_changes(rows, num_envs):
     """After 400 random changes: weights and counts as a model's, sums to a rounding error."""
     random = np.random.RandomState(rows)
-    tree = sum_tree.init(rows, lanes)
+    tree = sum_tree.init(rows, num_envs)
     model_weights, model_present = (
-        np.zeros((rows, lanes), np.float32),
-        np.zeros((rows, lanes), bool),
+        np.zeros((rows, num_envs), np.float32),
+        np.zeros((rows, num_envs), bool),
     )
     for step in range(400):
         count = 3 if step % 2 else 5
         # Sizes from a ten-thousandth to ten thousand: running differences would lose digits.
-        weights = np.float32(10 ** random.uniform(-4, 4, (count, lanes)))
-        present = random.uniform(size=(count, lanes)) < 0.8
+        weights = np.float32(10 ** random.uniform(-4, 4, (count, num_envs)))
+        present = random.uniform(size=(count, num_envs)) < 0.8
         if step % 2:
             chosen = random.choice(rows, count, replace=False)
-            tree = set_rows(tree, chosen, lanes, weights, present)
+            tree = set_rows(tree, chosen, num_envs, weights, present)
             model_weights[chosen] = np.where(present, weights, 0)
             model_present[chosen] = present
         else:
-            chosen = random.choice(rows * lanes, count, replace=False)
+            chosen = random.choice(rows * num_envs, count, replace=False)
             tree = set_leaves(tree, chosen, weights[:, 0], present[:, 0])
             model_weights.ravel()[chosen] = np.where(present, weights, 0)[:, 0]
             model_present.ravel()[chosen] = present[:, 0]
-    found_weights, found_present = flat(tree, rows * lanes)
+    found_weights, found_present = flat(tree, rows * num_envs)
     np.testing.assert_array_equal(found_weights, model_weights.ravel())
     np.testing.assert_array_equal(found_present, model_present.ravel())
     block_size = tree.weights.shape[1]
-    starts = np.arange(0, rows * lanes, block_size)
+    starts = np.arange(0, rows * num_envs, block_size)
     sums = np.add.reduceat(model_weights.ravel().astype(np.float64), starts)
     np.testing.assert_allclose(tree.weight_sums, sums, rtol=1e-6)
     counts = np.add.reduceat(model_present.ravel().astype(int), starts)
@@ -199,7 +199,7 @@ def test_of_equal_leaves_the_largest_weight_counts():
 
 
 def test_leaves_past_the_end_are_ignored():
-    weights, present = random_weights(9, rows=12, lanes=3)
+    weights, present = random_weights(9, rows=12, num_envs=3)
     tree = make_tree(weights, present)
     past = tree.present.size
     leaves, new_weights = np.array([past, 4, past + 1000]), np.float32([7, 8, 9])
@@ -209,23 +209,23 @@ def test_leaves_past_the_end_are_ignored():
     assert flat(changed, 36)[0][4] == 8
 
 
-@pytest.mark.parametrize(("rows", "lanes"), [(40, 1), (23, 5), (3, 8)])
-def test_rows_and_their_leaves_are_set_alike(rows, lanes):
-    random = np.random.RandomState(lanes)
-    tree = make_tree(*random_weights(10, rows, lanes))
+@pytest.mark.parametrize(("rows", "num_envs"), [(40, 1), (23, 5), (3, 8)])
+def test_rows_and_their_leaves_are_set_alike(rows, num_envs):
+    random = np.random.RandomState(num_envs)
+    tree = make_tree(*random_weights(10, rows, num_envs))
     chosen = np.array([rows - 1, 0, rows // 2])
-    weights = random.uniform(size=(3, lanes)).astype(np.float32)
-    present = random.uniform(size=(3, lanes)) < 0.6
-    leaves = (chosen[:, None] * lanes + np.arange(lanes)).ravel()
-    by_rows = set_rows(tree, chosen, lanes, weights, present)
+    weights = random.uniform(size=(3, num_envs)).astype(np.float32)
+    present = random.uniform(size=(3, num_envs)) < 0.6
+    leaves = (chosen[:, None] * num_envs + np.arange(num_envs)).ravel()
+    by_rows = set_rows(tree, chosen, num_envs, weights, present)
     by_leaves = set_leaves(tree, leaves, weights.ravel(), present.ravel())
     jax.tree.map(np.testing.assert_array_equal, by_rows, by_leaves)
 
 
 def test_blocks_have_about_the_root_of_the_number_of_leaves():
     """A million leaves in about a thousand blocks, so that a draw reads two thousand numbers."""
-    for lanes in (1, 16, 64):
-        tree = jax.eval_shape(lambda n=lanes: sum_tree.init(1_000_000 // n, n))
+    for num_envs in (1, 16, 64):
+        tree = jax.eval_shape(lambda n=num_envs: sum_tree.init(1_000_000 // n, n))
         blocks, block_size = tree.weights.shape
         assert blocks * block_size >= 1_000_000
         assert blocks + block_size < 2100

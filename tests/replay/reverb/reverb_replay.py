@@ -32,7 +32,7 @@ class ReverbReplay:
         client: client_lib.Client,
         table: str,
         observation_spec: specs.Array,
-        num_lanes: int,
+        num_envs: int,
         capacity: int,
         frame_stack: int,
         n_step: int,
@@ -46,8 +46,8 @@ class ReverbReplay:
         Args:
           client: of the server.
           table: its name; nobody else may write to it.
-          observation_spec: one lane's newest observation.
-          num_lanes: N.
+          observation_spec: one environment's newest observation.
+          num_envs: N.
           capacity: the table's max_size.
           frame_stack: S, frames per observation given to the agent; 0 for vectors.
           n_step: n of the returns.
@@ -61,13 +61,13 @@ class ReverbReplay:
         self._spec, self._frame_stack = observation_spec, frame_stack
         self._builder_settings = {
             "table": table,
-            "num_lanes": num_lanes,
+            "num_envs": num_envs,
             "frame_stack": frame_stack,
             "n_step": n_step,
             "discount": discount,
             "chunk_length": chunk_length,
         }
-        self._num_lanes = num_lanes
+        self._num_envs = num_envs
         self._weights = priorities.SamplingWeights(priority_exponent, uniform_mix)
         self._writer: writer_lib.Writer | None = None
         self._rows = 0
@@ -93,7 +93,7 @@ class ReverbReplay:
         self._writer = None
 
     def add(self, state: State, step: base.Step) -> State:
-        """Appends one step of every lane; transitions become available n steps later."""
+        """Appends one step of every environment; transitions become available n steps later."""
         self._check(state)
         arrays: Any = [np.asarray(field) for field in step]
         self._insert(self._builder.add(base.Step(*arrays), self._weights.of_new()))
@@ -101,9 +101,9 @@ class ReverbReplay:
         return state
 
     def num_added(self, state: State) -> np.int32:
-        """Steps ever added, over all lanes, int32 []."""
+        """Steps ever added, over all environments, int32 []."""
         self._check(state)
-        return np.int32(self._rows * self._num_lanes)
+        return np.int32(self._rows * self._num_envs)
 
     def size(self, state: State) -> np.int32:
         """How many transitions can be sampled, int32 []."""
@@ -143,7 +143,7 @@ class ReverbReplay:
         return state
 
     def cut(self, state: State) -> State:
-        """Ends the lanes' episodes at their newest step, as a truncation would."""
+        """Ends the environments' episodes at their newest step, as a truncation would."""
         self._check(state)
         self._insert(self._builder.cut(self._weights.of_new()))
         return state

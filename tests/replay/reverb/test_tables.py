@@ -15,7 +15,7 @@ def test_the_server_takes_the_tables():
     assert transitions.priority_exponent == 1.0
     assert [(table.name, table.kind) for table in others] == [
         ("parameters", "latest"),
-        ("status", "latest"),
+        ("announcement", "latest"),
         ("reports", "queue"),
         ("mark", "latest"),
     ]

@@ -37,7 +37,7 @@ def _endless_config():
 
 def test_endless_episodes_are_cut_and_this_is_said(caplog):
     episodes = _evaluator(40).play((), _endless_config(), num_envs=2, num_episodes=5, seed=1)
-    assert [episode.lane for episode in episodes] == [0, 0, 0, 1, 1]
+    assert [episode.env_id for episode in episodes] == [0, 0, 0, 1, 1]
     assert {(episode.episode_return, episode.length_frames) for episode in episodes} == {(40, 40)}
     (message,) = [r.getMessage() for r in caplog.records if "cut" in r.getMessage()]
     assert "Endless-v0: 5 of 5 episodes were cut" in message
@@ -52,10 +52,10 @@ def test_episodes_that_end_are_as_without_a_bound():
     assert max(episode.length_frames for episode in cut) == 9
     assert len(cut) == len(whole) == 9
     # As far as the first cut, the same episodes.
-    first = {episode.lane: episode for episode in reversed(whole)}
-    first_cut = {episode.lane: episode for episode in reversed(cut)}
-    for lane, episode in first.items():
-        assert first_cut[lane].length_frames == min(9, episode.length_frames)
+    first = {episode.env_id: episode for episode in reversed(whole)}
+    first_cut = {episode.env_id: episode for episode in reversed(cut)}
+    for env_id, episode in first.items():
+        assert first_cut[env_id].length_frames == min(9, episode.length_frames)
 
 
 def test_an_episode_that_ends_on_the_bound_is_not_cut(caplog):

@@ -9,9 +9,9 @@ import pytest
 from training.checkpoints import row_blocks, snapshot
 
 
-def _ring(rows: int, capacity: int = 50, lanes: int = 2) -> np.ndarray:
+def _ring(rows: int, capacity: int = 50, env_ids: int = 2) -> np.ndarray:
     """A ring [1, C, N, 8] in which row r is filled with r."""
-    ring = np.zeros((1, capacity, lanes, 8), np.uint32)
+    ring = np.zeros((1, capacity, env_ids, 8), np.uint32)
     for row in range(max(0, rows - capacity), rows):
         ring[:, row % capacity] = row
     return ring

@@ -176,7 +176,7 @@ def observed_zeros():
     return learner_lib.Observed(jnp.zeros((1, 2, 5)), flags, flags, zeros, zeros)
 
 
-def test_cut_ends_the_episodes_of_all_lanes(learner, play):
+def test_cut_ends_the_episodes_of_all_environments(learner, play):
     state, _ = play(learner, 0, [8])
     state = learner.cut(state)
     assert np.asarray(state.replay.ring.is_last)[0, 14].all()

@@ -88,7 +88,7 @@ def random_params(learner, seed, size):
 
 @pytest.fixture(scope="module")
 def filled_replay(make_learner, random_steps):
-    """A ring that has wrapped around, with several priorities: 50 steps of two lanes in 40 rows."""
+    """A ring that has wrapped around, with several priorities: 50 steps of two in 40 rows."""
     replay = make_learner().replay
     state, add = replay.init(), jax.jit(replay.add)
     for step in random_steps(4, 50, 2):
@@ -210,7 +210,7 @@ class Reference:
     def update(self, sample, draws):
         pairs = list(zip(draws[::2], draws[1::2]))
         noise = [pairs[:4], pairs[4:8], pairs[8:]]
-        # The exponent after 50 rows of two lanes.
+        # The exponent after 50 rows of two environments.
         weights = (1 / sample.probabilities) ** 0.75
         weights /= weights.max()
         self.loss, grads, self.losses = numpy_rainbow.loss_and_gradient(
@@ -259,7 +259,7 @@ def is_adam(node):
 def compare_priorities(before, after, sample, losses):
     """The sampled leaves have their loss, 2.2 at most, to the power 1/2; all others stay (float32).
 
-    The ring has 40 rows of 2 lanes; a key is row * 2 + lane, so the leaf is the key modulo 80.
+    The ring has 40 rows of 2; a key is row * 2 + env_id, so the leaf is the key modulo 80.
     """
     expected = np.asarray(before.tree.weights).ravel().copy()
     priorities = np.minimum(losses, 2.2)

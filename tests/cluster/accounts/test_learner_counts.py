@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.accounts import run_counts
+from cluster.accounts import learner_counts
 from cluster.messages import messages
 from training.learning import task_switch, update_schedule
 
@@ -12,47 +12,12 @@ CLEAR = task_switch.SwitchSettings(clear_replay=True)
 def make(num_frames=1_000, frames_per_task=0):
     """Learning begins at frame 80; an update every 16 frames; the credit is 100 frames."""
     schedule = update_schedule.UpdateSchedule(16, num_frames, frames_per_task, 80)
-    return run_counts.RunCounts(schedule, 4, 100)
+    return learner_counts.LearnerCounts(schedule, 4, 100)
 
 
 def do_updates(counts):
     while counts.updates_behind:
-        counts.count_update()
-
-
-def test_no_updates_are_due_for_frames_beyond_the_runs_and_none_is_told_of():
-    counts = make()
-    counts.report(5_000)
-    assert not counts.is_finished
-    do_updates(counts)
-    assert counts.is_finished
-    assert counts.counters["updates"] == (1_000 - 80) // 16
-    assert counts.counters["frames"] == 1_000
-
-
-def test_frames_are_those_that_the_updates_have_covered():
-    counts = make()
-    counts.report(96)
-    assert counts.counters["frames"] == 80
-    counts.count_update()
-    assert counts.counters["frames"] == 96
-    counts.report(200)
-    counts.count_update()
-    assert counts.counters["frames"] == 80 + 2 * 16
-    do_updates(counts)
-    assert counts.counters["frames"] == 200
-
-
-def test_frames_never_go_back():
-    """All updates of frame 111 are done; those of more frames are not."""
-    counts = make()
-    counts.report(111)
-    counts.count_update()
-    assert counts.counters["frames"] == 111
-    counts.report(130)
-    assert counts.counters["frames"] == 111
-    counts.report(100)
-    assert counts.played == 130
+        counts.count_updates()
 
 
 def test_a_restored_learner_does_again_what_it_has_forgotten():
@@ -131,13 +96,13 @@ def report(journal_id, actor, frames):
 
 def test_what_is_allowed_is_parted_among_actors_and_never_nothing():
     alive = [report(7, 0, 40), report(8, 1, 100)]
-    assert run_counts.frame_limits(alive, 140, 200) == {7: 70, 8: 130}
-    assert run_counts.frame_limits(alive, 140, 141) == {7: 41, 8: 101}
-    assert run_counts.frame_limits(alive, 140, 140) == {7: 40, 8: 100}
-    assert run_counts.frame_limits(alive, 140, 100) == {7: 40, 8: 100}
-    assert run_counts.frame_limits([], 140, 200) == {}
+    assert learner_counts.frame_limits(alive, 140, 200) == {7: 70, 8: 130}
+    assert learner_counts.frame_limits(alive, 140, 141) == {7: 41, 8: 101}
+    assert learner_counts.frame_limits(alive, 140, 140) == {7: 40, 8: 100}
+    assert learner_counts.frame_limits(alive, 140, 100) == {7: 40, 8: 100}
+    assert learner_counts.frame_limits([], 140, 200) == {}
 
 
 def test_the_journal_of_an_absent_actor_takes_no_share():
     alive = [report(7, 0, 40), report(8, 0, 100)]
-    assert run_counts.frame_limits(alive, 140, 200)[7] == 100
+    assert learner_counts.frame_limits(alive, 140, 200)[7] == 100

@@ -1,0 +1,87 @@
+"""How far a run has come and what is due, in every mode of running."""
+
+from training.learning import task_switch
+from training.learning import update_schedule as update_schedule_lib
+
+
+class RunCounts:
+    """The counts of a run.
+
+    `counters["frames"]` are those whose updates are done, which is what the parameters have learned
+    from and what logs, snapshots and evaluations go by. As many or more were played: while updates
+    are behind, and beyond the end of a task or of the run, where a step of all environments may be
+    longer than what is left.
+
+    Attributes:
+      NAMES: of the counters. idle_frames: of the present task, as the replay was being filled.
+      counters: by name.
+    """
+
+    NAMES: tuple[str, ...] = (
+        "played_frames",
+        "frames",
+        "updates",
+        "episodes",
+        "task",
+        "idle_frames",
+    )
+
+    def __init__(self, schedule: update_schedule_lib.UpdateSchedule):
+        """Begins a run with this schedule of updates."""
+        self._schedule = schedule
+        self.counters: dict[str, int] = dict.fromkeys(self.NAMES, 0)
+        self.counters["idle_frames"] = schedule.fill_frames
+
+    @property
+    def played(self) -> int:
+        """Frames that were played, as far as is known."""
+        return self.counters["played_frames"]
+
+    @property
+    def end_of_task(self) -> int:
+        """The frame at which the present task ends, or the run."""
+        return self._schedule.end_of_task(self.counters["task"])
+
+    @property
+    def updates_behind(self) -> int:
+        """Updates that are due and not done."""
+        counters = self.counters
+        due = self._schedule.due(self.played, counters["task"], counters["idle_frames"])
+        return max(0, due - counters["updates"])
+
+    @property
+    def is_task_over(self) -> bool:
+        """Whether the task's frames are played, and their updates done."""
+        return self.played >= self.end_of_task and not self.updates_behind
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this is so of the whole run."""
+        return self.is_task_over and self.end_of_task >= self._schedule.num_frames
+
+    def report(self, played: int) -> None:
+        """Takes in the frames that were played; fewer than before change nothing."""
+        self.counters["played_frames"] = max(self.played, played)
+        self._advance()
+
+    def count_updates(self, num_updates: int = 1) -> None:
+        """Counts updates that were done."""
+        self.counters["updates"] += num_updates
+        self._advance()
+
+    def begin_task(self, switch: task_switch.SwitchSettings) -> None:
+        """Goes to the next task."""
+        counters, overshoot = self.counters, max(0, self.played - self.end_of_task)
+        counters["task"] += 1
+        # What was played beyond the end of the task before is cleared as well.
+        is_empty = switch.clear_replay
+        counters["idle_frames"] = self._schedule.fill_frames + overshoot if is_empty else 0
+        self._advance()
+
+    def _advance(self) -> None:
+        counters = self.counters
+        learned = min(self.played, self.end_of_task)
+        if self.updates_behind:
+            done = counters["updates"], counters["task"], counters["idle_frames"]
+            learned = min(learned, self._schedule.frames_of(*done))
+        counters["frames"] = max(counters["frames"], learned)
