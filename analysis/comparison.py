@@ -29,10 +29,10 @@ class Arm(NamedTuple):
     """
 
     label: str
-    runs: Sequence[runs_lib.Run]
+    runs: Sequence[runs_lib.RunRecord]
 
 
-def make_arms(runs: Sequence[runs_lib.Run], mixed_protocols: bool = False) -> list[Arm]:
+def make_arms(runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool = False) -> list[Arm]:
     """Groups runs by configuration, in order of their first run.
 
     Args:
@@ -50,7 +50,7 @@ def make_arms(runs: Sequence[runs_lib.Run], mixed_protocols: bool = False) -> li
             f"runs of different protocols: {run.path} has {one}; {other_run.path} has {other}; "
             "expected one protocol, or --mixed_protocols to compare them all the same"
         )
-    groups: dict[str, list[runs_lib.Run]] = {}
+    groups: dict[str, list[runs_lib.RunRecord]] = {}
     for run in runs:
         label = f"{run.name} [{protocol(run)}]" if len(protocols) > 1 else run.name
         groups.setdefault(label, []).append(run)
@@ -59,7 +59,7 @@ def make_arms(runs: Sequence[runs_lib.Run], mixed_protocols: bool = False) -> li
     return [Arm(label, group) for label, group in groups.items()]
 
 
-def protocol(run: runs_lib.Run) -> str:
+def protocol(run: runs_lib.RunRecord) -> str:
     """The rules under which a run's episodes are played, in one line."""
     environment = run.config["environment"]
     if "protocol" not in environment:
@@ -87,7 +87,7 @@ def has_all_actions(config: Mapping[str, Any]) -> bool:
     return "games" in environment or chosen
 
 
-def _check_alike(runs: Sequence[runs_lib.Run]) -> None:
+def _check_alike(runs: Sequence[runs_lib.RunRecord]) -> None:
     first, seen = runs[0], {}
     for run in runs:
         difference = _difference(_settings(first.config), _settings(run.config))

@@ -15,7 +15,7 @@ NOT_DOCUMENTED = "not documented"
 """Where the numbers lie, it is not said."""
 
 
-class Protocol(NamedTuple):
+class ScoreProtocol(NamedTuple):
     """How scores were measured; each attribute in words.
 
     Attributes:
@@ -58,7 +58,7 @@ class PublishedAgent(NamedTuple):
 
     name: str
     label: str
-    protocol: Protocol
+    protocol: ScoreProtocol
     source: str
 
 
@@ -78,7 +78,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 _NOOPS = "up to 30 random no-ops"
 
 _RLDB = "Rainbow paper (arXiv 1710.02298), as collected in seungjaeryanlee/rldb"
-_HESSEL = Protocol(
+_HESSEL = ScoreProtocol(
     sticky_actions="none (not verified in the paper)",
     life_loss="discount 0, the game goes on (not verified in the paper)",
     frames="200M",
@@ -101,7 +101,7 @@ _AGENTS = (
     PublishedAgent(
         "rainbow_pfrl_best",
         "PFRL Rainbow, best checkpoint",
-        Protocol(
+        ScoreProtocol(
             sticky_actions="none (NoFrameskip-v4)",
             starts=_NOOPS,
             episode_cap="108,000 frames",
@@ -115,7 +115,7 @@ _AGENTS = (
     PublishedAgent(
         "rainbow_dopamine_sticky_200M",
         "Dopamine Rainbow, sticky",
-        Protocol(
+        ScoreProtocol(
             sticky_actions="0.25",
             starts="no no-ops",
             life_loss="not told",
@@ -131,7 +131,7 @@ _AGENTS = (
     PublishedAgent(
         "rainbow_impala_dopamine_sticky_200M",
         "Dopamine Rainbow, IMPALA network",
-        Protocol(
+        ScoreProtocol(
             sticky_actions="not documented, presumably 0.25",
             checkpoint="final",
             frames="200M",
@@ -140,19 +140,21 @@ _AGENTS = (
         "google/dopamine, baselines/atari/data/<game>_Impala.json",
     ),
     PublishedAgent(
-        "dreamerv3_200M", "DreamerV3", Protocol(frames="200M"), _DREAMER.format("dreamerv3")
+        "dreamerv3_200M", "DreamerV3", ScoreProtocol(frames="200M"), _DREAMER.format("dreamerv3")
     ),
-    PublishedAgent("muzero_200M", "MuZero", Protocol(frames="200M"), _DREAMER.format("muzero")),
+    PublishedAgent(
+        "muzero_200M", "MuZero", ScoreProtocol(frames="200M"), _DREAMER.format("muzero")
+    ),
     PublishedAgent(
         "ppo_dreamer_200M",
         "PPO, as DreamerV3's authors ran it",
-        Protocol(frames="200M"),
+        ScoreProtocol(frames="200M"),
         _DREAMER.format("ppo_fixhp"),
     ),
     PublishedAgent(
         "der_van_hasselt2019_400k",
         "Data-efficient Rainbow, van Hasselt et al. 2019",
-        Protocol(
+        ScoreProtocol(
             sticky_actions="none (not verified in the paper)",
             starts=f"{_NOOPS} (not verified in the paper)",
             life_loss="end of episode (not verified in the paper)",

@@ -25,7 +25,7 @@ class Options(NamedTuple):
     mixed_protocols: bool = False
 
 
-def write(runs: Sequence[runs_lib.Run], output: Path, options: Options) -> None:
+def write(runs: Sequence[runs_lib.RunRecord], output: Path, options: Options) -> None:
     """Writes index.html, *.png and *.csv into a new directory.
 
     Raises:
@@ -56,7 +56,9 @@ def _check_output(output: Path) -> None:
         raise checks.ConfigError(f"output = {str(output)!r}: not empty, not overwritten")
 
 
-def _sections(runs: Sequence[runs_lib.Run], mixed_protocols: bool) -> Iterator[report_page.Section]:
+def _sections(
+    runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool
+) -> Iterator[report_page.Section]:
     single = [run for run in runs if not run.is_sequence]
     sequences = [run for run in runs if run.is_sequence]
     if single:
@@ -198,7 +200,7 @@ def _transfer_table(
     return report_page.Table(f"{name}_transfer", caption, header, rows)
 
 
-def _provenance(runs: Sequence[runs_lib.Run]) -> report_page.Section:
+def _provenance(runs: Sequence[runs_lib.RunRecord]) -> report_page.Section:
     rows = [
         [
             run.name,
@@ -217,7 +219,7 @@ def _provenance(runs: Sequence[runs_lib.Run]) -> report_page.Section:
     return report_page.Section("Runs", [], [], [table])
 
 
-def _of_starts(run: runs_lib.Run, describe: Callable[[Mapping[str, Any]], str]) -> str:
+def _of_starts(run: runs_lib.RunRecord, describe: Callable[[Mapping[str, Any]], str]) -> str:
     return "; ".join(dict.fromkeys(describe(start) for start in run.starts)) or "unknown"
 
 
@@ -231,7 +233,7 @@ def _hardware(start: Mapping[str, Any]) -> str:
     return f"{device}, {processor}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}"
 
 
-def _seconds(run: runs_lib.Run) -> float:
+def _seconds(run: runs_lib.RunRecord) -> float:
     """Of all starts together: the clock of train.csv begins anew at each."""
     elapsed = run.tables["train"].get("elapsed_seconds", np.zeros(0))
     ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)

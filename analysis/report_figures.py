@@ -107,7 +107,7 @@ def curves(arms: Sequence[comparison.Arm], games: Sequence[str]) -> Figure:
     return _tight(figure)
 
 
-def _binned_returns(runs: Sequence[runs_lib.Run]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _binned_returns(runs: Sequence[runs_lib.RunRecord]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames and mean returns of each seed's training episodes, nan in bins without one."""
     for run in runs:
         table = run.tables["episodes"]
@@ -135,7 +135,7 @@ def _draw_curve(axis: Any, seeds: list[tuple[np.ndarray, np.ndarray]], color: st
     axis.fill_between(frames, low, high, color=color, alpha=0.15)
 
 
-def _draw_evaluations(axis: Any, runs: Sequence[runs_lib.Run], color: str) -> None:
+def _draw_evaluations(axis: Any, runs: Sequence[runs_lib.RunRecord], color: str) -> None:
     rows = [row for run in runs for row in run.evaluations()]
     axis.plot([r.frames / 1e3 for r in rows], [r.mean_return for r in rows], "o", color=color, ms=4)
 

@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
     episodes: int
 
 
-class Run(NamedTuple):
+class RunRecord(NamedTuple):
     """A run's configuration and numbers.
 
     Attributes:
@@ -112,7 +112,7 @@ class Run(NamedTuple):
         return {(row.game, row.seed): row for row in self.evaluations()}
 
 
-def load(path: Path) -> Run:
+def load(path: Path) -> RunRecord:
     """Reads a run's directory.
 
     Raises:
@@ -133,7 +133,7 @@ def load(path: Path) -> Run:
     config = _resolve(config, next((s["resolved"] for s in starts[::-1] if "resolved" in s), {}))
     if config["num_frames"] is None:
         raise checks.ConfigError(f"{path / 'provenance.jsonl'}: does not tell the run's num_frames")
-    return Run(path, config, tables, starts)
+    return RunRecord(path, config, tables, starts)
 
 
 def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
     return resolved
 
 
-def find(paths: Sequence[Path]) -> list[Run]:
+def find(paths: Sequence[Path]) -> list[RunRecord]:
     """Loads the runs in or below the given directories; those without a row are passed over.
 
     Raises:

@@ -16,8 +16,8 @@ _PANELS_IN_A_ROW = 3
 
 
 def draw(
-    own: Sequence[score_tables.Column],
-    published: Sequence[score_tables.Column],
+    own: Sequence[score_tables.ScoreColumn],
+    published: Sequence[score_tables.ScoreColumn],
     games: Sequence[str],
 ) -> Figure:
     """A panel per game: unnormalized means, own ones with every seed and a 95 % interval.
@@ -50,8 +50,8 @@ def draw(
 def _draw_game(
     axis: Any,
     game: str,
-    own: Sequence[score_tables.Column],
-    published: Sequence[score_tables.Column],
+    own: Sequence[score_tables.ScoreColumn],
+    published: Sequence[score_tables.ScoreColumn],
 ) -> None:
     for i, column in enumerate(own):
         if game in column.scores:
@@ -64,7 +64,7 @@ def _draw_game(
     axis.grid(alpha=0.3)
 
 
-def _draw_seeds(axis: Any, column: score_tables.Column, game: str, row: int) -> None:
+def _draw_seeds(axis: Any, column: score_tables.ScoreColumn, game: str, row: int) -> None:
     values, color = column.scores[game], f"C{row}"
     if len(values) > 1:
         interval = statistics.stratified_bootstrap(statistics.mean, {game: values})

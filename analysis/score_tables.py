@@ -30,7 +30,7 @@ _FREE = (
 _FREE_OF_ENVIRONMENT = ("game", "num_threads", "reseed_steps")
 
 
-class Column(NamedTuple):
+class ScoreColumn(NamedTuple):
     """Scores of one agent under one protocol.
 
     Attributes:
@@ -44,7 +44,7 @@ class Column(NamedTuple):
     scores: statistics.Scores
 
 
-class Table(NamedTuple):
+class ScoreTable(NamedTuple):
     """A table as text.
 
     Attributes:
@@ -58,7 +58,7 @@ class Table(NamedTuple):
     protocols: Sequence[str]
 
 
-def published_columns(names: Sequence[str] | None) -> list[Column]:
+def published_columns(names: Sequence[str] | None) -> list[ScoreColumn]:
     """Columns of published agents; None stands for all of them.
 
     Raises:
@@ -70,7 +70,7 @@ def published_columns(names: Sequence[str] | None) -> list[Column]:
             raise checks.ConfigError(f"agents = {name!r}: expected some of {', '.join(agents)}")
     chosen = [agents[name] for name in (agents if names is None else names)]
     return [
-        Column(
+        ScoreColumn(
             agent.label,
             f"{agent.protocol.describe()}; source: {agent.source}",
             {game: np.array([score]) for game, score in scores[agent.name].items()},
@@ -79,14 +79,14 @@ def published_columns(names: Sequence[str] | None) -> list[Column]:
     ]
 
 
-def own_columns(runs: Sequence[runs_lib.Run]) -> list[Column]:
+def own_columns(runs: Sequence[runs_lib.RunRecord]) -> list[ScoreColumn]:
     """Columns of runs' last evaluations; runs that differ in seed and game alone share one.
 
     Raises:
       ConfigError: if a run is not of Atari games or has no evaluation yet, or if a game and seed
         comes twice in a column, or has no reference scores.
     """
-    groups: dict[tuple[str, str], list[runs_lib.Run]] = {}
+    groups: dict[tuple[str, str], list[runs_lib.RunRecord]] = {}
     for run in runs:
         _check(run)
         groups.setdefault((_label(run), _settings(run.config)), []).append(run)
@@ -97,7 +97,7 @@ def own_columns(runs: Sequence[runs_lib.Run]) -> list[Column]:
     ]
 
 
-def choose_games(names: Sequence[str] | None, own: Sequence[Column]) -> list[str]:
+def choose_games(names: Sequence[str] | None, own: Sequence[ScoreColumn]) -> list[str]:
     """The games asked for; by default those of the own columns, or all if there are none.
 
     Raises:
@@ -112,8 +112,8 @@ def choose_games(names: Sequence[str] | None, own: Sequence[Column]) -> list[str
 
 
 def make(
-    columns: Sequence[Column], games: Sequence[str], metric: str, intervals: bool = False
-) -> Table:
+    columns: Sequence[ScoreColumn], games: Sequence[str], metric: str, intervals: bool = False
+) -> ScoreTable:
     """A row per game, then statistics over these games.
 
     Args:
@@ -126,10 +126,10 @@ def make(
     header = [f"game ({metric.replace('_', '-')} scores)", *(column.label for column in columns)]
     rows = [_game_row(columns, game, metric, intervals) for game in games]
     protocols = [column.protocol for column in columns]
-    return Table(header, [*rows, *_summary_rows(columns, games, intervals)], protocols)
+    return ScoreTable(header, [*rows, *_summary_rows(columns, games, intervals)], protocols)
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: ScoreTable) -> str:
     """The table and, below it, a line per column with its protocol."""
     align = ["---", *("---:" for _ in table.header[1:])]
     cells = (table.header, align, *table.rows)
@@ -141,7 +141,7 @@ def to_markdown(table: Table) -> str:
     return f"{lines}\n\n{note}\n\n{protocols}\n"
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: ScoreTable) -> str:
     """The table with a last row of protocols."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -149,7 +149,7 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _game_row(columns: Sequence[Column], game: str, metric: str, intervals: bool) -> list[str]:
+def _game_row(columns: Sequence[ScoreColumn], game: str, metric: str, intervals: bool) -> list[str]:
     """Means over seeds; empty where a column lacks the game."""
     cells = []
     for column in columns:
@@ -164,7 +164,7 @@ def _game_row(columns: Sequence[Column], game: str, metric: str, intervals: bool
 
 
 def _summary_rows(
-    columns: Sequence[Column], games: Sequence[str], intervals: bool
+    columns: Sequence[ScoreColumn], games: Sequence[str], intervals: bool
 ) -> list[list[str]]:
     """Statistics of human-normalized game means; each column's over the games that it has."""
     normalized = [_normalized(column, games) for column in columns]
@@ -199,7 +199,7 @@ def _cell(
     return f"{text} [{_format(low, digits)}, {_format(high, digits)}]"
 
 
-def _check(run: runs_lib.Run) -> None:
+def _check(run: runs_lib.RunRecord) -> None:
     module = run.config["environment"]["module"]
     if module not in ("atari", "game_sequence"):
         raise checks.ConfigError(
@@ -211,13 +211,13 @@ def _check(run: runs_lib.Run) -> None:
         )
 
 
-def _label(run: runs_lib.Run) -> str:
+def _label(run: runs_lib.RunRecord) -> str:
     """Configuration, protocol and frames."""
     protocol = run.config["environment"]["protocol"]
     return f"{run.name}, {protocol}, {_shorten(_evaluated_frames(run))} frames"
 
 
-def _evaluated_frames(run: runs_lib.Run) -> int:
+def _evaluated_frames(run: runs_lib.RunRecord) -> int:
     """Frames of training before the last evaluation."""
     return max(row.frames for row in run.last_evaluations().values())
 
@@ -232,7 +232,7 @@ def _settings(config: Mapping[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _own_column(label: str, runs: Sequence[runs_lib.Run]) -> Column:
+def _own_column(label: str, runs: Sequence[runs_lib.RunRecord]) -> ScoreColumn:
     scores: dict[str, dict[int, float]] = {}
     for run in runs:
         for (game, seed), row in run.last_evaluations().items():
@@ -242,12 +242,12 @@ def _own_column(label: str, runs: Sequence[runs_lib.Run]) -> Column:
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {game} comes a second time")
             seeds[seed] = row.mean_return
     arrays = {game: np.array(list(seeds.values())) for game, seeds in scores.items()}
-    return Column(label, _own_protocol(runs, arrays).describe() + "; source: own runs", arrays)
+    return ScoreColumn(label, _own_protocol(runs, arrays).describe() + "; source: own runs", arrays)
 
 
 def _own_protocol(
-    runs: Sequence[runs_lib.Run], scores: statistics.Scores
-) -> published_scores.Protocol:
+    runs: Sequence[runs_lib.RunRecord], scores: statistics.Scores
+) -> published_scores.ScoreProtocol:
     environment, sequence = runs[0].config["environment"], runs[0].is_sequence
     rules = atari.PROTOCOLS[environment["protocol"]]
     all_actions = comparison.has_all_actions(runs[0].config)
@@ -263,20 +263,20 @@ def _own_protocol(
     )
 
 
-def _describe_rules(rules: atari.Protocol) -> published_scores.Protocol:
+def _describe_rules(rules: atari.AtariProtocol) -> published_scores.ScoreProtocol:
     sticky, noops, discount = (
         rules.sticky_probability,
         rules.max_noop_frames,
         rules.life_loss_discount,
     )
-    return published_scores.Protocol(
+    return published_scores.ScoreProtocol(
         sticky_actions=f"{sticky:g}" if sticky else "none",
         starts=f"0 to {noops} random no-ops" if noops else "no no-ops",
         life_loss="not told" if discount == 1 else f"discount {discount:g}, the game goes on",
     )
 
 
-def _normalized(column: Column, games: Sequence[str]) -> statistics.Scores:
+def _normalized(column: ScoreColumn, games: Sequence[str]) -> statistics.Scores:
     """Human-normalized scores by game, [seeds] each."""
     return {
         game: reference_scores.human_normalized(game, column.scores[game])

@@ -35,7 +35,7 @@ _UNSUPPORTED_ROMS = {"combat", "joust", "maze_craze", "warlords"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class AtariProtocol:
     """Rules under which scores are comparable; see PROTOCOLS."""
 
     sticky_probability: float
@@ -52,9 +52,9 @@ PROTOCOLS = {
     # DQN Zoo (Quan & Ostrovski 2020), after Mnih et al. 2015 and Hessel et al. 2017. Two
     # differences: DQN Zoo draws 1 to 30 no-ops, ALE from 0 on; it resizes with PIL's bilinear
     # filter, ALE with OpenCV's INTER_AREA.
-    "dqn_zoo": Protocol(0.0, 30, 0.0, False),
+    "dqn_zoo": AtariProtocol(0.0, 30, 0.0, False),
     # Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5.
-    "machado": Protocol(0.25, 0, 1.0, True),
+    "machado": AtariProtocol(0.25, 0, 1.0, True),
 }
 
 
@@ -358,7 +358,7 @@ def _newest(frames: np.ndarray) -> np.ndarray:
 
 def _make_emulators(
     game: str,
-    rules: Protocol,
+    rules: AtariProtocol,
     num_envs: int,
     full_action_space: bool,
     max_episode_frames: int,

@@ -203,7 +203,7 @@ def frames_to_images(frames: jax.Array) -> jax.Array:
     return jnp.moveaxis(frames, 1, -1).astype(jnp.float32) / 255.0
 
 
-class Layer(NamedTuple):
+class ConvolutionLayer(NamedTuple):
     """A VALID convolution's number of channels, kernel size and stride."""
 
     channels: int
@@ -234,13 +234,16 @@ def check_frames(module: str, observation: jax.Array, smallest: int) -> None:
         )
 
 
-def smallest_input(layers: Sequence[Layer]) -> int:
+def smallest_input(layers: Sequence[ConvolutionLayer]) -> int:
     """The height and width of which the last of several convolutions makes one."""
     return functools.reduce(lambda n, layer: (n - 1) * layer.stride + layer.size, layers[::-1], 1)
 
 
 def make_torso(
-    module: str, layers: Sequence[Layer], norm: normalization.Normalization, formulation: str
+    module: str,
+    layers: Sequence[ConvolutionLayer],
+    norm: normalization.Normalization,
+    formulation: str,
 ) -> Callable[[jax.Array], jax.Array]:
     """Convolutions on frame stacks uint8 [B, S, H, W], each with its norm and ReLU, flattened."""
     smallest = smallest_input(layers)

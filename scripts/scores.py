@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _draw(
-    own: Sequence[score_tables.Column],
-    published: Sequence[score_tables.Column],
+    own: Sequence[score_tables.ScoreColumn],
+    published: Sequence[score_tables.ScoreColumn],
     games: Sequence[str],
     path: Path,
 ) -> None:

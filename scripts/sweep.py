@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from cluster.supervision import processes
 from cluster.sweeps import sweep, sweep_jobs
-from cluster.sweeps.sweep_record import State
+from cluster.sweeps.sweep_record import RunState
 from scripts import command_line
 from training.system import platform
 
@@ -67,10 +67,10 @@ def main(argv: Sequence[str]) -> int:
     )
     counts = collections.Counter(states)
     logging.info("%s", ", ".join(f"{count} {state}" for state, count in counts.items()))
-    if counts[State.FINISHED] + counts[State.FAILED] < len(states):
+    if counts[RunState.FINISHED] + counts[RunState.FAILED] < len(states):
         logging.info("stopped; the same command continues")
         return command_line.STOPPED
-    return _FAILED if counts[State.FAILED] else 0
+    return _FAILED if counts[RunState.FAILED] else 0
 
 
 def _starter() -> sweep.Start:

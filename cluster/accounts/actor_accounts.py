@@ -39,7 +39,7 @@ class ActorAccounts:
         """By journal, how many episodes were taken."""
         return self._episodes
 
-    def apply(self, report: messages.Report) -> list[tuple[int, messages.Episode]]:
+    def apply(self, report: messages.Report) -> list[tuple[int, messages.EpisodeReport]]:
         """Takes a report into the accounts.
 
         Returns:

@@ -80,7 +80,7 @@ class ReplayReader:
         )
         self._opened.append(self._reader)
 
-    def batch(self, timeout_s: float) -> batches.Batch | None:
+    def batch(self, timeout_s: float) -> batches.DrawnBatch | None:
         """The next batch; None if there is none in time. Raises WireError."""
         try:
             return self._reader.take(timeout_s)
@@ -92,7 +92,7 @@ class ReplayReader:
         table = self.client.server_info(_ANSWER_S)[tables.TRANSITIONS]
         return table.size < table.min_size
 
-    def prioritize(self, batch: batches.Batch, new_priorities: Any) -> None:
+    def prioritize(self, batch: batches.DrawnBatch, new_priorities: Any) -> None:
         """Has the batch's new priorities [B] sent; they may still be computed."""
         self._sender.put(batch, new_priorities, _TIMEOUT_S)
 

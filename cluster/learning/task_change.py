@@ -24,7 +24,7 @@ class Phase(enum.Enum):
     CLEARING = enum.auto()
 
 
-class Step(enum.Enum):
+class ChangeStep(enum.Enum):
     """What the learner has to do now.
 
     GO_ON: learn, as there is no change of tasks to be made.
@@ -104,25 +104,25 @@ class TaskChange:
         """Has the replay looked at: its server may be another one, or one that was restored."""
         self._is_clearing = True
 
-    def next_step(self, facts: Facts) -> Step:
+    def next_step(self, facts: Facts) -> ChangeStep:
         """What to do now; it is taken as done when this is called again."""
         if self._is_clearing:
             step = self._clear(facts)
-            if step is not Step.GO_ON:
+            if step is not ChangeStep.GO_ON:
                 return step
             self._is_clearing = False
         if not facts.is_over:
-            return Step.GO_ON
+            return ChangeStep.GO_ON
         if self._leaving is None:
             self._leaving = _Leaving(time.monotonic(), facts.updates)
-            return Step.PUBLISH
+            return ChangeStep.PUBLISH
         if not self._have_left(facts.task) or self._is_evaluator_waited_for(self._leaving):
-            return Step.WAIT
+            return ChangeStep.WAIT
         self._leaving = None
         self._is_clearing = self._clears_replay
-        return Step.BEGIN
+        return ChangeStep.BEGIN
 
-    def _clear(self, facts: Facts) -> Step:
+    def _clear(self, facts: Facts) -> ChangeStep:
         """What is missing before the new task may be played.
 
         Nothing of it is before a checkpoint has the empty table: so whatever may have to be emptied
@@ -130,12 +130,12 @@ class TaskChange:
         """
         is_old = facts.mark.first_task < facts.first_task
         if not is_old and facts.mark.is_saved:
-            return Step.GO_ON
+            return ChangeStep.GO_ON
         # The mark of a checkpoint under way must not come after the new one; and what an actor
         # still sends of before would come into the empty table.
         if facts.is_checkpointing or (is_old and not self._have_left(facts.first_task - 1)):
-            return Step.WAIT
-        return Step.CLEAR if is_old else Step.SAVE
+            return ChangeStep.WAIT
+        return ChangeStep.CLEAR if is_old else ChangeStep.SAVE
 
     def _is_evaluator_waited_for(self, leaving: _Leaving) -> bool:
         if self._evaluator is None:

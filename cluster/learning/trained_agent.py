@@ -19,7 +19,7 @@ class TrainedAgent:
       newest: the batch of the last update; None if the replay may have changed since.
     """
 
-    state: sharded.State
+    state: sharded.ShardedState
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class TrainedAgent:
         self._switch = switch
         self._seed = seed
         self._stack: Any = stack
-        self.newest: batches.Batch | None = None
+        self.newest: batches.DrawnBatch | None = None
 
     def init(self) -> None:
         """Begins with new parameters."""
@@ -50,7 +50,7 @@ class TrainedAgent:
         """Goes on with a state of the shapes of `new_state`."""
         self.state = self._update.put(state)
 
-    def new_state(self) -> sharded.State:
+    def new_state(self) -> sharded.ShardedState:
         """What an agent begins with."""
         return self._update.init(self._seed, self._stack)
 
@@ -58,7 +58,7 @@ class TrainedAgent:
         """What the updates measure; `batch` has the shapes of one."""
         return self._update.metric_names(jax.eval_shape(self.new_state), batch)
 
-    def learn(self, batch: batches.Batch, importance_steps: np.ndarray) -> tuple[Any, Any]:
+    def learn(self, batch: batches.DrawnBatch, importance_steps: np.ndarray) -> tuple[Any, Any]:
         """Does an update; returns new priorities [B], or None, and metrics, maybe still computed.
 
         Args:
@@ -93,7 +93,7 @@ class TrainedAgent:
         agent = self._update.agent
         fresh = agent.init(rng_params, self._stack)
         train = agent.forget(self.state.train, fresh, self._switch.forget)
-        self.state = self._update.put(sharded.State(train, rng))
+        self.state = self._update.put(sharded.ShardedState(train, rng))
         if self._switch.clear_replay:
             self.newest = None
 

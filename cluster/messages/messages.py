@@ -131,7 +131,7 @@ class Parameters(NamedTuple):
         return cls._make([*arrays[0].tolist(), params])
 
 
-class Episode(NamedTuple):
+class EpisodeReport(NamedTuple):
     """A finished training episode.
 
     Attributes:
@@ -170,7 +170,7 @@ class Report(NamedTuple):
     confirmed: int
     incarnation: int
     first_episode: int
-    episodes: Sequence[Episode]
+    episodes: Sequence[EpisodeReport]
 
     def encode(self) -> list[np.ndarray]:
         """As arrays: whole numbers, and a row an episode."""
@@ -186,7 +186,7 @@ class Report(NamedTuple):
         if not np.all(np.isfinite(arrays[1])) or np.any(arrays[1][:, [0, 2, 3]] < 0):
             raise wire.WireError("report: an episode with numbers that are none")
         rows = arrays[1].tolist()
-        episodes = [Episode(int(i), total, int(n), int(task)) for i, total, n, task in rows]
+        episodes = [EpisodeReport(int(i), total, int(n), int(task)) for i, total, n, task in rows]
         return cls._make([*arrays[0].tolist(), episodes])
 
 

@@ -42,7 +42,7 @@ def run(role: context.Role) -> int:
       finite.
     """
     with stopping.StopRequest() as stop:
-        actor = Actor(role, lambda: stop.requested)
+        actor = ActorProcess(role, lambda: stop.requested)
         try:
             actor.play()
         except connection.Stopped:
@@ -54,7 +54,7 @@ def run(role: context.Role) -> int:
     return context.FINISHED if actor.is_finished else context.STOPPED
 
 
-class Actor:
+class ActorProcess:
     """One actor's environments, policy, journal and connections: the loop in which it plays."""
 
     _builder: trajectories.TrajectoryBuilder
@@ -204,7 +204,7 @@ class Actor:
     def _count(self) -> None:
         for episode in self._environment.finished_episodes():
             self._counters["episodes"] += 1
-            played = messages.Episode(*episode, self._environment.task)
+            played = messages.EpisodeReport(*episode, self._environment.task)
             self._journals.reports.episodes.add(played)
 
     def _report_progress(self) -> None:

@@ -17,15 +17,15 @@ class UnknownEpisodes:
     def __init__(self, first: int):
         """The next one has number `first`."""
         self._first = first
-        self._episodes: list[messages.Episode] = []
+        self._episodes: list[messages.EpisodeReport] = []
         self._lock = threading.Lock()
 
-    def add(self, episode: messages.Episode) -> None:
+    def add(self, episode: messages.EpisodeReport) -> None:
         """Adds one with the next number."""
         with self._lock:
             self._episodes.append(episode)
 
-    def after(self, num_known: int, num_kept: int) -> tuple[int, list[messages.Episode]]:
+    def after(self, num_known: int, num_kept: int) -> tuple[int, list[messages.EpisodeReport]]:
         """Forgets those with numbers below `num_known`.
 
         Returns:
@@ -79,7 +79,7 @@ class ActorReports:
         # In one step: another thread reports it.
         self._delivered[writer.journal_id] = delivered
 
-    def note_confirmed(self, progress: journaled_writer.Progress) -> None:
+    def note_confirmed(self, progress: journaled_writer.JournalProgress) -> None:
         """Has the learner told what is confirmed; after `note_task` for the same server."""
         delivered = self._delivered[progress.journal_id]
         self._delivered[progress.journal_id] = delivered._replace(
@@ -94,7 +94,7 @@ class ActorReports:
         return [own, *(self._report(journal, 0, []) for journal in self._absent)]
 
     def _report(
-        self, journal: journal_lib.Journal, first: int, episodes: list[messages.Episode]
+        self, journal: journal_lib.Journal, first: int, episodes: list[messages.EpisodeReport]
     ) -> messages.Report:
         delivered = self._delivered.get(journal.journal_id, _Delivered())
         return messages.Report(

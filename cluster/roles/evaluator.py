@@ -26,7 +26,7 @@ def run(role: context.Role) -> int:
       The exit code: 0 if the run is finished, 3 if not.
     """
     with stopping.StopRequest() as stop:
-        evaluator = Evaluator(role, lambda: stop.requested)
+        evaluator = EvaluatorProcess(role, lambda: stop.requested)
         try:
             return context.FINISHED if evaluator.work() else context.STOPPED
         except stopping.Stopped:  # during an evaluation: the next process makes it
@@ -35,7 +35,7 @@ def run(role: context.Role) -> int:
             evaluator.close()
 
 
-class Evaluator:
+class EvaluatorProcess:
     """Evaluates at the first parameters after each multiple of evaluation.period_frames."""
 
     def __init__(self, role: context.Role, stop: Callable[[], bool]):

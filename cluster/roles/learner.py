@@ -55,7 +55,7 @@ def run(role: context.Role) -> int:
       comes after that.
     """
     with stopping.StopRequest() as stop:
-        learner = Learner(role, lambda: stop.requested)
+        learner = LearnerProcess(role, lambda: stop.requested)
         try:
             with contextlib.suppress(connection.Stopped):
                 learner.learn()
@@ -67,7 +67,7 @@ def run(role: context.Role) -> int:
     return context.FINISHED if learner.is_finished else context.STOPPED
 
 
-class Learner:
+class LearnerProcess:
     """The order in which everything is done; the parts of the learner are modules of their own."""
 
     def __init__(self, role: context.Role, stop: Callable[[], bool]):
@@ -186,7 +186,7 @@ class Learner:
         """Polls reports, does one update if it is due, and whatever else is."""
         self._poll_reports()
         step = self._change.next_step(_facts(self._counts, self._reader, self._saver))
-        if step is not task_change.Step.GO_ON:
+        if step is not task_change.ChangeStep.GO_ON:
             self._take_step(step)
         elif self._counts.updates_behind:
             self._learn_one_batch()
@@ -234,17 +234,17 @@ class Learner:
         if new_priorities is not None:
             self._reader.prioritize(batch, new_priorities)
 
-    def _take_step(self, step: task_change.Step) -> None:
+    def _take_step(self, step: task_change.ChangeStep) -> None:
         """Does what the change of tasks asks for. Raises WireError."""
-        if step is task_change.Step.PUBLISH:
+        if step is task_change.ChangeStep.PUBLISH:
             self._announcements.publish_parameters()
-        elif step is task_change.Step.BEGIN:
+        elif step is task_change.ChangeStep.BEGIN:
             self._log.write_interval()
             self._begin_task()
-        elif step is task_change.Step.WAIT:
+        elif step is task_change.ChangeStep.WAIT:
             time.sleep(_IDLE_S)
         else:
-            if step is task_change.Step.CLEAR:
+            if step is task_change.ChangeStep.CLEAR:
                 self._reader.clear(self._counts.counters["first_task"])
             self._saver.want_checkpoint()
 

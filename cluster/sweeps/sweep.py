@@ -14,7 +14,7 @@ from absl import logging
 from cluster.supervision import log_lines, processes
 from cluster.sweeps import sweep_jobs, sweep_record
 from cluster.sweeps.sweep_jobs import Grid, Job
-from cluster.sweeps.sweep_record import State
+from cluster.sweeps.sweep_record import RunState
 from training.system import stopping
 
 _POLL_SECONDS = 0.2
@@ -30,7 +30,7 @@ class Sweep:
         self,
         root: Path,
         jobs: Sequence[Job],
-        record: sweep_record.Record,
+        record: sweep_record.SweepRecord,
         stopped_code: int,
         command: Callable[[Job, Path], list[str]] = Job.command,
         start: Start = processes.Process,
@@ -55,7 +55,7 @@ class Sweep:
         self._running: dict[int, tuple[Job, processes.Running]] = {}
         self._sent: signal.Signals | None = None
 
-    def run(self, num_workers: int, report_seconds: float) -> list[State]:
+    def run(self, num_workers: int, report_seconds: float) -> list[RunState]:
         """Works until all jobs have ended, or until SIGINT or SIGTERM.
 
         The first signal is passed on as SIGTERM, so that every run saves a snapshot; a second one
@@ -107,7 +107,7 @@ class Sweep:
                 process = self._start_process(self._command(job, self._root), log, cores[worker])
                 self._running[worker] = job, process
                 self._record.started(job)
-                self._say(State.RUNNING, job, str(log))
+                self._say(RunState.RUNNING, job, str(log))
 
     def _collect(self) -> None:
         """Notes which processes have ended, and how."""
@@ -118,16 +118,16 @@ class Sweep:
                 state = self._state_after(exit_code)
                 self._record.ended(job, state, exit_code, process.seconds)
                 parts = [_duration(process.seconds)]
-                if state == State.FAILED:
+                if state == RunState.FAILED:
                     parts.append(f"exit code {exit_code}: {log_lines.last(process.lines())}")
                 self._say(state, job, "  ".join(parts))
 
-    def _state_after(self, exit_code: int) -> State:
+    def _state_after(self, exit_code: int) -> RunState:
         if exit_code == 0:
-            return State.FINISHED
+            return RunState.FINISHED
         # A run that has not come as far as its first frame knows of no clean stop.
         was_sent = self._sent is not None and exit_code in (-signal.SIGTERM, -signal.SIGKILL)
-        return State.STOPPED if exit_code == self._stopped_code or was_sent else State.FAILED
+        return RunState.STOPPED if exit_code == self._stopped_code or was_sent else RunState.FAILED
 
     def _send(self, number: signal.Signals) -> None:
         """Sends a signal to all running jobs, each signal once: a second SIGTERM ends a run."""
@@ -150,10 +150,10 @@ class Sweep:
         for job, process in self._running.values():
             lines = process.lines()
             progress = log_lines.last([line for line in lines if _PROGRESS.search(line)] or lines)
-            self._say(State.RUNNING, job, f"{_duration(process.seconds)}  {progress}")
+            self._say(RunState.RUNNING, job, f"{_duration(process.seconds)}  {progress}")
 
-    def _say(self, state: State, job: Job, text: str) -> None:
-        ended = (State.FINISHED, State.FAILED, State.STOPPED)
+    def _say(self, state: RunState, job: Job, text: str) -> None:
+        ended = (RunState.FINISHED, RunState.FAILED, RunState.STOPPED)
         num_ended = sum(state in ended for state in self._record.states(self._jobs))
         logging.info("%d/%d  %-8s  %s  %s", num_ended, len(self._jobs), state, job, text)
 
@@ -165,7 +165,7 @@ def run(
     report_seconds: float,
     stopped_code: int,
     start: Start = processes.Process,
-) -> list[State]:
+) -> list[RunState]:
     """Checks everything, then trains what is not yet finished; see `Sweep.run`.
 
     The same call continues a sweep that was stopped or killed. More configs, arguments and seeds
@@ -178,7 +178,7 @@ def run(
     jobs = grid.jobs()
     sweep_jobs.verify(jobs, num_workers if start is processes.Process else 0)
     with sweep_record.claim(root):
-        record = sweep_record.Record(root)
+        record = sweep_record.SweepRecord(root)
         record.begin(grid, jobs)
         sweep = Sweep(root, jobs, record, stopped_code, start=start)
         return sweep.run(num_workers, report_seconds)

@@ -19,7 +19,7 @@ _LOCK = "sweep.lock"
 _OF_A_BEGINNING = {_LOCK, _RECORD + ".tmp"}
 
 
-class State(enum.StrEnum):
+class RunState(enum.StrEnum):
     """How far a job has come; all but `FINISHED` are started again by the next sweep."""
 
     WAITING = "waiting"
@@ -49,7 +49,7 @@ def claim(root: Path) -> Iterator[None]:
         yield
 
 
-class Record:
+class SweepRecord:
     """`sweep.json`: the sweep last asked for, and every job there ever was with its state.
 
     Of each job: what a `Job` consists of; its state; the exit code of its last end; how often it
@@ -82,18 +82,18 @@ class Record:
             self._check_same(job)
         # Where the sweep before was killed, its runs were too.
         for entry in self._jobs.values():
-            if entry["state"] == State.RUNNING:
-                entry["state"] = State.STOPPED
+            if entry["state"] == RunState.RUNNING:
+                entry["state"] = RunState.STOPPED
         for job in jobs:
             entry = self._jobs.setdefault(job.name, self._new(job))
             if not self.is_finished(job):
-                entry["state"] = State.WAITING
+                entry["state"] = RunState.WAITING
         self._asked = dataclasses.asdict(grid)
         self._write()
 
     @staticmethod
     def _new(job: Job) -> dict[str, Any]:
-        progress = {"state": State.WAITING, "exit_code": None, "starts": 0, "seconds": 0.0}
+        progress = {"state": RunState.WAITING, "exit_code": None, "starts": 0, "seconds": 0.0}
         return {**dataclasses.asdict(job), **progress}
 
     def _check_same(self, job: Job) -> None:
@@ -112,24 +112,24 @@ class Record:
 
     def is_finished(self, job: Job) -> bool:
         """Whether it is, and its files are still there."""
-        is_finished = self._jobs[job.name]["state"] == State.FINISHED
+        is_finished = self._jobs[job.name]["state"] == RunState.FINISHED
         return is_finished and (self._root / job.name).is_dir()
 
     def started(self, job: Job) -> None:
         """Notes that a job runs now."""
         entry = self._jobs[job.name]
-        entry.update(state=State.RUNNING, exit_code=None, starts=entry["starts"] + 1)
+        entry.update(state=RunState.RUNNING, exit_code=None, starts=entry["starts"] + 1)
         self._write()
 
-    def ended(self, job: Job, state: State, exit_code: int, seconds: float) -> None:
+    def ended(self, job: Job, state: RunState, exit_code: int, seconds: float) -> None:
         """Notes how a job ended, after so many seconds since its last start."""
         entry = self._jobs[job.name]
         entry.update(state=state, exit_code=exit_code, seconds=round(entry["seconds"] + seconds, 1))
         self._write()
 
-    def states(self, jobs: Sequence[Job]) -> list[State]:
+    def states(self, jobs: Sequence[Job]) -> list[RunState]:
         """The present state of each job."""
-        return [State(self._jobs[job.name]["state"]) for job in jobs]
+        return [RunState(self._jobs[job.name]["state"]) for job in jobs]
 
     def _write(self) -> None:
         contents = {"asked": self._asked, "jobs": self._jobs}
@@ -146,6 +146,6 @@ def _parse(text: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     contents = json.loads(text)
     for entry in contents["jobs"].values():
         _settings(entry)
-        for key, kind in (("state", State), ("starts", int), ("seconds", float)):
+        for key, kind in (("state", RunState), ("starts", int), ("seconds", float)):
             kind(entry[key])
     return contents["asked"], contents["jobs"]

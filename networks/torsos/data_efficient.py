@@ -18,8 +18,8 @@ class Settings:
 
 
 _LAYERS = (
-    convolution.Layer(channels=32, size=5, stride=5),
-    convolution.Layer(channels=64, size=5, stride=5),
+    convolution.ConvolutionLayer(channels=32, size=5, stride=5),
+    convolution.ConvolutionLayer(channels=64, size=5, stride=5),
 )
 
 

@@ -18,9 +18,9 @@ class Settings:
 
 
 _LAYERS = (
-    convolution.Layer(channels=32, size=8, stride=4),
-    convolution.Layer(channels=64, size=4, stride=2),
-    convolution.Layer(channels=64, size=3, stride=1),
+    convolution.ConvolutionLayer(channels=32, size=8, stride=4),
+    convolution.ConvolutionLayer(channels=64, size=4, stride=2),
+    convolution.ConvolutionLayer(channels=64, size=3, stride=1),
 )
 
 

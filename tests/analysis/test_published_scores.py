@@ -40,7 +40,7 @@ def test_every_protocol_says_all_it_has_to():
         assert all(agent.protocol), agent.name
         assert agent.protocol.frames == ("400k" if agent.name.endswith("_400k") else "200M")
         assert "\n" not in agent.protocol.describe()
-    assert published_scores.Protocol(seeds="5").describe() == (
+    assert published_scores.ScoreProtocol(seeds="5").describe() == (
         "sticky actions: not documented; starts: not documented; life loss: not documented; "
         "actions: not documented; episode cap: not documented; returns: not documented; "
         "checkpoint: not documented; frames: not documented; seeds: 5"

@@ -12,10 +12,10 @@ def axes():
     """Of two own columns and a published one on four games, in panels of two rows."""
     ours = {"pong": np.array([-5.0, 5.0, 3.0]), "boxing": np.array([1.0])}
     own = [
-        score_tables.Column("ours", "rules", ours),
-        score_tables.Column("other", "rules", {"alien": np.array([300.0, 400.0])}),
+        score_tables.ScoreColumn("ours", "rules", ours),
+        score_tables.ScoreColumn("other", "rules", {"alien": np.array([300.0, 400.0])}),
     ]
-    published = [score_tables.Column("theirs", "rules", {"pong": np.array([20.9])})]
+    published = [score_tables.ScoreColumn("theirs", "rules", {"pong": np.array([20.9])})]
     figure = score_figures.draw(own, published, ["pong", "boxing", "alien", "krull"])
     yield figure.axes
     plt.close(figure)

@@ -33,7 +33,7 @@ def write_run(tmp_path):
     return write
 
 
-def _columns(*paths: Path) -> list[score_tables.Column]:
+def _columns(*paths: Path) -> list[score_tables.ScoreColumn]:
     return score_tables.own_columns([runs.load(path) for path in paths])
 
 
@@ -136,11 +136,14 @@ def test_published_agents_by_name():
         score_tables.published_columns(["ape"])
 
 
-def _table(metric: str) -> score_tables.Table:
+def _table(metric: str) -> score_tables.ScoreTable:
     # Human-normalized: pong (10 + 20.7) / 35.3, breakout 1 and 2, boxing 0.
     some = {"pong": np.array([20.0, 0.0]), "breakout": np.array([30.5])}
     others = {"breakout": np.array([59.3]), "boxing": np.array([0.1])}
-    columns = [score_tables.Column("some", "rules", some), score_tables.Column("b", "c,d", others)]
+    columns = [
+        score_tables.ScoreColumn("some", "rules", some),
+        score_tables.ScoreColumn("b", "c,d", others),
+    ]
     return score_tables.make(columns, ["boxing", "breakout", "pong"], metric)
 
 
@@ -176,7 +179,7 @@ def test_table_of_human_normalized_scores():
 
 
 def test_column_without_any_of_the_games_is_empty():
-    column = score_tables.Column("some", "rules", {"pong": np.array([-0.0])})
+    column = score_tables.ScoreColumn("some", "rules", {"pong": np.array([-0.0])})
     assert score_tables.make([column], ["alien"], "raw").rows == [
         ["alien", ""],
         ["median, human-normalized", ""],
@@ -191,8 +194,8 @@ def test_column_without_any_of_the_games_is_empty():
 def test_numbers_of_several_seeds_have_intervals():
     scores = {"pong": np.array([20.0, 0.0]), "breakout": np.array([30.5, 59.3])}
     columns = [
-        score_tables.Column("some", "rules", scores),
-        score_tables.Column("mixed", "rules", scores | {"breakout": np.array([30.5])}),
+        score_tables.ScoreColumn("some", "rules", scores),
+        score_tables.ScoreColumn("mixed", "rules", scores | {"breakout": np.array([30.5])}),
     ]
     rows = score_tables.make(columns, ["breakout", "pong"], "raw", intervals=True).rows
     # Of two seeds a quarter of the resampled means are either seed's score.

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.supervision import processes
 from cluster.sweeps import sweep, sweep_jobs, sweep_record
-from cluster.sweeps.sweep_record import State
+from cluster.sweeps.sweep_record import RunState
 from core import checks
 from scripts import command_line
 from tests import waiting
@@ -177,7 +177,7 @@ def _begin(root: Path, scripts: list[str]) -> sweep.Sweep:
     """A sweep of shell scripts, as seeds 1, 2, ...; $RUN_DIR is each one's directory."""
     grid = sweep_jobs.Grid([_PROBE], [], list(range(1, len(scripts) + 1)))
     jobs = grid.jobs()
-    record = sweep_record.Record(root)
+    record = sweep_record.SweepRecord(root)
     record.begin(grid, jobs)
 
     def command(job, root):
@@ -188,7 +188,7 @@ def _begin(root: Path, scripts: list[str]) -> sweep.Sweep:
     return sweep.Sweep(root, jobs, record, command_line.STOPPED, command)
 
 
-def _run(root: Path, scripts: list[str], num_workers: int = 2) -> list[State]:
+def _run(root: Path, scripts: list[str], num_workers: int = 2) -> list[RunState]:
     with sweep_record.claim(root):
         return _begin(root, scripts).run(num_workers, report_seconds=0.2)
 
@@ -202,11 +202,11 @@ def messages(caplog):
 
 def test_failure_does_not_stop_the_others_and_only_it_is_started_again(tmp_path, messages):
     scripts = ["echo once", "echo first; echo the reason; exit 7", "kill -9 $$"]
-    assert _run(tmp_path, scripts) == [State.FINISHED, State.FAILED, State.FAILED]
+    assert _run(tmp_path, scripts) == [RunState.FINISHED, RunState.FAILED, RunState.FAILED]
     assert any("exit code 7: the reason" in text for text in messages())
     assert any("exit code -9: nothing written" in text for text in messages())
     scripts[1] = "echo again"
-    assert _run(tmp_path, scripts) == [State.FINISHED, State.FINISHED, State.FAILED]
+    assert _run(tmp_path, scripts) == [RunState.FINISHED, RunState.FINISHED, RunState.FAILED]
     folder = tmp_path / "probe" / "default"
     assert (folder / "seed_1.log").read_text() == "once\n"
     assert (folder / "seed_2.log").read_text() == "first\nthe reason\nagain\n"
@@ -216,15 +216,15 @@ def test_failure_does_not_stop_the_others_and_only_it_is_started_again(tmp_path,
 
 
 def test_finished_job_whose_files_are_gone_is_started_again(tmp_path):
-    assert _run(tmp_path, ["true"]) == [State.FINISHED]
+    assert _run(tmp_path, ["true"]) == [RunState.FINISHED]
     (tmp_path / "probe/default/seed_1").rmdir()
-    assert _run(tmp_path, ["false"]) == [State.FAILED]
+    assert _run(tmp_path, ["false"]) == [RunState.FAILED]
 
 
 def test_as_many_at_once_as_there_are_workers(tmp_path):
     events = tmp_path.with_name("events")
     script = f"echo begin >> {events}; sleep 0.4; echo end >> {events}"
-    assert _run(tmp_path, [script] * 5, num_workers=2) == [State.FINISHED] * 5
+    assert _run(tmp_path, [script] * 5, num_workers=2) == [RunState.FINISHED] * 5
     running = most = 0
     for event in events.read_text().split():
         running += 1 if event == "begin" else -1
@@ -261,10 +261,10 @@ def test_stop_lets_the_runs_end_in_their_own_way(tmp_path):
     thread = _signal_when(log, lambda text, _: "ready" in text)
     states = _run(tmp_path, [script, "true"], num_workers=1)
     thread.join()
-    assert states == [State.STOPPED, State.WAITING]
+    assert states == [RunState.STOPPED, RunState.WAITING]
     assert log.read_text() == "ready\nsaved\n"
     assert list(_states(tmp_path).values()) == states
-    assert _run(tmp_path, ["true", "true"]) == [State.FINISHED] * 2
+    assert _run(tmp_path, ["true", "true"]) == [RunState.FINISHED] * 2
 
 
 def test_second_signal_kills(tmp_path):
@@ -272,7 +272,7 @@ def test_second_signal_kills(tmp_path):
     log = tmp_path / "probe/default/seed_1.log"
     wanted = ("ready", "no")
     thread = _signal_when(log, lambda text, n: wanted[n] in text, count=2)
-    assert _run(tmp_path, [script]) == [State.STOPPED]
+    assert _run(tmp_path, [script]) == [RunState.STOPPED]
     thread.join()
     assert not waiting.is_alive(int(log.read_text().split()[1]))
 
@@ -294,9 +294,9 @@ def test_error_leaves_no_process_behind(tmp_path, monkeypatch):
 # The record.
 
 
-def _begin_record(root: Path, *overrides: str, config=_PROBE, seeds=(1,)) -> list[State]:
+def _begin_record(root: Path, *overrides: str, config=_PROBE, seeds=(1,)) -> list[RunState]:
     grid = sweep_jobs.Grid([config], ["1"], seeds, overrides)
-    record = sweep_record.Record(root)
+    record = sweep_record.SweepRecord(root)
     record.begin(grid, grid.jobs())
     return record.states(grid.jobs())
 
@@ -330,17 +330,17 @@ def test_config_of_the_same_name_elsewhere_is_refused(tmp_path):
 
 def test_more_seeds_may_be_asked_for_and_others_left_out(tmp_path):
     _begin_record(tmp_path, seeds=(1, 2))
-    assert _begin_record(tmp_path, seeds=(2, 3)) == [State.WAITING] * 2
+    assert _begin_record(tmp_path, seeds=(2, 3)) == [RunState.WAITING] * 2
     assert list(_states(tmp_path)) == [f"probe/1/seed_{seed}" for seed in (1, 2, 3)]
 
 
 def test_runs_of_a_killed_sweep_do_not_run(tmp_path):
     grid = sweep_jobs.Grid([_PROBE], ["1"], (1,))
-    record = sweep_record.Record(tmp_path)
+    record = sweep_record.SweepRecord(tmp_path)
     record.begin(grid, grid.jobs())
     record.started(grid.jobs()[0])
-    assert _begin_record(tmp_path, seeds=(2,)) == [State.WAITING]
-    assert list(_states(tmp_path).values()) == [State.STOPPED, State.WAITING]
+    assert _begin_record(tmp_path, seeds=(2,)) == [RunState.WAITING]
+    assert list(_states(tmp_path).values()) == [RunState.STOPPED, RunState.WAITING]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_runs_of_a_killed_sweep_do_not_run(tmp_path):
 def test_damaged_record_is_refused(tmp_path, text):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(checks.ConfigError, match=r"sweep.json: damaged"):
-        sweep_record.Record(tmp_path)
+        sweep_record.SweepRecord(tmp_path)
 
 
 def test_root_of_something_else_is_refused_and_left_alone(tmp_path):
@@ -405,7 +405,7 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
         waiting.wait_for(lambda: log.exists() and "of 10000" in log.read_text())
         process.terminate()
     assert process.returncode == command_line.STOPPED
-    states = {"probe/1/seed_1": State.STOPPED, "probe/1/seed_2": State.WAITING}
+    states = {"probe/1/seed_1": RunState.STOPPED, "probe/1/seed_2": RunState.WAITING}
     assert _states(tmp_path) == states
 
     foreign.mkdir()
@@ -415,7 +415,7 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     assert "continuing from" in log.read_text()
     assert "exit code 2: error: run_dir" in result.stderr
     assert "belongs to another configuration" in result.stderr
-    states = {"probe/1/seed_1": State.FINISHED, "probe/1/seed_2": State.FAILED}
+    states = {"probe/1/seed_1": RunState.FINISHED, "probe/1/seed_2": RunState.FAILED}
     assert _states(tmp_path) == states
 
 

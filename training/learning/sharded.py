@@ -17,7 +17,7 @@ from training.learning import prioritizing as prioritizing_lib
 from training.system import platform
 
 
-class State(NamedTuple):
+class ShardedState(NamedTuple):
     """What the updates change, and the random numbers' key.
 
     Attributes:
@@ -69,12 +69,12 @@ class ShardedUpdate:
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), ("batch",))
 
-    def init(self, seed: int, stack: Any) -> State:
+    def init(self, seed: int, stack: Any) -> ShardedState:
         """The state of a new agent; `stack` are observations [1, ...], for their shape."""
 
-        def init(stack: jax.Array) -> State:
+        def init(stack: jax.Array) -> ShardedState:
             rng_params, rng = jax.random.split(jax.random.key(seed))
-            return State(self.agent.init(rng_params, stack), rng)
+            return ShardedState(self.agent.init(rng_params, stack), rng)
 
         return jax.jit(init, out_shardings=self._replicated)(stack)
 
@@ -105,8 +105,8 @@ class ShardedUpdate:
         )
 
     def _learn(
-        self, state: State, batch: Batch, steps: jax.Array
-    ) -> tuple[State, jax.Array | None, agents_base.Scalars]:
+        self, state: ShardedState, batch: Batch, steps: jax.Array
+    ) -> tuple[ShardedState, jax.Array | None, agents_base.Scalars]:
         rng, rng_loss = jax.random.split(state.rng)
         updated = prioritizing_lib.update(
             self.agent,
@@ -117,7 +117,7 @@ class ShardedUpdate:
             self._weights(batch, steps),
         )
         metrics = jax.tree.map(lambda x: x[None], updated.metrics)
-        return State(updated.state, rng), updated.priorities, metrics
+        return ShardedState(updated.state, rng), updated.priorities, metrics
 
     @functools.cached_property
     def measure(self):
@@ -129,7 +129,7 @@ class ShardedUpdate:
         )
 
     def _measure(
-        self, state: State, batch: Batch, steps: jax.Array
+        self, state: ShardedState, batch: Batch, steps: jax.Array
     ) -> Mapping[str, agents_base.Scalars]:
         weights = self._weights(batch, steps)
         rng = jax.random.fold_in(state.rng, 0)
@@ -139,7 +139,7 @@ class ShardedUpdate:
         chex.assert_rank([batch.probabilities, steps], [1, 0])
         return prioritizing_lib.weigh(self.prioritizing, batch.probabilities, steps)
 
-    def metric_names(self, state: State, batch: Batch) -> list[str]:
+    def metric_names(self, state: ShardedState, batch: Batch) -> list[str]:
         """The names of the metrics that `learn` returns, by shapes alone."""
         steps = jax.ShapeDtypeStruct((), np.int32)
         return list(jax.eval_shape(self._learn, state, batch, steps)[2])

@@ -17,7 +17,7 @@ class _Learned(NamedTuple):
     metrics: Mapping[str, Any]
 
 
-class Interval:
+class LogInterval:
     """Of K seeds; metrics stay on the device until they are asked for."""
 
     def __init__(self, num_seeds: int, first_seed: int, metric_names: Sequence[str]):

@@ -68,7 +68,7 @@ class Recorder:
             self._events = tensorboardX.SummaryWriter(events_path, purge_step=frames or None)
         self._start = self._last_time = time.perf_counter()
         self._last_frames = frames
-        self.gathered = interval.Interval(settings.num_seeds, settings.seed, metric_names)
+        self.gathered = interval.LogInterval(settings.num_seeds, settings.seed, metric_names)
 
     def learned(self, counters: Mapping[str, int], metrics: Mapping[str, jax.Array]) -> None:
         """Keeps metrics [K] of updates for the interval's mean; they stay on the device."""

@@ -51,7 +51,7 @@ class BatchReader:
         self._max_in_flight = prefetch_batches * batch_size
         count = max(num_processes, 1)
         # By source: batches that can be taken, and what has ended it.
-        self._ready = [collections.deque[batches.Batch]() for _ in range(count)]
+        self._ready = [collections.deque[batches.DrawnBatch]() for _ in range(count)]
         self._errors: dict[int, errors.WireError] = {}
         # Guards these two, which the sources' threads change.
         self._changed = threading.Condition()
@@ -79,7 +79,7 @@ class BatchReader:
         """The staleness bound: samples drawn, or asked for, that `take` has not returned."""
         return self._max_in_flight
 
-    def take(self, timeout_s: float = 60.0, ask_more: bool = True) -> batches.Batch:
+    def take(self, timeout_s: float = 60.0, ask_more: bool = True) -> batches.DrawnBatch:
         """The next batch; asks for another.
 
         Args:
@@ -114,7 +114,7 @@ class BatchReader:
             "limiter waits for inserts, or the server does not answer"
         )
 
-    def _keep(self, source: int, batch: batches.Batch) -> None:
+    def _keep(self, source: int, batch: batches.DrawnBatch) -> None:
         with self._changed:
             self._ready[source].append(batch)
             self._changed.notify_all()

@@ -20,7 +20,7 @@ class BatchStream:
         table: str,
         num_batches: int,
         spec: batches.BatchSpec,
-        on_batch: Callable[[batches.Batch], object],
+        on_batch: Callable[[batches.DrawnBatch], object],
         on_end: Callable[[errors.WireError], object],
         allocate: batches.Allocate | None = None,
     ):

@@ -26,7 +26,7 @@ _RECORD = ((trajectories.RECORD_SIZE,), np.float32)
 Allocate = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
-class Batch(NamedTuple):
+class DrawnBatch(NamedTuple):
     """Transitions as they were drawn, on the host.
 
     Attributes:
@@ -107,11 +107,11 @@ class BatchDecoder:
         self._allocate = allocate or self._new_stacks
         self._history = max(spec.frame_stack, 1)
         self._framing = sample_stream.Framing()
-        self._frames = rows.Rows("frames", spec.shape, spec.dtype, max_bytes)
-        self._records = rows.Rows("a record", *_RECORD, max_bytes)
+        self._frames = rows.RowBuffers("frames", spec.shape, spec.dtype, max_bytes)
+        self._records = rows.RowBuffers("a record", *_RECORD, max_bytes)
         self._begin()
 
-    def feed(self, response: Any) -> Iterator[Batch]:
+    def feed(self, response: Any) -> Iterator[DrawnBatch]:
         """The batches that are complete with this SampleResponse.
 
         Raises:
@@ -157,7 +157,7 @@ class BatchDecoder:
         self._before += padded[: self._history]
         self._after += padded[num_steps:]
 
-    def _batch(self, table_size: int) -> Batch:
+    def _batch(self, table_size: int) -> DrawnBatch:
         s_tm1, s_t = self._allocate()
         self._frames.take(self._before, s_tm1)
         self._frames.take(self._after, s_t)
@@ -169,7 +169,7 @@ class BatchDecoder:
             np.array(discount_t, np.float32),
             s_t,
         )
-        return Batch(
+        return DrawnBatch(
             transition=base.Transition(*arrays),
             keys=np.array(keys, np.uint64),
             probabilities=np.array(probabilities, np.float32),

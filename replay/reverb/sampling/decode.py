@@ -23,7 +23,7 @@ class _Filling:
         """Where the frames of the next batch go."""
         return self._shared.stacks(self._number)
 
-    def tell(self, batch: batches.Batch) -> None:
+    def tell(self, batch: batches.DrawnBatch) -> None:
         """Says that the next slot has a batch."""
         self._shared.put(self._number, batch)
         self._number += 1

@@ -38,7 +38,7 @@ class DecoderProcess:
         table: str,
         num_batches: int,
         spec: batches.BatchSpec,
-        on_batch: Callable[[batches.Batch], object],
+        on_batch: Callable[[batches.DrawnBatch], object],
         on_end: Callable[[errors.WireError], object],
     ):
         """Starts the process.

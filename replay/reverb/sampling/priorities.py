@@ -65,7 +65,7 @@ class SamplingWeights:
         with self._lock:
             return self._mixed(self._largest**self._exponent)
 
-    def observe(self, batch: batches.Batch) -> None:
+    def observe(self, batch: batches.DrawnBatch) -> None:
         """Takes the mean from how probable the batch's transitions were."""
         totals = batch.weights / batch.probabilities
         with self._lock:
@@ -146,7 +146,7 @@ class PrioritySender:
         self._client, self._table, self._weights = client, table, weights
         self._max_queue = max_queue
         # The first are those under way.
-        self._queue: collections.deque[tuple[batches.Batch, Any]] = collections.deque()
+        self._queue: collections.deque[tuple[batches.DrawnBatch, Any]] = collections.deque()
         self._error: Exception | None = None
         self._is_closed = False
         # Guards all that the thread changes.
@@ -160,7 +160,7 @@ class PrioritySender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def put(self, batch: batches.Batch, priorities: Any, timeout_s: float = 60.0) -> None:
+    def put(self, batch: batches.DrawnBatch, priorities: Any, timeout_s: float = 60.0) -> None:
         """Has the priorities sent; waits if the server lags behind, or the device by two batches.
 
         Args:

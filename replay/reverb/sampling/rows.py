@@ -13,7 +13,7 @@ from replay.reverb.wire import codec, errors
 ZEROS = 0
 
 
-class Rows:
+class RowBuffers:
     """Decoded steps of one kind, a row each; a chunk is decoded once however often it is found.
 
     The memory is kept for what comes after a `clear`, and is never given away.

@@ -37,19 +37,19 @@ class Slots:
         slot = self._slot(number)
         return slot["s_tm1"], slot["s_t"]
 
-    def put(self, number: int, batch: batches.Batch) -> None:
+    def put(self, number: int, batch: batches.DrawnBatch) -> None:
         """Writes a batch whose stacks are in its slot's memory already."""
         slot, fields = self._slot(number), batch.transition._asdict() | batch._asdict()
         for name in self._names - {"s_tm1", "s_t"}:
             slot[name] = fields[name]
 
-    def copy(self, number: int) -> batches.Batch:
+    def copy(self, number: int) -> batches.DrawnBatch:
         """A batch that was put, in memory of its own."""
         slot = self._slot(number)
         fields: dict[str, Any] = {name: slot[name].copy() for name in self._names}
         transition = base.Transition(*[fields.pop(name) for name in base.Transition._fields])
         table_size = int(fields.pop("table_size"))
-        return batches.Batch(transition=transition, table_size=table_size, **fields)
+        return batches.DrawnBatch(transition=transition, table_size=table_size, **fields)
 
     def _slot(self, number: int) -> Any:
         return self._slots[number % len(self._slots)]

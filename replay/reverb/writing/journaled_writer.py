@@ -13,7 +13,7 @@ from replay.reverb.writing import pauses as pauses_lib
 from replay.reverb.writing.pauses import Stop
 
 
-class Progress(NamedTuple):
+class JournalProgress(NamedTuple):
     """How far a writer has come, as may be told to others: it stays true if the machine crashes.
 
     Journals may be truncated by it after a checkpoint of the server if it was known before the
@@ -130,14 +130,14 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
         """Whether that server has confirmed all records, or has no use for them."""
         return self.confirmed_through == self._journal.last_seq
 
-    def progress(self) -> Progress:
+    def progress(self) -> JournalProgress:
         """Writes the journal through to the disk, and tells what it has.
 
         Raises:
           OSError: the disk does not take it.
         """
         self._journal.sync()
-        return Progress(
+        return JournalProgress(
             journal_id=self.journal_id,
             incarnation=self.incarnation,
             confirmed_through=self.confirmed_through,

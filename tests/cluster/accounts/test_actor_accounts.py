@@ -20,7 +20,7 @@ def report(**changes):
 
 
 def episodes(count):
-    return [messages.Episode(0, float(i), 4) for i in range(count)]
+    return [messages.EpisodeReport(0, float(i), 4) for i in range(count)]
 
 
 def test_frames_are_added_over_journals_and_never_go_back():

@@ -28,7 +28,7 @@ REPORT = messages.Report(
     33,
     2**61,
     6,
-    [messages.Episode(0, -1.5, 40, 1), messages.Episode(3, 2.0, 8, 2)],
+    [messages.EpisodeReport(0, -1.5, 40, 1), messages.EpisodeReport(3, 2.0, 8, 2)],
 )
 
 

@@ -76,7 +76,7 @@ def _parameters(updates):
 
 def _report(number):
     return messages.Report(
-        7, 0, 40 * number, number, 0, 0, 0, number, [messages.Episode(0, 1.0, 4)]
+        7, 0, 40 * number, number, 0, 0, 0, number, [messages.EpisodeReport(0, 1.0, 4)]
     )
 
 

@@ -7,7 +7,7 @@ from replay.reverb.writing.journaled_writer import Progress
 
 
 def _episode(number):
-    return messages.Episode(0, float(number), 4)
+    return messages.EpisodeReport(0, float(number), 4)
 
 
 def test_episodes_are_kept_until_the_learner_knows_them():

@@ -263,7 +263,7 @@ def test_starter_of_roles(cluster, tmp_path):
 
 def test_sweep_on_the_cluster(cluster, tmp_path):
     grid = sweep_jobs.Grid(["configs/probe.py"], [], [1, 2, 3])
-    record = sweep_record.Record(tmp_path)
+    record = sweep_record.SweepRecord(tmp_path)
     record.begin(grid, grid.jobs())
 
     def command(job, root):
@@ -278,7 +278,7 @@ def test_sweep_on_the_cluster(cluster, tmp_path):
         command,
         lambda command, log, cores: RayProcess(command, log),
     )
-    state = sweep_record.State
+    state = sweep_record.RunState
     assert work.run(2, report_seconds=60) == [state.FINISHED, state.FAILED, state.FINISHED]
     assert (tmp_path / "probe/default/seed_3.log").read_text() == "seed\n"
 

@@ -26,7 +26,7 @@ class Table:
     def draw(self, rows):
         rows = np.asarray(rows)
         probabilities = self.stored / max(self.stored.sum(), 1e-300)
-        return batches.Batch(
+        return batches.DrawnBatch(
             transition=None,
             keys=rows.astype(np.uint64),
             probabilities=probabilities[rows].astype(np.float32),
@@ -280,7 +280,7 @@ def test_the_server_draws_by_what_was_sent(server):
             items = [writer.arrays(TABLE, [np.float32(i)], 1.0) for i in range(10)]
             keys = writer.insert(items)
             writer.flush()
-        batch = batches.Batch(
+        batch = batches.DrawnBatch(
             None, np.array(keys, np.uint64), np.full(10, 0.1, np.float32), np.ones(10), 10
         )
         weights = priorities.SamplingWeights(0.5, 0.2)
