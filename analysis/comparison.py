@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import reference_scores, statistics
-from analysis import runs as runs_lib
+from analysis import reference_scores, run_records, statistics
 from core import checks
 from envs import atari
 
@@ -29,10 +28,10 @@ class Arm(NamedTuple):
     """
 
     label: str
-    runs: Sequence[runs_lib.RunRecord]
+    runs: Sequence[run_records.RunRecord]
 
 
-def make_arms(runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool = False) -> list[Arm]:
+def make_arms(runs: Sequence[run_records.RunRecord], mixed_protocols: bool = False) -> list[Arm]:
     """Groups runs by configuration, in order of their first run.
 
     Args:
@@ -50,7 +49,7 @@ def make_arms(runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool = False)
             f"runs of different protocols: {run.path} has {one}; {other_run.path} has {other}; "
             "expected one protocol, or --mixed_protocols to compare them all the same"
         )
-    groups: dict[str, list[runs_lib.RunRecord]] = {}
+    groups: dict[str, list[run_records.RunRecord]] = {}
     for run in runs:
         label = f"{run.name} [{protocol(run)}]" if len(protocols) > 1 else run.name
         groups.setdefault(label, []).append(run)
@@ -59,7 +58,7 @@ def make_arms(runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool = False)
     return [Arm(label, group) for label, group in groups.items()]
 
 
-def protocol(run: runs_lib.RunRecord) -> str:
+def protocol(run: run_records.RunRecord) -> str:
     """The rules under which a run's episodes are played, in one line."""
     environment = run.config["environment"]
     if "protocol" not in environment:
@@ -87,7 +86,7 @@ def has_all_actions(config: Mapping[str, Any]) -> bool:
     return "games" in environment or chosen
 
 
-def _check_alike(runs: Sequence[runs_lib.RunRecord]) -> None:
+def _check_alike(runs: Sequence[run_records.RunRecord]) -> None:
     first, seen = runs[0], {}
     for run in runs:
         difference = _difference(_settings(first.config), _settings(run.config))
@@ -130,7 +129,7 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: s
 
 def final_returns(arm: Arm) -> dict[str, np.ndarray]:
     """Mean return [seeds] of each game at the last evaluation of each run; unnormalized."""
-    last: dict[tuple[str, int], runs_lib.Evaluation] = {}
+    last: dict[tuple[str, int], run_records.Evaluation] = {}
     for run in arm.runs:
         last |= run.last_evaluations()
     returns: dict[str, list[float]] = {}

@@ -7,8 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from analysis import reference_scores
-from analysis import runs as runs_lib
+from analysis import reference_scores, run_records
 from core import checks
 
 matplotlib.use("Agg")
@@ -19,20 +18,20 @@ from matplotlib.figure import Figure
 _WINDOW_EPISODES = 20
 
 
-def label(run: runs_lib.RunRecord) -> str:
+def label(run: run_records.RunRecord) -> str:
     """Configuration, game and protocol, for the legend."""
     protocol = run.config["environment"].get("protocol", "")
     game = f"{len(run.games)} games" if run.is_sequence else run.games[0]
     return f"{run.name}, {game}" + (f" ({protocol})" if protocol else "")
 
 
-def _random_score(run: runs_lib.RunRecord) -> float | None:
+def _random_score(run: run_records.RunRecord) -> float | None:
     """Of a uniformly random policy; None where it is not known, or there are several games."""
     scores = None if run.is_sequence else reference_scores.SCORES.get(run.games[0])
     return scores.random if scores else None
 
 
-def draw(runs: Sequence[runs_lib.RunRecord], with_layers: bool = False) -> Figure:
+def draw(runs: Sequence[run_records.RunRecord], with_layers: bool = False) -> Figure:
     """A figure with the training and evaluation returns, and per-layer panels if asked.
 
     Raises:
@@ -56,7 +55,7 @@ def draw(runs: Sequence[runs_lib.RunRecord], with_layers: bool = False) -> Figur
     return figure
 
 
-def draw_returns(axes: plt.Axes, runs: Sequence[runs_lib.RunRecord]) -> None:
+def draw_returns(axes: plt.Axes, runs: Sequence[run_records.RunRecord]) -> None:
     """Training episodes (moving mean) as lines, evaluations as points with their standard error.
 
     Each seed of a run has its own line and points, in the run's colour.
@@ -74,7 +73,7 @@ def draw_returns(axes: plt.Axes, runs: Sequence[runs_lib.RunRecord]) -> None:
 
 
 def _draw_returns_of_seed(
-    axes: plt.Axes, run: runs_lib.RunRecord, seed: int, color: str, is_first: bool
+    axes: plt.Axes, run: run_records.RunRecord, seed: int, color: str, is_first: bool
 ) -> None:
     """Adds a seed; the first one of a run is the run's in the legend."""
     episodes = _of_seed(run.tables["episodes"], seed)
@@ -97,7 +96,7 @@ def _draw_returns_of_seed(
         )
 
 
-def draw_layers(axes: plt.Axes, run: runs_lib.RunRecord, column: str, title: str) -> None:
+def draw_layers(axes: plt.Axes, run: run_records.RunRecord, column: str, title: str) -> None:
     """A quantity of each layer with weights, on a logarithmic scale; a line for each seed."""
     table = run.tables["layers"]
     for i, layer in enumerate(sorted(set(table["layer"].tolist()))):
@@ -112,7 +111,7 @@ def draw_layers(axes: plt.Axes, run: runs_lib.RunRecord, column: str, title: str
     axes.legend(fontsize="x-small")
 
 
-def _of_seed(table: runs_lib.Columns, seed: int) -> runs_lib.Columns:
+def _of_seed(table: run_records.Columns, seed: int) -> run_records.Columns:
     """The rows of one seed."""
     if "seed" not in table:
         return table

@@ -10,8 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import comparison, continual, report_figures, report_page, statistics
-from analysis import runs as runs_lib
+from analysis import comparison, continual, report_figures, report_page, run_records, statistics
 from core import checks
 
 CONTROL = "continual_reset"
@@ -25,7 +24,7 @@ class Options(NamedTuple):
     mixed_protocols: bool = False
 
 
-def write(runs: Sequence[runs_lib.RunRecord], output: Path, options: Options) -> None:
+def write(runs: Sequence[run_records.RunRecord], output: Path, options: Options) -> None:
     """Writes index.html, *.png and *.csv into a new directory.
 
     Raises:
@@ -57,7 +56,7 @@ def _check_output(output: Path) -> None:
 
 
 def _sections(
-    runs: Sequence[runs_lib.RunRecord], mixed_protocols: bool
+    runs: Sequence[run_records.RunRecord], mixed_protocols: bool
 ) -> Iterator[report_page.Section]:
     single = [run for run in runs if not run.is_sequence]
     sequences = [run for run in runs if run.is_sequence]
@@ -200,7 +199,7 @@ def _transfer_table(
     return report_page.Table(f"{name}_transfer", caption, header, rows)
 
 
-def _provenance(runs: Sequence[runs_lib.RunRecord]) -> report_page.Section:
+def _provenance(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
     rows = [
         [
             run.name,
@@ -219,7 +218,7 @@ def _provenance(runs: Sequence[runs_lib.RunRecord]) -> report_page.Section:
     return report_page.Section("Runs", [], [], [table])
 
 
-def _of_starts(run: runs_lib.RunRecord, describe: Callable[[Mapping[str, Any]], str]) -> str:
+def _of_starts(run: run_records.RunRecord, describe: Callable[[Mapping[str, Any]], str]) -> str:
     return "; ".join(dict.fromkeys(describe(start) for start in run.starts)) or "unknown"
 
 
@@ -233,7 +232,7 @@ def _hardware(start: Mapping[str, Any]) -> str:
     return f"{device}, {processor}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}"
 
 
-def _seconds(run: runs_lib.RunRecord) -> float:
+def _seconds(run: run_records.RunRecord) -> float:
     """Of all starts together: the clock of train.csv begins anew at each."""
     elapsed = run.tables["train"].get("elapsed_seconds", np.zeros(0))
     ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)

@@ -7,8 +7,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from analysis import comparison, continual, reference_scores, statistics
-from analysis import runs as runs_lib
+from analysis import comparison, continual, reference_scores, run_records, statistics
 
 matplotlib.use("Agg")
 
@@ -107,7 +106,9 @@ def curves(arms: Sequence[comparison.Arm], games: Sequence[str]) -> Figure:
     return _tight(figure)
 
 
-def _binned_returns(runs: Sequence[runs_lib.RunRecord]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _binned_returns(
+    runs: Sequence[run_records.RunRecord],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Frames and mean returns of each seed's training episodes, nan in bins without one."""
     for run in runs:
         table = run.tables["episodes"]
@@ -135,7 +136,7 @@ def _draw_curve(axis: Any, seeds: list[tuple[np.ndarray, np.ndarray]], color: st
     axis.fill_between(frames, low, high, color=color, alpha=0.15)
 
 
-def _draw_evaluations(axis: Any, runs: Sequence[runs_lib.RunRecord], color: str) -> None:
+def _draw_evaluations(axis: Any, runs: Sequence[run_records.RunRecord], color: str) -> None:
     rows = [row for run in runs for row in run.evaluations()]
     axis.plot([r.frames / 1e3 for r in rows], [r.mean_return for r in rows], "o", color=color, ms=4)
 
@@ -191,7 +192,7 @@ def layers(arms: Sequence[comparison.Arm]) -> Figure:
     return _tight(figure)
 
 
-def _hidden_layers(table: runs_lib.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Frames, and geometric means over the hidden layers of the first seed; None without any.
 
     Moments at which not all layers were written are left out.

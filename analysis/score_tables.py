@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import comparison, published_scores, reference_scores, statistics
-from analysis import runs as runs_lib
+from analysis import comparison, published_scores, reference_scores, run_records, statistics
 from core import checks
 from envs import atari
 
@@ -79,14 +78,14 @@ def published_columns(names: Sequence[str] | None) -> list[ScoreColumn]:
     ]
 
 
-def own_columns(runs: Sequence[runs_lib.RunRecord]) -> list[ScoreColumn]:
+def own_columns(runs: Sequence[run_records.RunRecord]) -> list[ScoreColumn]:
     """Columns of runs' last evaluations; runs that differ in seed and game alone share one.
 
     Raises:
       ConfigError: if a run is not of Atari games or has no evaluation yet, or if a game and seed
         comes twice in a column, or has no reference scores.
     """
-    groups: dict[tuple[str, str], list[runs_lib.RunRecord]] = {}
+    groups: dict[tuple[str, str], list[run_records.RunRecord]] = {}
     for run in runs:
         _check(run)
         groups.setdefault((_label(run), _settings(run.config)), []).append(run)
@@ -199,7 +198,7 @@ def _cell(
     return f"{text} [{_format(low, digits)}, {_format(high, digits)}]"
 
 
-def _check(run: runs_lib.RunRecord) -> None:
+def _check(run: run_records.RunRecord) -> None:
     module = run.config["environment"]["module"]
     if module not in ("atari", "game_sequence"):
         raise checks.ConfigError(
@@ -211,13 +210,13 @@ def _check(run: runs_lib.RunRecord) -> None:
         )
 
 
-def _label(run: runs_lib.RunRecord) -> str:
+def _label(run: run_records.RunRecord) -> str:
     """Configuration, protocol and frames."""
     protocol = run.config["environment"]["protocol"]
     return f"{run.name}, {protocol}, {_shorten(_evaluated_frames(run))} frames"
 
 
-def _evaluated_frames(run: runs_lib.RunRecord) -> int:
+def _evaluated_frames(run: run_records.RunRecord) -> int:
     """Frames of training before the last evaluation."""
     return max(row.frames for row in run.last_evaluations().values())
 
@@ -232,7 +231,7 @@ def _settings(config: Mapping[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _own_column(label: str, runs: Sequence[runs_lib.RunRecord]) -> ScoreColumn:
+def _own_column(label: str, runs: Sequence[run_records.RunRecord]) -> ScoreColumn:
     scores: dict[str, dict[int, float]] = {}
     for run in runs:
         for (game, seed), row in run.last_evaluations().items():
@@ -246,7 +245,7 @@ def _own_column(label: str, runs: Sequence[runs_lib.RunRecord]) -> ScoreColumn:
 
 
 def _own_protocol(
-    runs: Sequence[runs_lib.RunRecord], scores: statistics.Scores
+    runs: Sequence[run_records.RunRecord], scores: statistics.Scores
 ) -> published_scores.ScoreProtocol:
     environment, sequence = runs[0].config["environment"], runs[0].is_sequence
     rules = atari.PROTOCOLS[environment["protocol"]]

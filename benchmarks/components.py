@@ -24,7 +24,7 @@ from envs import base as envs_base
 from scripts import command_line
 from training import derived, run_settings
 from training import experiment as experiment_lib
-from training.system import platform
+from training.system import jax_platform
 
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Measurements of each part.", lower_bound=3)
 _CAPACITY = flags.DEFINE_integer("capacity", 50_000, "Transitions in the replay.", lower_bound=5000)
@@ -45,7 +45,7 @@ Row = tuple[str, float, str]
 def main(argv: Sequence[str]) -> None:
     """Measures everything and prints a table."""
     del argv
-    platform.set_up(_PLATFORM.value)
+    jax_platform.set_up(_PLATFORM.value)
     rows = [*measure_environments(), *measure_acting(), *measure_replay(), *measure_updates()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(("peak memory of this process", peak, "MB"))
@@ -173,7 +173,7 @@ def _median_seconds(call: Callable[[], object]) -> float:
 def format_table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table, with the hardware and versions above it."""
     machine = {
-        "device": platform.describe_device(),
+        "device": jax_platform.describe_device(),
         "cores": len(os.sched_getaffinity(0)),
         "jax": jax.__version__,
         "repeats": _REPEATS.value,

@@ -39,7 +39,7 @@ _WARM_UP = flags.DEFINE_integer(
 _PEER_KEEPS_MEMORY = flags.DEFINE_bool(
     "peer_keeps_freed_memory",
     False,
-    "Give the peer the allocator settings that training/system/platform.py makes for ours.",
+    "Give the peer the allocator settings that training/system/jax_platform.py makes for ours.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 

@@ -17,7 +17,7 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TOP_PAD_": str(64 << 20),
     "MALLOC_ARENA_MAX": "1",
 }
-"""The allocator settings that training/system/platform.py makes, as environment variables."""
+"""The allocator settings that training/system/jax_platform.py makes, as environment variables."""
 
 
 def describe() -> dict[str, Any]:

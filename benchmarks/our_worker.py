@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from benchmarks import line_protocol
 from scripts import command_line
 from training import loop
-from training.system import platform
+from training.system import jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Environments.", lower_bound=1)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     answers = line_protocol.claim_stdout()
     config = _without_pauses(command_line.load_config(_CONFIG))
-    platform.set_up(config.platform, config.precision)
+    jax_platform.set_up(config.platform, config.precision)
     with tempfile.TemporaryDirectory() as directory:
         run = loop.Run(config, Path(directory) / "run")
         try:

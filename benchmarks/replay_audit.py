@@ -15,7 +15,7 @@ from benchmarks import launched_run
 from cluster.supervision import processes
 from replay.reverb import connection, tables, wire
 from replay.reverb.wire import messages
-from replay.reverb.writing import journal, journaled_writer, pauses
+from replay.reverb.writing import actor_journal, journaled_writer, pausing
 
 _WHO = "audit"
 _START_S = 120.0
@@ -85,7 +85,7 @@ def _replay_role(launch: launched_run.Launch) -> Iterator[None]:
         role.wait()
 
 
-def _connect(launch: launched_run.Launch, stop: pauses.Stop) -> wire.Client:
+def _connect(launch: launched_run.Launch, stop: pausing.Stop) -> wire.Client:
     return connection.connect(launch.run_dir / "replay" / "address", stop, _WHO)
 
 
@@ -101,7 +101,7 @@ def _send(path: Path, launch: launched_run.Launch, capacity: int) -> int:
     """Sends what the server may lack of a journal; how many transitions that is."""
     connect = functools.partial(_connect, launch)
     patience = connection.Patience(_WHO)
-    with journal.Journal(path) as opened:
+    with actor_journal.Journal(path) as opened:
         records = opened.records(opened.truncated)
         num_items = sum(len(_items(record.content)) for _, record in records)
         with journaled_writer.JournaledWriter(
@@ -117,7 +117,7 @@ def _items(record: bytes) -> list[int]:
 
 
 def _read(path: Path) -> _Account:
-    with journal.Journal(path) as opened:
+    with actor_journal.Journal(path) as opened:
         keys = [key for _, record in opened.records(0) for key in _items(record.content)]
         return _Account(keys, opened.counters)
 

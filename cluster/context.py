@@ -11,7 +11,7 @@ from pathlib import Path
 import ml_collections
 from absl import logging
 
-from cluster import settings as settings_lib
+from cluster import distributed_settings
 from core import finite
 from replay.reverb import connection, wire
 from training import run_settings
@@ -48,8 +48,8 @@ class Role:
     replay_python: Path = Path(".venv-replay/bin/python")
 
     @functools.cached_property
-    def _parsed(self) -> tuple[run_settings.RunSettings, settings_lib.DistributedSettings]:
-        return settings_lib.parse(self.config, self.num_actors)
+    def _parsed(self) -> tuple[run_settings.RunSettings, distributed_settings.DistributedSettings]:
+        return distributed_settings.parse(self.config, self.num_actors)
 
     @property
     def settings(self) -> run_settings.RunSettings:
@@ -63,7 +63,7 @@ class Role:
         return self.settings.num_frames
 
     @property
-    def distributed(self) -> settings_lib.DistributedSettings:
+    def distributed(self) -> distributed_settings.DistributedSettings:
         """The section `distributed`."""
         return self._parsed[1]
 

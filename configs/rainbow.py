@@ -12,7 +12,7 @@ differs). Keys that are None follow others as long as they are not given: traini
 
 from typing import Any
 
-from cluster import settings as cluster_settings
+from cluster import distributed_settings
 from core import settings
 from training import run_settings
 
@@ -28,5 +28,5 @@ def make(environment: str, agent: str, replay: str) -> Any:
     """A config of defaults with other modules of envs/, agents/ and replay/device/."""
     config = run_settings.default_config(environment, agent, replay)
     config.name = agent
-    config.distributed = settings.to_config(cluster_settings.DistributedSettings())
+    config.distributed = settings.to_config(distributed_settings.DistributedSettings())
     return config

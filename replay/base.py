@@ -129,7 +129,7 @@ class Replay(Protocol):
         """Sets priorities [B]; keys of transitions that are gone are ignored.
 
         They must be finite and >= 0: with one that is not, the draws mean nothing any more. A run
-        ends at the first (training/learning/learner.py), so a replay need not check them.
+        ends at the first (training/learning/replay_learner.py), so a replay need not check them.
         """
         ...
 

@@ -21,9 +21,8 @@ from replay import base as replay_base
 from scripts import command_line
 from training import derived, run_settings
 from training.acting import choosing, policy
-from training.learning import dataset
-from training.learning import learner as learner_lib
-from training.system import platform, stopping
+from training.learning import dataset, replay_learner
+from training.system import jax_platform, stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Whose environment and reward clipping; file.py:GAME chooses the game."
@@ -43,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Records and writes; returns 0, or 3 when stopped before: then nothing is written."""
     del argv
     settings = run_settings.parse(derived.resolve(command_line.load_config(_CONFIG)))
-    platform.set_up(settings.platform, settings.precision)
+    jax_platform.set_up(settings.platform, settings.precision)
     output = Path(_OUTPUT.value)
     if output.suffix != ".npz" or output.exists():
         raise checks.ConfigError(f"output = {str(output)!r}: expected a new file .npz")
@@ -100,7 +99,7 @@ def _make_choose(
         return lambda _: random.integers(num_actions, size=1, dtype=np.int32)
     player = policy.load(Path(_RUN_DIR.value))
     act = player.evaluator().act
-    stack: Any = learner_lib.empty_stack(
+    stack: Any = replay_learner.empty_stack(
         jax.numpy.asarray(timestep.observation), player.settings.transition.frame_stack
     )
     rng = jax.random.key(seed)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from core import checks, finite, flag_errors
-from replay.reverb.writing import journal
+from replay.reverb.writing import actor_journal
 from training.checkpoints import snapshot
 
 STOPPED = 3
@@ -77,7 +77,7 @@ def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
 def _guard(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except (checks.ConfigError, snapshot.SnapshotError, journal.JournalError) as error:
+    except (checks.ConfigError, snapshot.SnapshotError, actor_journal.JournalError) as error:
         fail(str(error))
     except finite.NotFiniteError as error:
         fail(str(error), FAILED)

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from cluster import settings as cluster_settings
+from cluster import distributed_settings
 from core import plugins, settings
 from scripts import command_line
 from training import run_settings
@@ -59,7 +59,7 @@ def _of_the_run() -> Iterator[str]:
         yield _table([row for row in rows if row.path.startswith(f"{section}.")])
     yield "## distributed\n"
     yield "Of `scripts.launch` alone.\n"
-    yield _table(settings.rows(cluster_settings.DistributedSettings, "distributed"))
+    yield _table(settings.rows(distributed_settings.DistributedSettings, "distributed"))
 
 
 def _of_plugins() -> Iterator[str]:

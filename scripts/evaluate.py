@@ -18,7 +18,7 @@ from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import policy
 from training.logs import csv_log
-from training.system import platform, stopping
+from training.system import jax_platform, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))
-    platform.set_up(_PLATFORM.value, settings.precision)
+    jax_platform.set_up(_PLATFORM.value, settings.precision)
     # What is written elsewhere is nobody else's matter, and a run may go on meanwhile.
     lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
     try:

@@ -24,15 +24,14 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cluster import context
-from cluster import settings as cluster_settings
+from cluster import context, distributed_settings
 from cluster.roles import address, replay
 from cluster.supervision import processes, supervisor
 from cluster.sweeps import sweep_jobs
 from core import checks, locks
 from scripts import command_line
 from training import derived, run_directory
-from training.system import platform
+from training.system import jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -83,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     given: Any = command_line.load_config(_CONFIG)
     config: Any = derived.resolve(given)
-    cluster_settings.parse(config, _ACTORS.value)
+    distributed_settings.parse(config, _ACTORS.value)
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     host = _host()
     if _ROLE.value:
@@ -133,7 +132,7 @@ def _run_role(role: context.Role, given: Any) -> int:
     # The replay role computes nothing: its JAX, which configs import, must not take a device.
     if role.name == "learner":
         run_directory.check(role.run_dir, given)
-        platform.set_up(config.platform, config.precision)
+        jax_platform.set_up(config.platform, config.precision)
         sweep_jobs.parse(config)
         claim = run_directory.claimed(role.run_dir, given, run_directory.Worker.LEARNER)
     else:
@@ -141,7 +140,7 @@ def _run_role(role: context.Role, given: Any) -> int:
         claim = _hold(role)
     with claim:
         if role.name in ("actor", "evaluator"):
-            platform.set_up(config.distributed.actor_platform, config.precision)
+            jax_platform.set_up(config.distributed.actor_platform, config.precision)
         return importlib.import_module(f"cluster.roles.{role.name}").run(role)
 
 
@@ -171,7 +170,7 @@ def _supervise(config: Any, given: Any, run_dir: Path) -> int:
     """Checks everything, then starts all roles and keeps them alive; returns the exit code."""
     run_directory.check(run_dir, given)
     # The checks need no device, and the learner needs the GPU's memory.
-    platform.set_up("cpu")
+    jax_platform.set_up("cpu")
     sweep_jobs.parse(config)
     replay.check_python(Path(_REPLAY_PYTHON.value))
     if _is_local() and not locks.is_held(run_dir / "replay" / "checkpoints"):

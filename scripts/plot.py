@@ -8,8 +8,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis import curves
-from analysis import runs as runs_lib
+from analysis import curves, run_records
 from scripts import command_line
 
 _OUTPUT = flags.DEFINE_string("output", "learning_curve.png", "The picture: .png, .svg or .pdf.")
@@ -21,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     """Draws the runs given as arguments."""
     if len(argv) < 2:
         command_line.fail("no run directory given: plot needs one or several")
-    runs = [runs_lib.load(Path(path)) for path in argv[1:]]
+    runs = [run_records.load(Path(path)) for path in argv[1:]]
     if _SHOW.value:
         curves.use_windows()
     figure = curves.draw(runs, with_layers=_LAYERS.value)

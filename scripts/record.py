@@ -11,7 +11,7 @@ from absl import flags, logging
 from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import filming, policy
-from training.system import platform, stopping
+from training.system import jax_platform, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))
-    platform.set_up(_PLATFORM.value, settings.precision)
+    jax_platform.set_up(_PLATFORM.value, settings.precision)
     player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
     output, seed, max_steps = Path(_OUTPUT.value), _SEED.value, _MAX_STEPS.value
     try:

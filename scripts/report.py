@@ -11,8 +11,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis import report
-from analysis import runs as runs_lib
+from analysis import report, run_records
 from scripts import command_line
 
 _OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", required=True)
@@ -24,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     """Writes the report on the runs given as arguments."""
     if len(argv) < 2:
         command_line.fail("no run directory given: report needs one or several")
-    runs = runs_lib.find([Path(path) for path in argv[1:]])
+    runs = run_records.find([Path(path) for path in argv[1:]])
     output = Path(_OUTPUT.value)
     report.write(runs, output, report.Options(_TITLE.value, _MIXED.value))
     logging.info("wrote %s, %d runs", output / "index.html", len(runs))

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis import curves, score_figures, score_tables
-from analysis import runs as runs_lib
+from analysis import curves, run_records, score_figures, score_tables
 from core import checks
 from scripts import command_line
 
@@ -28,8 +27,8 @@ def main(argv: Sequence[str]) -> None:
     """Makes the table of the agents chosen and the runs given as arguments."""
     output = check_output(_OUTPUT.value)
     figure = check_output(_FIGURE.value, "figure", (".png", ".svg", ".pdf"))
-    directories = runs_lib.find_directories([Path(path) for path in argv[1:]])
-    own = score_tables.own_columns([runs_lib.load(path) for path in directories])
+    directories = run_records.find_directories([Path(path) for path in argv[1:]])
+    own = score_tables.own_columns([run_records.load(path) for path in directories])
     published = score_tables.published_columns(_AGENTS.value)
     columns = [*published, *own]
     if not columns:

@@ -22,7 +22,7 @@ from cluster.supervision import processes
 from cluster.sweeps import sweep, sweep_jobs
 from cluster.sweeps.sweep_record import RunState
 from scripts import command_line
-from training.system import platform
+from training.system import jax_platform
 
 _FAILED = 1
 """Exit code if some runs failed, and all others are finished."""
@@ -54,7 +54,7 @@ _GPUS = flags.DEFINE_float(
 def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all runs are finished, 3 when stopped before, 1 if some failed."""
     # The checks need no device, and the runs need the GPU's memory.
-    platform.set_up("cpu")
+    jax_platform.set_up("cpu")
     seeds = sweep_jobs.parse_seeds(_SEEDS.value)
     grid = sweep_jobs.Grid(_CONFIGS.value, _ARGUMENTS.value, seeds, argv[1:])
     states = sweep.run(

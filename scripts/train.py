@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from scripts import command_line
 from training import loop, run_directory
-from training.system import platform
+from training.system import jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played and 3 when stopped before."""
     del argv
     config = command_line.load_config(_CONFIG)
-    platform.set_up(config.platform, config.precision)
+    jax_platform.set_up(config.platform, config.precision)
     path = Path(_RUN_DIR.value) if _RUN_DIR.value else run_directory.default_path(config)
     logging.info("run directory: %s", path)
     is_finished = loop.train(config, path)

@@ -12,10 +12,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import jax
 from jax import experimental
 
-from training.system import platform
+from training.system import jax_platform
 
 # On the GPU if there is one, else on the CPU.
-platform.set_up()
+jax_platform.set_up()
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from envs import base as envs_base
 from replay import base as replay_base
 from training import run_settings
 from training.acting import choosing, evaluation
-from training.learning import learner as learner_lib
-from training.learning import prioritizing
-from training.learning import task_switch as task_switch_lib
+from training.learning import prioritizing, replay_learner, task_switching
 from training.system import memory
 
 
@@ -30,9 +28,9 @@ class Experiment(NamedTuple):
     """
 
     environment: envs_base.VectorEnvironment
-    learner: learner_lib.Learner
+    learner: replay_learner.Learner
     evaluator: evaluation.Evaluator
-    task_switch: task_switch_lib.TaskSwitch
+    task_switch: task_switching.TaskSwitch
 
 
 def make(settings: run_settings.RunSettings) -> Experiment:
@@ -57,7 +55,7 @@ def _assemble(
         settings.replay.capacity,
         f"num_seeds = {settings.num_seeds}",
     )
-    learner = learner_lib.Learner(
+    learner = replay_learner.Learner(
         agent=agent,
         replay=replay,
         prioritizing=prioritizing.make(settings.replay),
@@ -70,7 +68,7 @@ def _assemble(
     evaluator = evaluation.Evaluator(
         agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
     )
-    task_switch = task_switch_lib.TaskSwitch(learner, settings.task_switch)
+    task_switch = task_switching.TaskSwitch(learner, settings.task_switch)
     experiment = Experiment(environment, learner, evaluator, task_switch)
     check_shapes(experiment, settings)
     return experiment
@@ -129,14 +127,14 @@ def check_filling(settings: run_settings.RunSettings) -> None:
         )
 
 
-def observed(timestep: dm_env.TimeStep, learner: learner_lib.Learner) -> learner_lib.Observed:
+def observed(timestep: dm_env.TimeStep, learner: replay_learner.Learner) -> replay_learner.Observed:
     """A time step of all environments as the learner's arrays [K, N, ...], its rewards clipped."""
 
     def per_seed(x) -> np.ndarray:
         x = np.asarray(x)
         return x.reshape((learner.num_seeds, -1, *x.shape[1:]))
 
-    return learner_lib.Observed(
+    return replay_learner.Observed(
         observation=per_seed(timestep.observation),
         is_first=per_seed(timestep.first()),
         is_last=per_seed(timestep.last()),
@@ -145,7 +143,7 @@ def observed(timestep: dm_env.TimeStep, learner: learner_lib.Learner) -> learner
     )
 
 
-def state_shapes(experiment: Experiment) -> learner_lib.LearnerState:
+def state_shapes(experiment: Experiment) -> replay_learner.LearnerState:
     """The learner's state as shapes and types, without making it."""
     learner, spec = experiment.learner, experiment.environment.observation_spec()
     shape = (learner.num_seeds, learner.num_envs, *spec.shape)

@@ -16,9 +16,7 @@ from training import agent_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
-from training.logs import progress as progress_lib
-from training.logs import recorder as recorder_lib
-from training.logs import stage_timer
+from training.logs import progress_line, run_recorder, stage_timer
 from training.system import stopping
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
@@ -57,13 +55,13 @@ class Run:
             settings, self.experiment.evaluator, self.recorder
         )
         assert settings.num_frames is not None, "resolved"
-        self.progress = progress_lib.Progress(settings.num_frames, self.counters["frames"])
+        self.progress = progress_line.Progress(settings.num_frames, self.counters["frames"])
 
     def _open_recorder(self, gathered: dict[str, np.ndarray] | None) -> None:
         # A run that begins anew keeps no row, not even of frame 0.
         frames = -1 if gathered is None else self.counters["frames"]
-        logs: dict[str, int] = dict.fromkeys(recorder_lib.LOGS, frames)
-        self.recorder = recorder_lib.Recorder(
+        logs: dict[str, int] = dict.fromkeys(run_recorder.LOGS, frames)
+        self.recorder = run_recorder.Recorder(
             self.path, self.settings, logs, experiment_lib.metric_names(self.experiment)
         )
         if gathered is None:

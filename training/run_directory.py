@@ -15,10 +15,10 @@ import jax
 import ml_collections
 from absl import logging
 
-from core import checks, files, locks
+from core import checks, durable_files, locks
 from envs import base as envs_base
 from training import derived
-from training.system import platform as platform_lib
+from training.system import jax_platform
 
 # What may change between a run and its continuation.
 _FREE = (
@@ -117,7 +117,7 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
             logging.info("%s", line)
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
-    files.replace_text(path / "config.json", text)
+    durable_files.replace_text(path / "config.json", text)
 
 
 def check(path: Path, config: ml_collections.ConfigDict) -> None:
@@ -157,7 +157,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
     record = {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
-        "device": platform_lib.describe_device(),
+        "device": jax_platform.describe_device(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),

@@ -11,8 +11,8 @@ from core import checks, plugins, settings
 from envs import base as envs_base
 from plasticity.interventions import base as interventions_lib
 from replay import base as replay_base
-from training.learning import task_switch as task_switch_lib
-from training.system import platform as platform_lib
+from training.learning import task_switching
+from training.system import jax_platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SnapshotSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """All of a configuration but `distributed`, which cluster/settings.py has."""
+    """All of a configuration but `distributed`, which cluster/distributed_settings.py has."""
 
     name: str = settings.key("rainbow", checks.text(), "of the experiment, and of its directory")
     seed: int = settings.key(1, checks.integer(0, 2**31 - 1), "the first seed")
@@ -131,7 +131,7 @@ class RunSettings:
     platform: str = settings.key("auto", checks.one_of("auto", "cpu", "gpu"), "where to compute")
     precision: str = settings.key(
         "default",
-        checks.one_of(*platform_lib.PRECISIONS),
+        checks.one_of(*jax_platform.PRECISIONS),
         "of products of float32 numbers: float32, or JAX's default, which is TF32 on NVIDIA GPUs "
         "since Ampere and float32 elsewhere",
         "DQN Zoo",
@@ -158,7 +158,7 @@ class RunSettings:
     replay: Any = settings.plugin("replay.device", "prioritized")
     training: TrainingSettings = settings.section(TrainingSettings)
     evaluation: EvaluationSettings = settings.section(EvaluationSettings)
-    task_switch: task_switch_lib.SwitchSettings = settings.section(task_switch_lib.SwitchSettings)
+    task_switch: task_switching.SwitchSettings = settings.section(task_switching.SwitchSettings)
     log: LogSettings = settings.section(LogSettings)
     snapshot: SnapshotSettings = settings.section(SnapshotSettings)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cluster.messages import messages
-from training.learning import run_counts, task_switch
+from training.learning import run_counts, task_switching
 from training.learning import update_schedule as update_schedule_lib
 
 
@@ -62,7 +62,7 @@ class LearnerCounts(run_counts.RunCounts):
             return self.played + self._credit_frames
         return min(self.counters["frames"] + self._credit_frames, self.end_of_task)
 
-    def begin_task(self, switch: task_switch.SwitchSettings) -> None:
+    def begin_task(self, switch: task_switching.SwitchSettings) -> None:
         """Goes to the next task."""
         counters = self.counters
         if switch.restart_importance:

@@ -14,9 +14,7 @@ from cluster.messages import messages
 from core import finite
 from envs import base as envs_base
 from training import periods
-from training.logs import csv_log
-from training.logs import progress as progress_lib
-from training.logs import recorder as recorder_lib
+from training.logs import csv_log, progress_line, run_recorder
 
 RECENT_EPISODES = 100
 """Of so many the mean return is told."""
@@ -55,10 +53,10 @@ class LearnerLog:
         self.recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
         frames = counts.counters["frames"]
         # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
-        logs = {"train": frames, "layers": frames, "episodes": recorder_lib.KEEP_ROWS}
-        self.recorder = recorder_lib.Recorder(role.run_dir, self._settings, logs, metric_names)
+        logs = {"train": frames, "layers": frames, "episodes": run_recorder.KEEP_ROWS}
+        self.recorder = run_recorder.Recorder(role.run_dir, self._settings, logs, metric_names)
         _note_written_episodes(role, accounts)
-        self._progress = progress_lib.Progress(role.num_frames, frames)
+        self._progress = progress_line.Progress(role.num_frames, frames)
         # What was due in an iteration that a dying server has cut short is due in the next one.
         self._written_frames = frames
         self._status_at, self._in_status = time.monotonic(), (0, 0)

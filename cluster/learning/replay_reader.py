@@ -6,8 +6,7 @@ from typing import Any
 import jax
 from dm_env import specs
 
-from cluster import context
-from cluster import settings as settings_lib
+from cluster import context, distributed_settings
 from cluster.messages import messages
 from replay.reverb import checkpoint_mark, tables, wire
 from replay.reverb.sampling import batch_reader, batches, priorities
@@ -141,7 +140,7 @@ class ReplayReader:
             self._opened.pop().close()
 
 
-def _num_decoders(distributed: settings_lib.DistributedSettings) -> int:
+def _num_decoders(distributed: distributed_settings.DistributedSettings) -> int:
     if distributed.decoder_processes >= 0:
         return distributed.decoder_processes
     most = 0 if jax.default_backend() == "cpu" else _DECODERS_OF_ACCELERATOR

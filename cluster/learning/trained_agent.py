@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from replay.reverb.sampling import batches
-from training.learning import sharded
-from training.learning import task_switch as task_switch_lib
+from training.learning import sharded, task_switching
 
 
 class TrainedAgent:
@@ -24,7 +23,7 @@ class TrainedAgent:
     def __init__(
         self,
         update: sharded.ShardedUpdate,
-        switch: task_switch_lib.SwitchSettings,
+        switch: task_switching.SwitchSettings,
         seed: int,
         stack: np.ndarray,
     ):

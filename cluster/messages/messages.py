@@ -13,7 +13,7 @@ import numpy as np
 from core import finite
 from replay.reverb import wire
 
-# An actor that is restarted goes on with its journal; see replay/reverb/writing/journal.py.
+# An actor that is restarted goes on with its journal; see replay/reverb/writing/actor_journal.py.
 JournalId = int
 
 # Of Parameters, before the arrays: frames, updates, task.

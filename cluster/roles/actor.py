@@ -23,7 +23,7 @@ from replay.reverb import connection, tables
 from replay.reverb.writing import trajectories
 from training import experiment, run_settings
 from training.acting import choosing
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 from training.system import stopping
 
 _STATUS_S = 1.0
@@ -251,7 +251,7 @@ class _Policy:
 
     def begin(self, observation: np.ndarray) -> None:
         """Begins with the first observations [N, ...]."""
-        self._stack = learner_lib.empty_stack(jax.numpy.asarray(observation), self._frame_stack)
+        self._stack = replay_learner.empty_stack(jax.numpy.asarray(observation), self._frame_stack)
 
     def follow(self, newest: messages.Parameters | None) -> None:
         """Goes by the newest parameters, which there have to be."""

@@ -9,8 +9,7 @@ from absl import logging
 from cluster import context
 from cluster.messages import messages
 from cluster.roles import actor_reports
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import journaled_writer
+from replay.reverb.writing import actor_journal, journaled_writer
 
 _SYNC_S = 5.0
 
@@ -47,9 +46,9 @@ class ActorJournals:
         self._writers: list[journaled_writer.JournaledWriter] = []
         self._synced_at = self._served_at = time.monotonic()
 
-    def _open_journal(self, path: Path) -> journal_lib.Journal:
+    def _open_journal(self, path: Path) -> actor_journal.Journal:
         megabytes = self._role.distributed.journal_segment_mb
-        return journal_lib.Journal(path, int(megabytes * 2**20))
+        return actor_journal.Journal(path, int(megabytes * 2**20))
 
     def open(self) -> None:
         """Connects, and sends what the server may lack of all journals, the actor's own last.
@@ -61,7 +60,7 @@ class ActorJournals:
             self._open_writer(journal)
         self.writer = self._open_writer(self.own)
 
-    def _open_writer(self, journal: journal_lib.Journal) -> journaled_writer.JournaledWriter:
+    def _open_writer(self, journal: actor_journal.Journal) -> journaled_writer.JournaledWriter:
         writer = journaled_writer.JournaledWriter(
             journal,
             self._role.connect,

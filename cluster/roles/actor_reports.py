@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cluster.messages import messages
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import journaled_writer
+from replay.reverb.writing import actor_journal, journaled_writer
 
 _MAX_EPISODES = 500
 
@@ -55,7 +54,9 @@ class ActorReports:
       episodes: that were played.
     """
 
-    def __init__(self, actor: int, own: journal_lib.Journal, absent: Sequence[journal_lib.Journal]):
+    def __init__(
+        self, actor: int, own: actor_journal.Journal, absent: Sequence[actor_journal.Journal]
+    ):
         """Nothing is known to have been delivered yet.
 
         Args:
@@ -94,7 +95,7 @@ class ActorReports:
         return [own, *(self._report(journal, 0, []) for journal in self._absent)]
 
     def _report(
-        self, journal: journal_lib.Journal, first: int, episodes: list[messages.EpisodeReport]
+        self, journal: actor_journal.Journal, first: int, episodes: list[messages.EpisodeReport]
     ) -> messages.Report:
         delivered = self._delivered.get(journal.journal_id, _Delivered())
         return messages.Report(

@@ -12,7 +12,7 @@ from cluster.messages import learner_link, messages
 from envs import base as envs_base
 from training import experiment
 from training.acting import evaluation, task_evaluation
-from training.logs import recorder as recorder_lib
+from training.logs import run_recorder
 from training.system import stopping
 
 _POLL_S = 0.2
@@ -51,8 +51,8 @@ class EvaluatorProcess:
         player = evaluation.Evaluator(
             agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
         )
-        self._recorder = recorder_lib.Recorder(
-            role.run_dir, settings, {"evaluation": recorder_lib.KEEP_ROWS}, ()
+        self._recorder = run_recorder.Recorder(
+            role.run_dir, settings, {"evaluation": run_recorder.KEEP_ROWS}, ()
         )
         self._evaluation = task_evaluation.TaskEvaluation(settings, player, self._recorder)
         self._frames = self._noted_frames = self._recorder.last_evaluation()

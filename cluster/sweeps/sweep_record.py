@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.sweeps import sweep_jobs
 from cluster.sweeps.sweep_jobs import Grid, Job
-from core import checks, files, locks
+from core import checks, durable_files, locks
 
 _RECORD = "sweep.json"
 _LOCK = "sweep.lock"
@@ -133,7 +133,7 @@ class SweepRecord:
 
     def _write(self) -> None:
         contents = {"asked": self._asked, "jobs": self._jobs}
-        files.replace_text(self._path, json.dumps(contents, indent=1) + "\n")
+        durable_files.replace_text(self._path, json.dumps(contents, indent=1) + "\n")
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis import comparison, runs
+from analysis import comparison, run_records
 from core import checks
 
 
@@ -11,7 +11,7 @@ from core import checks
 def load(make_run):
     def load(name, game, seed, value, **overrides):
         evaluations = [(100, 0, None, value - 1), (200, 0, None, value)]
-        return runs.load(make_run(name, game, seed, evaluations, **overrides))
+        return run_records.load(make_run(name, game, seed, evaluations, **overrides))
 
     return load
 
@@ -74,7 +74,7 @@ def test_a_seed_comes_once(load):
 
 def test_notes_tell_what_is_missing_unfinished_and_not_evaluated(load, make_run):
     whole = [load("rainbow", "pong", 1, 0.0), load("rainbow", "boxing", 1, 0.0)]
-    half = runs.load(make_run("rainbow_nap", "pong", 1, [], frames=1000))
+    half = run_records.load(make_run("rainbow_nap", "pong", 1, [], frames=1000))
     notes = comparison.notes(comparison.make_arms([*whole, half]))
     assert notes[0] == "missing: rainbow_nap, boxing, seed 1"
     assert notes[1].startswith("unfinished")
@@ -89,5 +89,5 @@ def test_protocol_is_told_in_full(load, make_run):
         "dqn_zoo, no sticky actions, up to 30 no-ops, discount 0 on life loss, minimal actions, "
         "episodes of at most 108000 frames"
     )
-    sequence = runs.load(make_run("continual_rainbow", "small", 1, []))
+    sequence = run_records.load(make_run("continual_rainbow", "small", 1, []))
     assert "all 18 actions" in comparison.protocol(sequence)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis import comparison, continual, runs
+from analysis import comparison, continual, run_records
 
 # Human-normalized: boxing (x - 0.1) / 12, breakout (x - 1.7) / 28.8.
 GAMES = ("boxing", "breakout")
@@ -24,7 +24,7 @@ def make_arm(make_run):
 
     def make(name, by_seed):
         found = [make_run(name, "small", s, rows, **SEQUENCE) for s, rows in by_seed.items()]
-        return comparison.make_arms([runs.load(path) for path in found])[0]
+        return comparison.make_arms([run_records.load(path) for path in found])[0]
 
     return make
 

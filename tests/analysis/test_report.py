@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from analysis import report, runs
+from analysis import report, run_records
 from core import checks
 
 SEQUENCE = {
@@ -39,7 +39,7 @@ def found(make_run):
         rows = [(48 * (i + 1), i, ("boxing", "breakout")[i % 2], 5.0 + gain * i) for i in range(4)]
         rows += [(96, 1, "boxing", 1.0)]
         paths.append(make_run(name, "small", 1, rows, **SEQUENCE))
-    return [runs.load(path) for path in paths]
+    return [run_records.load(path) for path in paths]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_nothing_is_overwritten_and_nothing_written_in_vain(found, tmp_path, mak
         report.write(found, tmp_path / "report", PAGE)
     other = make_run("rainbow_ln", "boxing", 1, [], **{"environment.protocol": "machado"})
     with pytest.raises(checks.ConfigError, match="different protocols"):
-        report.write([*found, runs.load(other)], tmp_path / "new", PAGE)
+        report.write([*found, run_records.load(other)], tmp_path / "new", PAGE)
     assert not (tmp_path / "new").exists()
     with pytest.raises(checks.ConfigError, match="no runs"):
         report.write([], tmp_path / "new", PAGE)
@@ -104,7 +104,7 @@ def test_nothing_is_overwritten_and_nothing_written_in_vain(found, tmp_path, mak
 def test_runs_without_evaluations_make_a_report_too(make_run, tmp_path):
     single = make_run("rainbow", "boxing", 1, [])
     sequence = make_run("continual_rainbow", "small", 1, [], frames=100)
-    report.write([runs.load(single), runs.load(sequence)], tmp_path / "report", PAGE)
+    report.write([run_records.load(single), run_records.load(sequence)], tmp_path / "report", PAGE)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "no evaluation yet" in page
     assert "unfinished" in page
@@ -118,7 +118,7 @@ def test_sequences_of_equal_length_are_kept_apart(make_run, tmp_path):
     ):
         settings = SEQUENCE | {"environment.games": games}
         rows = [(48 * (i + 1), i, games[i % 2], 1.0) for i in range(4)]
-        found.append(runs.load(make_run(name, "small", 1, rows, **settings)))
+        found.append(run_records.load(make_run(name, "small", 1, rows, **settings)))
     report.write(found, tmp_path / "report", PAGE)
     tables = [read(tmp_path / "report" / f"sequence_{i}_passes.csv") for i in (1, 2)]
     assert [row[0] for row in tables[0][1:]] == ["boxing", "pong"]
@@ -131,7 +131,7 @@ def test_games_without_reference_scores_are_reported_raw(make_run, tmp_path):
     rows += [(96, 1, "adventure", 1.0)]
     paths = [make_run("continual_nap", "small", 1, rows, **settings)]
     paths += [make_run("rainbow", "carnival", 1, [(100, 0, None, 3.0)])]
-    report.write([runs.load(path) for path in paths], tmp_path / "report", PAGE)
+    report.write([run_records.load(path) for path in paths], tmp_path / "report", PAGE)
     assert read(tmp_path / "report" / "single_games.csv")[1] == ["carnival", "3.0"]
     change = read(tmp_path / "report" / "sequence_1_change.csv")
     assert change[1] == ["continual_nap", "", "", "", ""]
@@ -140,14 +140,14 @@ def test_games_without_reference_scores_are_reported_raw(make_run, tmp_path):
 def test_agents_without_a_game_in_common_are_not_compared(make_run, tmp_path):
     paths = [make_run("rainbow", "boxing", 1, [(100, 0, None, 1.0)])]
     paths += [make_run("rainbow_nap", "pong", 1, [(100, 0, None, 1.0)])]
-    report.write([runs.load(path) for path in paths], tmp_path / "report", PAGE)
+    report.write([run_records.load(path) for path in paths], tmp_path / "report", PAGE)
     assert not (tmp_path / "report" / "single_improvements.png").exists()
     assert "missing: rainbow, pong, seed 1" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_probes_of_one_config_are_games_of_one_agent(make_run, tmp_path):
     paths = [make_run("probe", n, 1, [(100, 0, n, float(n))], frames=6_000) for n in ("1", "2")]
-    report.write([runs.load(path) for path in paths], tmp_path / "report", PAGE)
+    report.write([run_records.load(path) for path in paths], tmp_path / "report", PAGE)
     games = read(tmp_path / "report" / "single_games.csv")
     assert games[1:] == [["1", "1.0"], ["2", "2.0"]]
 
@@ -161,7 +161,7 @@ def test_a_run_of_several_starts_tells_of_all(make_run, tmp_path):
     )
     with (path / "layers.csv").open("a") as stream:  # a measurement that was not written whole
         stream.write("300000000,1,torso/conv_0,2.0,0.001\n")
-    report.write([runs.load(path)], tmp_path / "report", PAGE)
+    report.write([run_records.load(path)], tmp_path / "report", PAGE)
     row = read(tmp_path / "report" / "runs.csv")[1]
     assert row[4] == "0123456789ab; fedcba987654 with uncommitted changes"
     assert row[6] == "12.0"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import runs, score_tables
+from analysis import run_records, score_tables
 from core import checks
 
 _HEADER = "frames,seed,episodes,mean_return,std_return,mean_length_frames"
@@ -34,7 +34,7 @@ def write_run(tmp_path):
 
 
 def _columns(*paths: Path) -> list[score_tables.ScoreColumn]:
-    return score_tables.own_columns([runs.load(path) for path in paths])
+    return score_tables.own_columns([run_records.load(path) for path in paths])
 
 
 def test_runs_of_games_and_seeds_share_a_column(write_run):

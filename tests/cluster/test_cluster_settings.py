@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster import settings
+from cluster import distributed_settings
 from configs import rainbow
 from core import checks
 from training import derived
@@ -15,7 +15,7 @@ def _changed(**changes):
 
 
 def test_the_sections_are_parsed():
-    run, distributed = settings.parse(_changed(num_envs=4), 2)
+    run, distributed = distributed_settings.parse(_changed(num_envs=4), 2)
     assert (run.num_envs, distributed.chunk_length) == (4, 4)
 
 
@@ -48,4 +48,4 @@ def test_the_sections_are_parsed():
 )
 def test_what_cant_be_run_is_refused(changes, actors, message):
     with pytest.raises(checks.ConfigError, match=message):
-        settings.parse(_changed(**changes), actors)
+        distributed_settings.parse(_changed(**changes), actors)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from configs import probe
-from replay.reverb.writing import journal
+from replay.reverb.writing import actor_journal
 from tests.scripts.calling import call, error_of
 from training import run_directory
 
@@ -77,7 +77,7 @@ def test_a_damaged_journal_is_told_in_one_line(tmp_path):
     """Not as a crash, after which the role would be started again."""
     path = tmp_path / "run"
     run_directory.claim(path, probe.get_config("1"))
-    with journal.Journal(path / "actors" / "0") as opened:
+    with actor_journal.Journal(path / "actors" / "0") as opened:
         for _ in range(2):
             opened.append(b"content")
     (segment,) = opened.directory.glob("*.segment")

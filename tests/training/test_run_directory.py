@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import runs
+from analysis import run_records
 from configs import rainbow_nap_schedule
 from core import checks
 from training import run_directory
@@ -67,7 +67,7 @@ def test_runs_of_earlier_versions_are_read(path):
     """Which gave every key, and had others."""
     given = json.loads((path / "config.json").read_text())
     assert run_directory.read_config(path).to_dict()["num_frames"] == given["num_frames"]
-    run = runs.load(path)
+    run = run_records.load(path)
     assert run.config == given
     assert run.is_finished
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from agents import base as agents_base
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 
 
 def clip_rewards(rewards: np.ndarray, max_abs_reward: float) -> np.ndarray:
@@ -40,7 +40,7 @@ def make_act(
 
     def act(params, rng, stack, observation, is_first, steps):
         rng, rng_act = jax.random.split(rng)
-        stack = learner_lib.push(stack, observation, is_first, frame_stack)
+        stack = replay_learner.push(stack, observation, is_first, frame_stack)
         return rng, stack, agent.act(params, rng_act, stack, steps, mode)
 
     return jax.jit(act)

@@ -12,7 +12,7 @@ from absl import logging
 from agents import base as agents_base
 from envs import base as envs_base
 from training.acting import choosing
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 from training.system import stopping
 
 _TELL_SECONDS = 30.0
@@ -98,7 +98,7 @@ class Evaluator:
     ) -> jax.Array:
         """Starts an episode everywhere; plays until all have theirs, or were cut."""
         timestep = environment.reset()
-        stack = learner_lib.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
+        stack = replay_learner.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
         record.begin()
         while record.is_playing.any():
             if stop():

@@ -14,7 +14,7 @@ import numpy as np
 from core import checks
 from envs import base as envs_base
 from training.acting import policy as policy_lib
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 from training.system import stopping
 
 # Screens are enlarged by a whole number, to this many lines at most.
@@ -66,7 +66,7 @@ def _play(
     environment = filmed.environment
     timestep = environment.reset()
     film.add(filmed.screen(None))
-    stack = learner_lib.empty_stack(jax.numpy.asarray(timestep.observation), frame_stack)
+    stack = replay_learner.empty_stack(jax.numpy.asarray(timestep.observation), frame_stack)
     rng, total = jax.random.key(seed), 0.0
     for _ in range(max_steps):
         if stop():

@@ -7,7 +7,7 @@ from typing import Any
 from envs import base as envs_base
 from training import periods, run_settings
 from training.acting import evaluation
-from training.logs import recorder as recorder_lib
+from training.logs import run_recorder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class TaskEvaluation:
 
     settings: run_settings.RunSettings
     evaluator: evaluation.Evaluator
-    recorder: recorder_lib.Recorder
+    recorder: run_recorder.Recorder
 
     def is_due(self, before: int, frames: int) -> bool:
         """Whether a multiple of the period was completed after `before` frames."""

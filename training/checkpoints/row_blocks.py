@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from core import files as files_lib
+from core import durable_files
 
 _BLOCK_BYTES = 32 << 20
 
@@ -79,7 +79,7 @@ class RowBlocks:
         for name in self.ranges():
             if name in self.copied:
                 _write_block(directory / name, self.copied.pop(name))
-                files[name] = files_lib.describe(directory / name)
+                files[name] = durable_files.describe(directory / name)
             else:
                 assert earlier is not None
                 os.link(earlier / name, directory / name)

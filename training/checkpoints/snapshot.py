@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from core import files as files_lib
+from core import durable_files
 from training.checkpoints import row_blocks
 
 _MANIFEST = "manifest.json"
@@ -112,11 +112,11 @@ class SnapshotStore:
                 known = _read_manifest(earlier)["files"] if earlier else {}
                 files |= contents.rows.write(partial, earlier, known)
             _write_manifest(partial, contents.counters, files)
-            files_lib.flush(partial)
+            durable_files.flush(partial)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-            files_lib.flush(self._directory)
+            durable_files.flush(self._directory)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -175,7 +175,7 @@ def verify(path: Path) -> dict[str, int]:
             raise SnapshotError(f"{path} is damaged: {name} is missing") from error
         if data_size != size:
             raise SnapshotError(f"{path} is damaged: {name} has {data_size} bytes, not {size}")
-        if files_lib.checksum_of(path / name) != checksum:
+        if durable_files.checksum_of(path / name) != checksum:
             raise SnapshotError(f"{path} is damaged: {name} has another checksum")
     return manifest["counters"]
 
@@ -209,7 +209,7 @@ def _write_arrays(
         path = directory / f"{group}.npz"
         with path.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-        files[path.name] = files_lib.describe(path)
+        files[path.name] = durable_files.describe(path)
     return files
 
 
@@ -217,7 +217,7 @@ def _write_manifest(
     directory: Path, counters: Mapping[str, int], files: Mapping[str, list[int]]
 ) -> None:
     manifest = {"format": _FORMAT, "counters": counters, "files": files}
-    files_lib.replace_text(directory / _MANIFEST, json.dumps(manifest, indent=1))
+    durable_files.replace_text(directory / _MANIFEST, json.dumps(manifest, indent=1))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import numpy as np
 from core import finite
 from replay import base as replay_base
 from training.checkpoints import row_blocks, snapshot
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 
-State = learner_lib.LearnerState
+State = replay_learner.LearnerState
 
 
 def to_host(replay: replay_base.Replay, state: State) -> dict[str, np.ndarray]:

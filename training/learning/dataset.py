@@ -10,7 +10,7 @@ from dm_env import specs
 
 from core import checks
 from replay import base as replay_base
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 
 _ROWS_AT_ONCE = 256
 _COLUMNS = replay_base.Step._fields
@@ -56,8 +56,8 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
 
 
 def fill(
-    learner: learner_lib.Learner, state: learner_lib.LearnerState, steps: replay_base.Step
-) -> learner_lib.LearnerState:
+    learner: replay_learner.Learner, state: replay_learner.LearnerState, steps: replay_base.Step
+) -> replay_learner.LearnerState:
     """Puts steps [T, ...] into the replays of all seeds, each with the same ones.
 
     Environment i has the i-th part of them, one after the other; what is left over is left out.
@@ -77,7 +77,9 @@ def fill(
     return state
 
 
-def _blocks(learner: learner_lib.Learner, steps: replay_base.Step, num_rows: int) -> Iterator[Any]:
+def _blocks(
+    learner: replay_learner.Learner, steps: replay_base.Step, num_rows: int
+) -> Iterator[Any]:
     """Steps as [K, R, N, ...] of at most so many rows R at once."""
 
     def arrange(column: Any) -> Any:

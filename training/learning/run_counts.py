@@ -1,6 +1,6 @@
 """How far a run has come and what is due, in every mode of running."""
 
-from training.learning import task_switch
+from training.learning import task_switching
 from training.learning import update_schedule as update_schedule_lib
 
 
@@ -69,7 +69,7 @@ class RunCounts:
         self.counters["updates"] += num_updates
         self._advance()
 
-    def begin_task(self, switch: task_switch.SwitchSettings) -> None:
+    def begin_task(self, switch: task_switching.SwitchSettings) -> None:
         """Goes to the next task."""
         counters, overshoot = self.counters, max(0, self.played - self.end_of_task)
         counters["task"] += 1

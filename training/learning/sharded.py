@@ -14,7 +14,7 @@ from agents import base as agents_base
 from core import checks, types
 from replay import base as replay_base
 from training.learning import prioritizing as prioritizing_lib
-from training.system import platform
+from training.system import jax_platform
 
 
 class ShardedState(NamedTuple):
@@ -93,7 +93,7 @@ class ShardedUpdate:
         The priorities are float32 [B], or None without any; `steps` are those added to the replay
         since the importance schedule began.
         """
-        options = platform.compiler_options()
+        options = jax_platform.compiler_options()
         # jax 0.4's jit has no such argument.
         more: dict[str, Any] = {"compiler_options": options} if options else {}
         return jax.jit(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core import files
+from core import durable_files
 
 
 class CsvLog:
@@ -61,5 +61,5 @@ def _drop_after(path: Path, key: str, last: int) -> list[str]:
     writer = csv.DictWriter(text, list(kept[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(kept)
-    files.replace_text(path, text.getvalue())
+    durable_files.replace_text(path, text.getvalue())
     return list(kept[0])

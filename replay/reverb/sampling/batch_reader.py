@@ -9,8 +9,7 @@ import threading
 from dm_env import specs
 
 from replay.reverb.sampling import batch_stream, batches, decoder_process
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors
+from replay.reverb.wire import errors, wire_client
 
 Source = batch_stream.BatchStream | decoder_process.DecoderProcess
 
@@ -25,7 +24,7 @@ class BatchReader:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         spec: specs.Array,
         frame_stack: int,

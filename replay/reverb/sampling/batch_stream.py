@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from replay.reverb.sampling import batches
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors, sample_stream
+from replay.reverb.wire import errors, sample_stream, wire_client
 
 
 class BatchStream:
@@ -16,7 +15,7 @@ class BatchStream:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         num_batches: int,
         spec: batches.BatchSpec,

@@ -8,8 +8,7 @@ import sys
 import numpy as np
 
 from replay.reverb.sampling import batch_stream, batches, decoder_process, slots
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors
+from replay.reverb.wire import errors, wire_client
 
 
 class _Filling:
@@ -37,7 +36,7 @@ def main() -> None:
     num_slots = what["num_slots"]
     filling = _Filling(slots.Slots(memory, num_slots, spec), to_parent)
     stream = batch_stream.BatchStream(
-        client_lib.Client(what["address"]),
+        wire_client.Client(what["address"]),
         what["table"],
         num_slots,
         spec,

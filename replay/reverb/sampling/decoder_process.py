@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from replay.reverb.sampling import batches, slots
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors
+from replay.reverb.wire import errors, wire_client
 
 BATCH = b"."
 """The byte for a batch, asked for or filled."""
@@ -34,7 +33,7 @@ class DecoderProcess:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         num_batches: int,
         spec: batches.BatchSpec,

@@ -16,8 +16,7 @@ import numpy as np
 
 from core import finite
 from replay.reverb.sampling import batches
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors
+from replay.reverb.wire import errors, wire_client
 
 _JOIN_S = 5.0
 # Batches by which the host may be ahead of the device.
@@ -128,7 +127,7 @@ class PrioritySender:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         weights: SamplingWeights,
         max_queue: int = 8,

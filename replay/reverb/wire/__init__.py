@@ -1,9 +1,9 @@
 """A client of a stock Reverb server without TensorFlow: gRPC, protobuf and snappy alone."""
 
-from replay.reverb.wire.client import Client, TableInfo
 from replay.reverb.wire.errors import WireError, WireTimeoutError, WireUnavailableError
 from replay.reverb.wire.sampler import Sampled, Sampler
-from replay.reverb.wire.writer import Chunk, Column, NewItem, Slice, Writer
+from replay.reverb.wire.wire_client import Client, TableInfo
+from replay.reverb.wire.wire_writer import Chunk, Column, NewItem, Slice, Writer
 
 __all__ = [
     "Chunk",

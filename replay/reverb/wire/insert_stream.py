@@ -7,8 +7,7 @@ from typing import Any
 
 import grpc
 
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors
+from replay.reverb.wire import errors, wire_client
 
 _JOIN_S = 5.0
 
@@ -20,7 +19,7 @@ class InsertStream:
       address: of the server.
     """
 
-    def __init__(self, client: client_lib.Client):
+    def __init__(self, client: wire_client.Client):
         """Opens the stream to the client's server."""
         self.address = client.address
         self._unconfirmed: dict[int, Any] = {}

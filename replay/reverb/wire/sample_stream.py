@@ -7,8 +7,7 @@ from typing import Any
 
 import grpc
 
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import errors, messages
+from replay.reverb.wire import errors, messages, wire_client
 
 _JOIN_S = 5.0
 
@@ -63,7 +62,7 @@ class SampleStream:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         count: int,
         on_response: Callable[[Any], object],

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import codec, errors, sample_stream
+from replay.reverb.wire import codec, errors, sample_stream, wire_client
 
 
 class Sampled(NamedTuple):
@@ -77,7 +76,7 @@ class Sampler:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         max_in_flight: int = 64,
         max_bytes: int = codec.DEFAULT_MAX_BYTES,

@@ -3,9 +3,7 @@
 from absl import logging
 
 from replay.reverb import connection, wire
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import pauses as pauses_lib
-from replay.reverb.writing import record_stream, server_connection
+from replay.reverb.writing import actor_journal, pausing, record_stream, server_connection
 
 
 class Delivery:
@@ -15,9 +13,9 @@ class Delivery:
 
     def __init__(
         self,
-        journal: journal_lib.Journal,
+        journal: actor_journal.Journal,
         connect: server_connection.Connect,
-        pauses: pauses_lib.Pauses,
+        pauses: pausing.Pauses,
         capacity: int,
         max_pending: int,
         silence_s: float,
@@ -42,7 +40,7 @@ class Delivery:
         self._records = record_stream.RecordStream(journal, capacity)
         self._refusals = server_connection.Refusals()
 
-    def open(self, stop: pauses_lib.Stop) -> None:
+    def open(self, stop: pausing.Stop) -> None:
         """Connects. Raises connection.Stopped if `stop` says so."""
         self._reach({}, stop)
 
@@ -62,7 +60,7 @@ class Delivery:
     def settle(
         self,
         num_pending: int,
-        stop: pauses_lib.Stop,
+        stop: pausing.Stop,
         fresh: record_stream.Outgoing | None = None,
     ) -> None:
         """Sends what was not, until at most so many items are unconfirmed, connecting as needed.
@@ -85,7 +83,7 @@ class Delivery:
                 self._reconnect(error, stop)
         self._note_confirmed()
 
-    def repair(self, stop: pauses_lib.Stop) -> None:
+    def repair(self, stop: pausing.Stop) -> None:
         """Connects again if the connection has broken, and sends what the server then lacks.
 
         Raises:
@@ -103,14 +101,14 @@ class Delivery:
         self._note_confirmed()
         self._server.client.close()
 
-    def _send_all(self, stop: pauses_lib.Stop, fresh: record_stream.Outgoing | None) -> None:
+    def _send_all(self, stop: pausing.Stop, fresh: record_stream.Outgoing | None) -> None:
         for outgoing in self._records.outgoing(fresh):
             num_new = self._records.num_new(outgoing)
             if num_new:
                 self._wait(max(self._max_pending - num_new, 0), stop)
             self._records.send(outgoing)
 
-    def _wait(self, num_pending: int, stop: pauses_lib.Stop) -> None:
+    def _wait(self, num_pending: int, stop: pausing.Stop) -> None:
         """Waits until at most so many items are unconfirmed.
 
         Raises:
@@ -125,7 +123,7 @@ class Delivery:
             self._note_confirmed()
             watch.look()
 
-    def _reconnect(self, error: wire.WireError, stop: pauses_lib.Stop) -> None:
+    def _reconnect(self, error: wire.WireError, stop: pausing.Stop) -> None:
         """Ends the broken stream and opens another.
 
         Raises:
@@ -137,7 +135,7 @@ class Delivery:
         self._pauses.pause(stop, connection.POLL_S)
         self._reach(self._records.unconfirmed, stop)
 
-    def _reach(self, unconfirmed: dict[int, int], stop: pauses_lib.Stop) -> None:
+    def _reach(self, unconfirmed: dict[int, int], stop: pausing.Stop) -> None:
         """Connects, and decides what to send, given the unconfirmed items' keys and records."""
         server = server_connection.open_connection(self._connect, self._pauses, stop)
         is_known = server.incarnation == self._known
@@ -150,9 +148,7 @@ class Delivery:
         self._server, self._known = server, server.incarnation
         self._report_resending(server.client.address, is_known and bool(unconfirmed))
 
-    def _note_server(
-        self, server: server_connection.ServerConnection, stop: pauses_lib.Stop
-    ) -> None:
+    def _note_server(self, server: server_connection.ServerConnection, stop: pausing.Stop) -> None:
         """Notes the server, and what it has, before anything is sent to it."""
         confirmed = server.mark.confirmed.get(self._journal.journal_id, 0)
         self._pauses.until_there_is_room(
@@ -163,7 +159,7 @@ class Delivery:
 
     def _note_confirmed(self) -> None:
         """Has the next process know what need not be sent again."""
-        pauses_lib.unless_full(lambda: self._journal.set_confirmed(self.confirmed_through))
+        pausing.unless_full(lambda: self._journal.set_confirmed(self.confirmed_through))
 
     def _report_resending(self, address: str, is_known: bool) -> None:
         first, last = self._records.unsent

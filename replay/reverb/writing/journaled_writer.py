@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from replay.reverb import connection, wire
-from replay.reverb.wire import writer as writer_lib
-from replay.reverb.writing import delivery, record_stream, server_connection
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import pauses as pauses_lib
-from replay.reverb.writing.pauses import Stop
+from replay.reverb.wire import wire_writer
+from replay.reverb.writing import actor_journal, delivery, pausing, record_stream, server_connection
+from replay.reverb.writing.pausing import Stop
 
 
 class JournalProgress(NamedTuple):
@@ -35,7 +33,7 @@ class JournalProgress(NamedTuple):
     counters: Mapping[str, int]
 
 
-class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
+class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager):
     """A stream of chunks and items into a server that may go and come back; for one thread.
 
     Every insert is one record of a journal: an InsertRequest, which goes to the server as it is,
@@ -53,7 +51,7 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
 
     def __init__(
         self,
-        journal: journal_lib.Journal,
+        journal: actor_journal.Journal,
         connect: server_connection.Connect,
         stop: Stop,
         who: str,
@@ -87,7 +85,7 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
         self._stop = stop
         self._max_pending = max_pending
         self._records = _RecordWriter(journal)
-        self._pauses = pauses_lib.Pauses(who)
+        self._pauses = pausing.Pauses(who)
         self._delivery = delivery.Delivery(
             journal, connect, self._pauses, capacity, max_pending, silence_s
         )
@@ -164,7 +162,7 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
         """
         if len(items) > self._max_pending:
             raise ValueError(f"{len(items)} items at once: expected at most {self._max_pending}")
-        new = [writer_lib.keyed(item) for item in items]
+        new = [wire_writer.keyed(item) for item in items]
         fresh = self._pauses.until_there_is_room(
             lambda: self._records.append(new, counters),
             self._stop,
@@ -210,7 +208,7 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
           OSError: the disk fails, not only for lack of room.
         """
         through_seq = min(through_seq, self.confirmed_through)
-        pauses_lib.unless_full(lambda: self._journal.truncate(through_seq))
+        pausing.unless_full(lambda: self._journal.truncate(through_seq))
 
     def close(self) -> None:
         """Ends the stream; what is unconfirmed is in the journal."""
@@ -220,19 +218,19 @@ class JournaledWriter(writer_lib.ChunkMaker, contextlib.AbstractContextManager):
 class _RecordWriter:
     """Writes records so that a segment of the journal has every chunk that its records need."""
 
-    def __init__(self, journal: journal_lib.Journal):
+    def __init__(self, journal: actor_journal.Journal):
         self._journal = journal
         # The chunks that the records of one segment have brought and later ones may refer to.
         self._segment = 0
         self._held: dict[int, wire.Chunk] = {}
 
     def append(
-        self, items: Sequence[writer_lib.Keyed], counters: Mapping[str, int]
+        self, items: Sequence[wire_writer.Keyed], counters: Mapping[str, int]
     ) -> record_stream.Outgoing:
         """Writes a record, with the chunks that its segment does not have yet. Raises OSError."""
         segment = self._journal.segment_of(self._journal.last_seq + 1)
         held = self._held if segment == self._segment else {}
-        request, held = writer_lib.request(items, held)
+        request, held = wire_writer.request(items, held)
         record = request.SerializeToString()
         seq = self._journal.append(record, counters)
         self._segment, self._held = segment, held

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from replay.reverb import checkpoint_mark
 from replay.reverb.wire import insert_stream
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import resend_plan
+from replay.reverb.writing import actor_journal, resend_plan
 
 
 class Outgoing(NamedTuple):
@@ -22,7 +21,7 @@ class RecordStream:
 
     _stream: insert_stream.InsertStream
 
-    def __init__(self, journal: journal_lib.Journal, capacity: int):
+    def __init__(self, journal: actor_journal.Journal, capacity: int):
         """There is no stream before `begin`.
 
         Args:

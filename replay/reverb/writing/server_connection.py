@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.wire import insert_stream
-from replay.reverb.writing import pauses as pauses_lib
+from replay.reverb.writing import pausing
 
-Connect = Callable[[pauses_lib.Stop], wire.Client]
+Connect = Callable[[pausing.Stop], wire.Client]
 
 _BLOCKED_LOG_S = 60.0
 _PROBE_EVERY_S = 2.5
@@ -38,7 +38,7 @@ class ServerConnection(NamedTuple):
 
 
 def open_connection(
-    connect: Connect, pauses: pauses_lib.Pauses, stop: pauses_lib.Stop
+    connect: Connect, pauses: pausing.Pauses, stop: pausing.Stop
 ) -> ServerConnection:
     """Connects, waiting as long as it takes.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from replay import base
-from replay.reverb.wire import writer as wire_writer
+from replay.reverb.wire import wire_writer
 
 NUM_COLUMNS = 2
 RECORD_SIZE = 4
@@ -22,7 +22,7 @@ MAX_ACTION = 2**24
 
 
 class ChunkWriter(Protocol):
-    """What encodes chunks: replay.reverb.wire.writer.Writer, or one that keeps a journal."""
+    """What encodes chunks: replay.reverb.wire.wire_writer.Writer, or one that keeps a journal."""
 
     def chunk(self, array: np.ndarray) -> wire_writer.Chunk:
         """Encodes T steps of one column, [T, ...]; the array may change afterwards."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from cluster.accounts import learner_counts
 from cluster.messages import messages
 from replay.reverb import checkpoint_mark
-from training.learning import task_switch, update_schedule
+from training.learning import task_switching, update_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Machine:
         self.schedule = update_schedule.UpdateSchedule(
             1, setting.num_frames, setting.frames_per_task, 1
         )
-        self.switch = task_switch.SwitchSettings(clear_replay=setting.clears)
+        self.switch = task_switching.SwitchSettings(clear_replay=setting.clears)
         self.zeros = (0,) * setting.num_actors
         self.empty = Content((), (0, True, self.zeros))
 

@@ -4,9 +4,9 @@ import pytest
 
 from cluster.accounts import learner_counts
 from cluster.messages import messages
-from training.learning import task_switch, update_schedule
+from training.learning import task_switching, update_schedule
 
-CLEAR = task_switch.SwitchSettings(clear_replay=True)
+CLEAR = task_switching.SwitchSettings(clear_replay=True)
 
 
 def make(num_frames=1_000, frames_per_task=0):
@@ -59,7 +59,7 @@ def test_actors_go_to_the_next_task_when_this_one_is_over():
     assert not counts.is_finished
 
 
-@pytest.mark.parametrize("switch", [task_switch.SwitchSettings(), CLEAR])
+@pytest.mark.parametrize("switch", [task_switching.SwitchSettings(), CLEAR])
 def test_updates_of_a_sequence_add_up(switch):
     """As many in each task; if the replay is cleared, later: in 80 frames and the overshoot."""
     counts = make(num_frames=800, frames_per_task=400)
@@ -83,7 +83,7 @@ def test_schedules_begin_anew_where_asked_to():
     counts.report(400)
     do_updates(counts)
     assert int(counts.importance_steps) == 100
-    counts.begin_task(task_switch.SwitchSettings(restart_schedule=True, restart_importance=True))
+    counts.begin_task(task_switching.SwitchSettings(restart_schedule=True, restart_importance=True))
     assert int(counts.importance_steps) == 0
     counts.report(432)
     do_updates(counts)

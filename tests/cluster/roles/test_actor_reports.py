@@ -2,8 +2,8 @@
 
 from cluster.messages import messages
 from cluster.roles import actor_reports
-from replay.reverb.writing.journal import Journal
-from replay.reverb.writing.journaled_writer import Progress
+from replay.reverb.writing.actor_journal import Journal
+from replay.reverb.writing.journaled_writer import JournalProgress
 
 
 def _episode(number):
@@ -60,7 +60,7 @@ def test_a_task_is_told_when_all_before_is_confirmed_by_this_server(tmp_path):
         assert first == messages.Report(own.journal_id, 3, 40, 9, -1, 0, 5, 2, [])
         assert other == messages.Report(absent.journal_id, 3, 0, 0, -1, 0, 0, 0, [])
         reports.note_task(Writer(5, is_settled=True), 1)
-        reports.note_confirmed(Progress(own.journal_id, 5, 1, 1, {}))
+        reports.note_confirmed(JournalProgress(own.journal_id, 5, 1, 1, {}))
         reports.note_task(Writer(5, is_settled=False), 2)
         first = reports.make(None)[0]
         assert (first.task, first.confirmed, first.incarnation) == (1, 1, 5)

@@ -14,7 +14,7 @@ from core import checks
 from replay import base
 from replay.device import frame_ring, prioritized, uniform
 from tests.core import sections
-from training.learning import learner
+from training.learning import replay_learner
 
 NUM_ENVS, NUM_ROWS, NUM_STEPS = 2, 48, 210
 
@@ -129,11 +129,11 @@ def steps_ahead(recording, rows, env_ids):
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: game[0])
 def test_stacks_for_acting_are_the_emulators_own(game):
-    """What learner.push makes of the newest frames, through life losses and new episodes."""
+    """What replay_learner.push makes of the newest frames, through life losses and new episodes."""
     recording = record(*game)
-    push = jax.jit(learner.push, static_argnums=3)
+    push = jax.jit(replay_learner.push, static_argnums=3)
     newest = recording.stacks[:, :, -1]
-    stack = learner.empty_stack(jnp.asarray(newest[0]), 4)
+    stack = replay_learner.empty_stack(jnp.asarray(newest[0]), 4)
     for t in range(NUM_STEPS):
         stack = push(stack, newest[t], recording.is_first[t], 4)
         np.testing.assert_array_equal(stack, recording.stacks[t])

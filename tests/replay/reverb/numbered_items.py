@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from replay.reverb import connection, wire
-from replay.reverb.writing.journal import Journal
+from replay.reverb.writing.actor_journal import Journal
 from replay.reverb.writing.journaled_writer import JournaledWriter
 
 PER_RECORD = 4

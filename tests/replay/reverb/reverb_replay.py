@@ -13,8 +13,7 @@ from dm_env import specs
 
 from replay import base
 from replay.reverb.sampling import batch_reader, priorities
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import writer as writer_lib
+from replay.reverb.wire import wire_client, wire_writer
 from replay.reverb.writing import trajectories
 
 State = Any
@@ -29,7 +28,7 @@ class ReverbReplay:
 
     def __init__(
         self,
-        client: client_lib.Client,
+        client: wire_client.Client,
         table: str,
         observation_spec: specs.Array,
         num_envs: int,
@@ -69,7 +68,7 @@ class ReverbReplay:
         }
         self._num_envs = num_envs
         self._weights = priorities.SamplingWeights(priority_exponent, uniform_mix)
-        self._writer: writer_lib.Writer | None = None
+        self._writer: wire_writer.Writer | None = None
         self._rows = 0
         # The stored weights of what the table holds, by key, the oldest first.
         self._stored: dict[int, float] = {}
@@ -80,7 +79,7 @@ class ReverbReplay:
         """An empty replay; states of before are no longer valid."""
         self.close()
         self._client.reset(self._table)
-        self._writer = writer_lib.Writer(self._client, _MAX_PENDING)
+        self._writer = wire_writer.Writer(self._client, _MAX_PENDING)
         self._builder = trajectories.TrajectoryBuilder(self._writer, **self._builder_settings)
         self._weights.reset()
         self._rows, self._stored, self._token = 0, {}, next(self._tokens)
@@ -157,7 +156,7 @@ class ReverbReplay:
         self._stored.clear()
         return state
 
-    def _insert(self, items: list[writer_lib.NewItem]) -> None:
+    def _insert(self, items: list[wire_writer.NewItem]) -> None:
         writer = self._writer_of(self._token)
         for begin in range(0, len(items), _MAX_PENDING):
             part = items[begin : begin + _MAX_PENDING]
@@ -167,7 +166,7 @@ class ReverbReplay:
         for key in list(itertools.islice(self._stored, max(0, len(self._stored) - self._capacity))):
             del self._stored[key]
 
-    def _writer_of(self, state: State) -> writer_lib.Writer:
+    def _writer_of(self, state: State) -> wire_writer.Writer:
         self._check(state)
         assert self._writer is not None
         return self._writer

@@ -1,6 +1,6 @@
 """What is done and due in a run of any mode, by hand."""
 
-from training.learning import run_counts, task_switch, update_schedule
+from training.learning import run_counts, task_switching, update_schedule
 
 
 def make(num_frames=1_000, frames_per_task=0):
@@ -56,7 +56,7 @@ def test_what_a_step_plays_beyond_a_tasks_end_counts_for_the_next_one():
     counts.count_updates(counts.updates_behind)
     assert counts.is_task_over
     assert counts.counters["frames"] == 400
-    counts.begin_task(task_switch.SwitchSettings(clear_replay=False))
+    counts.begin_task(task_switching.SwitchSettings(clear_replay=False))
     assert not counts.is_task_over
     assert counts.updates_behind == 1
     counts.count_updates()
@@ -67,7 +67,7 @@ def test_a_cleared_replay_is_filled_anew_after_what_was_played_too_much():
     counts = make(num_frames=800, frames_per_task=400)
     counts.report(416)
     counts.count_updates(counts.updates_behind)
-    counts.begin_task(task_switch.SwitchSettings(clear_replay=True))
+    counts.begin_task(task_switching.SwitchSettings(clear_replay=True))
     assert counts.counters["idle_frames"] == 80 + 16
     counts.report(400 + 96)
     assert counts.updates_behind == 0

@@ -11,7 +11,7 @@ from core import types
 from networks import linear
 from replay.device import prioritized
 from tests.training.learning import numpy_rainbow
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -102,7 +102,7 @@ def make_state(learner, replay, size):
     """A learner in the middle of a run, with two unequal networks."""
     params = random_params(learner, 1, size)
     optimizer = learner.agent.update.__self__.optimizer
-    return learner_lib.LearnerState(
+    return replay_learner.LearnerState(
         train=types.TrainState(
             params=params,
             target_params=random_params(learner, 2, size),

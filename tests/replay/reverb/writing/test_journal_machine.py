@@ -11,8 +11,7 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from replay.reverb import checkpoint_mark, connection, wire
-from replay.reverb.writing import journal as journal_lib
-from replay.reverb.writing import journal_files
+from replay.reverb.writing import actor_journal, journal_files
 from replay.reverb.writing.journaled_writer import JournaledWriter
 from tests.replay.reverb.writing import memory_server
 
@@ -59,7 +58,7 @@ class JournaledInserts(stateful.RuleBasedStateMachine):
 
     def begin(self):
         """A process that goes on with what is on the disk."""
-        self.journal = journal_lib.Journal(self.directory, SEGMENT_BYTES)
+        self.journal = actor_journal.Journal(self.directory, SEGMENT_BYTES)
         self.writer = JournaledWriter(
             self.journal,
             self.server.connect,

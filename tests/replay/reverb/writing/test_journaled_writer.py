@@ -13,13 +13,13 @@ from concurrent import futures
 from pathlib import Path
 
 import pytest
-from test_journal import FullDisk
+from test_actor_journal import FullDisk
 
 from benchmarks.tcp_proxy import TcpProxy
 from replay.reverb import checkpoint_mark, connection, wire
 from replay.reverb.wire import insert_stream
 from replay.reverb.writing import server_connection
-from replay.reverb.writing.journal import Journal
+from replay.reverb.writing.actor_journal import Journal
 from tests import waiting
 from tests.replay.reverb import numbered_items, replay_server
 from tests.replay.reverb.numbered_items import check, find, open_writer, produce

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from replay.reverb import checkpoint_mark, wire
-from replay.reverb.wire import messages
-from replay.reverb.wire import writer as wire_writer
+from replay.reverb.wire import messages, wire_writer
 from replay.reverb.writing.journal_files import Record
 from replay.reverb.writing.resend_plan import Requests, ResendPlan
 

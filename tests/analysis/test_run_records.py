@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from analysis import runs
+from analysis import run_records
 from core import checks
 
 
 def test_a_run_is_read_whole(make_run):
     path = make_run("data_efficient", "pong", 3, [(100, 0, None, -5.0), (200, 0, None, 2.5)])
-    run = runs.load(path)
+    run = run_records.load(path)
     assert (run.name, run.games, run.seeds, run.is_sequence) == (
         "data_efficient",
         ("pong",),
@@ -20,8 +20,8 @@ def test_a_run_is_read_whole(make_run):
     )
     assert run.is_finished
     assert list(run.evaluations()) == [
-        runs.Evaluation(100, 0, "pong", 3, -5.0, 5),
-        runs.Evaluation(200, 0, "pong", 3, 2.5, 5),
+        run_records.Evaluation(100, 0, "pong", 3, -5.0, 5),
+        run_records.Evaluation(200, 0, "pong", 3, 2.5, 5),
     ]
     assert run.starts[0]["commit"] == "0123456789abcdef"
 
@@ -29,7 +29,9 @@ def test_a_run_is_read_whole(make_run):
 def test_rows_without_game_and_task_are_of_the_runs_own_game(make_run):
     path = make_run("data_efficient", "pong", 1, [])
     (path / "evaluation.csv").write_text("frames,seed,mean_return,episodes\n100,1,3.0,5\n")
-    assert list(runs.load(path).evaluations()) == [runs.Evaluation(100, 0, "pong", 1, 3.0, 5)]
+    assert list(run_records.load(path).evaluations()) == [
+        run_records.Evaluation(100, 0, "pong", 1, 3.0, 5)
+    ]
 
 
 def test_half_written_lines_are_left_out(make_run):
@@ -38,7 +40,7 @@ def test_half_written_lines_are_left_out(make_run):
         stream.write("200,0,po")
     with (path / "provenance.jsonl").open("a") as stream:
         stream.write('{"commit": "01')
-    run = runs.load(path)
+    run = run_records.load(path)
     assert len(list(run.evaluations())) == 1
     assert len(run.starts) == 1
 
@@ -46,7 +48,7 @@ def test_half_written_lines_are_left_out(make_run):
 def test_an_empty_file_has_no_rows(make_run):
     path = make_run("data_efficient", "pong", 1, [])
     (path / "evaluation.csv").write_text("")
-    assert list(runs.load(path).evaluations()) == []
+    assert list(run_records.load(path).evaluations()) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_what_is_no_run_is_refused(make_run, damage, message):
     path = make_run("data_efficient", "pong", 1, [])
     damage(path)
     with pytest.raises(checks.ConfigError, match=message):
-        runs.load(path)
+        run_records.load(path)
 
 
 def test_keys_that_follow_others_are_as_in_the_newest_start(make_run):
@@ -71,41 +73,41 @@ def test_keys_that_follow_others_are_as_in_the_newest_start(make_run):
     longer = {"resolved": {"num_frames": 360_000, "optimizer.schedule.duration": 45_000}}
     with (path / "provenance.jsonl").open("a") as stream:
         stream.write(json.dumps(longer) + "\n")
-    run = runs.load(path)
+    run = run_records.load(path)
     assert run.config["num_frames"] == 360_000
     assert run.config["optimizer"]["schedule"]["duration"] == 45_000
     assert not run.is_finished
     (path / "provenance.jsonl").unlink()
     with pytest.raises(checks.ConfigError, match=r"provenance.jsonl: does not tell .* num_frames"):
-        runs.load(path)
+        run_records.load(path)
 
 
 def test_find_keeps_the_order_of_its_arguments(make_run, tmp_path):
     for name, seed in (("rainbow", 2), ("rainbow", 1), ("data_efficient", 1)):
         make_run(name, "pong", seed, [])
     root = tmp_path / "runs"
-    found = runs.find([root / "rainbow", root / "data_efficient"])
+    found = run_records.find([root / "rainbow", root / "data_efficient"])
     assert [(run.name, run.seeds[0]) for run in found] == [
         ("rainbow", 1),
         ("rainbow", 2),
         ("data_efficient", 1),
     ]
     with pytest.raises(checks.ConfigError, match="expected a directory with runs"):
-        runs.find([tmp_path / "nothing"])
+        run_records.find([tmp_path / "nothing"])
 
 
 def test_runs_that_have_only_begun_are_passed_over(make_run, tmp_path):
     make_run("rainbow", "pong", 1, [])
     begun = make_run("rainbow", "pong", 2, [])
     (begun / "train.csv").unlink()
-    assert [run.seeds for run in runs.find([tmp_path / "runs"])] == [(1,)]
+    assert [run.seeds for run in run_records.find([tmp_path / "runs"])] == [(1,)]
     with pytest.raises(checks.ConfigError, match="no run there has logged anything"):
-        runs.find([begun])
+        run_records.find([begun])
 
 
 def test_columns_are_numbers_where_all_are(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,x\n2.5,y\n")
-    table = runs.read_table(tmp_path / "t.csv")
+    table = run_records.read_table(tmp_path / "t.csv")
     np.testing.assert_array_equal(table["a"], [1.0, 2.5])
     assert table["b"].tolist() == ["x", "y"]
-    assert runs.read_table(tmp_path / "none.csv") == {}
+    assert run_records.read_table(tmp_path / "none.csv") == {}

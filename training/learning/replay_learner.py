@@ -19,7 +19,7 @@ from core import types
 from replay import base as replay_base
 from training.learning import prioritizing as prioritizing_lib
 from training.learning import seeds
-from training.system import platform
+from training.system import jax_platform
 
 Metrics = Mapping[str, jax.Array]
 
@@ -167,7 +167,7 @@ class Learner:
             scan = lambda s: self._scan(s, num_updates)  # noqa: E731
             return seeds.over_seeds(scan, self.num_seeds, (axes,), (axes, 0))(state)
 
-        options = platform.compiler_options()
+        options = jax_platform.compiler_options()
         # jax 0.4's jit has no such argument.
         more: dict[str, Any] = {"compiler_options": options} if options else {}
         return jax.jit(learn, static_argnums=1, donate_argnums=0, **more)

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from replay.reverb.wire import client as client_lib
-from replay.reverb.wire import codec, errors, insert_stream, messages
+from replay.reverb.wire import codec, errors, insert_stream, messages, wire_client
 
 
 class Chunk:
@@ -95,7 +94,7 @@ class Writer(ChunkMaker):
     but gets its first priority again.
     """
 
-    def __init__(self, client: client_lib.Client, max_pending: int = 32):
+    def __init__(self, client: wire_client.Client, max_pending: int = 32):
         """Opens the stream.
 
         Args:
@@ -163,7 +162,7 @@ class Writer(ChunkMaker):
         """
         self._wait(0, timeout_s, "flushing")
 
-    def reconnect(self, client: client_lib.Client) -> None:
+    def reconnect(self, client: wire_client.Client) -> None:
         """Opens a new stream, to the same server or another, and sends what is unconfirmed."""
         self._stream.close()
         pending = self._stream.unconfirmed()
@@ -230,7 +229,7 @@ def keyed(item: NewItem) -> Keyed:
     """
     if not item.table or not item.columns:
         raise ValueError(f"item of {len(item.columns)} columns for {item.table!r}: expected both")
-    priority = client_lib.check_priority(item.priority)
+    priority = wire_client.check_priority(item.priority)
     message = messages.Item(key=new_key(), table=item.table, priority=priority)
     for column in item.columns:
         message.trajectory.columns.append(_column(column))

@@ -5,7 +5,7 @@ import pytest
 
 from configs import probe
 from training import derived, run_settings
-from training.logs import csv_log, recorder
+from training.logs import csv_log, run_recorder
 
 _COUNTERS = {"frames": 800, "updates": 70, "task": 0}
 
@@ -15,7 +15,7 @@ def _make(path, **changes):
     config.update_from_flattened_dict(changes)
     settings = run_settings.parse(derived.resolve(config))
     names = ("loss", "learning_rate")
-    return recorder.Recorder(path, settings, {"train": 0, "layers": 0}, names)
+    return run_recorder.Recorder(path, settings, {"train": 0, "layers": 0}, names)
 
 
 def _numbers(row, *names):

@@ -10,10 +10,9 @@ from agents import base as agents_base
 from agents import optimizers
 from configs import rainbow_nap
 from core import checks, settings
-from training.learning import learner as learner_lib
-from training.learning import task_switch
+from training.learning import replay_learner, task_switching
 
-SETTINGS = tuple(field.name for field in dataclasses.fields(task_switch.SwitchSettings))
+SETTINGS = tuple(field.name for field in dataclasses.fields(task_switching.SwitchSettings))
 CHANGES = {
     "network.head.noisy": False,
     "training.update_period_frames": 16,
@@ -39,15 +38,15 @@ def trained(learner, random_steps):
         step = jax.tree.map(lambda x: np.asarray(x)[None], step)
         if state is None:
             state = learner.init(1, step.observation)
-        state, _ = learner.observe(state, learner_lib.Observed(*step[:-1]))
+        state, _ = learner.observe(state, replay_learner.Observed(*step[:-1]))
     state, _ = learner.learn(state, 3)
     return state
 
 
 def switch(learner, state, *names):
-    chosen = task_switch.SwitchSettings(**dict.fromkeys(names, True))
+    chosen = task_switching.SwitchSettings(**dict.fromkeys(names, True))
     # The switch takes its argument's memory.
-    return task_switch.TaskSwitch(learner, chosen).apply(jax.tree.map(lambda x: x.copy(), state))
+    return task_switching.TaskSwitch(learner, chosen).apply(jax.tree.map(lambda x: x.copy(), state))
 
 
 def parts(state):
@@ -167,4 +166,4 @@ def test_two_seeds_are_switched_each_by_itself(make_learner, random_steps):
 def test_bad_setting_is_named():
     config = dict.fromkeys(SETTINGS, False) | {"reset_params": 1}
     with pytest.raises(checks.ConfigError, match=r"task_switch\.reset_params = 1"):
-        settings.parse(task_switch.SwitchSettings, config, "task_switch")
+        settings.parse(task_switching.SwitchSettings, config, "task_switch")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from replay.reverb.writing.journal import Journal, JournalError, JournalInUseError
+from replay.reverb.writing.actor_journal import Journal, JournalError, JournalInUseError
 
 
 def fill(journal, begin, end):
@@ -311,7 +311,7 @@ def test_a_real_full_disk(tmp_path):
 def test_a_killed_process_leaves_whole_records(tmp_path):
     code = """
 import itertools, os, pathlib, sys
-from replay.reverb.writing.journal import Journal
+from replay.reverb.writing.actor_journal import Journal
 with Journal(pathlib.Path(sys.argv[1]), segment_bytes=20000) as journal:
     for i in itertools.count(journal.last_seq + 1):
         assert journal.append(i.to_bytes(8, "big") * 100, {"frames": i}) == i

@@ -9,7 +9,7 @@ import pytest
 
 from configs import rainbow, rainbow_nap
 from plasticity import layers
-from training.learning import learner as learner_lib
+from training.learning import replay_learner
 
 TARGET_PERIOD = 3
 CHANGES = {
@@ -46,7 +46,7 @@ def play(random_steps):
             step = jax.tree.map(lambda *xs: np.stack(xs), *steps)
             if state is None:
                 state = learner.init(seed, step.observation)
-            state, action = learner.observe(state, learner_lib.Observed(*step[:-1]))
+            state, action = learner.observe(state, replay_learner.Observed(*step[:-1]))
             actions.append(np.asarray(action))
         return state, np.stack(actions)
 
@@ -173,7 +173,7 @@ def test_no_copy_of_the_replay_is_made(learner, function):
 
 def observed_zeros():
     zeros, flags = jnp.zeros((1, 2)), jnp.zeros((1, 2), bool)
-    return learner_lib.Observed(jnp.zeros((1, 2, 5)), flags, flags, zeros, zeros)
+    return replay_learner.Observed(jnp.zeros((1, 2, 5)), flags, flags, zeros, zeros)
 
 
 def test_cut_ends_the_episodes_of_all_environments(learner, play):

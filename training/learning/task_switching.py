@@ -7,10 +7,9 @@ import jax
 
 from agents import base as agents_base
 from core import checks, settings
-from training.learning import learner as learner_lib
-from training.learning import seeds
+from training.learning import replay_learner, seeds
 
-State = learner_lib.LearnerState
+State = replay_learner.LearnerState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,7 @@ class TaskSwitch:
       settings: what to do.
     """
 
-    learner: learner_lib.Learner
+    learner: replay_learner.Learner
     settings: SwitchSettings
 
     @functools.cached_property
