@@ -1,6 +1,7 @@
 """Training speed of this project's Rainbow beside a public one: the same work, in turn.
 
 python -m benchmarks.end_to_end --peer_python=.venv-peers/bin/python --output=speed.json
+python -m benchmarks.end_to_end --baseline=../at_another_commit
 
 Each implementation is warmed up in a process of its own. Then they train in turn, the order
 swapped every repeat, while the other waits. Absolute speeds are this machine's; the ratio, taken
@@ -31,7 +32,7 @@ _CONFIG = flags.DEFINE_string("config", "configs/rainbow.py", "Ours: a file of c
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Ours: environments.", lower_bound=1)
 _PEER_NUM_ENVS = flags.DEFINE_integer("peer_num_envs", 10, "The peer's.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Of a turn.", lower_bound=1.0)
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 10, "Turns of each.", lower_bound=1)
 _CAPACITY = flags.DEFINE_integer("replay_capacity", 20_000, "Of both.", lower_bound=1_000)
 _WARM_UP = flags.DEFINE_integer(
     "warm_up_steps", 3_000, "Of both, before learning.", lower_bound=500
@@ -41,10 +42,13 @@ _PEER_KEEPS_MEMORY = flags.DEFINE_bool(
     False,
     "Give the peer the allocator settings that training/system/jax_platform.py makes for ours.",
 )
+_BASELINE = flags.DEFINE_string(
+    "baseline", None, "A checkout of another commit of this project, to be measured as well."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 
 _ROOT = Path(__file__).resolve().parents[1]
-_OURS = "ours"
+_OURS, _BEFORE = "ours", "baseline"
 # The share of the cores that other processes may have.
 _MAX_DISTURBANCE = 0.05
 
@@ -89,14 +93,27 @@ def main(argv: Sequence[str]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _commands() -> dict[str, list[str]]:
-    """Each worker's name and command line; raises ConfigError for flags that can't be used."""
+class Command(NamedTuple):
+    """A worker's command line, and the directory in which it is started."""
+
+    arguments: list[str]
+    directory: Path
+
+
+def _commands() -> dict[str, Command]:
+    """By worker's name; raises ConfigError for flags that can't be used."""
     shared = [
         f"--replay_capacity={_CAPACITY.value}",
         f"--warm_up_steps={_WARM_UP.value}",
     ]
     ours = [sys.executable, "-m", "benchmarks.our_worker", f"--config={_CONFIG.value}"]
-    commands = {_OURS: [*ours, f"--num_envs={_NUM_ENVS.value}", *shared]}
+    ours += [f"--num_envs={_NUM_ENVS.value}", *shared]
+    commands = {_OURS: Command(ours, _ROOT)}
+    if _BASELINE.value is not None:
+        directory = Path(_BASELINE.value).resolve()
+        if not (directory / "benchmarks" / "our_worker.py").is_file():
+            raise checks.ConfigError(f"baseline = {_BASELINE.value!r}: expected a checkout")
+        commands[_BEFORE] = Command(ours, directory)
     known = sorted(path.stem for path in (_ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
     if _PEER.value not in known:
         raise checks.ConfigError(f"peer = {_PEER.value!r}: expected one of {', '.join(known)}")
@@ -107,7 +124,8 @@ def _commands() -> dict[str, list[str]]:
     if not os.access(python, os.X_OK) or python.is_dir():
         raise checks.ConfigError(f"peer_python = {str(python)!r}: expected a Python interpreter")
     peer = [str(python), "-m", f"benchmarks.peers.{_PEER.value}"]
-    commands[_PEER.value] = [*peer, f"--num_envs={_PEER_NUM_ENVS.value}", *shared]
+    peer += [f"--num_envs={_PEER_NUM_ENVS.value}", *shared]
+    commands[_PEER.value] = Command(peer, _ROOT)
     return commands
 
 
@@ -125,15 +143,15 @@ def _output_paths() -> list[Path]:
     return paths
 
 
-def _measure(commands: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Repeat]]:
+def _measure(commands: Mapping[str, Command]) -> tuple[dict[str, Any], list[Repeat]]:
     """The workers' descriptions, and the turns of each repeat."""
     with contextlib.ExitStack() as stack:
         workers = []
         for name, command in commands.items():
             print(f"warming up {name} ...", file=sys.stderr)
-            keeps_memory = name != _OURS and _PEER_KEEPS_MEMORY.value
+            keeps_memory = name == _PEER.value and _PEER_KEEPS_MEMORY.value
             variables = machine.KEEP_FREED_MEMORY if keeps_memory else None
-            workers.append(line_protocol.Worker(name, command, _ROOT, variables))
+            workers.append(line_protocol.Worker(name, *command, variables))
             stack.callback(workers[-1].close)
         _check_same_work(workers)
         repeats = []
@@ -171,9 +189,9 @@ def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
       repeats: the turns of each, ours first.
 
     Returns:
-      The number of repeats that count; per worker the median, least and greatest agent steps per
-      second, the median updates per second and the peak memory; with a peer the median, least and
-      greatest of the repeats' ratios ours / peer. Of workers and ratio: none if no repeat counts.
+      The number of repeats that count; per worker the spread of agent steps per second, the median
+      updates per second and the peak memory; per other worker the spread of the repeats' ratios
+      ours / other. Of workers and ratios: none if no repeat counts.
     """
     counted = [r for r in repeats if not any(t.disturbance > _MAX_DISTURBANCE for t in r.values())]
     summary: dict[str, Any] = {"repeats_counted": len(counted)}
@@ -183,9 +201,10 @@ def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
     summary["workers"] = {
         name: _summarize_worker([r[name].window for r in counted]) for name in names
     }
-    for peer in names[1:]:
-        ratios = [_speed(r[_OURS].window) / _speed(r[peer].window) for r in counted]
-        summary["ratio"] = machine.spread(ratios)
+    summary["ratios"] = {
+        name: machine.spread([_speed(r[_OURS].window) / _speed(r[name].window) for r in counted])
+        for name in names[1:]
+    }
     return summary
 
 
@@ -239,12 +258,13 @@ def _table(report: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
-    ratio = summary.get("ratio")
-    if ratio is None:
+    if not summary["ratios"]:
         return "only ours was measured: give --peer_python for a ratio (benchmarks/peers/README.md)"
-    return (
-        f"ratio ours / {_PEER.value}: {ratio['median']:.2f} ({ratio['least']:.2f} to "
-        f"{ratio['greatest']:.2f}), median of {summary['repeats_counted']} repeats"
+    return "\n".join(
+        f"ratio ours / {name}: {ratio['median']:.2f} (quartiles {ratio['first_quartile']:.2f} and "
+        f"{ratio['third_quartile']:.2f}; {ratio['least']:.2f} to {ratio['greatest']:.2f}), median "
+        f"of {summary['repeats_counted']} repeats"
+        for name, ratio in summary["ratios"].items()
     )
 
 

@@ -53,8 +53,14 @@ def used_seconds(processes: Iterable[int]) -> float:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median, the least and the greatest."""
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+    """The median, the quartiles (of two values or more), the least and the greatest."""
+    first, median, third = (
+        statistics.quantiles(values, n=4, method="inclusive")
+        if len(values) > 1
+        else list(values) * 3
+    )
+    quartiles = {"first_quartile": first, "third_quartile": third}
+    return {"median": median, **quartiles, "least": min(values), "greatest": max(values)}
 
 
 def _processor() -> str:
