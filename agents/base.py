@@ -15,13 +15,13 @@ Mode = Literal["training", "evaluation"]
 
 
 class Sections(NamedTuple):
-    """The parts of a configuration that are an agent's, parsed.
+    """An agent's parts of a configuration, parsed.
 
     Attributes:
       agent: `Settings` of the agent's module.
       network: its `NetworkSettings`.
       optimizer: its `OptimizerSettings`.
-      interventions: settings of the interventions that are listed.
+      interventions: settings of the listed interventions.
     """
 
     agent: Any
@@ -31,7 +31,7 @@ class Sections(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What an agent is to learn, and how often.
+    """What an agent learns, and how often.
 
     Attributes:
       observations: shape and type [1, ...] of what it sees of one environment: a stack of frames
@@ -48,13 +48,13 @@ class Problem(NamedTuple):
 
 
 class Updated(NamedTuple):
-    """What an update gives.
+    """Result of an update.
 
     Attributes:
       state: after it.
       priorities: float32 [B] >= 0 for the transitions, or None for an agent without them.
       metrics: scalars by name, each of which must be finite; `loss`, `gradient_norm` and
-        `learning_rate`, the one that was used, are always there.
+        `learning_rate` (the one used) are always there.
     """
 
     state: types.TrainState
@@ -66,10 +66,10 @@ class Forget(NamedTuple):
     """What a state forgets at a change of task.
 
     Attributes:
-      params: for new ones, at their own radii.
+      params: new ones, at their own radii.
       target: the target network becomes a copy of the parameters.
       moments: of the optimizers, with their counts, and the states of interventions.
-      schedule: the learning-rate schedule begins anew.
+      schedule: the learning-rate schedule restarts.
     """
 
     params: bool = False
@@ -86,12 +86,12 @@ class Agent(NamedTuple):
       act: (params, rng, observations [N, ...], agent steps so far int32 [], mode) -> actions int32
         [N]; the mode is static.
       update: (state, rng, transitions [B, ...], weights [B]) -> Updated.
-      measure: the same arguments -> {quantity: {layer: scalar}} of an update that is not carried
-        out: norm, gradient_norm, update_ratio, learning_rate.
+      measure: the same arguments -> {quantity: {layer: scalar}} of an update that is not applied:
+        norm, gradient_norm, update_ratio, learning_rate.
       forget: (state, fresh state, Forget) -> the state that a task begins with; the Forget is
         static.
       norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
-      layers: what the layers of the parameters are.
+      layers: the parameters' declared layers.
       observations: shape and type [1, ...] of what it sees of one environment.
       apply: (params, rng, observations [B, ...]) -> the network's output, for analysis.
       units: (params, rng, observations [B, ...]) -> {layer: Units(pre, post)}; None for an agent
@@ -118,7 +118,7 @@ class Agent(NamedTuple):
 
 
 def is_rate(metric: str) -> bool:
-    """Whether a metric is a learning rate, of which the last one counts and not the mean."""
+    """Whether a metric is a learning rate: its last value is logged, not its mean."""
     return metric.endswith("learning_rate")
 
 

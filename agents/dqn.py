@@ -1,6 +1,6 @@
-"""DQN (Mnih et al. 2015) as DQN Zoo has it: the shortest agent, and a model for new ones.
+"""DQN (Mnih et al. 2015) as in DQN Zoo: the shortest agent, and a model for new ones.
 
-One value for each action, a target network, epsilon that falls with the agent's steps, and uniform
+One value for each action, a target network, epsilon decaying with agent steps, and uniform
 replay. Before there is anything to learn from, actions are uniform.
 """
 
@@ -87,7 +87,7 @@ def td_errors(
 
 def losses_of(errors: jax.Array, agent: Settings) -> jax.Array:
     """The losses [B] of temporal-difference errors [B]."""
-    # The annotations of rlax are not those of its own values.
+    # The annotations of rlax don't match its own values.
     if agent.loss == "huber":
         return rlax.huber_loss(errors)  # pyright: ignore[reportReturnType]
     bound = agent.max_td_gradient

@@ -29,7 +29,7 @@ class EpsilonSettings:
     evaluation: float = settings.key(0.05, checks.number(0, 1), "in evaluations", "DQN Zoo's DQN")
 
     def at(self, steps: jax.Array, mode: str) -> jax.Array | float:
-        """The probability after so many agent steps, float32 []."""
+        """The probability after `steps` agent steps, float32 []."""
         if mode == "evaluation":
             return self.evaluation
         decay = optax.linear_schedule(self.begin, self.end, self.decay_steps, self.begin_steps)
@@ -39,7 +39,7 @@ class EpsilonSettings:
 def epsilon_greedy(rng: jax.Array, q_values: jax.Array, epsilon: jax.Array | float) -> jax.Array:
     """Greedy actions int32 [N], or uniform ones with probability epsilon per row.
 
-    Of equal values the first is taken, which rlax.epsilon_greedy draws among.
+    Ties go to the first action; rlax.epsilon_greedy draws among them.
     """
     greedy = jnp.argmax(q_values, axis=-1).astype(jnp.int32)
     if isinstance(epsilon, float) and epsilon == 0:

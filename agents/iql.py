@@ -1,4 +1,4 @@
-"""Implicit Q-learning (Kostrikov et al. 2022) with discrete actions, from offline data on.
+"""Implicit Q-learning (Kostrikov et al. 2022) with discrete actions, starting offline.
 
 Three networks with an optimizer each: V is an upper expectile of the target network's Q, Q is
 regressed on r + discount V, and the policy on actions of the data, weighted by their advantage.
@@ -71,7 +71,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds IQL; see agents.base.make.
 
     Raises:
-      ConfigError: also for interventions, which have no place in it yet.
+      ConfigError: also for interventions, which it can't use yet.
     """
     if sections.interventions:
         raise checks.ConfigError(
@@ -149,13 +149,13 @@ class _Iql:
     def _values(
         self, name: str, params: Any, rng: jax.Array, observations: jax.Array, noise: str
     ) -> jax.Array:
-        """The output of a network, [B, A]; [B, 1] of V."""
+        """A network's output, [B, A]; [B, 1] for V."""
         return self._networks[name].apply(params, rng, observations, noise == "per_sample")[..., 0]
 
     def apply(
         self, params: base.Params, rng: jax.Array, observations: jax.Array
     ) -> dict[str, jax.Array]:
-        """The outputs of the three networks by name, [B, A] and [B, 1] of V."""
+        """The outputs of the three networks by name, [B, A]; [B, 1] for V."""
         return {
             name: self._values(
                 name,
@@ -168,7 +168,7 @@ class _Iql:
         }
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
-        """The policy's most likely action, or a uniform one with the probability epsilon."""
+        """The policy's most likely action, or a uniform one with probability epsilon."""
         rng_noise, rng_epsilon = jax.random.split(rng)
         noise = self._sections.network.policy.head.acting_noise
         logits = self._values("policy", params["policy"], rng_noise, observations, noise)

@@ -20,7 +20,7 @@ _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
 
 
 def _is_optimizer(name: Any) -> bool:
-    """Whether it is a function of optax that needs no more than a learning rate."""
+    """Whether a name is an optax function that needs only a learning rate."""
     candidate = getattr(optax, name, None) if isinstance(name, str) else None
     if not inspect.isfunction(candidate):
         return False
@@ -72,7 +72,7 @@ class Settings:
 
 
 def check_schedules(section: Any, frames_per_update: float) -> None:
-    """Builds the schedules of a section, or of those in it; raises ConfigError if one can't be."""
+    """Builds the schedules of a section or its subsections; raises ConfigError if one fails."""
     if isinstance(section, Settings):
         schedules.make_schedule(section.schedule, section.learning_rate, frames_per_update)
         schedules.make_layer_factors(
@@ -84,14 +84,14 @@ def check_schedules(section: Any, frames_per_update: float) -> None:
 
 
 class RateState(NamedTuple):
-    """Of the learning rate: updates done, int32 [], and the rate of the last one, float32 []."""
+    """Learning-rate state: updates done, int32 [], and the rate of the last one, float32 []."""
 
     count: jax.Array
     learning_rate: jax.Array
 
 
 class ChainState(NamedTuple):
-    """The optimizer's state, but for that of a constraint around it.
+    """The optimizer's state without that of a constraint around it.
 
     Attributes:
       moments: of the clipping and of optax's optimizer.
@@ -112,13 +112,13 @@ def make(
     declare: layers.Declare,
     used: Sequence[interventions.Intervention] = (),
 ) -> optax.GradientTransformationExtraArgs:
-    """Builds clip -> optimizer -> learning rate -> layers' factors -> transforms -> constraints.
+    """Builds clip -> optimizer -> rate -> layers' factors -> transforms -> constraints -> NaP.
 
     Args:
       chosen: the section.
       frames_per_update: converts a schedule's frames into updates.
       declare: says what the network's layers are.
-      used: interventions, of which transforms and constraints have their places here.
+      used: interventions, whose transforms and constraints are applied here.
 
     Raises:
       ConfigError: for a bad value in the schedule or in the projection.
@@ -138,7 +138,7 @@ def make(
 
 
 def _make_moments(chosen: Settings) -> optax.GradientTransformation:
-    # With a learning rate of 1, which only turns the sign: the schedule's comes after it.
+    # A learning rate of 1 only flips the sign: the schedule's comes after it.
     optimizer = getattr(optax, chosen.name)(learning_rate=1.0, **chosen.kwargs)
     if not chosen.max_gradient_norm:
         return optimizer
@@ -168,7 +168,7 @@ def _chain(
 
 
 def _as_array(rate: Any) -> jax.Array:
-    # Of the wider type where that is enabled: the updates are computed in it.
+    # In the wider type where enabled: the updates are computed in it.
     return jnp.asarray(rate, float)
 
 
@@ -178,7 +178,7 @@ def learning_rate(opt_state: Any) -> jax.Array:
 
 
 def layer_rates(opt_state: Any, names: Sequence[str]) -> dict[str, jax.Array]:
-    """The learning rate that each layer had in the last update, scalars by the names asked for."""
+    """Each layer's learning rate in the last update, scalars by the names asked for."""
     rate = learning_rate(opt_state)
     growth = _parts(opt_state, norm_growth.NormGrowthState)
     factors = growth[0].factors if growth else {}
@@ -191,7 +191,7 @@ def _parts(opt_state: Any, kind: type) -> list[Any]:
 
 
 def forget(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
-    """An optimizer's state, or several in a tree, in which parts are those of a fresh one."""
+    """An optimizer's state, or several in a tree, with parts taken from a fresh one."""
     if what.params:
         opt_state = _replace(opt_state, fresh, projection_lib.ProjectionState)
     return _forget_parts(opt_state, fresh, what)
@@ -218,7 +218,7 @@ def _replace(opt_state: Any, fresh: Any, kind: type) -> Any:
 
 
 def start_params(params: Any, chosen: Settings, declare: layers.Declare) -> Any:
-    """New parameters at their radii, so that the first projection is no jump."""
+    """New parameters at their radii, so the first projection causes no jump."""
     projected = projection_lib.Projection(chosen.projection, declare)
     if not chosen.projection.enabled:
         return params

@@ -1,7 +1,7 @@
-"""Rainbow (Hessel et al. 2018) as DQN Zoo has it, with a norm before every nonlinearity if asked.
+"""Rainbow (Hessel et al. 2018) as in DQN Zoo, optionally with a norm before every nonlinearity.
 
 C51, double Q-learning, dueling streams, noisy networks, n-step returns and prioritized replay.
-The last two are the replay's; this file holds the network's use, the loss and the acting.
+The last two are done by the replay; this file has the network's use, loss and acting.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
 
 
 def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
-    """The weighted mean of cross-entropies, from three passes with noise of their own."""
+    """The weighted mean of cross-entropies, from three passes with independent noise."""
 
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)

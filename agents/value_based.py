@@ -17,7 +17,7 @@ Apply = Callable[[Any, jax.Array, jax.Array], Any]
 
 
 class LossOutput(NamedTuple):
-    """What a loss tells besides its value.
+    """A loss's outputs besides its value.
 
     Attributes:
       priorities: float32 [B] >= 0 for the transitions, or None for an agent without them.
@@ -33,7 +33,7 @@ Loss = Callable[[Any, Any, jax.Array, types.Transition, jax.Array], tuple[jax.Ar
 
 
 class _Gradients(NamedTuple):
-    """Of one batch: gradients, the loss without regularizers, its output, and what those add."""
+    """Of one batch: gradients, loss without regularizers, its output, regularizers' metrics."""
 
     grads: Any
     loss: jax.Array
@@ -50,8 +50,8 @@ class Trainer:
       apply: (params, rng, observations) -> the network's output.
       loss: of the agent.
       sections: the agent's parts of the configuration.
-      problem: what it is to learn.
-      layers: what the layers of its parameters are.
+      problem: what it learns.
+      layers: its parameters' declared layers.
       interventions: those of the section `interventions`, by name.
       optimizer: built from the section `optimizer`, with the interventions' parts in it.
     """
@@ -66,13 +66,13 @@ class Trainer:
     optimizer: optax.GradientTransformation
 
     def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
-        """The state of a new agent, whose observations are as these [B, ...]."""
+        """The state of a new agent for observations like these [B, ...]."""
         params = optimizers.start_params(
             self.init_params(rng, observations), self.sections.optimizer, self._declare
         )
         return types.TrainState(
             params=params,
-            # A buffer of its own: the two are given away together.
+            # A buffer of its own: the two are donated together.
             target_params=jax.tree.map(jnp.copy, params),
             opt_state=self.optimizer.init(params),
             updates=jnp.zeros((), jnp.int32),
@@ -124,7 +124,7 @@ class Trainer:
         transition: types.Transition,
         weights: jax.Array,
     ) -> Mapping[str, base.Scalars]:
-        """{quantity: {layer: scalar}} of an update that is not carried out; see base.Agent."""
+        """{quantity: {layer: scalar}} of an update that is not applied; see base.Agent."""
         grads = self._gradients(state, rng, transition, weights).grads
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         return optimizers.measure(
@@ -168,7 +168,7 @@ class Trainer:
         weights: jax.Array,
     ) -> _Gradients:
         used = {n: x.regularizer for n, x in self.interventions.items() if x.regularizer}
-        # No key is drawn for what is off: the numbers stay as they were.
+        # What is off draws no key, so that results stay the same.
         keys = jax.random.split(jax.random.fold_in(rng, 0), len(used)) if used else ()
 
         def regularized(params):
@@ -210,14 +210,14 @@ def make_trainer(
     sections: base.Sections,
     problem: base.Problem,
 ) -> Trainer:
-    """Builds the shared part of an agent, having its network say what its layers are.
+    """Builds the shared part of an agent, with the layers that its network declares.
 
     Args:
       init_params: (rng, observations [B, ...]) -> parameters.
       apply: (params, rng, observations) -> the network's output.
       loss: of the agent.
       sections: the agent's parts of the configuration.
-      problem: what it is to learn.
+      problem: what it learns.
 
     Raises:
       ConfigError: if an intervention or the optimizer's settings don't fit.
@@ -233,14 +233,14 @@ def make_trainer(
 def declared_layers(
     init_params: Callable[[jax.Array, jax.Array], Any], problem: base.Problem
 ) -> tuple[types.DeclaredLayer, ...]:
-    """What a network declares of its layers as it is traced with the problem's observations."""
+    """The layers that a network declares when traced with the problem's observations."""
     with declared.recording() as found:
         jax.eval_shape(init_params, jax.random.key(0), problem.observations)
     return tuple(found)
 
 
 def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
-    """The agent of a trainer, and of a function that acts; see base.Agent."""
+    """The agent made of a trainer and an acting function; see base.Agent."""
     return base.Agent(
         init=trainer.init,
         act=act,

@@ -1,4 +1,4 @@
-"""Statistics, figures, tables and the comparison report, out of what runs have written.
+"""Statistics, figures, tables and the comparison report, made from what runs wrote.
 
 Called by scripts/. Imports envs/ (names of games) and core/: it never needs what trained a run.
 """

@@ -1,6 +1,6 @@
 """Runs grouped into the agents that are compared, and their scores.
 
-An arm is a configuration by its name: all its runs must be alike but for game and seed. Arms are
+An arm is a configuration by its name: all its runs must learn alike (see `_check_alike`). Arms are
 compared under one protocol; runs of several are refused unless asked for, and then labelled.
 """
 
@@ -39,8 +39,8 @@ def make_arms(runs: Sequence[run_records.RunRecord], mixed_protocols: bool = Fal
       mixed_protocols: whether runs of several protocols may stand side by side.
 
     Raises:
-      ConfigError: if protocols are mixed without leave, if runs of the same name have other
-        settings, or if a game and seed comes twice in an arm.
+      ConfigError: if protocols are mixed unasked, if runs of the same name have different
+        settings, or if a game and seed occurs twice in an arm.
     """
     protocols = {protocol(run): run for run in runs}
     if len(protocols) > 1 and not mixed_protocols:
@@ -145,7 +145,7 @@ def normalized(returns: statistics.Scores) -> statistics.Scores:
 
 
 def notes(arms: Sequence[Arm]) -> list[str]:
-    """What a reader must know before comparing: runs that are unfinished or missing."""
+    """What a reader must know first: runs that are missing, unfinished or not evaluated yet."""
     wanted = {(run.games, seed) for arm in arms for run in arm.runs for seed in run.seeds}
     found = []
     for arm in arms:

@@ -15,8 +15,8 @@ class Pass(NamedTuple):
 
     Attributes:
       number: from 1.
-      returns: at the last evaluation in each game, [seeds] by game; unnormalized. Of a game that
-        comes twice in a pass, in its last visit.
+      returns: at the last evaluation in each game, [seeds] by game; unnormalized. If a game
+        occurs twice in a pass, its last visit.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
     Not of means: on a game where the human is hardly better than chance, such as Double Dunk, a
     small change of the return would outweigh all other games. All games of a seed are resampled
-    together, as one network has played them.
+    together, as one network played them.
     """
 
     value: float
@@ -45,8 +45,8 @@ class Change(NamedTuple):
 def passes(arm: comparison.Arm) -> list[Pass]:
     """Each pass through the games, by the last evaluation on a game before it is left.
 
-    Passes without any evaluation are left out; of a pass that is not complete, the games that
-    are there are given.
+    Passes without any evaluation are left out; an incomplete pass has only the games that
+    are there.
     """
     last: dict[tuple[int, str, int], float] = {}
     for run in arm.runs:
@@ -79,7 +79,7 @@ def change(after: statistics.Scores, before: statistics.Scores, same_runs: bool)
       same_runs: whether both are of the same runs, which are then resampled together.
 
     Returns:
-      None if no game is in both, or not with the same seeds everywhere.
+      None if no game is in both, or if seeds are missing somewhere.
     """
     games = [game for game in after if game in before]
     x, y = (
@@ -101,7 +101,7 @@ def _is_table(scores: statistics.Scores, games: Sequence[str]) -> bool:
 
 
 def _draw_seeds(num_seeds: int, rng_seed: int) -> np.ndarray:
-    """Resampled seeds [samples, seeds]: one draw for all games, which one network has played."""
+    """Resampled seeds [samples, seeds]: one draw for all games, as one network played them."""
     rng = np.random.default_rng(rng_seed)
     return rng.integers(num_seeds, size=(_NUM_SAMPLES, num_seeds))
 
@@ -116,7 +116,7 @@ class Transfer(NamedTuple):
 
     Attributes:
       tasks: the games the run went through, in order, e.g. "3 frostbite".
-      games: that were played for evaluation.
+      games: those played for evaluation.
       returns: [tasks, games], human-normalized; nan where there was no evaluation.
     """
 
@@ -126,7 +126,10 @@ class Transfer(NamedTuple):
 
 
 def transfer(arm: comparison.Arm) -> Transfer | None:
-    """The matrix of returns by game left and game played; None if only present games were."""
+    """Returns by game left and game evaluated.
+
+    None if only current games were evaluated, or none has reference scores.
+    """
     cells: dict[tuple[int, str], dict[int, float]] = {}
     for run in arm.runs:
         for row in run.evaluations():
@@ -162,7 +165,7 @@ def forgetting(matrix: Transfer) -> dict[str, float]:
 
 
 def forward_transfer(matrix: Transfer, control: Transfer | None) -> dict[str, float] | None:
-    """Scores at the end of each game's first pass minus the control's, which begins anew."""
+    """Scores at the end of each game's first pass minus the control's, which restarts."""
     if control is None:
         return None
     gained = {}

@@ -26,7 +26,7 @@ def label(run: run_records.RunRecord) -> str:
 
 
 def _random_score(run: run_records.RunRecord) -> float | None:
-    """Of a uniformly random policy; None where it is not known, or there are several games."""
+    """Score of a uniformly random policy; None if unknown, or if there are several games."""
     scores = None if run.is_sequence else reference_scores.SCORES.get(run.games[0])
     return scores.random if scores else None
 
@@ -75,7 +75,7 @@ def draw_returns(axes: plt.Axes, runs: Sequence[run_records.RunRecord]) -> None:
 def _draw_returns_of_seed(
     axes: plt.Axes, run: run_records.RunRecord, seed: int, color: str, is_first: bool
 ) -> None:
-    """Adds a seed; the first one of a run is the run's in the legend."""
+    """Adds a seed; a run's first seed stands for it in the legend."""
     episodes = _of_seed(run.tables["episodes"], seed)
     evaluations = _of_seed(run.tables["evaluation"], seed)
     seeds = f", {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""

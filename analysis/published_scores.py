@@ -1,6 +1,6 @@
 """Published scores on the Atari games, each with the protocol it was measured under.
 
-The numbers lie in analysis/data/, whose README names the source of every column. Scores of
+The numbers are in analysis/data/, whose README names the source of every column. Scores of
 different protocols are not comparable: show the protocol beside every number.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 _DATA = Path(__file__).parent / "data"
 
 NOT_DOCUMENTED = "not documented"
-"""Where the numbers lie, it is not said."""
+"""The numbers' source does not say."""
 
 
 class ScoreProtocol(NamedTuple):

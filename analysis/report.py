@@ -14,7 +14,7 @@ from analysis import comparison, continual, report_figures, report_page, run_rec
 from core import checks
 
 CONTROL = "continual_reset"
-"""The configuration that begins anew in every game, which plasticity is measured against."""
+"""The configuration that restarts in every game: plasticity is measured against it."""
 
 
 class Options(NamedTuple):
@@ -176,7 +176,7 @@ def _change_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Tabl
 
 
 def _control_of(arm: comparison.Arm, arms: Sequence[comparison.Arm]) -> comparison.Arm | None:
-    """The control under the arm's protocol; None of the control itself, or if there is none."""
+    """The control under the arm's protocol; None for the control, or if there is none."""
     for other in arms:
         is_control = other.runs[0].name == CONTROL and other is not arm
         if is_control and comparison.protocol(other.runs[0]) == comparison.protocol(arm.runs[0]):
@@ -233,7 +233,7 @@ def _hardware(start: Mapping[str, Any]) -> str:
 
 
 def _seconds(run: run_records.RunRecord) -> float:
-    """Of all starts together: the clock of train.csv begins anew at each."""
+    """Of all starts together: the clock of train.csv restarts at each."""
     elapsed = run.tables["train"].get("elapsed_seconds", np.zeros(0))
     ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)
     return float(elapsed[ends].sum())

@@ -214,7 +214,7 @@ def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _is_hidden(layer: str) -> bool:
-    """Whether a layer has weights that are not the output's, by the project's own names."""
+    """Whether a layer is neither a norm nor an output, by the project's own names."""
     name = layer.rpartition("/")[2]
     return not re.search(r"(^|_)(norm|output)(_|$)", name)
 

@@ -1,4 +1,4 @@
-"""What runs have written to their directories, for figures and comparisons."""
+"""What runs wrote to their directories, for figures and comparisons."""
 
 import copy
 import csv
@@ -17,7 +17,7 @@ from envs import base as envs_base
 
 _TABLES = ("train", "episodes", "evaluation", "layers")
 
-# Columns that may look like numbers and are none, as the probes are called 1, 2, ...
+# Columns that may look like numbers but are not: probes are called 1, 2, ...
 _TEXT = ("game", "layer")
 
 Columns = dict[str, np.ndarray]
@@ -28,8 +28,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
       frames: of training so far.
-      task: number of the game the run was in; 0 of a run of one game.
-      game: that was played, not always the one the run was in.
+      task: number of the game the run was in; 0 if it has only one.
+      game: the one played, not always the one the run was in.
       seed: of the agent.
       mean_return: unnormalized, over the episodes.
       episodes: how many.
@@ -48,7 +48,7 @@ class RunRecord(NamedTuple):
 
     Attributes:
       path: its directory.
-      config: as plain values; keys that follow others have what they were in the newest start.
+      config: as plain values; keys that follow others have their values in the newest start.
       tables: columns of train, episodes, evaluation and layers; empty ones for missing files.
       starts: a record of commit, hardware and versions for each start of the run.
     """
@@ -85,13 +85,13 @@ class RunRecord(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """How many were played when it last logged."""
+        """How many it had learned from when it last logged."""
         frames = self.tables["train"].get("frames", np.zeros(1))
         return int(frames.max(initial=0))
 
     @property
     def is_finished(self) -> bool:
-        """Whether all its frames were played."""
+        """Whether it had learned from all its frames then."""
         return self.frames >= self.config["num_frames"]
 
     def evaluations(self) -> Iterator[Evaluation]:
@@ -137,7 +137,7 @@ def load(path: Path) -> RunRecord:
 
 
 def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with values, by path, where it has none."""
+    """The configuration with unset keys filled in, by path."""
     resolved = copy.deepcopy(dict(config))
     for key, value in values.items():
         *sections, name = key.split(".")
@@ -148,10 +148,10 @@ def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def find(paths: Sequence[Path]) -> list[RunRecord]:
-    """Loads the runs in or below the given directories; those without a row are passed over.
+    """Loads the runs in or below the given directories; those without a row are skipped.
 
     Raises:
-      ConfigError: if one of the directories holds no run, or as `load`; if nothing is left.
+      ConfigError: as `load`, if one of the directories holds no run, or if none is left.
     """
     directories = find_directories(paths)
     begun = [path for path in directories if read_table(path / "train.csv")]
@@ -164,7 +164,7 @@ def find(paths: Sequence[Path]) -> list[RunRecord]:
 
 
 def find_directories(paths: Sequence[Path]) -> list[Path]:
-    """The directories of runs in or below the given ones: these in order, below by name.
+    """The run directories in or below the given ones, in their order, then by name.
 
     Raises:
       ConfigError: if one of them holds no run.
@@ -181,7 +181,7 @@ def find_directories(paths: Sequence[Path]) -> list[Path]:
 def read_table(path: Path) -> Columns:
     """A CSV file as columns, numbers where all values are; {} if the file does not exist.
 
-    A last row that is not whole (the run goes on, or was killed) is left out.
+    Incomplete rows (the run goes on, or was killed) are left out.
     """
     if not path.exists():
         return {}

@@ -15,7 +15,7 @@ from analysis import comparison, published_scores, reference_scores, run_records
 from core import checks
 from envs import atari
 
-# What may differ between the runs of a column; their label tells the frames.
+# What may differ between the runs of a column; their label has the frames.
 _FREE = (
     "seed",
     "num_seeds",
@@ -35,7 +35,7 @@ class ScoreColumn(NamedTuple):
     Attributes:
       label: tells it from the other columns.
       protocol: how and where it was measured, in one line.
-      scores: unnormalized, by game, an array [seeds]; of published agents the mean alone [1].
+      scores: unnormalized, by game, an array [seeds]; for published agents only the mean [1].
     """
 
     label: str
@@ -79,11 +79,11 @@ def published_columns(names: Sequence[str] | None) -> list[ScoreColumn]:
 
 
 def own_columns(runs: Sequence[run_records.RunRecord]) -> list[ScoreColumn]:
-    """Columns of runs' last evaluations; runs that differ in seed and game alone share one.
+    """Columns of runs' last evaluations; runs that learn alike share one: see `_FREE`.
 
     Raises:
-      ConfigError: if a run is not of Atari games or has no evaluation yet, or if a game and seed
-        comes twice in a column, or has no reference scores.
+      ConfigError: if a run is not of Atari games or has no evaluation yet, a game and seed
+        comes twice in a column, or a game lacks reference scores.
     """
     groups: dict[tuple[str, str], list[run_records.RunRecord]] = {}
     for run in runs:
@@ -119,8 +119,8 @@ def make(
       columns: the agents.
       games: with reference scores.
       metric: "raw" or "human_normalized", of the games' rows.
-      intervals: whether each number of several seeds has its 95 % bootstrap interval behind it;
-        of statistics, if every game has several seeds.
+      intervals: whether each number over several seeds is followed by its 95 % bootstrap interval;
+        statistics, if every game has several.
     """
     header = [f"game ({metric.replace('_', '-')} scores)", *(column.label for column in columns)]
     rows = [_game_row(columns, game, metric, intervals) for game in games]
@@ -294,5 +294,5 @@ def _shorten(frames: int) -> str:
 
 
 def _format(value: Any, digits: int) -> str:
-    # The sum makes 0 of -0, which some sources have.
+    # The sum turns the -0 of some sources into 0.
     return f"{float(value) + 0.0:.{digits}f}"

@@ -30,8 +30,8 @@ def mean(scores: Scores) -> np.ndarray:
     """Mean [...] over tasks of the mean over runs.
 
     Raises:
-      ConfigError: if there is no task, or one without runs or with a score that is not finite;
-        so do all functions here.
+      ConfigError: if there is no task, or one without runs or with a score that is not finite,
+        as in all functions here.
     """
     return _task_means(scores).mean(axis=-1)
 
@@ -70,7 +70,7 @@ def performance_profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
     _check(scores)
     limits = np.asarray(thresholds)[:, None]
     total = np.zeros(len(limits))
-    # One task after the other: all tasks' resampled fractions at once would fill the memory.
+    # One task at a time: all tasks' resampled fractions at once would fill the memory.
     for values in scores.values():
         total = total + (values[..., None, :] > limits).mean(axis=-1)
     return total / len(scores)
@@ -94,7 +94,7 @@ def probability_of_improvement(x: Scores, y: Scores) -> np.ndarray:
 
 
 def num_runs(scores: Scores) -> int:
-    """The smallest number of runs of a task: with 1, intervals leave that task's spread out."""
+    """The smallest number of runs of a task: with 1, intervals ignore that task's spread."""
     _check(scores)
     return min(values.shape[-1] for values in scores.values())
 
@@ -108,7 +108,7 @@ def stratified_bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic over resampled runs.
 
-    Runs are drawn with replacement within each task, and for each argument on its own. The tasks
+    Runs are drawn with replacement within each task, independently for each argument. The tasks
     stay: the interval is about other runs on the same tasks. A task with a single run always
     draws that run, so with a single run everywhere low equals high, which says nothing about the
     spread; see `num_runs`.

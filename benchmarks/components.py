@@ -3,7 +3,7 @@
     python -m benchmarks.components --output=components.md
 
 Environment steps, acting, the replay's operations and the learner's update at full size. The
-update is measured beside plainer formulations of the same computation in alternating turns, so
+update is measured beside its variants (a plain formulation, other configs) in alternating turns, so
 that their ratio does not depend on what else the machine does.
 """
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure_environments() -> list[Row]:
-    """Agent steps per second of random play, the emulators' threads as many as cores."""
+    """Agent steps per second of random play, with as many emulator threads as cores."""
     rows = []
     settings = _settings("rainbow", {})
     for num_envs in (1, 16, 64):
@@ -154,7 +154,7 @@ class _Prepared:
 
 
 def _settings(name: str, changes: dict[str, object]) -> run_settings.RunSettings:
-    config = importlib.import_module(f"configs.{name}").get_settings(_GAME.value)
+    config = importlib.import_module(f"configs.{name}").get_config(_GAME.value)
     config.update_from_flattened_dict({"replay.capacity": _CAPACITY.value, **changes})
     return run_settings.parse(derived.resolve(config))
 

@@ -1,12 +1,12 @@
-"""Training speed of a distributed run on this machine beside that of one process, in turn.
+"""Training speed of a distributed run on this machine against one process, in turn.
 
 python -m benchmarks.distributed --config=configs/data_efficient_nap.py:pong --actors=1,2 \
     --seconds=60 --repeats=3 --output=distributed.json
 
-Each turn is a run of its own, as a user starts it, of which the seconds count that come when it
-has begun to learn. The order is swapped every repeat. Two amounts of work: with an update as often
-as the config has it, and with a rare one, where the actors are what takes time. Absolute speeds
-are this machine's; the ratio, taken within each repeat, is the result.
+Each turn is a run of its own, as a user starts it, timed once it has begun to learn. The order is
+swapped every repeat. Two amounts of work: with updates as often as the config has them, and with
+rare ones, where the actors are what takes time. Absolute speeds are this machine's; the ratio,
+taken within each repeat, is the result.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 _ALONE = "one process"
 _NEVER = 10**9
 _START_S = 400.0
-# Before the window: what the first ones take is compilation, and actors that are ahead.
+# Before the window: the first ones include compilation, and actors that are ahead.
 _SETTLE_UPDATES, _SETTLE_FRAMES = 30, 1_200
 
 
@@ -60,7 +60,7 @@ class Turn(NamedTuple):
     Attributes:
       frames, updates: done in it.
       seconds: how long it was.
-      disturbance: the share of the cores that other processes had; nan where it can't be told.
+      disturbance: the share of the cores that other processes had; nan where unknown.
     """
 
     frames: int
@@ -94,12 +94,12 @@ class _Run:
         launched_run.wait_until(lambda: not self._processes(), 20)
 
     def measure(self, seconds: float) -> Turn:
-        """What it does in about so many seconds, after it has begun to learn."""
+        """What it does in about `seconds`, after it has begun to learn."""
         begin = self._wait_for(lambda moment: moment.updates >= _SETTLE_UPDATES)
         first = begin.frames + _SETTLE_FRAMES
         settled = self._wait_for(lambda moment: moment.frames >= first).seconds
-        # Frames may come in bursts, in rows of about the same time: from the first of one burst to
-        # the first of another.
+        # Frames may come in bursts, in rows of about the same time: measures from the first row of
+        # one burst to the first of another.
         begin = self._wait_for(lambda moment: moment.seconds >= settled + 1)
         busy, used = machine.busy_seconds(), machine.used_seconds(self._processes())
         end = self._wait_for(lambda moment: moment.seconds >= begin.seconds + seconds)
@@ -121,7 +121,7 @@ class _Run:
         return found[0]
 
     def _moments(self) -> list[Moment]:
-        """Those of all rows so far."""
+        """The moments of all rows so far."""
         # The last row may be half written.
         with contextlib.suppress(OSError, ValueError, TypeError):
             with (self._directory / "train.csv").open() as stream:
@@ -133,7 +133,7 @@ class _Run:
         return []
 
     def _processes(self) -> list[int]:
-        """All that have been told of the directory."""
+        """The processes with the directory in their arguments."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
@@ -202,7 +202,7 @@ def _turn(directory: Path, num_actors: int, period: int) -> Turn:
 
 
 def _changes(period: int) -> dict[str, Any]:
-    """What is different from a run to learn by: it only acts and learns, and begins early."""
+    """What differs from a real run: it only acts and learns, and begins early."""
     return {
         "num_frames": _NEVER,
         "replay.min_size": 500,
@@ -217,7 +217,7 @@ def _changes(period: int) -> dict[str, Any]:
 
 
 def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
-    """By contender, the median, least and greatest of its speeds, and of what it is times alone.
+    """By contender, the spread of its speeds, and of their ratio to one process.
 
     Args:
       repeats: the turns of each.

@@ -1,4 +1,4 @@
-"""Training speed of this project's Rainbow beside a public one: the same work, in turn.
+"""Training speed of this project's Rainbow against a public one: the same work, in turn.
 
 python -m benchmarks.end_to_end --peer_python=.venv-peers/bin/python --output=speed.json
 python -m benchmarks.end_to_end --baseline=../at_another_commit
@@ -6,7 +6,7 @@ python -m benchmarks.end_to_end --baseline=../at_another_commit
 Each implementation is warmed up in a process of its own. Then they train in turn, the order
 swapped every repeat, while the other waits. Absolute speeds are this machine's; the ratio, taken
 within each repeat, is the result. A repeat in which other processes had more than a twentieth of
-the cores is shown and left out: the implementations suffer from company very differently.
+the cores is shown but not counted: other load slows the implementations very differently.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Turn(NamedTuple):
 
     Attributes:
       window: what the worker did.
-      disturbance: the share of the cores that others had; nan where it can't be told.
+      disturbance: the share of the cores that others had; nan where unknown.
     """
 
     window: line_protocol.Window
@@ -191,7 +191,7 @@ def summarize(repeats: Sequence[Repeat]) -> dict[str, Any]:
     Returns:
       The number of repeats that count; per worker the spread of agent steps per second, the median
       updates per second and the peak memory; per other worker the spread of the repeats' ratios
-      ours / other. Of workers and ratios: none if no repeat counts.
+      ours / other. Workers and ratios are missing if none counts.
     """
     counted = [r for r in repeats if not any(t.disturbance > _MAX_DISTURBANCE for t in r.values())]
     summary: dict[str, Any] = {"repeats_counted": len(counted)}

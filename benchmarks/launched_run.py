@@ -27,7 +27,7 @@ class Launch:
     Attributes:
       run_dir: the run's directory.
       command: what is run.
-      process: it, while the block lasts.
+      process: of the command, while the block lasts.
     """
 
     process: processes.Process
@@ -39,9 +39,9 @@ class Launch:
           run_dir: the run's directory.
           config: the flag's value.
           actors: how many there are.
-          **overrides: of the configuration, by the key with its dots.
+          **overrides: of the configuration, by dotted key.
         """
-        # As the roles are told of it, which are found by that.
+        # As passed to the roles, which are found by it.
         self.run_dir = run_dir.absolute()
         flags = {"config": config, "run_dir": self.run_dir, "actors": actors, "report_seconds": 1}
         flags |= {f"config.{key}": value for key, value in overrides.items()}
@@ -58,34 +58,34 @@ class Launch:
         self.kill_all()
 
     def start(self) -> None:
-        """Runs the command; again, if it was run and has ended."""
+        """Runs the command, or runs it again after it has ended."""
         self.process = processes.Process(self.command, self.log)
 
     def kill_all(self) -> None:
-        """Everything at once, as when a machine fails."""
+        """Kills everything at once, as when a machine fails."""
         self.process.send(signal.SIGKILL)
         self.process.wait()
         wait_until(lambda: not self.roles(), _KILLED_S, self.tail)
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code. Raises TimeoutError."""
+        """Waits for the exit code. Raises TimeoutError."""
         wait_until(lambda: self.process.poll() is not None, timeout_s, self.tail)
         return self.process.poll()
 
     def wait_for(self, frames: int, timeout_s: float) -> None:
-        """Until the learner has heard of so many frames. Raises TimeoutError."""
+        """Waits until the learner reports this many frames. Raises TimeoutError."""
         wait_until(lambda: self.frames() >= frames, timeout_s, self.tail)
 
     def frames(self) -> int:
-        """Those that the learner has last told of; 0 before."""
+        """The frames in the learner's last status; 0 before."""
         return int(self.status("learner").get("frames", 0))
 
     def status(self, label: str) -> dict[str, Any]:
-        """What the process of a label has last told of itself."""
+        """The last status of the process with a label."""
         return context.read_status(self.run_dir, label)
 
     def roles(self) -> dict[str, int]:
-        """The run's living processes by label, the server's own included: their numbers."""
+        """The IDs of the run's living processes by label, the server's own included."""
         found = {}
         for process, arguments in _commands():
             label = self._label(arguments)
@@ -94,7 +94,7 @@ class Launch:
         return found
 
     def decoders(self) -> list[int]:
-        """The learner's living processes that decode batches: their numbers."""
+        """The IDs of the learner's living processes that decode batches."""
         learner, found = self.roles().get("learner"), []
         for process, arguments in _commands():
             if "replay.reverb.sampling.decode" in arguments and _parent(process) == learner:
@@ -110,18 +110,18 @@ class Launch:
         return context.label(flags["role"], int(flags["index"]))
 
     def kill(self, label: str) -> bool:
-        """Kills a role as it is; whether there was one to kill."""
+        """Kills a role; returns whether there was one to kill."""
         return self.send(label, signal.SIGKILL)
 
     def send(self, label: str, number: signal.Signals) -> bool:
-        """Sends a signal to the process of a label; whether there was one."""
+        """Sends a signal to the process with a label; returns whether there was one."""
         process = self.roles().get(label)
         if process is not None:
             os.kill(process, number)
         return process is not None
 
     def rows(self, name: str) -> list[dict[str, str]]:
-        """Those of a CSV file; none if it isn't there."""
+        """The rows of a CSV file; none if it isn't there."""
         path = self.run_dir / f"{name}.csv"
         if not path.exists():
             return []
@@ -137,7 +137,7 @@ class Launch:
 
 
 def _commands() -> Iterator[tuple[int, list[str]]]:
-    """All processes of the machine: their numbers and arguments."""
+    """The IDs and arguments of all processes of the machine."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             arguments = path.read_bytes().decode(errors="replace").split("\0")
@@ -145,7 +145,7 @@ def _commands() -> Iterator[tuple[int, list[str]]]:
 
 
 def _parent(process: int) -> int:
-    """The number of the process that started it; 0 if it has ended."""
+    """The ID of a process's parent; 0 if the process has ended."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{process}/stat").read_text()
         return int(status.rpartition(")")[2].split()[1])
@@ -155,10 +155,10 @@ def _parent(process: int) -> int:
 def wait_until(
     condition: Callable[[], object], timeout_s: float, describe: Callable[[], str] = lambda: ""
 ) -> None:
-    """Waits until something is so.
+    """Waits until a condition holds.
 
     Raises:
-      TimeoutError: it is not within `timeout_s` seconds; with what `describe` says.
+      TimeoutError: it does not within `timeout_s` seconds; with what `describe` says.
     """
     end = time.monotonic() + timeout_s
     while not condition():
@@ -168,7 +168,7 @@ def wait_until(
 
 
 def config_arguments(arguments: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """What of a command line is about the configuration: the file, and the keys' values.
+    """The configuration in a command line: the file, and the keys' values.
 
     Raises:
       ConfigError: there is no file, or a flag without "=".

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
 _ERROR_LINES = 20
-# Of one answer beyond the seconds that were asked for.
+# For an answer, beyond the seconds asked for.
 _GRACE_SECONDS = 300.0
 
 
@@ -55,9 +55,9 @@ class Window(NamedTuple):
       agent_steps: steps of all environments together; four frames each.
       updates: gradient steps.
       seconds: how long they took; at least as long as asked for.
-      cpu_seconds: of processor time they took, summed over threads and child processes.
-      peak_memory_mb: most resident memory since the process started, with what its children have
-        to themselves, MiB.
+      cpu_seconds: processor time they took, summed over threads and child processes.
+      peak_memory_mb: most resident memory since the process started, plus its children's share,
+        MiB.
     """
 
     agent_steps: int
@@ -84,7 +84,7 @@ def serve(
     Args:
       answers: where answers go, from `claim_stdout`.
       description: what the worker is and does; sent first, when it is ready.
-      train: trains for about so many seconds, waits for what it set going, and returns the
+      train: trains for about the given seconds, waits for what it started, and returns the
         counts since the process started.
 
     Raises:
@@ -130,7 +130,7 @@ def _peak_memory_mb() -> float:
 
 
 def _own_peak_kib() -> int:
-    """Not ru_maxrss where /proc tells: a process inherits that from the one that started it."""
+    """VmHWM where /proc has it: a process inherits ru_maxrss from its parent."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -139,7 +139,7 @@ def _own_peak_kib() -> int:
 
 
 def _children() -> list[Path]:
-    """Their directories in /proc; none where the system has no such list."""
+    """The children's directories in /proc; none where the system lists none."""
     lists = Path("/proc/self/task").glob("*/children")
     return [Path("/proc") / pid for path in lists for pid in path.read_text().split()]
 
@@ -161,7 +161,7 @@ class Worker:
           name: of the worker, for messages.
           command: the program and its arguments.
           directory: where it is started.
-          environment: variables to set beside those of this process.
+          environment: variables to set besides those of this process.
           ready_seconds: how long it may take to get ready.
 
         Raises:
@@ -197,7 +197,7 @@ class Worker:
             raise
 
     def run(self, seconds: float) -> Window:
-        """Lets it train for about so many seconds; blocks till it has answered.
+        """Lets it train for about `seconds`; blocks until it has answered.
 
         Raises:
           WorkerError: if it died, hangs, or does not answer with a Window.

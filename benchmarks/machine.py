@@ -1,4 +1,4 @@
-"""What a benchmark tells of the machine it ran on, and of the company it had."""
+"""What a benchmark reports about its machine, and about other load on it."""
 
 import contextlib
 import datetime
@@ -41,7 +41,7 @@ def busy_seconds() -> float:
 
 
 def used_seconds(processes: Iterable[int]) -> float:
-    """Seconds of a core that living processes, given by their numbers, have had so far."""
+    """Core seconds that living processes, given by their IDs, have used so far."""
     ticks = 0
     for number in processes:
         with contextlib.suppress(OSError):

@@ -27,7 +27,7 @@ _WARM_UP = flags.DEFINE_integer("warm_up_steps", 3_000, "Before learning.", lowe
 
 _PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "ale-py", "numpy")
 _NEVER = 10**15
-# Enough for every number of updates that an iteration can have to be compiled.
+# Enough to compile every number of updates that an iteration can have.
 _WARM_UP_UPDATES = 20
 
 

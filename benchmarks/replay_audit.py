@@ -1,6 +1,6 @@
-"""Whether the replay server has every transition of a run's actors, and each once.
+"""Checks that the replay server has every transition of a run's actors, each once.
 
-Of a run that has ended: its server is started alone, from its checkpoint, the actors' journals are
+After the run has ended, its server is started alone, from its checkpoint, the actors' journals are
 sent to it, as by restarted actors, and what it then has is compared with what they have had.
 """
 
@@ -28,11 +28,11 @@ class Audit(NamedTuple):
 
     Attributes:
       journaled: transitions that were ever put into the journals.
-      sent: of them, those that the journals had and the restored server was sent, at most.
+      sent: of them, the most that the restored server was sent from the journals.
       expected: of them, those that the table should have: all, or as many as it holds.
       stored: transitions in the server's table.
       lost: of those expected, those that the table does not have.
-      doubled: in the table beyond that.
+      doubled: in the table beyond those.
       frames, episodes: as the journals have counted them.
     """
 
@@ -47,7 +47,7 @@ class Audit(NamedTuple):
 
 
 class _Account(NamedTuple):
-    """A journal's: the keys of the items that it still has, and its counters."""
+    """The keys of the items that a journal still has, and its counters."""
 
     keys: list[int]
     counters: dict[str, int]
@@ -57,9 +57,9 @@ def audit(launch: launched_run.Launch) -> Audit:
     """Counts what a run's replay has; the run may be continued afterwards.
 
     Args:
-      launch: of the run; none of its processes may be there. The table must never have been
-        cleared. Where several actors have filled it, the transitions are counted alone: nobody
-        knows which are the newest of them all.
+      launch: of the run; none of its processes may be alive. The table must never have been
+        cleared. Where several actors have filled it, the transitions are only counted: nobody
+        knows which are the newest of all.
 
     Raises:
       TimeoutError, wire.WireError: the server does not start, or does not take what it is sent.
@@ -98,7 +98,7 @@ def _client(launch: launched_run.Launch) -> wire.Client:
 
 
 def _send(path: Path, launch: launched_run.Launch, capacity: int) -> int:
-    """Sends what the server may lack of a journal; how many transitions that is."""
+    """Sends what the server may lack of a journal; returns how many transitions that is."""
     connect = functools.partial(_connect, launch)
     patience = connection.Patience(_WHO)
     with actor_journal.Journal(path) as opened:
@@ -123,7 +123,7 @@ def _read(path: Path) -> _Account:
 
 
 def _compare(client: wire.Client, accounts: list[_Account], sent: int) -> Audit:
-    """Takes the journals' items out of the table: what is left are those that they have dropped."""
+    """Deletes the journals' items from the table: what is left are those that they have dropped."""
     table = client.server_info()[tables.TRANSITIONS]
     journaled = sum(account.counters.get("transitions", 0) for account in accounts)
     expected = min(journaled, table.max_size)

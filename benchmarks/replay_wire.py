@@ -1,17 +1,17 @@
-"""Speed of the replay's wire client beside the official one, in turn, on the same server.
+"""Speed of the replay's wire client against the official one, in turn, on the same server.
 
 make replay-env && python -m benchmarks.replay_wire --output=wire.json
 
 Each client has a process of its own, this file run as a worker: ours here, the official one in the
-replay server's environment. Ours decodes in a thread or, as a client of its own, in processes. The
+replay server's environment. Ours decodes in a thread or, as a separate client, in processes. The
 turns alternate, their order swapped every repeat, while the others wait; a turn is timed from its
 first batch on. Absolute speeds are this machine's; the ratio, taken within each repeat, is the
 result.
 
-Items are as Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
+Items are like Rainbow's: the frames of a stack of 4 and 3 steps, and a record of action, return,
 discount and number of steps; chunks of 4 steps of one of 8 environments; 64 unconfirmed items at
 most; batches of 32, 4 of them in flight. Both clients turn steps into such items, and items into
-batches of two stacks each; with priorities, they send a new one for each of the batch.
+batches of two stacks each; with priorities, they send a new one per item.
 """
 
 import argparse
@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks import machine
 
 _ROOT = machine.ROOT
-# As our learner does; of both, but several threads may allocate at once.
+# As our learner does, for both; but several threads may allocate at once.
 _KEEP_FREED_MEMORY = {
     name: value for name, value in machine.KEEP_FREED_MEMORY.items() if "ARENA" not in name
 }
@@ -55,7 +55,7 @@ _WINDOW = _STACK + _N_STEP
 _PENDING, _BATCH = 64, 32
 _START_S = 120.0
 
-# A job does work for about so many seconds and returns how many items it did per second.
+# A job works for about the given seconds and returns how many items it did per second.
 Job = Callable[[float], float]
 
 
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def _measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
-    """Items per second of every job, by client, a number a repeat."""
+    """Items per second of every job, by client, one per repeat."""
     server, address = _start_server(args.replay_python, directory)
     settings = {"server": address, "prefetch": args.prefetch, "processes": args.processes}
     workers = {
@@ -157,7 +157,7 @@ class _Worker:
         self._stdout = cast(TextIO, self._process.stdout)
 
     def ask(self, job: str, seconds: float) -> float:
-        """Has it do a job for about so many seconds; its items per second."""
+        """Has it do a job for about `seconds`; returns its items per second."""
         with contextlib.suppress(BrokenPipeError):
             self._stdin.write(json.dumps([job, seconds]) + "\n")
             self._stdin.flush()
@@ -173,7 +173,7 @@ class _Worker:
 
 
 def _work(jobs: Mapping[str, Job]) -> None:
-    """Does jobs that stdin asks for and tells their speed."""
+    """Does the jobs read from stdin and prints their speed."""
     for line in sys.stdin:
         job, seconds = json.loads(line)
         print(json.dumps(jobs[job](seconds)), flush=True)
@@ -221,7 +221,7 @@ def _steps() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Frames [N, 84, 84], actions and rewards [N] of one endless episode in every environment."""
     frames, env_ids = _frames(), np.arange(_NUM_ENVS)
     for t in itertools.count():
-        # The emulator's own memory: what a client keeps it must copy.
+        # The emulator's own memory: a client must copy what it keeps.
         observation = frames[(t + 17 * env_ids) % len(frames)]
         actions = ((t + env_ids) % 18).astype(np.int32)
         yield observation, actions, (t % (env_ids + 2) == 0).astype(np.float32)
@@ -317,7 +317,7 @@ def _official_jobs(address: str, prefetch: int) -> dict[str, Job]:
 
 
 def _write_official(client: Any, seconds: float) -> float:
-    """A writer for each environment, as it is meant, and the sums that our builder does."""
+    """A writer for each environment, as intended, and the sums that our builder does."""
     begin = time.perf_counter()
     steps, count = _steps(), 0
     with contextlib.ExitStack() as stack:

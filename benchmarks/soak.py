@@ -1,4 +1,4 @@
-"""A whole distributed run to which everything is done that can happen to it, and what is left.
+"""Does to a distributed run everything that can happen to it, and audits what is left.
 
 python -m benchmarks.soak --config=configs/data_efficient_nap.py:pong --minutes=20 --actors=2 \
     --output=soak.json
@@ -6,7 +6,7 @@ python -m benchmarks.soak --config=configs/data_efficient_nap.py:pong --minutes=
 At random moments processes are killed, alone and all at once, the replay server is frozen, the
 network to it is cut, and the disk of checkpoints and snapshots is filled (as root, where file
 systems can be mounted). Then the run is stopped and audited: each update that was due was done,
-each episode is written down once, and each transition that an actor has put into its journal is in
+each episode is recorded once, and each transition that an actor has put into its journal is in
 the replay, once. The exit code is 1 if not.
 """
 
@@ -62,11 +62,11 @@ class Deed(NamedTuple):
     """Something that was done to the run.
 
     Attributes:
-      what: it was.
+      what: its name.
       at_s: seconds after the run's start.
       frames: of the run then.
       went_on_s: seconds from its end until the run's frames grew again.
-      back_s: seconds from its end until the process told of itself again; None where none died.
+      back_s: seconds from its end until the process wrote its status again; None if none died.
     """
 
     what: str
@@ -77,7 +77,7 @@ class Deed(NamedTuple):
 
 
 class _Disk:
-    """A small disk of its own below a run's checkpoints and snapshots, which can be filled."""
+    """A small separate disk for a run's checkpoints and snapshots, which can be filled."""
 
     def __init__(self, run_dir: Path, root: Path):
         self._root = root
@@ -96,7 +96,7 @@ class _Disk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # What is on it goes with it.
+        # Its contents go with it.
         contents = {place: self._root.with_name(f"{place.name}.copy") for place in self._places}
         if self.can_be_filled:
             for place, copy in contents.items():
@@ -114,13 +114,13 @@ class _Disk:
         return len(self._mounted) == 1 + len(self._places)
 
     def fill(self) -> None:
-        """Leaves no room."""
+        """Fills the disk."""
         with (self._root / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(1 << 16))
 
     def free(self) -> None:
-        """Gives the room back."""
+        """Frees that space."""
         (self._root / "fill").unlink()
 
     def _mount(self, *arguments: Any) -> None:
@@ -140,7 +140,7 @@ class _Soak:
         Args:
           launch: of the run, under way.
           disk: of its checkpoints and snapshots.
-          step_frames: so many that come between two looks say that the run goes on.
+          step_frames: this many more frames mean that the run goes on.
         """
         self._launch, self._disk = launch, disk
         self._step_frames = step_frames
@@ -156,7 +156,7 @@ class _Soak:
         return time.monotonic() - self._begin
 
     def work(self) -> None:
-        """Waits until the run learns, and does one thing after the other until time is over."""
+        """Waits until the run learns, and does one thing after another until the time is up."""
         self._wait_until_learning()
         while True:
             deck = list(self._choices())
@@ -168,7 +168,7 @@ class _Soak:
                 self._do(what)
 
     def _choices(self) -> Mapping[str, tuple[Callable[[], None], str]]:
-        """By name: how it is done, and whose status then tells that the process is back."""
+        """By name: how it is done, and whose status then shows that the process is back."""
         actor = self._random.choice(self._actors)
         kill = self._launch.kill
         choices: dict[str, tuple[Callable[[], None], str]] = {
@@ -246,7 +246,7 @@ class _Soak:
         _ensure(self._launch.send("server", signal.SIGCONT))
 
     def _cut(self, how: Callable[[tcp_proxy.TcpProxy], None]) -> None:
-        """Of the learner and all actors, which are started again to go through a proxy."""
+        """Cuts off the learner and all actors, restarted to go through a proxy."""
         file = self._launch.run_dir / "replay" / "address"
         address = connection.read_address(file)
         assert address is not None  # the run went on after what was done before
@@ -260,7 +260,7 @@ class _Soak:
             proxy.restore()
             self._note_frames()
             self._launch.wait_for(self._frames + self._step_frames, _GO_ON_S)
-            # They are at the server itself again when the proxy's end drops them.
+            # So they return to the server itself when the proxy's end drops them.
             connection.publish_address(file, address)
 
     def _fill_disk(self) -> None:
@@ -269,7 +269,7 @@ class _Soak:
         self._disk.free()
 
     def stop(self) -> None:
-        """Stops the run when all updates are done that were due: the actors are held for that."""
+        """Stops the run when all due updates are done: the actors are held for that."""
         launch = self._launch
         for actor in self._actors:
             _ensure(launch.send(actor, signal.SIGSTOP))
@@ -283,7 +283,7 @@ class _Soak:
             raise RuntimeError(f"scripts.launch has ended with {exit_code}\n{launch.tail()}")
 
     def _wait_until_still(self) -> None:
-        """Until the learner has had nothing to do for a while."""
+        """Waits until the learner has had nothing to do for a while."""
         last, since = -1, time.monotonic()
         end = since + _CATCH_UP_S
         while time.monotonic() < min(since + _STILL_S, end):
@@ -294,13 +294,13 @@ class _Soak:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Soaks a run, and prints what became of it; returns 1 if that is not what it should be."""
+    """Soaks a run, and prints the outcome; exits with 1 if that is not what it should be."""
     del argv
     command_line.load_config(_CONFIG)
     if _OUTPUT.value and Path(_OUTPUT.value).exists():
         raise checks.ConfigError(f"output = {_OUTPUT.value!r}: exists already, not overwritten")
     with _directory() as directory:
-        # Processes that are started again shall not spend the time on compilation.
+        # Restarted processes should not spend the time on compilation.
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(directory.absolute() / "jax"))
         report = _report(directory)
         text = json.dumps(report, indent=1) + "\n"
@@ -314,7 +314,7 @@ def main(argv: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    """For the run; a temporary one goes if nothing has failed."""
+    """The run's directory; a temporary one is removed if nothing failed."""
     if _KEEP.value:
         yield Path(_KEEP.value)
         return
@@ -332,7 +332,7 @@ def _report(directory: Path) -> dict[str, Any]:
     config: Any = _CONFIG.value
     changes = {key: value for key, value in _changes(config).items() if key not in given}
     launch = launched_run.Launch(directory / "run", file, _ACTORS.value, **changes, **given)
-    # The directories for the disk would keep a run away that is not begun.
+    # The directories for the disk would keep a new run from starting.
     config.update_from_flattened_dict(changes)
     run_directory.claim(launch.run_dir, config)
     with _Disk(launch.run_dir, directory / "disk") as disk, launch:

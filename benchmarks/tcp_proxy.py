@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut, for what happens when a network fails."""
+"""A TCP proxy that can be cut, to test what happens when a network fails."""
 
 import contextlib
 import socket
@@ -10,14 +10,14 @@ class TcpProxy:
 
     Attributes:
       address: "127.0.0.1:port", which stays.
-      target: "host:port"; may be changed, for connections to come.
+      target: "host:port"; may be changed, for future connections.
     """
 
     def __init__(self, target: str):
         """Listens on a port that is free; connects to the target when somebody connects here."""
         self.target = target
         self._sockets: list[socket.socket] = []
-        # How often connections were ended: what was being connected meanwhile must end, too.
+        # How often connections were ended: those being made meanwhile must end, too.
         self._drops = 0
         self._lock = threading.Lock()
         self._open_gate = threading.Event()

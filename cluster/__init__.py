@@ -1,6 +1,6 @@
 """A run, or many, in several processes and on several machines.
 
-Rooms: roles (one process each), learning (parts of the learner), messages (what they tell each
-other), accounts (what the learner reckons with), supervision (processes that are watched and
+Rooms: roles (one process each), learning (parts of the learner), messages (what they
+exchange), accounts (the learner's bookkeeping), supervision (processes that are watched and
 restarted), sweeps (many runs). Called by scripts/; imports training/ and what it imports.
 """

@@ -1,4 +1,4 @@
-"""What the roles of a distributed run share: its directory, and their reports of themselves."""
+"""What the roles of a distributed run share: its directory, and their status files."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class Role:
       run_dir: the run's directory, which all roles see.
       num_actors: how many actors the run has.
       index: which of several processes with the same role, from 0.
-      host: by what name or number other machines reach this one; "localhost": they don't.
+      host: the name or address by which other machines reach this one; "localhost": none do.
       port: of the replay server; 0: any that is free.
       replay_python: the interpreter of the replay server's environment.
     """
@@ -53,12 +53,12 @@ class Role:
 
     @property
     def settings(self) -> run_settings.RunSettings:
-        """Of the run."""
+        """The run's settings."""
         return self._parsed[0]
 
     @property
     def num_frames(self) -> int:
-        """Of the run."""
+        """The run's frames."""
         assert self.settings.num_frames is not None, "resolved"
         return self.settings.num_frames
 
@@ -74,22 +74,22 @@ class Role:
 
     @property
     def address_file(self) -> Path:
-        """Holds "host:port" of the replay server, replaced whenever it has started."""
+        """Holds the replay server's "host:port"; replaced whenever it starts."""
         return self.run_dir / "replay" / "address"
 
     @property
     def journal_dir(self) -> Path:
-        """What an actor keeps for the case that it or the server is killed."""
+        """The actor's journal, kept in case it or the server is killed."""
         return self.run_dir / "actors" / str(self.index)
 
     def connect(self, stop: Callable[[], bool]) -> wire.Client:
-        """A client of the replay server, when it is there; see replay.reverb.connection.connect."""
+        """A client of the replay server, once it is up; see replay.reverb.connection.connect."""
         return connection.connect(self.address_file, stop, self.label)
 
     def absent_journal_dirs(self) -> list[Path]:
-        """Those of actors with an index beyond this run's, as far as they are this actor's share.
+        """This actor's share of the journals of actors with an index beyond this run's.
 
-        There are such if the run has had more actors before.
+        They exist if the run has had more actors before.
         """
         found = [p for p in self.journal_dir.parent.glob("*") if p.name.isdecimal()]
         return sorted(
@@ -99,7 +99,7 @@ class Role:
         )
 
     def write_status(self, numbers: Mapping[str, float | str]) -> None:
-        """Tells how this process fares; see `read_status`."""
+        """Writes this process's status; see `read_status`."""
         path = status_path(self.run_dir, self.label)
         temporary = path.with_suffix(".tmp")
         try:
@@ -107,7 +107,7 @@ class Role:
             # Not flushed to the disk: after a crash of the machine it is of no use.
             temporary.write_text(json.dumps({"time": time.time(), **numbers}))
             temporary.replace(path)
-        except OSError as error:  # a full disk must not end what goes on without a status
+        except OSError as error:  # a full disk must not end the process
             logging.log_every_n_seconds(logging.WARNING, "status not written: %s", 60, error)
 
 
@@ -118,17 +118,17 @@ def report_not_finite(error: finite.NotFiniteError) -> int:
 
 
 def label(name: str, index: int) -> str:
-    """How a role's process is called in names of files and in messages."""
+    """The name of a role's process in file names and messages."""
     return f"{name}_{index}" if name == "actor" else name
 
 
 def status_path(run_dir: Path, process: str) -> Path:
-    """Where the process of a label tells how it fares."""
+    """The status file of the process with a label."""
     return run_dir / "status" / f"{process}.json"
 
 
 def read_status(run_dir: Path, process: str) -> dict[str, float | str]:
-    """What a process has last told of itself; nothing if it has not, or not wholly.
+    """The last status of a process; empty if there is none, or it is incomplete.
 
     "time" is when, in seconds since the epoch; the other keys are the role's own.
     """

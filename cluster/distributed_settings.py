@@ -1,4 +1,4 @@
-"""What a distributed run asks for beside the settings of any run: the section `distributed`."""
+"""The settings that a distributed run has besides those of any run: section `distributed`."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from training import run_settings
 
 @dataclasses.dataclass(frozen=True)
 class DistributedSettings:
-    """The section `distributed`, of scripts.launch alone."""
+    """The section `distributed`, for scripts.launch alone."""
 
     chunk_length: int = settings.key(
         4, checks.integer(1), "frames of an environment that are compressed and sent together"

@@ -1,4 +1,4 @@
 """Experiments, and nothing else: each file has get_config and is named on the command line.
 
-Nothing imports them but other experiments and tests; scripts load them by their paths.
+Only other experiments, tests and benchmarks import them; scripts load them by their paths.
 """

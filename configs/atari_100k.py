@@ -6,7 +6,7 @@ Shows: how close this Rainbow comes to published scores at a scale that two CPU 
 (docs/results/atari_100k). `data_efficient.py` is the same in 8 environments at once.
 
 Sources: [D] van Hasselt et al. 2019, arXiv 1906.05243, by its public implementations, which agree
-unless said: [K] Kaixhin/Rainbow at 1745b184, data-efficient options; [G] google/dopamine at
+unless noted: [K] Kaixhin/Rainbow at 1745b184, data-efficient options; [G] google/dopamine at
 5873f549, labs/atari_100k/configs/DER.gin, of Agarwal et al. 2021 (n-step 10, DQN's network).
 Differences from [K] that remain, besides those in docs/algorithms.md:
 
@@ -29,10 +29,10 @@ def get_config(game: str = "kung_fu_master") -> Any:
     config.replay.max_priority = 1e9  # [D] does not clip them
     config.agent.evaluation_noise = False  # [K] [G]
     config.agent.evaluation_epsilon = 1e-3  # [K] [G]
-    # At the end alone. [G] 100 episodes; [K] 10, all 40k frames.
+    # At the end alone. [G] 100 episodes; [K] 10, every 40k frames.
     config.evaluation.period_frames = 400_000
     config.evaluation.episodes = 100
     config.evaluation.num_envs = 10
-    # Of every 100k frames; their replays share the files of what they have in common.
+    # One per 100k frames; their replays share the files of what they have in common.
     config.snapshot.keep = 4
     return config

@@ -2,8 +2,8 @@
 
     python -m scripts.train --config=configs/atari_100k_nap_schedule.py:kung_fu_master
 
-Shows: an explicit decay of the effective learning rate (docs/results/atari_100k). Who sets another
-learning rate sets `optimizer.schedule.end_value` to a hundredth of it.
+Shows: an explicit decay of the effective learning rate (docs/results/atari_100k). With another
+learning rate, set `optimizer.schedule.end_value` to a hundredth of it.
 """
 
 from typing import Any

@@ -29,7 +29,7 @@ def get_config(environment_id: str = "CartPole-v1") -> Any:
 
 
 def short(config: Any) -> Any:
-    """Lengths and periods for a minute or two on a CPU, whichever the agent."""
+    """Lengths and periods for a minute or two on a CPU, for any agent."""
     config.num_envs = 8
     config.num_frames = 40_000
     config.transition.frame_stack = 0

@@ -1,4 +1,4 @@
-"""DQN on CartPole through gymnasium: some minutes on a CPU.
+"""DQN on CartPole through gymnasium: a few minutes on a CPU.
 
 python -m scripts.train --config=configs/cartpole_dqn.py
 """

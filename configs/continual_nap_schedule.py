@@ -1,4 +1,4 @@
-"""Rainbow with Normalize-and-Project through the ten games twice, the schedule anew in each.
+"""Rainbow with Normalize-and-Project through the ten games twice, the schedule restarted in each.
 
     python -m scripts.train --config=configs/continual_nap_schedule.py:small
 

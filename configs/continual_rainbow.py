@@ -1,13 +1,13 @@
-"""Rainbow through ten games twice, without a word about the change of game.
+"""Rainbow through ten games twice, without being told of the change of game.
 
     python -m scripts.train --config=configs/continual_rainbow.py
     python -m scripts.train --config=configs/continual_rainbow.py:small
 
 Shows: the baseline of the continual runs (Lyle et al. 2024). Nothing is reset at a change of game.
-The list and the order of the paper's games are not public. The default are the ten games of Abbas
-et al. 2023 in their order (S-ALE): their continual run has the same ten games of 20M frames, and an
-institution in common with the paper. --config.environment.games=s_ale_5 are the five of their
-longer visits, atari_10 the set of Aitchison et al. 2023. Full size: 10 games * 20M frames * 2
+The list and the order of the paper's games are not public. The default is the ten games of Abbas
+et al. 2023 in their order (S-ALE): their continual run also has ten games of 20M frames, and an
+institution in common with the paper. --config.environment.games=s_ale_5 is the five that they
+visit for longer, atari_10 the set of Aitchison et al. 2023. Full size: 10 games * 20M frames * 2
 passes = 400M frames. The small size (modifiers.small) has the network of data-efficient Rainbow.
 """
 

@@ -3,7 +3,7 @@
     python -m scripts.train --config=configs/continual_rainbow_ln.py:small
 
 Shows: what normalization alone does when the task changes; the norms of the normalized layers grow
-from game to game, so their effective learning rate decays unasked. Sizes: continual_rainbow.py.
+from game to game, so their effective learning rate decays implicitly. Sizes: continual_rainbow.py.
 """
 
 from typing import Any

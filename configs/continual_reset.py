@@ -3,8 +3,8 @@
     python -m scripts.train --config=configs/continual_reset.py:small
 
 Shows: what a fresh agent reaches in the same frames. Parameters, target network, optimizer, replay
-and schedules are those of a new run in every game; what continual_rainbow reaches less than this,
-it has lost in plasticity; what more, it has gained by transfer. Sizes: continual_rainbow.py.
+and schedules are those of a new run in every game; where continual_rainbow reaches less than this,
+it has lost plasticity; where more, it has gained by transfer. Sizes: continual_rainbow.py.
 """
 
 from typing import Any

@@ -3,8 +3,8 @@
     python -m scripts.train --config=configs/impala.py:breakout
     python -m scripts.train --config=configs/impala.py:breakout --config.network.torso.blocks=3
 
-Shows: the torso's keys, which only a config that has it can be asked for. The channels are those of
-the paper's large network. Not run at full length here.
+Shows: the torso's keys, which only a config with this torso has. The channels are those of the
+paper's large network. Not run at full length here.
 """
 
 from typing import Any

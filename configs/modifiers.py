@@ -12,7 +12,7 @@ Config = Any
 
 
 def named(config: Config, name: str) -> Config:
-    """Another name, which the run's directory has too."""
+    """Another name, also for the run's directory."""
     config.name = name
     return config
 
@@ -71,7 +71,7 @@ def with_torso(config: Config, torso: Any, network: str = "") -> Config:
 
 
 def with_plain_head(config: Config, network: str = "") -> Config:
-    """One stream without noise, as DQN has it; `network` as of `with_torso`."""
+    """One stream without noise, as DQN has it; `network` as in `with_torso`."""
     head = _network(config, network).head
     head.dueling = False
     head.noisy = False
@@ -83,7 +83,7 @@ def _network(config: Config, name: str) -> Any:
 
 
 def continual(config: Config, passes: int = 2) -> Config:
-    """A sequence of games in place of one, and the length of the run by the passes through it."""
+    """A sequence of games in place of one, with the run's length given in passes through it."""
     with config.unlocked():
         config.environment = settings.to_config(game_sequence.Settings())
         config.num_frames = config_dict.placeholder(int)

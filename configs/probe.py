@@ -14,7 +14,7 @@ from networks.torsos import mlp
 
 
 def get_config(probe: str = "1") -> Any:
-    """The config; `probe` is the number of a probe environment, 1 to 5, maybe behind an agent's.
+    """The config; `probe` is a probe environment's number, 1 to 5, maybe after an agent's name.
 
     Raises:
       ConfigError: if it is no number, or there is no such agent.
@@ -61,7 +61,7 @@ def _learn_fast(optimizer: Any) -> None:
 
 
 def short(config: Any) -> Any:
-    """Lengths and periods for a probe environment, whichever the agent."""
+    """Lengths and periods for a probe environment, for any agent."""
     config.num_envs = 4
     config.num_frames = 6_000
     config.transition.frame_stack = 0

@@ -3,11 +3,11 @@
     python -m scripts.train --config=configs/rainbow.py:breakout
 
 Shows: the baseline of every comparison here. The full run is 200M frames and 12.5M updates.
-Per-layer norms grow during training, so the effective learning rate decays unasked.
+Per-layer norms grow during training, so the effective learning rate decays implicitly.
 
 These are the defaults of all sections; docs/configuration.md has them with their meanings and
 sources (google-deepmind/dqn_zoo, dqn_zoo/rainbow at 45061f4b, and Hessel et al. 2018 where it
-differs). Keys that are None follow others as long as they are not given: training/derived.py.
+differs). Keys that are None follow others unless they are given: training/derived.py.
 """
 
 from typing import Any

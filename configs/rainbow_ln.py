@@ -3,7 +3,7 @@
     python -m scripts.train --config=configs/rainbow_ln.py:breakout
 
 Shows: what normalization alone does. The weights of normalized layers are scale-invariant and
-their norms grow, so their effective learning rate decays unasked.
+their norms grow, so their effective learning rate decays implicitly.
 """
 
 from typing import Any

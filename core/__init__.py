@@ -1,4 +1,4 @@
-"""What every room may use and that uses none of them: settings, plug-ins, types, durable files.
+"""Used by every room, and uses none of them: settings, plug-ins, types, durable files.
 
 Called by all. Imports nothing of the project, and JAX only where a type needs it.
 """

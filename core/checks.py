@@ -63,12 +63,12 @@ def text() -> Check:
 
 
 def section() -> Check:
-    """Keys and values, which are checked by themselves."""
+    """Keys and values, which are checked separately."""
     return Check("a section", lambda v: isinstance(v, Mapping) or hasattr(v, "to_dict"))
 
 
 def optional(check: Check) -> Check:
-    """A value that passes, or None for one that follows other keys."""
+    """A value that passes, or None for one derived from other keys."""
     return Check(check.allowed, lambda v: v is None or check.accepts(v))
 
 
@@ -127,5 +127,5 @@ def verify(section: str, config: Mapping[str, Any], checks: Mapping[str, Check])
 
 
 def _shown(value: Any) -> str:
-    """A value in one line; a ConfigDict shows itself in several."""
+    """A value on one line; a ConfigDict's own repr takes several."""
     return repr(value.to_dict() if hasattr(value, "to_dict") else value)

@@ -6,10 +6,10 @@ import numpy as np
 class NotFiniteError(RuntimeError):
     """A number that had to be finite is not; the message is one line that says which, and where.
 
-    The run can't go on, and starting it again from its newest snapshot would lead to the same.
+    The run can't go on, and restarting it from its newest snapshot would fail in the same way.
 
     Attributes:
-      index: of the number in its array; () if it is none of an array's.
+      index: of the number in its array; () if it isn't in an array.
     """
 
     def __init__(self, message: str, index: tuple[int, ...] = ()):

@@ -20,11 +20,11 @@ _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def describe(error: BaseException, given: Sequence[str]) -> str:
-    """Puts an error that was raised while flags were parsed, or a config file run, in one line.
+    """Describes in one line an error raised while parsing flags or running a config file.
 
     Args:
       error: what absl, ml_collections or the config file raised.
-      given: the flags, for those whose error has no more than the end of the key.
+      given: the flags, for errors that have only the end of the key.
     """
     if isinstance(error, checks.ConfigError):
         return str(error)
@@ -51,7 +51,7 @@ def _config_flag(given: Sequence[str]) -> str:
 
 
 def check_sections(config: Any, given: Sequence[str]) -> None:
-    """Makes sure that no flag takes the place of a whole section, whose other keys would be gone.
+    """Checks that no flag replaces a whole section, whose other keys would be lost.
 
     Raises:
       ConfigError: for the first flag that does.
@@ -69,7 +69,7 @@ def check_sections(config: Any, given: Sequence[str]) -> None:
 
 
 def _is_open(path: str) -> bool:
-    """Whether a section is filled with keys of the user's own: arguments of somebody's function."""
+    """Whether a section's keys are the user's own: arguments of an external function."""
     return path.rpartition(".")[2] == "kwargs"
 
 
@@ -81,9 +81,9 @@ def describe_failure(error: BaseException) -> str:
 
 
 def _describe_traceback(text: str) -> str:
-    """Of ml_collections' report of an error in a config file: that error, and where it is.
+    """The error in a config file that ml_collections reports, and its location.
 
-    Behind the colon of the flag that it begins with.
+    Preceded by the flag that the report begins with, and a colon.
     """
     flag = re.match(r"flag (--\S+?=.*?): Error whilst", text, re.DOTALL)
     kind, _, message = text.strip().splitlines()[-1].partition(": ")
@@ -96,7 +96,7 @@ def _describe_traceback(text: str) -> str:
 
 
 def _describe_unknown_key(given: Sequence[str], message: str) -> str:
-    """Puts the whole key and its value before ml_collections' message, which has its end alone."""
+    """Puts the whole key and its value before ml_collections' message, which has only its end."""
     # A KeyError's text is quoted once more each time it is passed on.
     key, _, hint = message.replace("\\n", "\n").replace("\\'", "").partition("\n")
     name = key.strip(_QUOTES)

@@ -1,4 +1,4 @@
-"""Locks on files: held by one process at a time, and free by themselves when it has died."""
+"""Locks on files: held by one process at a time, and released automatically when it dies."""
 
 import contextlib
 import fcntl
@@ -12,14 +12,14 @@ from absl import logging
 from core import checks
 
 PATIENCE_S = 5.0
-"""A process that was killed gives back its memory before its locks, which takes a moment."""
+"""A killed process frees its memory before its locks, which takes a moment."""
 
 _POLL_S = 0.1
 
 
 @contextlib.contextmanager
 def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """Holds the lock of a file, which is made if it isn't there and is never removed.
+    """Holds the lock of a file, which is created if missing and never removed.
 
     Args:
       path: the file; nothing is ever written into it.
@@ -27,10 +27,9 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
       patience_s: how long to wait for the other process to end.
 
     Raises:
-      ConfigError: another process holds it, it can't be made, or the file system has no locks.
+      ConfigError: another process holds it, it can't be created, or the file system has no locks.
     """
     await_free(path, refusal, patience_s)
-    # Not os.open's default: a directory that was made for others must not be closed to them.
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
@@ -44,7 +43,7 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
 
 
 def await_free(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> None:
-    """Waits until no other process holds the lock of a file, which need not be there.
+    """Waits until no other process holds the lock of a file, which need not exist.
 
     Raises:
       ConfigError: as `hold` does.

@@ -12,11 +12,11 @@ def find(package: str, name: str, key: str) -> ModuleType:
     """Imports `<package>/<name>.py`, which must define `Settings`, with a key `module`, and `make`.
 
     So a new agent, network, replay or environment is one new file: nothing else needs an edit. A
-    name with a dot is a module of somebody else, as Python imports it.
+    name with a dot is the import path of an external module.
 
     Args:
       package: a package of the project, e.g. "envs".
-      name: the module's name in it, or the whole name of a module elsewhere.
+      name: the module's name in it, or the full name of an external module.
       key: the config key that holds the name, for the message.
 
     Raises:
@@ -26,7 +26,7 @@ def find(package: str, name: str, key: str) -> ModuleType:
         raise checks.ConfigError(f"{key} = {name!r}: expected the name of a module of {package}")
     if "." in name:
         return _find_elsewhere(name, key)
-    # Looked up by itself: a run asks often, and the other modules need not be imported for it.
+    # Looked up directly, as runs do this often: no other module is imported.
     path = f"{package}.{name}"
     module = importlib.import_module(path) if importlib.util.find_spec(path) else None
     if module is None or not _is_plugin(module):

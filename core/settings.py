@@ -1,4 +1,4 @@
-"""Sections of a configuration as frozen dataclasses: each key is told once, beside its code.
+"""Sections of a configuration as frozen dataclasses: each key is defined once, next to its code.
 
 A section's keys are fields made by `key`: default, what is allowed, what it means, and where the
 default is from. Sections nest by `section`, and by `plugin` or `part_of_plugin` where the class
@@ -23,7 +23,7 @@ _KEY, _CLASS = "key", "class"
 
 
 class Key(NamedTuple):
-    """What is known of a key beside its type and default.
+    """What is known about a key besides its type and default.
 
     Attributes:
       check: the values allowed.
@@ -48,7 +48,7 @@ def key(default: Any, check: checks.Check, doc: str, source: str = "") -> Any:
     """A field that is a key of the configuration.
 
     Args:
-      default: of the section; None for a key that follows others as long as it is not given.
+      default: its default; None for a key that is derived from others unless given.
       check: the values allowed.
       doc: its meaning, with the unit where it has one.
       source: where the default is from.
@@ -83,7 +83,7 @@ def plugin(package: str, default: str) -> Any:
 
 
 def part_of_plugin(package: str, owner: str, name: str) -> Any:
-    """A section whose class is an attribute of the module that another, outermost section names.
+    """A section whose class is an attribute of the module that another, top-level section names.
 
     Args:
       package: where the modules are, such as "agents".
@@ -113,7 +113,7 @@ def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
       cls: the dataclass.
       mapping: the section: a ConfigDict, or any mapping.
       path: of the section in the configuration; "" for all of it.
-      root: the whole configuration, for sections whose class another one tells; default: `mapping`.
+      root: the whole configuration, for sections whose class another one names; default: `mapping`.
 
     Raises:
       ConfigError: for the first key that is missing, unknown or out of range, naming key, value and
@@ -148,7 +148,7 @@ def to_config(settings: Any) -> ml_collections.ConfigDict:
 
 
 def rows(cls: type, path: str) -> Iterator[Row]:
-    """The keys of a section and of those in it, but for sections that are plug-ins."""
+    """The keys of a section and its subsections, except plug-in sections."""
     for field in dataclasses.fields(cls):
         inner = f"{path}.{field.name}" if path else field.name
         if _KEY in field.metadata:
@@ -158,7 +158,7 @@ def rows(cls: type, path: str) -> Iterator[Row]:
 
 
 def _default(field: dataclasses.Field) -> Any:
-    """What a field is as long as it is not given."""
+    """A field's value when it is not given."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

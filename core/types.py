@@ -35,7 +35,7 @@ class Step(NamedTuple):
       observation: the newest observation (one frame, not a stack).
       is_first: bool, whether it starts an episode.
       is_last: bool, whether it ends one; its action is ignored.
-      reward: float32, what arrived with the observation, as the learner shall see it.
+      reward: float32, what arrived with the observation, as the learner sees it.
       discount: float32, likewise; 0 at a termination or a reported loss of life.
       action: int32, chosen on the observation.
     """
@@ -67,7 +67,7 @@ class TrainState(NamedTuple):
 
 
 class DeclaredLayer(NamedTuple):
-    """What a network says of one of its layers.
+    """What a network declares about one of its layers.
 
     Attributes:
       module: the path of its parameters in their tree, names joined by "/".
@@ -75,7 +75,7 @@ class DeclaredLayer(NamedTuple):
         normalization, "free_norm" for one that feeds an output layer, whose scale matters.
       weights: names of the leaves that are matrices or kernels; of a norm, its scales.
       biases: names of the others; of a norm, its offsets.
-      noise: of the leaves, those of a noisy layer's sigma, the partners of its means.
+      noise: names of the leaves for a noisy layer's sigma, the partners of its means.
     """
 
     module: str

@@ -1,4 +1,4 @@
-"""Seeds and the actions since: all it takes to bring a deterministic emulator back exactly."""
+"""Seeds and the actions since: all it takes to restore a deterministic emulator exactly."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 class ActionLog:
-    """Per environment the seed of its last seeded reset, and every action it was sent since.
+    """The seed of each environment's last seeded reset, and every action sent to it since.
 
-    They are seeded at different times, yet all are sent an action on every step: one table of
-    actions [T, N] serves all, in which environment i's log is the rows from `starts[i]` on. T is
-    the length of the longest log; rows that no log needs any more are dropped.
+    Environments are seeded at different times, yet each gets an action on every step: one table of
+    actions [T, N] serves all, and environment i's log is the rows from `starts[i]` on. T is the
+    length of the longest log; rows that no log needs any more are dropped.
     """
 
     def __init__(self, num_envs: int):
@@ -31,11 +31,11 @@ class ActionLog:
         return len(self._bytes) // len(self.seeds) - self.starts
 
     def append(self, actions: np.ndarray) -> None:
-        """Adds the actions [N] of one step; they must fit a byte."""
+        """Adds the actions [N] of one step; they must fit in a byte."""
         self._bytes += actions.astype(np.uint8).tobytes()
 
     def restart(self, env_ids: np.ndarray, seeds: np.ndarray) -> None:
-        """Starts these environments' logs anew after a reset with these seeds."""
+        """Restarts these environments' logs after a reset with these seeds."""
         self.seeds[env_ids] = seeds
         self.counts[env_ids] += 1
         self.starts[env_ids] = len(self._bytes) // len(self.seeds)

@@ -1,7 +1,7 @@
 """Atari 2600 games through the Arcade Learning Environment's vector environment (C++ threads).
 
-That plays every game in its default mode and difficulty; others are reached, more slowly, through
-gymnasium_vector (docs/adding.md).
+It plays every game in its default mode and difficulty; gymnasium_vector offers the others, more
+slowly (docs/adding.md).
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _AGENTS_PICTURE = {"img_height": FRAME_SIZE, "img_width": FRAME_SIZE, "grayscale
 _SCREEN = {"img_height": 210, "img_width": 160, "grayscale": False}
 _EMULATOR_FRAMES_PER_SECOND = 60
 
-# ROMs for two players that ship with ale_py; to load one ends the whole process.
+# Two-player ROMs that ship with ale_py; loading one ends the whole process.
 _UNSUPPORTED_ROMS = {"combat", "joust", "maze_craze", "warlords"}
 
 
@@ -50,7 +50,7 @@ class AtariProtocol:
 
 PROTOCOLS = {
     # DQN Zoo (Quan & Ostrovski 2020), after Mnih et al. 2015 and Hessel et al. 2017. Two
-    # differences: DQN Zoo draws 1 to 30 no-ops, ALE from 0 on; it resizes with PIL's bilinear
+    # differences: DQN Zoo draws 1 to 30 no-ops, ALE 0 to 30; it resizes with PIL's bilinear
     # filter, ALE with OpenCV's INTER_AREA.
     "dqn_zoo": AtariProtocol(0.0, 30, 0.0, False),
     # Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5.
@@ -99,7 +99,7 @@ class Settings:
     )
 
     def __post_init__(self):
-        """Raises ConfigError for a game that there is not."""
+        """Raises ConfigError for an unknown game."""
         check_game(self.game, "environment.game")
 
 
@@ -122,8 +122,8 @@ def task_name(chosen: Settings) -> str:
 def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
     """As `make`, with the game's own screen; see `envs.base.Filmed`.
 
-    A twin shows it, which plays the same: the emulator's course does not depend on the size or
-    colour of what it shows.
+    A twin emulator that plays the same game renders it: emulation does not depend on the size or
+    colour of the picture.
     """
     environment = make(chosen, 1, seed)
     twin = _make(chosen, 1, seed, _SCREEN)
@@ -152,7 +152,7 @@ def _make(
 
 
 def has_full_action_space(chosen: Settings) -> bool:
-    """Whether all 18 actions are given, by the settings or else by the protocol."""
+    """Whether all 18 actions are available: by the settings, or else by the protocol."""
     asked = chosen.full_action_space
     return PROTOCOLS[chosen.protocol].full_action_space if asked is None else asked
 
@@ -165,11 +165,11 @@ class AtariEnvironment(base.VectorEnvironment):
     episode's first frame. On a step cut short by the end of an episode the emulator does not
     render its last frame, and the observation is mostly that of the step before.
 
-    Lengths of episodes do not count the no-ops. A life loss is a decrease of ALE's `lives` from
+    Episode lengths exclude the no-ops. A life loss is a decrease of ALE's `lives` from
     one step to the next: reported only where the protocol's `life_loss_discount` is below 1.
 
     Exact resume: ALE's vector environment can't be saved, but it is deterministic. The state holds
-    each environment's last seed and the actions since, and `set_state` plays them again.
+    each environment's last seed and the actions since, and `set_state` replays them.
     """
 
     frames_per_step = FRAME_SKIP
@@ -190,7 +190,7 @@ class AtariEnvironment(base.VectorEnvironment):
     ):
         """Starts the emulators.
 
-        Arguments: see `default_config` and `envs.base.make`; `picture` is what it shows.
+        Arguments: see `Settings` and `envs.base.make`; `picture` is what it shows.
         """
         rules = PROTOCOLS[protocol]
         self._game = game
@@ -244,7 +244,7 @@ class AtariEnvironment(base.VectorEnvironment):
         self._emulators.send(actions)
 
     def recv(self) -> dm_env.TimeStep:
-        """Waits for the emulators; those whose log is long enough start their episode reseeded."""
+        """Waits for the emulators; reseeds those that start an episode with a long enough log."""
         self._turns.recv()
         frames, rewards, terminated, truncated, info = self._emulators.recv()
         is_first = self._is_over
@@ -271,7 +271,7 @@ class AtariEnvironment(base.VectorEnvironment):
         return self._episodes.finished()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Seeds, actions since, running returns and the current step: some kB an environment."""
+        """Seeds, actions since, running returns and the current step: a few kB per environment."""
         self._turns.check_ready("get_state")
         return {
             "settings": saved_settings.encode(self._settings),
@@ -283,11 +283,11 @@ class AtariEnvironment(base.VectorEnvironment):
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
-        """Plays the saved actions again from the saved seeds: seconds for some 10 000 steps.
+        """Replays the saved actions from the saved seeds: seconds for about 10 000 steps.
 
         Raises:
-          ValueError: if the state was taken from an environment of other settings.
-          RuntimeError: if the emulators did not arrive at the saved observation and lives.
+          ValueError: if the state was taken from an environment with other settings.
+          RuntimeError: if the emulators did not reach the saved observation and lives.
         """
         saved_settings.check_equal(state["settings"], self._settings)
         self._turns.start()
@@ -322,7 +322,7 @@ class AtariEnvironment(base.VectorEnvironment):
 
     def _replay_log(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Steps through the log, each environment from its own row on; returns the last step."""
-        # ALE wants all reset first; those that start later idle on the steps of the others.
+        # ALE requires resetting all first; those that start later idle through the others' steps.
         frames, info = self._seeded_reset(np.ones(self.num_envs, bool))
         actions = self._log.actions
         late_starts = set(self._log.starts.tolist()) - {0}
@@ -378,8 +378,8 @@ def _make_emulators(
         frameskip=FRAME_SKIP,
         # ALE draws the number of no-ops below noop_max.
         noop_max=rules.max_noop_frames + 1,
-        # With it, a life loss would set `terminated`, and could be told from a game over only by
-        # lives == 0: not so in Alien and Chopper Command, where lives stay above 0 to the end.
+        # If true, a life loss would set `terminated`, and only lives == 0 would mark a game over,
+        # which fails in Alien and Chopper Command, where lives stay above 0 to the end.
         life_loss_info=False,
         reward_clipping=False,
         use_fire_reset=False,
@@ -394,7 +394,7 @@ def _count_cores() -> int:
 
 
 def check_game(game: str, key: str) -> None:
-    """Raises ConfigError, which names the config's key, if there is no such game."""
+    """Raises ConfigError, naming the config's key, if there is no such game."""
     known = sorted(set(roms.get_all_rom_ids()) - _UNSUPPORTED_ROMS)
     if game not in known:
         close = difflib.get_close_matches(game.lower(), known) or ["pong", "breakout"]

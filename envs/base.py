@@ -69,7 +69,7 @@ class VectorEnvironment(abc.ABC):
     def recv(self) -> dm_env.TimeStep:
         """Waits for the step that `send` began.
 
-        The arrays are the caller's to keep but not to change: later steps fill others.
+        The caller may keep the arrays but not change them: later steps fill others.
 
         Raises:
           RuntimeError: if no step was sent.
@@ -86,22 +86,22 @@ class VectorEnvironment(abc.ABC):
 
     @abc.abstractmethod
     def check_ready(self, call: str) -> None:
-        """Makes sure that there is a time step and none under way.
+        """Checks that there is a time step and that no step is under way.
 
         Args:
-          call: what is about to be done, for the message.
+          call: the call about to be made, for the message.
 
         Raises:
           RuntimeError: before `reset` or `set_state`, or between a `send` and its `recv`.
         """
 
     def next_task(self) -> dm_env.TimeStep:
-        """Goes to the next task of a sequence; the present step is changed into a LAST.
+        """Moves to the next task of a sequence; the current step becomes a LAST.
 
         The next step ignores its actions and returns the FIRST of the next task everywhere.
 
         Returns:
-          The present step: LAST everywhere, a truncation unless the episode ended on it anyway.
+          The current step: LAST everywhere, a truncation unless the episode ended on it anyway.
 
         Raises:
           RuntimeError: if there is only one task, or between a `send` and its `recv`.
@@ -121,24 +121,24 @@ class VectorEnvironment(abc.ABC):
         """Restores `get_state`'s result in a new instance and returns the current time step.
 
         Raises:
-          ValueError: if the state was taken from an environment of other settings.
+          ValueError: if the state was taken from an environment with other settings.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
         """Frees the emulators; the instance can't be used afterwards.
 
-        May be called while a step is under way, and again.
+        May be called while a step is under way, and more than once.
         """
 
 
 class Settings(Protocol):
     """The parsed section `environment`: a dataclass of the module that it names.
 
-    Beside `Settings` such a module has the functions `make(settings, num_envs, seed)`,
+    Besides `Settings`, such a module has the functions `make(settings, num_envs, seed)`,
     `frames_per_step(settings)` and `task_name(settings)`; `make_filmed(settings, seed)` if it has a
-    screen; and for a sequence `tasks(settings)` and the constant
-    `FRAMES_PER_TASK`, the name of the key that has their length.
+    screen; and for a sequence `tasks(settings)` and the constant `FRAMES_PER_TASK`, the name of the
+    key for the tasks' length.
     """
 
     @property
@@ -148,13 +148,13 @@ class Settings(Protocol):
 
 
 class Filmed(NamedTuple):
-    """A single environment that plays, and what a person would see of it meanwhile.
+    """A single environment, and what a person would see while it plays.
 
     Attributes:
       environment: as `make` builds it.
-      screen: the actions [1] of the last step, or None after the reset, to what is seen now:
+      screen: maps the last step's actions [1], or None after the reset, to what is seen now:
         uint8 [H, W, 3].
-      frames_per_second: at which it looks natural, one screen for each step.
+      frames_per_second: the rate that looks natural, one screen per step.
     """
 
     environment: VectorEnvironment
@@ -179,7 +179,7 @@ def make_timestep(
       observation: [N, ...], of the spec's type.
       reward: of the game [N], of any type.
       terminated: whether the step ends the environment's episode for good: bool [N].
-      truncated: whether it cuts the episode: bool [N].
+      truncated: whether it truncates it: bool [N].
       is_first: whether it starts one: bool [N].
       discount: of steps that are neither the first nor terminal, [N] or one for all.
 
@@ -233,7 +233,7 @@ def make(chosen: Settings, num_envs: int, seed: int) -> VectorEnvironment:
 
 
 def make_filmed(chosen: Settings, seed: int) -> Filmed:
-    """Builds an environment of one as `make` does, with its screen.
+    """Builds a single environment as `make` does, with its screen.
 
     Raises:
       ConfigError: as `make` does, and if the environment has no screen.
@@ -254,7 +254,7 @@ def make_specs(chosen: Settings) -> tuple[specs.Array, specs.DiscreteArray]:
 
 
 def frames_per_step(chosen: Settings) -> int:
-    """Emulator frames of an agent step, told without building the environment."""
+    """Emulator frames per agent step, without building the environment."""
     return _module(chosen).frames_per_step(chosen)
 
 
@@ -269,7 +269,7 @@ def is_sequence(chosen: Settings) -> bool:
 
 
 def tasks(chosen: Settings) -> tuple[Settings, ...]:
-    """The settings of each task alone: of a sequence in its order, or the environment's own."""
+    """Each task's own settings: a sequence's in order, or the environment's."""
     return _module(chosen).tasks(chosen) if is_sequence(chosen) else (chosen,)
 
 
@@ -278,7 +278,7 @@ def task(chosen: Settings, number: int) -> Settings:
 
     Args:
       chosen: of the environment.
-      number: the task's, from 0; it goes on counting when the tasks of a sequence come again.
+      number: the task's, from 0; it goes on counting when a sequence repeats.
     """
     found = tasks(chosen)
     return found[number % len(found)]
@@ -290,7 +290,7 @@ def frames_per_task(chosen: Settings) -> int:
 
 
 def frames_per_task_key(chosen: Settings) -> str:
-    """The key of a sequence that has them, for messages."""
+    """The key for a sequence's frames per task, for messages."""
     return f"environment.{_module(chosen).FRAMES_PER_TASK}"
 
 
@@ -301,7 +301,7 @@ def parse(section: Any, path: str = "environment") -> Settings:
 
 
 def parse_recorded(section: Mapping[str, Any]) -> Settings:
-    """The settings of a section of an earlier version: of keys that it lacks, the defaults."""
+    """The settings of an earlier version's section, with defaults for keys that it lacks."""
     module = settings.find_plugin("envs", "environment", section)
     defaults = settings.to_config(module.Settings()).to_dict()
     known = {key: section.get(key, default) for key, default in defaults.items()}

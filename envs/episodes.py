@@ -7,7 +7,7 @@ import numpy as np
 
 from envs import base
 
-# Plain ints: to compare an array with a member of the enum takes ten times as long.
+# Plain ints: comparing an array with an enum member takes ten times as long.
 _FIRST, _LAST = int(dm_env.StepType.FIRST), int(dm_env.StepType.LAST)
 
 
@@ -26,7 +26,7 @@ class EpisodeRecorder:
         self._steps[:] = 0
 
     def record(self, timestep: dm_env.TimeStep) -> None:
-        """Takes in one step of every environment; the steps with a LAST finish an episode."""
+        """Records one step of every environment; each LAST finishes an episode."""
         self._returns += timestep.reward
         self._steps += timestep.step_type != _FIRST
         for env_id in np.flatnonzero(timestep.step_type == _LAST):

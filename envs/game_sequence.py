@@ -29,7 +29,7 @@ PRESETS = {
     ),
     # The same paper's longer visits to five of them.
     "s_ale_5": ("alien", "atlantis", "boxing", "breakout", "centipede"),
-    # Aitchison et al. 2023, "Atari-5" (arXiv 2210.02019): the subset that tells most of all 57.
+    # Aitchison et al. 2023, "Atari-5" (arXiv 2210.02019): the subset that best represents all 57.
     "atari_10": (
         "amidar",
         "bowling",
@@ -83,8 +83,8 @@ class Settings:
 
     @property
     def all_games(self) -> tuple[str, ...]:
-        """The games in their order, those of presets one by one."""
-        # On the command line a list without brackets is one text: pong,breakout.
+        """The games in order, with presets expanded."""
+        # On the command line a list without brackets is one string: pong,breakout.
         names = [name.strip() for text in self.games for name in text.split(",")]
         return tuple(game for name in names for game in PRESETS.get(name, (name,)))
 

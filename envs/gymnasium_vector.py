@@ -17,7 +17,7 @@ from envs import base, episodes, saved_settings, turns
 
 # Chosen here, and not by the user.
 _OWN_ARGUMENTS = ("id", "num_envs", "vectorization_mode", "vector_kwargs", "render_mode")
-# Of a film of an environment whose metadata do not say.
+# For films of environments whose metadata give no rate.
 _FRAMES_PER_SECOND = 30
 
 
@@ -67,17 +67,17 @@ def task_name(chosen: Settings) -> str:
 
 
 def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
-    """As `make`, with what the environment draws of itself; see `envs.base.Filmed`.
+    """As `make`, with what the environment renders; see `envs.base.Filmed`.
 
     Raises:
-      ConfigError: if it can't draw itself.
+      ConfigError: if it can't render itself.
     """
-    # Many draw with pygame, which needs no window for this and no desktop.
+    # Many render with pygame, which needs no window or desktop for this.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     environments = _make_environments(chosen, 1, render_mode="rgb_array")
 
     def screen(actions: np.ndarray | None) -> np.ndarray:
-        del actions  # the environment itself is looked at
+        del actions  # the environment itself is rendered
         try:
             screens: Any = environments.render()
             return np.asarray(screens[0], np.uint8)
@@ -96,14 +96,14 @@ class GymnasiumEnvironment(base.VectorEnvironment):
     environment's are floating, else uint8.
 
     Gymnasium can't save an environment: `set_state` starts new episodes, from seeds not used
-    before, and what was running is abandoned.
+    before, and abandons the running ones.
     """
 
     frames_per_step = 1
     exact_resume = False
 
     def __init__(self, chosen: Settings, environments: vector.VectorEnv, seed: int):
-        """Takes over `environments`, of NEXT_STEP autoreset; they are seeded from `seed`."""
+        """Takes over `environments`, with NEXT_STEP autoreset; they are seeded from `seed`."""
         self.num_envs = environments.num_envs
         self._environments = environments
         self._name = name = chosen.id

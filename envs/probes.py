@@ -1,8 +1,8 @@
-"""Five tiny environments, each of which shows one fault of a learner within seconds.
+"""Five tiny environments, each of which reveals one fault of a learner within seconds.
 
 After Andy Jones, "Debugging RL, Without the Agonizing Pain" (2021,
-andyljones.com/posts/rl-debugging.html). Where an agent learns one but not the next, its fault is
-in what was added:
+andyljones.com/posts/rl-debugging.html). If an agent learns one but not the next, the fault is in
+what was added:
 
 1. constant observation, one action, one step, reward 1: is the value learned at all?
 2. observation -1 or +1, reward = observation: does the value depend on the observation?
@@ -26,7 +26,7 @@ from envs import base, episodes, saved_settings, turns
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One probe; both functions are of arrays [N]."""
+    """One probe; both functions take arrays [N]."""
 
     num_actions: int
     episode_steps: int
@@ -101,9 +101,9 @@ def task_name(chosen: Settings) -> str:
 
 
 class ProbeEnvironment(base.VectorEnvironment):
-    """N environments of one probe. Observations are float32 [1]; the LAST shows the step before.
+    """N environments of one probe. Observations are float32 [1]; the LAST repeats the previous one.
 
-    The work is done in `recv`. All of the state is in three arrays, so that resuming is exact.
+    The work is done in `recv`. All of the state is in arrays, so that resuming is exact.
     """
 
     frames_per_step = 1
@@ -209,7 +209,7 @@ class ProbeEnvironment(base.VectorEnvironment):
 
 
 def _random_sign(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """-1 or +1 for each episode: the top bit of a hash, so that no generator is to be saved.
+    """-1 or +1 for each episode: the top bit of a hash, so there is no generator to save.
 
     The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
     generators"), with the environment's key mixed before the episode's number is added.

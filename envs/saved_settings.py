@@ -1,4 +1,4 @@
-"""An environment's settings as part of its state: it is restored only into an equal one."""
+"""An environment's settings as part of its state, which is restored only into an equal one."""
 
 import json
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ class TaskSequence(base.VectorEnvironment):
 
     After the last task the first comes again. The step on which a task is left is LAST in every
     environment: a truncation, unless the episode ended on it anyway. (An environment whose episode
-    would begin on it has an episode without steps.) Episodes that are cut so are not among the
+    would begin on it has an episode without steps.) Episodes truncated this way are not among the
     `finished_episodes`.
     """
 
@@ -29,7 +29,7 @@ class TaskSequence(base.VectorEnvironment):
         """Builds the first task.
 
         Args:
-          tasks: the settings of each; they have the same observations and actions.
+          tasks: each task's settings; all have the same observations and actions.
           num_envs: N.
           seed: each task's environments have seeds of their own, derived from it.
         """
@@ -46,22 +46,22 @@ class TaskSequence(base.VectorEnvironment):
         self.exact_resume = self._present.exact_resume
 
     def observation_spec(self) -> specs.Array:
-        """The present task's, as of every other."""
+        """The current task's, and every other's."""
         return self._present.observation_spec()
 
     def action_spec(self) -> specs.DiscreteArray:
-        """The present task's, as of every other."""
+        """The current task's, and every other's."""
         return self._present.action_spec()
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode of the present task in every environment."""
+        """Starts an episode of the current task in every environment."""
         if self._is_leaving:
             self._enter_next()
         self._timestep = self._present.reset()
         return self._timestep
 
     def next_task(self) -> dm_env.TimeStep:
-        """Leaves the task: the present step becomes the LAST of every environment's episode."""
+        """Leaves the task: the current step becomes the LAST of every environment's episode."""
         if self._is_leaving:
             raise RuntimeError("next_task twice without a step between")
         self._present.check_ready("next_task")
@@ -72,7 +72,7 @@ class TaskSequence(base.VectorEnvironment):
         return self._timestep
 
     def send(self, actions: np.ndarray) -> None:
-        """As any environment's; what the task that is being left answers is not looked at."""
+        """As any environment's; the result of a task that is being left is ignored."""
         self._present.send(actions)
 
     def recv(self) -> dm_env.TimeStep:
@@ -94,7 +94,7 @@ class TaskSequence(base.VectorEnvironment):
         self._present.check_ready(call)
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """The present task's state, which task it is, and whether it is being left."""
+        """The current task's state, which task it is, and whether it is being left."""
         return {
             **self._present.get_state(),
             "sequence": saved_settings.encode(self._settings),
@@ -104,11 +104,11 @@ class TaskSequence(base.VectorEnvironment):
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> dm_env.TimeStep:
-        """Restores `get_state`'s result, as exactly as the present task can.
+        """Restores `get_state`'s result, as exactly as the current task can.
 
         Raises:
-          ValueError: if the state was taken from a sequence of other settings.
-          RuntimeError: if the emulators did not arrive at the saved step.
+          ValueError: if the state was taken from a sequence with other settings.
+          RuntimeError: if the emulators did not reach the saved step.
         """
         saved_settings.check_equal(state["sequence"], self._settings)
         self._is_leaving = bool(state["is_leaving"])
@@ -123,7 +123,7 @@ class TaskSequence(base.VectorEnvironment):
         return self._timestep
 
     def close(self) -> None:
-        """Frees the present task's environments."""
+        """Frees the current task's environments."""
         self._present.close()
 
     def _as_left(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
@@ -144,10 +144,10 @@ class TaskSequence(base.VectorEnvironment):
 
 
 def check_order(tasks: Sequence[Any], key: str, name: Callable[[Any], str] = str) -> None:
-    """Raises ConfigError for no tasks, or one twice in a row: the same would go on.
+    """Raises ConfigError for no tasks, or one twice in a row, which would just continue.
 
     Args:
-      tasks: anything that is equal where the task is the same.
+      tasks: anything that compares equal for the same task.
       key: of the configuration, for messages.
       name: a task's, for messages.
     """
@@ -164,7 +164,7 @@ def check_order(tasks: Sequence[Any], key: str, name: Callable[[Any], str] = str
 def check_specs(tasks: Sequence[base.Settings], key: str) -> None:
     """Raises ConfigError unless all tasks have the same observations, actions and frames per step.
 
-    Each task is built for that, and closed again.
+    Builds each task for this and closes it again.
     """
     first = None
     for task in tasks:

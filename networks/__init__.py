@@ -1,4 +1,4 @@
-"""Parts that agents make their networks of: torsos, heads, linear layers, normalization.
+"""Parts that agents build their networks from: torsos, heads, linear layers, normalization.
 
 Called by agents. Imports core/ alone.
 """

@@ -1,4 +1,4 @@
-"""Nonlinearities, and where the units before and after them can be seen."""
+"""Nonlinearities, and a way to record the units before and after them."""
 
 import contextlib
 import threading
@@ -20,9 +20,9 @@ class Units(NamedTuple):
 
 @contextlib.contextmanager
 def recording() -> Iterator[dict[str, Units]]:
-    """Collects the units of a network that is applied meanwhile, by name.
+    """Collects, by name, the units of a network applied within the context.
 
-    They are values of the trace that applies it: to be used, or returned, within that.
+    They are values of the trace that applies it: use or return them within that trace.
     """
     before = getattr(_RECORDERS, "found", None)
     _RECORDERS.found = found = {}

@@ -120,7 +120,7 @@ def matmul_convolution(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
 
 
 def matmul_frame_convolution(frames: jax.Array, w: jax.Array, stride: int) -> jax.Array:
-    """The same of frame stacks uint8 [B, S, H, W] with [K, K, S, O]."""
+    """The same for frame stacks uint8 [B, S, H, W] with [K, K, S, O]."""
     size, _, stack, outputs = w.shape
     taps = _count_taps(size, stride)
     height, width = (_covered(n, size, stride) for n in frames.shape[2:])
@@ -217,7 +217,7 @@ def check_frames(module: str, observation: jax.Array, smallest: int) -> None:
     Args:
       module: of the torso, for the message.
       observation: of any shape and type.
-      smallest: height and width that the torso needs at least.
+      smallest: the minimum height and width that the torso needs.
 
     Raises:
       ConfigError: if they are not frame stacks uint8 [B, S, H, W] of that size.
@@ -235,7 +235,7 @@ def check_frames(module: str, observation: jax.Array, smallest: int) -> None:
 
 
 def smallest_input(layers: Sequence[ConvolutionLayer]) -> int:
-    """The height and width of which the last of several convolutions makes one."""
+    """The height and width that consecutive convolutions reduce to one."""
     return functools.reduce(lambda n, layer: (n - 1) * layer.stride + layer.size, layers[::-1], 1)
 
 

@@ -17,7 +17,7 @@ def uniform_fan_in(fan_in: int) -> hk.initializers.Initializer:
 def linear(
     size: int, fan_in: int, with_bias: bool, name: str, kind: types.LayerKind = "hidden"
 ) -> hk.Linear:
-    """A Haiku linear layer with DQN Zoo's initializer, and what it is declared to be."""
+    """A Haiku linear layer with DQN Zoo's initializer, declared as `kind`."""
     init = uniform_fan_in(fan_in)
     layer = hk.Linear(size, with_bias, w_init=init, b_init=init, name=name)
     declared.declare(layer, kind, ("w",), ("b",) if with_bias else ())
@@ -60,7 +60,7 @@ class NoisyLinear(hk.Module):
           sigma_bias: whether there is a learned noisy bias.
           per_sample: one draw of the noise per row of the batch instead of one for all.
           name: the Haiku module's name.
-          kind: what it is declared to be.
+          kind: what it is declared as.
         """
         super().__init__(name=name)
         self._size = size

@@ -12,7 +12,7 @@ from networks import declared
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """What stands before each nonlinearity: the section `network.norm`."""
+    """The norm before each nonlinearity: the section `network.norm`."""
 
     kind: Literal["none", "layer", "rms"] = settings.key(
         "none",

@@ -31,6 +31,6 @@ def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
 
 
 def make_torso(torso: Any, norm: normalization.Normalization):
-    """The torso, observations [B, ...] to features float32 [B, F], inside of a transformation."""
+    """The torso, observations [B, ...] to features float32 [B, F], inside a Haiku transform."""
     module = plugins.find("networks.torsos", torso.module, "network.torso.module")
     return module.make(torso, norm)

@@ -14,7 +14,7 @@ Kind = Literal["hidden", "output", "norm", "free_norm", "sigma", "other"]
 Noisy = Literal["joint", "separate", "mu_only"]
 
 Declare = Callable[[Any], Sequence[types.DeclaredLayer]]
-"""From parameters, arrays or shapes, to what their layers are, as `by_name`."""
+"""From parameters, arrays or shapes, to their layers, as `by_name`."""
 
 _WEIGHTS = ("w", "kernel", "mu_w", "sigma_w")
 _BIASES = ("b", "bias", "mu_b", "sigma_b")
@@ -29,7 +29,7 @@ class Layer:
         sigma taken apart, say) the part follows: ".../mu".
       kind: "hidden" and "output" for weights with their biases, "norm" for the scale and offset
         of a normalization, "free_norm" for one that feeds an output layer, "sigma" for noise
-        weights that stay free beside their means, "other" for leaves that nobody declared.
+        weights that stay free beside their means, "other" for undeclared leaves.
       leaves: leaf name to its path in the tree as `jax.tree_util.keystr` writes it.
       weights: the paths of matrices and kernels, or of a norm's scales, among them.
     """
@@ -76,7 +76,7 @@ def by_name(
     Args:
       params: the parameters, arrays or shapes.
       output_pattern: regular expression searched in module paths: layers whose scale matters.
-      free_norm_pattern: the same, for norms whose scale matters, as those before an output layer.
+      free_norm_pattern: the same, for norms whose scale matters: those before an output layer.
     """
     declared = []
     for module, leaves in _modules(params).items():
@@ -147,7 +147,7 @@ def _layers_of(
     declared: Sequence[types.DeclaredLayer],
     noisy: Noisy,
 ) -> list[Layer]:
-    """The layers of one module: mu's and sigma's, or what was not declared, may be apart."""
+    """The layers of one module: mu, sigma and undeclared leaves may be separate."""
     parts: dict[str, dict[str, str]] = {}
     owners: dict[str, types.DeclaredLayer | None] = {}
     for name, path in leaves.items():

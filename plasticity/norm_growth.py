@@ -1,8 +1,8 @@
 """The learning-rate decay that a free run's growing norms imply, replayed in a projected run.
 
-For a layer that a norm follows, the effective learning rate is lr / ||W|| (Adam) or lr / ||W||^2
+For a layer followed by a norm, the effective learning rate is lr / ||W|| (Adam) or lr / ||W||^2
 (SGD). A projected run with lr (||W(0)|| / ||W(t)||)^power, power 1 or 2, has that of the free
-run whose ||W(t)|| were recorded: layer by layer exactly, with one global ratio nearly
+run whose ||W(t)|| were recorded: exactly per layer, nearly with one global ratio
 (Lyle et al. 2024, arXiv 2407.01800; van Laarhoven 2017, arXiv 1706.05350).
 """
 
@@ -42,13 +42,13 @@ class RecordedNorms:
     def load(cls, path: str) -> "RecordedNorms":
         """Reads a CSV file written with `append_row`.
 
-        Where a resumed run went back and wrote some updates again, the later rows count.
+        Where a resumed run repeated some updates, the later rows count.
 
         Args:
           path: the file: a header "updates,<layer>,...", then one row per record.
 
         Raises:
-          ConfigError: if there is no such file, its form is another, a norm is not a number > 0,
+          ConfigError: if there is no such file, its format is wrong, a norm is not a number > 0,
             or it does not begin at update 0 and have at least two rows.
         """
         header, *rows = _read(path)
@@ -71,7 +71,7 @@ class RecordedNorms:
         norms = jnp.asarray(self.norms)
         right = jnp.clip(jnp.searchsorted(updates, count, side="right"), 1, len(updates) - 1)
         start, end = updates[right - 1], updates[right]
-        # Differences of integers, for float32 can't tell updates apart beyond 2^24.
+        # Integer differences: float32 can't tell updates apart beyond 2^24.
         weight = ((count - start) / (end - start)).astype(norms.dtype)
         weight = jnp.clip(weight, 0, 1)
         return (1 - weight) * norms[right - 1] + weight * norms[right]
@@ -118,11 +118,11 @@ def global_factor(recorded: RecordedNorms, power: int) -> optax.Schedule:
 
 
 LayerFactors = Callable[[Any], dict[str, jax.Array]]
-"""From updates done to a factor, a scalar, by the name of each layer that has one."""
+"""From updates done to a scalar factor for each layer that has one, by name."""
 
 
 def layer_factors(recorded: RecordedNorms, power: int) -> LayerFactors:
-    """(initial norm / norm)^power of each layer. Arguments: as of `global_factor`."""
+    """(initial norm / norm)^power of each layer. Arguments as for `global_factor`."""
 
     def factors(count):
         growth = (jnp.asarray(recorded.norms[0]) / recorded.at(count)) ** power
@@ -132,7 +132,7 @@ def layer_factors(recorded: RecordedNorms, power: int) -> LayerFactors:
 
 
 class NormGrowthState(NamedTuple):
-    """Updates done, an int32 scalar, and the factor that each layer had in the last of them."""
+    """Updates done, an int32 scalar, and each layer's factor in the last of them."""
 
     count: jax.Array
     factors: dict[str, jax.Array]

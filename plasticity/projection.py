@@ -91,7 +91,7 @@ class ProjectionSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
-    """Settings, and the network that they are about.
+    """Settings, and the network they apply to.
 
     Attributes:
       settings: what is projected, where to, and when.
@@ -124,15 +124,15 @@ class ProjectedState(NamedTuple):
 
 
 def projected_layers(params: Any, projection: Projection) -> list[layers.Layer]:
-    """The layers that are put on spheres, after checking that the settings fit the network.
+    """The layers that are projected, after checking that the settings fit the network.
 
     Args:
       params: the parameters of one network, arrays or shapes.
       projection: which layers to take.
 
     Raises:
-      ConfigError: if nothing would be projected, a kind of layer that the settings speak of was not
-        declared, or a matrix was not, so that it would stay free unnoticed.
+      ConfigError: if nothing would be projected, a kind of layer that the settings name was not
+        declared, or a matrix was not, so that it would silently stay free.
     """
     found = _find_layers(params, projection)
     _check_matches(found, projection)
@@ -141,7 +141,7 @@ def projected_layers(params: Any, projection: Projection) -> list[layers.Layer]:
 
 
 def selected_layers(params: Any, projection: Projection) -> list[layers.Layer]:
-    """As `projected_layers` without the checks: whose norms to record in a free run.
+    """`projected_layers` without the checks: layers whose norms a free run records.
 
     The network of such a run need not fit the settings: it may have no norms, for example.
     """
@@ -156,7 +156,7 @@ def _find_layers(params: Any, projection: Projection) -> list[layers.Layer]:
 
 
 def _check_matches(found: list[layers.Layer], projection: Projection) -> None:
-    """Raises ConfigError where a kind of layer that the settings speak of does not occur."""
+    """Raises ConfigError if a kind of layer that the settings name does not occur."""
     kinds = {layer.kind for layer in found}
     weighted = [layer.name for layer in found if layer.kind in ("hidden", "output")]
     norms = [layer.name for layer in found if layer.kind in ("norm", "free_norm")]
@@ -175,7 +175,7 @@ def _check_matches(found: list[layers.Layer], projection: Projection) -> None:
 
 
 def _check_matrices(found: list[layers.Layer], params: Any) -> None:
-    """Raises ConfigError for a matrix of which nobody said what it is."""
+    """Raises ConfigError for a matrix whose layer was not declared."""
     leaves = layers.leaves_by_path(params)
     for layer in found:
         for name, path in layer.leaves.items():
@@ -246,7 +246,7 @@ def weight_projection(projection: Projection) -> optax.GradientTransformation:
     is left as it is. With a seed axis, vmap `init` and `update`.
 
     Args:
-      projection: what to project; `moments` must be "keep", a link can't reach the others' states.
+      projection: what to project; `moments` must be "keep": a link can't reach the others' states.
 
     Raises:
       ConfigError: if `moments` is "rescale"; from `init`, as `projected_layers`.
@@ -270,8 +270,8 @@ def project(
 ) -> optax.GradientTransformation:
     """Wraps an optimizer so that the parameters stay on their spheres after `apply_updates`.
 
-    As `weight_projection` behind `inner`, and the moments of Adam, AMSGrad, RMSProp, Lion and
-    momentum, anywhere in the inner state, can be rescaled. Source: Lyle et al. 2024, projection
+    As `weight_projection` after `inner`; the moments of Adam, AMSGrad, RMSProp, Lion and
+    momentum, anywhere in the inner state, can be rescaled too. Source: Lyle et al. 2024, projection
     of weights; the rescaling follows from grad f(cw) = grad f(w) / c (van Laarhoven 2017).
 
     Args:
@@ -335,7 +335,7 @@ def _advance(
             return u + projection.settings.decay_rate * (state.initial[key] - candidate)
         if key not in factors:
             return u
-        # Also where none is due and the factor is 1: p + ((p + u) - p) is p + u but for a last
+        # Also where none is due and the factor is 1: p + ((p + u) - p) is p + u up to the last
         # bit, and a `where` between this and u makes the whole update twice as slow on a CPU.
         return candidate * factors[key].astype(candidate.dtype) - p
 

@@ -5,10 +5,10 @@ The learning rate itself, lr below, is `optimizer.learning_rate`.
 | name             | value                                                | keys used           |
 |------------------|------------------------------------------------------|---------------------|
 | constant         | lr                                                   |                     |
-| linear           | lr until `begin`, then straight to end_value, which  | begin, duration,    |
+| linear           | lr until `begin`, then linearly to end_value, which  | begin, duration,    |
 |                  | it reaches `duration` later                          | end_value           |
 | cosine           | half a cosine wave from lr to end_value              | duration, end_value |
-| warmup_cosine    | straight from init_value to lr in `warmup`, then     | init_value, warmup, |
+| warmup_cosine    | linearly from init_value to lr in `warmup`, then     | init_value, warmup, |
 |                  | cosine to end_value, which it reaches at `duration`  | duration, end_value |
 |                  | (counted from the start, warm-up included)           |                     |
 | piecewise        | lr, multiplied by scales[i] from boundaries[i] on    | boundaries, scales  |
@@ -17,11 +17,11 @@ The learning rate itself, lr below, is `optimizer.learning_rate`.
 
 begin, warmup, duration and boundaries are in `unit`: updates or emulator frames; frames are
 rounded to whole updates. Keys that a schedule does not use have no effect. duration follows the
-length of the run, or of a game, as long as it is not given (training/derived.py);
-`task_switch.restart_schedule` begins the schedule anew in every game. The defaults of init_value,
+length of the run, or of a game, unless it is given (training/derived.py);
+`task_switch.restart_schedule` restarts the schedule in every game. The defaults of init_value,
 end_value and warmup are those of the continual run of the NaP paper (Lyle et al. 2024, arXiv
-2407.01800): in each game of 20M frames, 16 to an update, from 1e-8 to lr in 1000 updates, then to
-1e-6; lr is 6.25e-4 there, where Rainbow's own is 6.25e-5.
+2407.01800): in each game of 20M frames, 16 per update, from 1e-8 to lr in 1000 updates, then to
+1e-6; lr is 6.25e-4 there, while Rainbow's own is 6.25e-5.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ _NAMES = ("constant", "linear", "cosine", "warmup_cosine", "piecewise", "norm_gr
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    """The section `optimizer.schedule`; the module's docstring tells which schedule uses what."""
+    """The section `optimizer.schedule`; the module's docstring says which schedule uses what."""
 
     name: str = settings.key(
         "constant", checks.one_of(*_NAMES), "of the schedule", "DQN Zoo's is constant"

@@ -20,7 +20,7 @@ Step = types.Step
 
 @dataclasses.dataclass(frozen=True)
 class TransitionSettings:
-    """What becomes of an environment's steps before an agent learns from them: `transition`."""
+    """How an environment's steps become transitions: the section `transition`."""
 
     frame_stack: int = settings.key(
         4,
@@ -40,7 +40,7 @@ class TransitionSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TransitionSpec:
-    """The transitions that a replay makes of steps.
+    """The transitions that a replay builds from steps.
 
     Attributes:
       observation: one environment's newest observation.
@@ -65,12 +65,12 @@ class TransitionSpec:
 
 
 class Sample(NamedTuple):
-    """A batch of transitions, and what their weighting and re-prioritizing needs.
+    """A batch of transitions, and what is needed to weight and re-prioritize it.
 
     Attributes:
       transition: the batch.
-      keys: int32 [B], the number of the insert; never used again for another transition.
-      probabilities: float32 [B], with which each was drawn.
+      keys: int32 [B], the insert's number; never reused for another transition.
+      probabilities: float32 [B], each transition's sampling probability.
       size: int32 [], how many transitions could have been drawn.
     """
 
@@ -84,7 +84,7 @@ class Rows(NamedTuple):
     """The part of a state that is large and only grows: snapshots share it in blocks.
 
     Attributes:
-      array: [..., C, ...] of time-major rows, of which row r lies at r % C; or its shape.
+      array: [..., C, ...] of time-major rows, with row r at r % C; or its shape.
       num_rows: how many were ever added, int32 [].
     """
 
@@ -128,8 +128,8 @@ class Replay(Protocol):
     def update_priorities(self, state: State, keys: jax.Array, priorities: jax.Array) -> State:
         """Sets priorities [B]; keys of transitions that are gone are ignored.
 
-        They must be finite and >= 0: with one that is not, the draws mean nothing any more. A run
-        ends at the first (training/learning/replay_learner.py), so a replay need not check them.
+        They must be finite and >= 0: one that is not makes all later draws meaningless. A run ends
+        at the first (training/logs/interval.py), so a replay need not check them.
         """
         ...
 
@@ -138,13 +138,13 @@ class Replay(Protocol):
         ...
 
     def clear(self, state: State) -> State:
-        """Forgets all transitions and priorities; steps are counted on, so no key comes twice."""
+        """Forgets all transitions and priorities; the step count goes on, so no key is reused."""
         ...
 
     def rows(self, state: State) -> Rows:
-        """The large part of a state, which may be of arrays or of their shapes."""
+        """The large part of a state; the state may hold arrays or their shapes."""
         ...
 
     def with_rows(self, state: State, array: np.ndarray | None) -> State:
-        """The state with another large part, or without it."""
+        """The state with its large part replaced or removed."""
         ...

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 class ImportanceSchedule(NamedTuple):
     """The exponent of the importance weights, linear in the number of steps added to the replay.
 
-    As DQN Zoo: from `begin` at `begin_steps` (when learning starts) to `end` at `end_steps`.
+    As in DQN Zoo: from `begin` at `begin_steps` (when learning starts) to `end` at `end_steps`.
     """
 
     begin: float
@@ -19,7 +19,7 @@ class ImportanceSchedule(NamedTuple):
 
     def __call__(self, steps: jax.Array) -> jax.Array:
         """The exponent after `steps` added transitions, float32 []."""
-        # A float: the length of a run that is to go on for ever may be more than an int32 holds.
+        # A float: the length of an endless run may overflow an int32.
         duration = float(max(1, self.end_steps - self.begin_steps))
         fraction = jnp.clip((steps - self.begin_steps) / duration, 0.0, 1.0)
         return self.begin + fraction * (self.end - self.begin)

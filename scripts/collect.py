@@ -39,7 +39,7 @@ Choose = Callable[[dm_env.TimeStep], np.ndarray]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Records and writes; returns 0, or 3 when stopped before: then nothing is written."""
+    """Records and writes; returns 0, or 3 when stopped early: then nothing is written."""
     del argv
     settings = run_settings.parse(derived.resolve(command_line.load_config(_CONFIG)))
     jax_platform.set_up(settings.platform, settings.precision)

@@ -22,12 +22,12 @@ USAGE_ERROR = 2
 
 
 def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
-    """Parses the flags and runs `main`; mistakes of the user end in one line and exit code 2.
+    """Parses the flags and runs `main`; user errors end in one line and exit code 2.
 
     Numbers that are not finite end in one line too, with exit code 1.
 
     Args:
-      main: takes what the flags leave of the command line and returns the exit code.
+      main: takes the arguments that are not flags and returns the exit code.
       allow_arguments: whether anything may be left.
     """
     logging.set_verbosity(logging.INFO)
@@ -54,7 +54,7 @@ def load_config(flag: flags.FlagHolder) -> Any:
     try:
         config.keys()
     except OSError as error:
-        # ml_collections tells of a file that isn't there at the first use of its contents.
+        # ml_collections reports a missing file only at the first use of its contents.
         fail(f"--config: {str(error).partition(': ')[2] or error}")
     flag_errors.check_sections(config, sys.argv[1:])
     return config

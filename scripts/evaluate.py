@@ -35,12 +35,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's d
 
 
 def main(argv: Sequence[str]) -> int:
-    """Evaluates and reports the mean; returns 0, or 3 when stopped before."""
+    """Evaluates and reports the mean; returns 0, or 3 when stopped early."""
     del argv
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))
     jax_platform.set_up(_PLATFORM.value, settings.precision)
-    # What is written elsewhere is nobody else's matter, and a run may go on meanwhile.
+    # Output elsewhere conflicts with nobody, and a run may go on meanwhile.
     lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
     try:
         with stopping.StopRequest("ending without a result") as stop, lock:

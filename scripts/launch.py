@@ -7,7 +7,7 @@ which has config.num_envs environments, and keeps them alive. Their logs are RUN
 other files are those of scripts.train.
 
 On several machines, which must see the run directory, the checkout and its environments at the same
-paths: --cluster=ray, or --start_with, as scripts/slurm/actor_nodes.sbatch does. A single role is
+paths: --cluster=ray, or --start_with, as scripts/slurm/actor_nodes.sbatch does. A single role:
 
 python -m scripts.launch --config=configs/rainbow_nap.py:breakout --actors=4 --role=actor --index=3
 """
@@ -78,7 +78,7 @@ _PREDECESSOR_SECONDS = 30.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains; returns 0 when all frames are played, 3 when stopped before, 1 after a failure."""
+    """Trains; returns 0 when all frames are played, 3 when stopped early, 1 after a failure."""
     del argv
     given: Any = command_line.load_config(_CONFIG)
     config: Any = derived.resolve(given)
@@ -96,14 +96,14 @@ def _default_path(config: Any) -> Path:
 
 
 def _host() -> str:
-    """The replay server's; raises ConfigError if it can't be used."""
+    """The replay server's host; raises ConfigError if it can't be used."""
     host = "localhost" if _HOST.value is None else _HOST.value
     is_here = _ROLE.value == "replay" or (_ROLE.value is None and _is_local())
     return address.check_host(host, is_here)
 
 
 def _is_local() -> bool:
-    """Whether the roles are this machine's."""
+    """Whether the roles run on this machine."""
     return _CLUSTER.value == "local" and not _START_WITH.value
 
 
@@ -153,7 +153,7 @@ def _hold(role: context.Role) -> contextlib.AbstractContextManager[None]:
 
 
 def _wait_for_run(run_dir: Path, given: Any) -> None:
-    """Waits until the learner has claimed the directory, whose other files would deter it."""
+    """Waits until the learner has claimed the directory, which other files would prevent."""
     deadline = time.monotonic() + _RUN_SECONDS
     while not (run_dir / "config.json").exists():
         run_directory.check(run_dir, given)
@@ -194,7 +194,7 @@ def _supervise(config: Any, given: Any, run_dir: Path) -> int:
 
 
 def _command(name: str, index: int, run_dir: Path) -> list[str]:
-    """A role's: this one's flags as they were given, then its own, which take their place."""
+    """A role's command: this one's flags as given, then its own, which override them."""
     given = [argument for argument in sys.argv[1:] if argument != "--"]
     own = {"role": name, "index": index, "run_dir": run_dir.absolute(), "cluster": "local"}
     if _CLUSTER.value == "ray":

@@ -25,7 +25,7 @@ _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plays an episode and writes the film; returns 0, or 3 when stopped before."""
+    """Plays an episode and writes the film; returns 0, or 3 when stopped early."""
     del argv
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))

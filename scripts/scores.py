@@ -2,8 +2,8 @@
 
 python -m scripts.scores --metric=human_normalized --output=scores.md runs/rainbow
 
-Arguments are directories with runs in or below them. With --intervals a number of several seeds has
-its 95 % bootstrap interval behind it; --figure=scores.png draws the same, a panel per game.
+Arguments are directories with runs in or below them. With --intervals a score of several seeds is
+followed by its 95 % bootstrap interval; --figure=scores.png draws the same, a panel per game.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def _draw(
 def check_output(
     name: str | None, flag: str = "output", suffixes: Sequence[str] = (".csv", ".md")
 ) -> Path | None:
-    """The file to write, None if there is to be none.
+    """The file to write; None if there is none.
 
     Raises:
       ConfigError: if it exists, or can't be written.

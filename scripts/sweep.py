@@ -52,7 +52,7 @@ _GPUS = flags.DEFINE_float(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains; returns 0 when all runs are finished, 3 when stopped before, 1 if some failed."""
+    """Trains; returns 0 when all runs are finished, 3 when stopped early, 1 if some failed."""
     # The checks need no device, and the runs need the GPU's memory.
     jax_platform.set_up("cpu")
     seeds = sweep_jobs.parse_seeds(_SEEDS.value)

@@ -22,7 +22,7 @@ _RUN_DIR = flags.DEFINE_string(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains; returns 0 when all frames are played and 3 when stopped before."""
+    """Trains; returns 0 when all frames are played and 3 when stopped early."""
     del argv
     config = command_line.load_config(_CONFIG)
     jax_platform.set_up(config.platform, config.precision)

@@ -1,4 +1,4 @@
-"""Playing and learning in turn: all that a run of one process is, but for its files."""
+"""Playing and learning in turn: a run of one process, except for its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,16 @@ from training.checkpoints import snapshot, state_arrays
 from training.learning import dataset, run_counts, update_schedule
 from training.logs import stage_timer
 
-# Of an offline phase in one call, so that it can be stopped.
+# Offline updates per call, so that the phase can be stopped.
 _UPDATES_AT_ONCE = 500
 
 
 class Iteration(NamedTuple):
-    """What one iteration gives.
+    """Result of one iteration.
 
     Attributes:
       metrics: [K] of its updates; None if none was due.
-      episodes: that ended in it.
+      episodes: finished in it.
     """
 
     metrics: Mapping[str, jax.Array] | None
@@ -68,11 +68,11 @@ class AgentLoop:
             self.state = dataset.fill(learner, self.state, steps)
 
     def restore(self, path: Path, counters: dict[str, int]) -> None:
-        """Puts back learner, replay, emulators and counters of a verified snapshot.
+        """Restores learner, replay, emulators and counters of a verified snapshot.
 
         Raises:
           SnapshotError: if it is of another kind of run, or does not fit.
-          NotFiniteError: if a number of it is not finite.
+          NotFiniteError: if a number in it is not finite.
         """
         if set(counters) != set(self.counts.NAMES):
             raise snapshot.SnapshotError(
@@ -91,7 +91,7 @@ class AgentLoop:
         self._frames_before = counters["frames"]
 
     def contents(self, earlier: Path | None) -> snapshot.Contents:
-        """What a snapshot holds of all this; see SnapshotStore.save."""
+        """The loop's part of a snapshot; see SnapshotStore.save."""
         replay = self.experiment.learner.replay
         learner = state_arrays.to_host(replay, self.state)
         state_arrays.check_finite(learner, "learner", self._settings.seed)
@@ -103,11 +103,11 @@ class AgentLoop:
 
     @property
     def is_offline(self) -> bool:
-        """Whether there are updates to be done before anything is played."""
+        """Whether updates remain to be done before anything is played."""
         return self.counts.counters["updates"] < self._settings.training.offline_updates
 
     def learn_offline(self) -> Iteration:
-        """Some of those updates."""
+        """Some offline updates."""
         done = self.counts.counters["updates"]
         left = self._settings.training.offline_updates - done
         to_multiple = _UPDATES_AT_ONCE - done % _UPDATES_AT_ONCE
@@ -153,12 +153,12 @@ class AgentLoop:
         try:
             return self.experiment.environment.recv()
         except finite.NotFiniteError as error:
-            # An environment's arrays have an axis of all seeds' environments in front.
+            # Environment arrays have a leading axis over all seeds' environments.
             k = error.index[0] // self._settings.num_envs if error.index else 0
             raise self.located(error, f", seed {self._settings.seed + k}") from error
 
     def located(self, error: finite.NotFiniteError, where: str = "") -> finite.NotFiniteError:
-        """The same error, which tells the moment as well."""
+        """The same error, with frame and update added."""
         frames, updates = (self.counts.counters[name] for name in ("frames", "updates"))
         return finite.NotFiniteError(f"frame {frames}, update {updates}{where}: {error}")
 

@@ -1,14 +1,14 @@
-"""Keys of a config that follow others as long as they are not given: they are None in the config.
+"""Keys of a config that follow others unless they are given: they are None in the config.
 
-* `num_frames`, of a sequence: `num_passes` through its tasks.
+* `num_frames` of a sequence: `num_passes` through its tasks.
 * `duration` of every schedule in `optimizer`: the length of the run, or of a task where
   `task_switch.restart_schedule` is set; in the schedule's unit.
 * `replay.importance_exponent_end_steps`: the length of the run in agent steps, as in DQN Zoo, or of
   a task where `task_switch.restart_importance` is set.
 
-So a key that is given changes itself and, of these, those alone that are not given. A run's
-config.json has the config as given, so that a finished run can be made longer and what follows its
-length does so again; provenance.jsonl has the values with which each start of the run went on.
+So giving a key changes that key and, of the keys above, only those not given. A run's config.json
+has the config as given, so that a finished run can be extended and the keys that follow its length
+change with it; provenance.jsonl has the values that each start of the run used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,11 +28,11 @@ class _Follows(NamedTuple):
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A copy in which every key has a value; to be called where a config enters a program.
+    """A copy in which every key has a value; call it where a config enters a program.
 
     Raises:
-      ConfigError: if a key that another one follows is not a positive number, or the environment is
-        not one.
+      ConfigError: if a key that another follows is not a positive number, or the environment is
+        invalid.
     """
     resolved = config.copy_and_resolve_references()
     # In this order: the length of the run comes first.
@@ -43,7 +43,7 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def values(config: ml_collections.ConfigDict) -> dict[str, int]:
-    """What the keys have in a resolved config."""
+    """The keys' values in a resolved config."""
     return {key: _find(config, key) for key in ["num_frames", *_others(config)]}
 
 
@@ -81,7 +81,7 @@ def _durations(section: Any, path: str) -> Iterator[str]:
 
 
 def _follow(config: Any, key: str) -> _Follows | None:
-    """What a key is as long as it is not given; None where that can't be told."""
+    """The value of a key that is not given; None if it can't be determined."""
     if key == "num_frames":
         return _num_frames(config)
     if key.endswith(".duration"):
@@ -116,7 +116,7 @@ def _length(config: Any, is_of_task: bool) -> _Follows | None:
     if is_of_task and envs_base.is_sequence(environment):
         frames = envs_base.frames_per_task(environment)
         return _Follows(frames, envs_base.frames_per_task_key(environment))
-    # Without a length, the parsing of the settings says what is missing.
+    # Without a length, parsing the settings says what is missing.
     if _find(config, "num_frames") is None:
         return None
     return _Follows(_positive(config, "num_frames"), "num_frames")

@@ -58,7 +58,7 @@ class Run:
         self.progress = progress_line.Progress(settings.num_frames, self.counters["frames"])
 
     def _open_recorder(self, gathered: dict[str, np.ndarray] | None) -> None:
-        # A run that begins anew keeps no row, not even of frame 0.
+        # A new run keeps no row, not even that of frame 0.
         frames = -1 if gathered is None else self.counters["frames"]
         logs: dict[str, int] = dict.fromkeys(run_recorder.LOGS, frames)
         self.recorder = run_recorder.Recorder(
@@ -70,7 +70,7 @@ class Run:
             self.recorder.gathered.set_state(gathered)
 
     def _restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
-        """Puts back the loop and recent returns; returns what is the recorder's."""
+        """Restores the loop and recent returns; returns the recorder's state."""
         self.loop.restore(path, counters)
         gathered = snapshot.read_arrays(path, "loop")
         self.recent.extend(gathered.pop("recent_returns").tolist())
@@ -79,11 +79,11 @@ class Run:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Of the loop."""
+        """The loop's."""
         return self.loop.counts.counters
 
     def iterate(self) -> None:
-        """One iteration of the loop, or some updates of an offline phase, and their records."""
+        """Does and records one iteration of the loop, or some offline updates."""
         task = self.counters["task"]
         is_offline = self.loop.is_offline
         done = self.loop.learn_offline() if is_offline else self.loop.iterate(self.timer)
@@ -101,7 +101,7 @@ class Run:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Around what leaves the run: an update that was not finite ends it before, with a row."""
+        """Guards what leaves the run: a non-finite update ends the run first, with a row."""
         if self.recorder.gathered.not_finite():
             self.log()
         try:
@@ -130,7 +130,7 @@ class Run:
             raise finite.NotFiniteError(not_finite)
 
     def measure_layers(self) -> None:
-        """Measures every layer on one batch and writes it down, and the norms."""
+        """Records the norms, and a measurement of every layer on one batch."""
         with self._guarded():
             self._record_norms()
             learner, state = self.experiment.learner, self.loop.state
@@ -142,7 +142,7 @@ class Run:
         self.recorder.norms(norms, self.counters["updates"])
 
     def _task_label(self) -> str:
-        """The task of a sequence and its number in the run; nothing where there is only one."""
+        """The task of a sequence and its number in the run; empty if there is only one."""
         settings = self.settings
         if not settings.frames_per_task or settings.num_frames is None:
             return ""
@@ -153,16 +153,16 @@ class Run:
 
     @property
     def must_evaluate(self) -> bool:
-        """Whether an evaluation is due that is not written down, as when the last was stopped."""
+        """Whether an evaluation is due but not recorded, as when the last was stopped."""
         period_frames = self.settings.evaluation.period_frames
         last = self.recorder.last_evaluation()
         return periods.is_completed(period_frames, last, self.counters["frames"])
 
     def evaluate(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Plays whole episodes with the present parameters of every seed, in fresh environments.
+        """Plays whole episodes with the current parameters of every seed, in fresh environments.
 
         Raises:
-          stopping.Stopped: `stop` said so; nothing is written down then.
+          stopping.Stopped: `stop` said so; nothing is recorded then.
         """
         with self._guarded():
             params = state_arrays.to_arrays(self.loop.state.train.params)
@@ -172,7 +172,7 @@ class Run:
             )
 
     def save(self) -> None:
-        """Begins to write a snapshot; returns when the state is copied to the host."""
+        """Starts writing a snapshot; returns once the state is copied to the host."""
         with self._guarded():
             self.store.save(self._contents)
 
@@ -185,7 +185,7 @@ class Run:
         return contents
 
     def close(self) -> None:
-        """Waits for the last snapshot, frees the emulators, and leaves the directory."""
+        """Waits for the last snapshot; frees the emulators and the directory."""
         with self._directory:
             self.progress.close()
             self.recorder.close()
@@ -202,7 +202,7 @@ def _params_by_seed(run: Run) -> list:
 def train(config: ml_collections.ConfigDict, path: Path) -> bool:
     """Trains until all frames are played, or until SIGINT or SIGTERM.
 
-    The same call continues a run that was stopped or killed from its newest snapshot.
+    The same call continues a stopped or killed run from its newest snapshot.
 
     Returns:
       Whether the run is finished.
@@ -210,10 +210,10 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
     Raises:
       ConfigError: if the configuration can't be run, or the directory belongs to another.
       SnapshotError: if a snapshot can't be read or written.
-      NotFiniteError: after an update, or on a reward or observation, that was not finite. No
-        snapshot comes after it.
+      NotFiniteError: after a non-finite update, or on a non-finite reward or observation. No
+        snapshot follows.
     """
-    # Until the run has begun a signal has its usual effect: nothing is half done at any moment.
+    # Until the run has begun, a signal has its usual effect: nothing is ever half done.
     run = Run(config, path)
     with stopping.StopRequest() as stop:
         try:
@@ -224,7 +224,7 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
 
 def _train(run: Run, stop: stopping.StopRequest) -> bool:
     begin = dict(run.counters)
-    # An evaluation that was stopped is made when the run continues.
+    # A stopped evaluation is repeated when the run continues.
     with contextlib.suppress(stopping.Stopped):
         if run.must_evaluate:
             run.evaluate(lambda: stop.requested)
@@ -236,7 +236,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
 
 
 def _learn_offline(run: Run, stop: stopping.StopRequest) -> None:
-    """The updates before anything is played, with a row for each part of them."""
+    """The updates before anything is played, with a row for each part."""
     if not run.loop.is_offline:
         return
     while run.loop.is_offline and not stop.requested:
@@ -253,7 +253,7 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
         run.progress.advance(run.counters["frames"])
         if loop.is_due(settings.log.layers_period_frames):
             run.measure_layers()
-        # A row of train.csv is about one task only, and the last is about the end.
+        # A row of train.csv covers one task only, and the last covers the end.
         if counts.is_task_over or loop.is_due(settings.log.period_frames):
             with timer.stage("log", always=True):
                 run.log()

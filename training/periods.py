@@ -1,4 +1,4 @@
-"""When that is due which is done every so many frames, in every mode of running."""
+"""When periodic work is due, in every mode of running."""
 
 
 def is_completed(period_frames: int, before: int, frames: int) -> bool:

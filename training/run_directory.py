@@ -1,4 +1,4 @@
-"""The directory of a run: which configuration it belongs to, and what else lies in it."""
+"""The directory of a run: which configuration it belongs to, and what else is in it."""
 
 import contextlib
 import enum
@@ -33,12 +33,12 @@ _FREE = (
 )
 
 _RUN_LOCK, _SUPERVISOR_LOCK = "run.lock", "supervisor.lock"
-# What a run leaves that was killed while it claimed its directory.
+# What a run killed while claiming its directory leaves behind.
 _OF_A_BEGINNING = {_RUN_LOCK, _SUPERVISOR_LOCK, "config.json.tmp"}
 
 
 class Worker(enum.Enum):
-    """Who writes into a run's directory: the locks that it holds, and those it must find free.
+    """A writer to a run's directory: the locks that it holds, and those that must be free.
 
     A supervisor's learner holds a lock of its own, so that it may outlive its supervisor.
     """
@@ -49,7 +49,7 @@ class Worker(enum.Enum):
 
 
 def default_path(config: Any) -> Path:
-    """runs/<config>/<game, id, probe, or what sequence>/seed_<seed>."""
+    """runs/<config>/<game, id, probe or sequence>/seed_<seed>."""
     label = envs_base.task_name(envs_base.parse(config.environment))
     return Path("runs") / config.name / label / f"seed_{config.seed}"
 
@@ -61,7 +61,7 @@ def claimed(
     """Claims the directory, and keeps other processes from working there while in use.
 
     Raises:
-      ConfigError: as `check` does, or if another process is at work there; nothing is changed.
+      ConfigError: as `check`, or if another process is at work there; nothing is changed.
     """
     check(path, config)
     with locked(path, worker):
@@ -71,7 +71,7 @@ def claimed(
 
 @contextlib.contextmanager
 def locked(path: Path, worker: Worker = Worker.ALONE) -> Iterator[None]:
-    """Keeps other processes from working in the directory, which is made if it isn't there.
+    """Keeps other processes from working in the directory, which is created if missing.
 
     Raises:
       ConfigError: if another process is at work there; nothing is changed.
@@ -88,10 +88,10 @@ def locked(path: Path, worker: Worker = Worker.ALONE) -> Iterator[None]:
 
 
 def check_idle(path: Path, worker: Worker = Worker.ALONE) -> None:
-    """Makes sure that no other process works in the directory; changes nothing.
+    """Checks that no other process works in the directory; changes nothing.
 
     Raises:
-      ConfigError: if one does, and still after some seconds.
+      ConfigError: if one still does after some seconds.
     """
     for name in worker.value[1]:
         locks.await_free(path / name, _refusal(path))
@@ -106,10 +106,10 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
 
     Args:
       path: the directory.
-      config: as given, not resolved: what follows other keys is to follow them further.
+      config: as given, not resolved: keys that follow others must keep following them.
 
     Raises:
-      ConfigError: as `check` does.
+      ConfigError: as `check`.
     """
     check(path, config)
     if (path / "config.json").exists():
@@ -121,7 +121,7 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
 
 
 def check(path: Path, config: ml_collections.ConfigDict) -> None:
-    """Makes sure that the directory is this configuration's, or free for it; writes nothing.
+    """Checks that the directory belongs to this configuration or is free; writes nothing.
 
     Raises:
       ConfigError: if the directory holds a run of another configuration, or other files.
@@ -146,9 +146,9 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
 
 
 def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
-    """Adds a line to provenance.jsonl, about this start of the run.
+    """Adds a line about this start of the run to provenance.jsonl.
 
-    It has the commit, the hardware, the versions, and what the keys are that follow others.
+    It has the commit, hardware, versions, and the values of keys that follow others.
 
     Args:
       path: the directory.
@@ -170,7 +170,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
 
 
 def _read_given(path: Path) -> ml_collections.ConfigDict:
-    """The configuration in a run's directory as it was given."""
+    """The configuration in a run's directory, as given."""
     config_path = path / "config.json"
     try:
         found = json.loads(config_path.read_text())
@@ -184,9 +184,9 @@ def _read_given(path: Path) -> ml_collections.ConfigDict:
 def _check_same(
     path: Path, found: ml_collections.ConfigDict, asked: ml_collections.ConfigDict
 ) -> None:
-    """Raises ConfigError for a key that differs and may not.
+    """Raises ConfigError for a key that differs but may not.
 
-    One that is given in one of the two alone must be what it follows in the other.
+    A key given in only one of the two must equal what it follows in the other.
     """
     given = [_flatten(x.to_dict()) for x in (found, asked)]
     resolved = [_flatten(derived.resolve(x).to_dict()) for x in (found, asked)]

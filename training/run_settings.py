@@ -112,7 +112,7 @@ class SnapshotSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """All of a configuration but `distributed`, which cluster/distributed_settings.py has."""
+    """A whole configuration except `distributed` (cluster/distributed_settings.py)."""
 
     name: str = settings.key("rainbow", checks.text(), "of the experiment, and of its directory")
     seed: int = settings.key(1, checks.integer(0, 2**31 - 1), "the first seed")
@@ -164,7 +164,7 @@ class RunSettings:
 
     @property
     def sections(self) -> agents_base.Sections:
-        """The parts that are the agent's."""
+        """The agent's parts."""
         listed = interventions_lib.parse(self.interventions)
         return agents_base.Sections(self.agent, self.network, self.optimizer, listed)
 
@@ -182,7 +182,7 @@ class RunSettings:
 def default_config(
     environment: str = "atari", agent: str = "rainbow", replay: str = "prioritized"
 ) -> Any:
-    """A ConfigDict of defaults, with the modules that are named; configs/ begin with it."""
+    """A ConfigDict of defaults, with the modules named; configs/ start from it."""
     module = plugins.find("agents", agent, "agent.module")
     return settings.to_config(
         RunSettings(
@@ -213,7 +213,7 @@ def _own(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
 
 
 def _check_tasks(parsed: RunSettings) -> None:
-    """Raises ConfigError if a task's frames are not a multiple of those of a step."""
+    """Raises ConfigError if a task's frames are not a multiple of a step's."""
     step = parsed.num_envs * parsed.frames_per_step
     if parsed.frames_per_task % step:
         key = envs_base.frames_per_task_key(parsed.environment)

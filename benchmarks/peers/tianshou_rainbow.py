@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def make(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The algorithm and its trainer; an epoch of it is a hundred steps or so."""
+    """The algorithm and its trainer; an epoch is a hundred steps or so."""
     environments = _make_environments(arguments.vector_env, arguments.num_envs)
     algorithm = _make_algorithm()
     buffer = UncheckedBuffer(
@@ -114,12 +114,12 @@ def make(arguments: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _make_environments(kind: str, num_envs: int) -> Any:
-    """The vector environment; kind is "envpool" or one of its VectorEnvType."""
+    """The vector environment; kind is "envpool" or a VectorEnvType."""
     gymnasium.register_envs(ale_py)
     if kind == "envpool":
-        # Where it is missing, tianshou would step its own environments and not say so.
+        # If it is missing, tianshou would silently step its own environments.
         importlib.import_module("envpool")
-    # The original gives an abstract type, which numpy no longer takes for a dtype.
+    # The original gives an abstract type, which numpy no longer accepts as a dtype.
     atari_wrapper.get_space_dtype = lambda space: space.dtype
     factory = atari_wrapper.AtariEnvFactory(
         "PongNoFrameskip-v4",

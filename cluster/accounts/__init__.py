@@ -1,1 +1,1 @@
-"""What the learner reckons with: frames and episodes of actors, updates due, credit."""
+"""The learner's bookkeeping: frames and episodes of actors, updates due, credit."""

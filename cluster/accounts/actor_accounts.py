@@ -11,10 +11,10 @@ _SILENT_S = 10.0
 
 
 class ActorAccounts:
-    """Frames, episodes and confirmed records by journal, out of the actors' reports.
+    """Frames, episodes and confirmed records by journal, from the actors' reports.
 
-    All counts of a report are from its journal's beginning, so a report that is lost, or that comes
-    twice, changes nothing.
+    All counts in a report are from its journal's beginning, so a report that is lost or comes twice
+    changes nothing.
     """
 
     def __init__(self):
@@ -26,21 +26,21 @@ class ActorAccounts:
 
     @property
     def frames(self) -> int:
-        """Of all journals together."""
+        """The frames of all journals."""
         return sum(self._frames.values())
 
     @property
     def transitions(self) -> int:
-        """Of all journals together: those that actors have put into their journals."""
+        """The transitions that actors have put into all journals together."""
         return sum(self._transitions.values())
 
     @property
     def episodes(self) -> Mapping[int, int]:
-        """By journal, how many episodes were taken."""
+        """By journal, how many episodes were recorded."""
         return self._episodes
 
     def apply(self, report: messages.Report) -> list[tuple[int, messages.EpisodeReport]]:
-        """Takes a report into the accounts.
+        """Applies a report to the accounts.
 
         Returns:
           Its new episodes, each with its number in the journal.
@@ -58,7 +58,7 @@ class ActorAccounts:
         return [(number, episode) for number, episode in numbered if number >= known]
 
     def confirmed(self, incarnation: int) -> dict[int, int]:
-        """By journal, the record through which one incarnation of the server has confirmed all."""
+        """By journal, the record up to which one incarnation of the server has confirmed all."""
         return {
             journal_id: report.confirmed
             for journal_id, (_, report) in self._newest.items()
@@ -66,17 +66,17 @@ class ActorAccounts:
         }
 
     def alive(self) -> list[messages.Report]:
-        """The newest reports of the actors that were heard of lately."""
+        """The newest reports of the actors heard from lately."""
         now = time.monotonic()
         return [report for at, report in self._newest.values() if now - at < _SILENT_S]
 
     def have_left(self, task: int, incarnation: int, num_actors: int) -> bool:
-        """Whether all these play a later task, and what they played until then is confirmed.
+        """Whether all live actors play a later task, with all they played before confirmed.
 
         Args:
-          task: that is being left.
-          incarnation: of the server that has to have confirmed it.
-          num_actors: how many are waited for; for those that are silent, only for a while.
+          task: the one being left.
+          incarnation: of the server that must have confirmed it.
+          num_actors: how many to wait for; silent ones only for a while.
         """
         alive = self.alive()
         is_early = time.monotonic() - self._begin < _SILENT_S
@@ -87,7 +87,7 @@ class ActorAccounts:
         )
 
     def note_episodes(self, written: Iterable[tuple[int, int]]) -> None:
-        """Counts episodes, each a journal and a number in it, that were taken before a restart."""
+        """Counts episodes recorded before a restart, each a journal and a number in it."""
         for journal_id, number in written:
             self._episodes[journal_id] = max(self._episodes.get(journal_id, 0), number + 1)
 

@@ -7,31 +7,31 @@ from absl import logging
 from cluster.messages import messages
 
 _SILENT_S = 10.0
-# One that is heard of fetches parameters within a second; this ends a wait that no rule foresees.
+# A live one fetches parameters within a second; this ends unforeseen waits.
 _LATE_S = 120.0
 
 
 class EvaluatorAccount:
-    """Which parameters the evaluator has, out of its reports, and whether it is heard of."""
+    """Which parameters the evaluator has, from its reports, and whether it is heard from."""
 
     def __init__(self):
-        """Nothing was heard of it yet."""
+        """Nothing was heard from it yet."""
         self._newest: messages.EvaluatorReport | None = None
         self._heard_at = 0.0
 
     def apply(self, report: messages.EvaluatorReport) -> None:
-        """Takes a report into the account."""
+        """Applies a report to the account."""
         self._newest = report
         self._heard_at = time.monotonic()
 
     def is_waited_for(self, updates: int, published_at: float) -> bool:
-        """Whether the evaluator is still to fetch some parameters.
+        """Whether the evaluator has yet to fetch some parameters.
 
-        Not if it has them, nor if it is silent or has not come to it for long, which the log says:
-        a learner never waits for ever.
+        Not if it has them, nor if it is silent or has not fetched them for long, which is logged:
+        a learner never waits forever.
 
         Args:
-          updates: how many the parameters have had; those of as many are the same.
+          updates: how many the parameters have had, which identifies them.
           published_at: when they were published, by time.monotonic.
         """
         if self._newest is not None and self._newest.updates == updates:

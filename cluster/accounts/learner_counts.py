@@ -10,11 +10,11 @@ from training.learning import update_schedule as update_schedule_lib
 
 
 class LearnerCounts(run_counts.RunCounts):
-    """The learner's counts: what was played is what the actors have reported.
+    """The learner's counts: played frames are those the actors have reported.
 
     Attributes:
-      NAMES: first_task: whose transitions are the oldest that the replay may have.
-        importance_start: steps added when the importance schedule began anew.
+      NAMES: first_task: the oldest task whose transitions the replay may have.
+        importance_start: steps added when the importance schedule was restarted.
     """
 
     NAMES = (*run_counts.RunCounts.NAMES, "first_task", "importance_start")
@@ -50,20 +50,20 @@ class LearnerCounts(run_counts.RunCounts):
     def allowed_frames(self, is_starved: bool) -> int:
         """Frames that all actors together may have played.
 
-        Those whose updates are done and `credit_frames` more, up to the end of the task. What is
-        reported and has no updates due is done, so the actors and the learner never wait for each
-        other, but for one case: the replay has too few transitions to draw from. Then that many
-        more than were played, whatever they are good for.
+        Those whose updates are done and `credit_frames` more, up to the end of the task. Reported
+        frames with no updates due are done, so the actors and the learner never wait for each
+        other, except in one case: the replay has too few transitions to draw from. Then
+        `credit_frames` more than were played, even past the end of the task.
 
         Args:
-          is_starved: whether it has.
+          is_starved: whether that is the case.
         """
         if is_starved:
             return self.played + self._credit_frames
         return min(self.counters["frames"] + self._credit_frames, self.end_of_task)
 
     def begin_task(self, switch: task_switching.SwitchSettings) -> None:
-        """Goes to the next task."""
+        """Begins the next task."""
         counters = self.counters
         if switch.restart_importance:
             counters["importance_start"] = counters["frames"] // self._frames_per_step
@@ -77,12 +77,12 @@ def frame_limits(
 ) -> Mapping[messages.JournalId, int]:
     """By journal, how many of its own frames an actor may play.
 
-    What is allowed beyond the reported frames is parted evenly, and rounded up: so each may play a
-    step whenever something is allowed. Nothing is kept from one call to the next, so that neither
-    the learner nor an actor that dies takes anything with it.
+    The frames allowed beyond the reported ones are divided evenly and rounded up, so each may play
+    a step whenever any are allowed. No state is kept between calls, so nothing is lost when the
+    learner or an actor dies.
 
     Args:
-      alive: the newest reports of actors that were heard of lately.
+      alive: the newest reports of the actors heard from lately.
       played: frames that all actors have reported.
       allowed: see LearnerCounts.allowed_frames.
     """

@@ -1,1 +1,1 @@
-"""The parts of the learner: its agent, snapshots, log, change of task, and ways to the others."""
+"""The learner's parts: agent, snapshots, log, task changes, and links to the other roles."""

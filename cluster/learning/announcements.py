@@ -6,12 +6,12 @@ from cluster.learning import saving, trained_agent
 from cluster.messages import messages, publisher
 from replay.reverb.sampling import priorities
 
-# The share of the credit that is not kept back until the next announcement is due.
+# Growth of the limit by more than 1 / this of the credit is announced at once.
 _URGENT_SHARE = 4
 
 
 class Announcements:
-    """Puts together what the publisher brings to actors and evaluator."""
+    """Assembles what the publisher sends to actors and evaluator."""
 
     def __init__(
         self,
@@ -26,10 +26,10 @@ class Announcements:
 
         Args:
           role: the learner's.
-          agent: whose parameters are published.
+          agent: its parameters are published.
           counts: of the run.
           accounts: of the actors.
-          weights: know what new transitions get.
+          weights: give the weight of new transitions.
           saver: knows what checkpoints have.
         """
         self._agent = agent
@@ -42,20 +42,20 @@ class Announcements:
         self._publisher = publisher.Publisher(role.connect)
 
     def publish_parameters(self) -> None:
-        """Has the present parameters published."""
+        """Hands the parameters to the publisher."""
         counters = self._counts.counters
         self._publisher.set_parameters(
             messages.Parameters(
                 frames=counters["frames"],
                 updates=counters["updates"],
                 task=counters["task"],
-                # The next update takes the memory of the agent's own, and the host waits elsewhere.
+                # Copied, as the next update reuses the agent's memory; the publisher waits for it.
                 params=self._agent.copy_params(),
             )
         )
 
     def publish(self, may_play: bool, is_starved: bool, finished: bool = False) -> None:
-        """Has the announcement published, at once if actors may play much more than they know.
+        """Publishes the announcement, at once if actors may play much more than they know.
 
         Args:
           may_play: whether anything may be played.
@@ -84,5 +84,5 @@ class Announcements:
         self._publisher.set_announcement(announcement, is_urgent)
 
     def close(self) -> None:
-        """Publishes the last one once more, if there is a connection, and ends the thread."""
+        """Publishes the last announcement once more, if connected, and ends the thread."""
         self._publisher.close()

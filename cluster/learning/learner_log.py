@@ -1,4 +1,4 @@
-"""What the learner writes down of a run: its CSV files, the line of its progress, its status."""
+"""What the learner records of a run: its CSV files, the progress line, its status."""
 
 import collections
 import time
@@ -17,7 +17,7 @@ from training import periods
 from training.logs import csv_log, progress_line, run_recorder
 
 RECENT_EPISODES = 100
-"""Of so many the mean return is told."""
+"""The reported mean return is over this many."""
 
 _STATUS_S = 1.0
 
@@ -38,11 +38,11 @@ class LearnerLog:
         accounts: actor_accounts.ActorAccounts,
         metric_names: Sequence[str],
     ):
-        """Opens the files, and drops rows of after the counts.
+        """Opens the files, and drops rows beyond the counts.
 
         Args:
           role: the learner's.
-          agent: whose layers are measured.
+          agent: its layers are measured.
           counts: of the run.
           accounts: of the actors.
           metric_names: of what the updates return.
@@ -57,12 +57,12 @@ class LearnerLog:
         self.recorder = run_recorder.Recorder(role.run_dir, self._settings, logs, metric_names)
         _note_written_episodes(role, accounts)
         self._progress = progress_line.Progress(role.num_frames, frames)
-        # What was due in an iteration that a dying server has cut short is due in the next one.
+        # What was due in an iteration cut short by a dying server is due in the next one.
         self._written_frames = frames
         self._status_at, self._in_status = time.monotonic(), (0, 0)
 
     def apply(self, report: messages.Report) -> None:
-        """Takes an actor's report into the accounts; writes down its new episodes."""
+        """Applies an actor's report to the accounts; records its new episodes."""
         counters = self._counts.counters
         for number, episode in self._accounts.apply(report):
             counters["episodes"] += 1
@@ -77,7 +77,7 @@ class LearnerLog:
         return periods.is_completed(period_frames, self._written_frames, frames)
 
     def note_written(self) -> None:
-        """All that was due was written."""
+        """Notes that what was due is written."""
         self._written_frames = self._counts.counters["frames"]
 
     def write_due(self) -> None:
@@ -131,13 +131,13 @@ class LearnerLog:
         return envs_base.task_name(envs_base.task(self._settings.environment, task))
 
     def show_progress(self) -> None:
-        """Moves the line of the progress, and writes the status if a second has gone."""
+        """Updates the progress line, and writes the status if a second has passed."""
         self._progress.advance(self._counts.counters["frames"])
         if time.monotonic() - self._status_at > _STATUS_S:
             self.write_status()
 
     def write_status(self) -> None:
-        """Writes this process's status, for those who look on."""
+        """Writes this process's status, for observers."""
         now, (frames, updates) = time.monotonic(), self._in_status
         seconds = max(now - self._status_at, 1e-3)
         counters = self._counts.counters
@@ -165,7 +165,7 @@ class LearnerLog:
 
 
 def _note_written_episodes(role: context.Role, accounts: actor_accounts.ActorAccounts) -> None:
-    """Has no episode written twice."""
+    """Avoids writing episodes twice."""
     path = role.run_dir / "episodes.csv"
     if path.exists():
         rows = csv_log.read_rows(path)

@@ -1,4 +1,4 @@
-"""What a snapshot of the learner has, and how a learner goes on from one."""
+"""What a learner's snapshot contains, and how a learner continues from it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.checkpoints import snapshot, state_arrays
 
 
 class LearnerSnapshot:
-    """Gathers the arrays of a learner's parts, and puts them back."""
+    """Gathers the arrays of a learner's parts, and restores them."""
 
     def __init__(
         self,
@@ -27,8 +27,8 @@ class LearnerSnapshot:
         """Reads and writes nothing yet.
 
         Args:
-          seed: of the run, to be named in errors.
-          agent: is trained.
+          seed: of the run, for error messages.
+          agent: of the learner.
           counts: of the run.
           accounts: of the actors.
           weights: of the transitions.
@@ -40,11 +40,11 @@ class LearnerSnapshot:
         self._weights = weights
 
     def restore(self, path: Path, counters: dict[str, int]) -> dict[str, np.ndarray]:
-        """Puts back the state and the counts; returns what is for `restore_log`.
+        """Restores the state and the counts; returns the rest, for `restore_log`.
 
         Args:
           path: of the snapshot.
-          counters: that it has.
+          counters: the snapshot's.
 
         Raises:
           SnapshotError: it is damaged, or of another kind of run.
@@ -88,7 +88,7 @@ class LearnerSnapshot:
 
 
 def restore_log(log: learner_log.LearnerLog, gathered: Mapping[str, np.ndarray]) -> None:
-    """Puts back what `LearnerSnapshot.restore` returns."""
+    """Restores what `LearnerSnapshot.restore` returns."""
     left = dict(gathered)
     log.recent.extend(left.pop("recent_returns").tolist())
     log.recorder.gathered.set_state(left)

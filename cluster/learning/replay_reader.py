@@ -1,4 +1,4 @@
-"""The learner's way to the replay server: batches, their priorities, and the actors' reports."""
+"""The learner's link to the replay server: batches, their priorities, and the actors' reports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ class ReplayReader:
         self._opened: list[Any] = []
 
     def open(self) -> None:
-        """Connects, waiting as long as it takes, in place of what was open before.
+        """Connects, waiting as long as it takes; replaces what was open before.
 
         Raises:
           connection.Stopped: the process was asked to end.
@@ -92,12 +92,12 @@ class ReplayReader:
         return table.size < table.min_size
 
     def prioritize(self, batch: batches.DrawnBatch, new_priorities: Any) -> None:
-        """Has the batch's new priorities [B] sent; they may still be computed."""
+        """Queues the batch's new priorities [B]; they may not be computed yet."""
         self._sender.put(batch, new_priorities, _TIMEOUT_S)
 
     def poll_reports(self) -> list[messages.Report | messages.EvaluatorReport]:
-        """Those that have come since the last call. Raises WireError."""
-        # One is asked for where there is none: of a broken stream, that raises what broke it.
+        """The reports since the last call. Raises WireError."""
+        # Asks for one even if there is none: a broken stream then raises what broke it.
         try:
             taken = self._reports.take(max(1, self._reports.num_ready), 0.0)
         except wire.WireTimeoutError:
@@ -110,7 +110,7 @@ class ReplayReader:
         return bool(self._opened)
 
     def check(self) -> None:
-        """Raises WireError if the server does not answer, or is another one by now."""
+        """Raises WireError if the server does not answer, or was restarted."""
         if self.client.incarnation(_ANSWER_S) != self.incarnation:
             raise wire.WireUnavailableError(f"{self.client.address}: the server was restarted")
 
@@ -118,7 +118,7 @@ class ReplayReader:
         """Empties the table, and drops the batches that were drawn from it.
 
         Args:
-          first_task: transitions of earlier ones shall not come into it from now on.
+          first_task: transitions of earlier ones must not enter it from now on.
         """
         for stream in (self._reader, self._sender):
             self._opened.remove(stream)

@@ -1,4 +1,4 @@
-"""Snapshots of the learner and checkpoints of the replay; a disk that fails ends no run."""
+"""Snapshots of the learner and checkpoints of the replay; a failing disk ends no run."""
 
 import concurrent.futures
 import time
@@ -20,7 +20,7 @@ _RETRY_S = 5.0
 class Saver:
     """Saves both at about the same moment, each in the background.
 
-    Either may fail without the other: a restored learner and a restored replay need not be of the
+    Either may fail without the other: a restored learner and a restored replay need not be from the
     same moment, as each knows what the other has done since.
 
     Attributes:
@@ -42,7 +42,7 @@ class Saver:
           reader: the connection to the replay.
           accounts: what the actors have reported.
           contents: see SnapshotStore.save.
-          max_transitions: after so many there is a checkpoint in any case.
+          max_transitions: after this many a checkpoint is due in any case.
         """
         self._store, self._reader, self._accounts = store, reader, accounts
         self._contents = contents
@@ -56,7 +56,7 @@ class Saver:
         self._is_checkpoint_wanted = False
 
     def save(self, counters: Mapping[str, int]) -> None:
-        """Begins a snapshot, unless there is one of these counts, and a checkpoint."""
+        """Begins a checkpoint, and a snapshot unless there is one of these counts."""
         self.save_snapshot(counters)
         self.want_checkpoint()
         self.tend()
@@ -65,7 +65,7 @@ class Saver:
         """Begins a snapshot, unless there is one of these counts."""
         if self._saved == counters:
             return
-        # The first attempt may only tell that the write before it failed.
+        # The first attempt may only report that the previous write failed.
         for _ in range(2):
             try:
                 self._store.save(self._contents)
@@ -75,7 +75,7 @@ class Saver:
                 logging.error("%s; the run goes on", error)
 
     def want_checkpoint(self) -> None:
-        """Has a checkpoint begun when there is none under way."""
+        """Requests a checkpoint, once none is under way."""
         self._is_checkpoint_wanted = True
 
     @property
@@ -84,7 +84,7 @@ class Saver:
         return self._checkpoint is not None
 
     def tend(self) -> None:
-        """Notes what a finished checkpoint has; begins the next one if it is time to.
+        """Notes what a finished checkpoint has; begins the next one if it is due.
 
         Raises:
           wire.WireError: the connection broke.
@@ -128,24 +128,24 @@ class Saver:
             logging.error("%s; the run goes on", error)
 
     def wait_for_checkpoint(self, timeout_s: float) -> None:
-        """Waits for the checkpoint, the one that may have been wanted after it included."""
+        """Waits for the checkpoint, and for another if one was requested after it."""
         end = time.monotonic() + timeout_s
         while self._checkpoint is not None and time.monotonic() < end:
             concurrent.futures.wait([self._checkpoint], end - time.monotonic())
             self.tend()
 
     def close(self) -> None:
-        """Begins nothing any more; a checkpoint under way ends with the connection."""
+        """Begins nothing more; a checkpoint under way ends with the connection."""
         self._executor.shutdown(wait=False)
 
 
 def _checkpoint(
     client: wire.Client, incarnation: int, mark: checkpoint_mark.Mark
 ) -> tuple[int, checkpoint_mark.Mark]:
-    """Has the server write a checkpoint; returns the incarnation and mark that it is of.
+    """Has the server write a checkpoint; returns its incarnation and mark.
 
     Raises:
-      wire.WireError: it was not written, or by another incarnation than the mark is about.
+      wire.WireError: it was not written, or by another incarnation than the mark's.
     """
     checkpoint_mark.write(client, mark)
     path = client.checkpoint(_CHECKPOINT_S)

@@ -13,10 +13,10 @@ class Phase(enum.Enum):
     """Where a run stands.
 
     PLAYING: a task is played and learned from.
-    LEAVING: it is over; the actors are to go to the next one, and the evaluator is to fetch what
-      this one has made.
-    CLEARING: the replay may have transitions that are not to be learned from, be it that its server
-      was killed before a checkpoint had it empty; nothing is played.
+    LEAVING: it is over; the actors go to the next one, and the evaluator fetches the parameters
+      that this one ends with.
+    CLEARING: the replay may have transitions that must not be learned from, for instance if its
+      server was killed before a checkpoint had it empty; nothing is played.
     """
 
     PLAYING = enum.auto()
@@ -27,7 +27,7 @@ class Phase(enum.Enum):
 class ChangeStep(enum.Enum):
     """What the learner has to do now.
 
-    GO_ON: learn, as there is no change of tasks to be made.
+    GO_ON: learn, as there is no task change to make.
     WAIT: nothing, for a moment.
     PUBLISH: publish the parameters that the task ends with.
     BEGIN: begin the next task.
@@ -47,12 +47,12 @@ class Facts(NamedTuple):
     """What the next step depends on.
 
     Attributes:
-      task: that is learned from, from 0.
-      first_task: whose transitions are the oldest that the replay may have.
+      task: the one learned from, from 0.
+      first_task: the oldest task whose transitions the replay may have.
       updates: how many were done.
-      is_over: whether the task is over, and not the run with it.
-      mark: what the replay server says that it has.
-      is_checkpointing: whether it writes a checkpoint.
+      is_over: whether the task is over, but not the run.
+      mark: what the replay server says it has.
+      is_checkpointing: whether it is writing a checkpoint.
     """
 
     task: int
@@ -64,7 +64,7 @@ class Facts(NamedTuple):
 
 
 class _Leaving(NamedTuple):
-    """Since when a task is left, by time.monotonic, and after how many updates."""
+    """When leaving a task began, by time.monotonic, and after how many updates."""
 
     since: float
     updates: int
@@ -79,12 +79,12 @@ class TaskChange:
         evaluator: evaluator_account.EvaluatorAccount | None,
         clears_replay: bool,
     ):
-        """The replay is unknown at first.
+        """The replay's state is unknown at first.
 
         Args:
-          have_left: whether all actors that are alive play a later task than one, and what they
-            played until then is confirmed.
-          evaluator: is waited for; None: there is none.
+          have_left: whether all live actors play a later task than the given one, with all they
+            played before confirmed.
+          evaluator: the one to wait for; None: there is none.
           clears_replay: whether the replay is emptied for every task.
         """
         self._have_left = have_left
@@ -101,11 +101,11 @@ class TaskChange:
         return Phase.PLAYING if self._leaving is None else Phase.LEAVING
 
     def reset_replay(self) -> None:
-        """Has the replay looked at: its server may be another one, or one that was restored."""
+        """Has the replay checked again: its server may be another one, or a restored one."""
         self._is_clearing = True
 
     def next_step(self, facts: Facts) -> ChangeStep:
-        """What to do now; it is taken as done when this is called again."""
+        """What to do now; the next call takes it as done."""
         if self._is_clearing:
             step = self._clear(facts)
             if step is not ChangeStep.GO_ON:
@@ -123,16 +123,16 @@ class TaskChange:
         return ChangeStep.BEGIN
 
     def _clear(self, facts: Facts) -> ChangeStep:
-        """What is missing before the new task may be played.
+        """What remains to do before the new task may be played.
 
-        Nothing of it is before a checkpoint has the empty table: so whatever may have to be emptied
+        It is not played until a checkpoint has the empty table, so a table that has to be emptied
         again has nothing of it.
         """
         is_old = facts.mark.first_task < facts.first_task
         if not is_old and facts.mark.is_saved:
             return ChangeStep.GO_ON
         # The mark of a checkpoint under way must not come after the new one; and what an actor
-        # still sends of before would come into the empty table.
+        # still sends of earlier tasks would enter the empty table.
         if facts.is_checkpointing or (is_old and not self._have_left(facts.first_task - 1)):
             return ChangeStep.WAIT
         return ChangeStep.CLEAR if is_old else ChangeStep.SAVE

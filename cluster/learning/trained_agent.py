@@ -1,4 +1,4 @@
-"""The agent that the learner trains, and the batch that it has seen last."""
+"""The agent that the learner trains, and the last batch that it has seen."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class TrainedAgent:
     """A state on the devices, and what changes it.
 
     Attributes:
-      state: of the agent, once there is `init` or `restore`.
+      state: of the agent, after `init` or `restore`.
       newest: the batch of the last update; None if the replay may have changed since.
     """
 
@@ -46,19 +46,19 @@ class TrainedAgent:
         self.state = self.new_state()
 
     def restore(self, state: Any) -> None:
-        """Goes on with a state of the shapes of `new_state`."""
+        """Continues with a state of the shapes of `new_state`."""
         self.state = self._update.put(state)
 
     def new_state(self) -> sharded.ShardedState:
-        """What an agent begins with."""
+        """The state of a new agent."""
         return self._update.init(self._seed, self._stack)
 
     def metric_names(self, batch: sharded.Batch) -> list[str]:
-        """What the updates measure; `batch` has the shapes of one."""
+        """The names of the updates' metrics; `batch` has a batch's shapes."""
         return self._update.metric_names(jax.eval_shape(self.new_state), batch)
 
     def learn(self, batch: batches.DrawnBatch, importance_steps: np.ndarray) -> tuple[Any, Any]:
-        """Does an update; returns new priorities [B], or None, and metrics, maybe still computed.
+        """Does an update; returns new priorities [B] or None, and metrics, maybe not ready yet.
 
         Args:
           batch: to learn from.
@@ -79,7 +79,7 @@ class TrainedAgent:
         return self._update.measure(self.state, on_device, importance_steps)
 
     def copy_params(self) -> Any:
-        """The parameters, which the next update leaves as they are."""
+        """A copy of the parameters, unchanged by the next update."""
         return jax.tree.map(jnp.copy, self.state.train.params)
 
     def norms(self) -> Any:
@@ -87,7 +87,7 @@ class TrainedAgent:
         return self._update.agent.norms(self.state.train.params)
 
     def begin_task(self) -> None:
-        """Does to the state what is to be done at the beginning of a task."""
+        """Changes the state as the beginning of a task requires."""
         rng, rng_params = jax.random.split(self.state.rng)
         agent = self._update.agent
         fresh = agent.init(rng_params, self._stack)
@@ -98,12 +98,12 @@ class TrainedAgent:
 
 
 def with_seed_axis(tree: Any) -> Any:
-    """A leading axis for the seeds, of which there is one: as the files of all runs have it."""
+    """Adds a leading axis for the only seed, as the files of all runs have it."""
     return jax.tree.map(lambda x: x[None], tree)
 
 
 def without_seed_axis(tree: Any) -> Any:
-    """The other way round."""
+    """Removes that axis."""
     return jax.tree.map(lambda x: x[0], tree)
 
 

@@ -1,1 +1,1 @@
-"""What learner, actors and evaluator tell each other, by way of the replay server's tables."""
+"""Messages between learner, actors and evaluator, through the replay server's tables."""

@@ -1,4 +1,4 @@
-"""An actor's or evaluator's way to the learner and back, in a thread of its own."""
+"""An actor's or evaluator's link to the learner, in a thread of its own."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ MakeReports = Callable[[messages.Announcement | None], Sequence[AnyReport]]
 
 
 class LearnerLink:
-    """Fetches the learner's announcement and newest parameters, and brings it reports.
+    """Fetches the learner's announcement and newest parameters, and sends it reports.
 
-    Reports go on while the actor itself waits: the learner must know of the frames to let it play
-    more. What breaks is begun anew, until `close`.
+    Reports continue while the actor itself waits: the learner must know of the frames to let it
+    play more. A broken connection is reopened, until `close`.
 
     Attributes:
-      is_awaited: whether the process has nothing to do before there is another announcement.
+      is_awaited: whether the process has nothing to do before the next announcement.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LearnerLink:
         Args:
           connect: gives a client whose server is ready; see replay.reverb.connection.
           shapes: of the parameters, as this process's configuration has them.
-          reports: what to tell now, by the newest announcement; called in the thread.
+          reports: makes those to send now, by the newest announcement; called in the thread.
           on_parameters: gets all parameters that are fetched; called in the thread.
         """
         self._connect = connect
@@ -60,7 +60,7 @@ class LearnerLink:
 
     @property
     def announcement(self) -> messages.Announcement | None:
-        """The newest there is; None before the first. Raises what ended the thread."""
+        """The newest one; None before the first. Raises what ended the thread."""
         if self._error is not None:
             raise self._error
         return self._announcement
@@ -86,7 +86,7 @@ class LearnerLink:
                 self._talk_until_it_breaks()
         except connection.Stopped:
             pass
-        except Exception as error:  # raised to the one who asks for the announcement
+        except Exception as error:  # raised by `announcement`
             self._error = error
 
     def _talk_until_it_breaks(self) -> None:

@@ -1,7 +1,7 @@
-"""What the roles tell each other, as arrays of items in the replay server's small tables.
+"""Messages between the roles, as arrays of items in the replay server's small tables.
 
-Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape, and a number
-that can't be, are a WireError.
+Nothing that is read here is trusted: a wrong number of arrays, a wrong type or shape, or an
+impossible number raises WireError.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ _NUM_COUNTS = 3
 
 
 class Announcement(NamedTuple):
-    """Where the run stands, as the learner tells it.
+    """Where the run stands, as the learner publishes it.
 
     Attributes:
       frames, updates: of the whole run.
-      task: of a sequence, from 0: what the actors shall play.
+      task: of a sequence, from 0: the one to play.
       finished: whether nothing more is to be played.
       version: the updates of the newest parameters that were published.
-      weight: what new transitions get as their sampling weight.
-      confirmed: by journal, the last record of its journal that the newest checkpoint has.
-      episodes: by journal, how many of its episodes the learner has written down.
+      weight: the sampling weight of new transitions.
+      confirmed: by journal, its last record that the newest checkpoint has.
+      episodes: by journal, how many of its episodes the learner has recorded.
       limits: by journal, the frames up to which its actor may play.
     """
 
@@ -45,11 +45,11 @@ class Announcement(NamedTuple):
     limits: Mapping[JournalId, int]
 
     def is_end(self, num_frames: int) -> bool:
-        """Whether the run of so many frames is finished; one that was may go on with more."""
+        """Whether a run of `num_frames` is finished; a finished run may go on with more."""
         return self.finished and self.frames >= num_frames
 
     def encode(self) -> list[np.ndarray]:
-        """As arrays: whole numbers, the weight, a row [journal, record, episodes, limit] each."""
+        """As arrays: integers, the weight, rows of [journal, record, episodes, limit]."""
         counts = (self.frames, self.updates, self.task, self.finished, self.version)
         by_journal = (self.confirmed, self.episodes, self.limits)
         journal_ids = sorted(set().union(*by_journal))
@@ -85,7 +85,7 @@ class Announcement(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The network's parameters and when they were those of the learner.
+    """The network's parameters and when the learner had them.
 
     Attributes:
       frames, updates: the learner's counts then.
@@ -155,9 +155,9 @@ class Report(NamedTuple):
       actor: its index.
       frames: of steps that are in the journal.
       transitions: those that are in the journal, or were.
-      task: what it plays; all that the journal has of earlier ones is confirmed.
-      confirmed: the last record of the journal that is confirmed, like all before.
-      incarnation: of the server that has confirmed; see `short_incarnation`.
+      task: the one it plays; all that the journal has of earlier ones is confirmed.
+      confirmed: the last record of the journal up to which all are confirmed.
+      incarnation: of the server that has confirmed them; see `short_incarnation`.
       first_episode: the number, from 0, of the first of `episodes`.
       episodes: those the learner has not acknowledged yet.
     """
@@ -173,7 +173,7 @@ class Report(NamedTuple):
     episodes: Sequence[EpisodeReport]
 
     def encode(self) -> list[np.ndarray]:
-        """As arrays: whole numbers, and a row an episode."""
+        """As arrays: integers, and a row per episode."""
         rows = np.array(list(self.episodes), np.float64).reshape(-1, 4)
         return [np.array(self[:8], np.int64), rows]
 
@@ -181,7 +181,7 @@ class Report(NamedTuple):
     def decode(cls, arrays: Sequence[np.ndarray]) -> "Report":
         """The report of `encode`'s arrays; raises WireError."""
         _check("report", arrays, [(np.int64, (8,)), (np.float64, (None, 4))])
-        # The task, which is -1 before the first.
+        # The task is -1 before the first.
         _check_counts("report", np.delete(arrays[0], 4), arrays[0][4:5] + 1)
         if not np.all(np.isfinite(arrays[1])) or np.any(arrays[1][:, [0, 2, 3]] < 0):
             raise wire.WireError("report: an episode with numbers that are none")
@@ -191,17 +191,17 @@ class Report(NamedTuple):
 
 
 class EvaluatorReport(NamedTuple):
-    """What the evaluator has: it comes by the same table as the actors' reports.
+    """What the evaluator has, sent through the same table as the actors' reports.
 
     Attributes:
-      updates, frames: the learner's counts with the newest parameters that were fetched.
+      updates, frames: the learner's counts of the newest parameters fetched.
     """
 
     updates: int
     frames: int
 
     def encode(self) -> list[np.ndarray]:
-        """As an array of whole numbers."""
+        """As an array of integers."""
         return [np.array(self, np.int64)]
 
     @classmethod
@@ -213,12 +213,12 @@ class EvaluatorReport(NamedTuple):
 
 
 def decode_report(arrays: Sequence[np.ndarray]) -> Report | EvaluatorReport:
-    """A report of an actor, or of the evaluator, whose has one array; raises WireError."""
+    """An actor's report, or the evaluator's, which has one array; raises WireError."""
     return EvaluatorReport.decode(arrays) if len(arrays) == 1 else Report.decode(arrays)
 
 
 def short_incarnation(incarnation: int) -> int:
-    """What of a server's 128 bits fits a signed integer of 64: enough to tell two apart."""
+    """As much of a server's 128 bits as fits an int64: enough to tell two apart."""
     return incarnation & (2**63 - 1)
 
 
@@ -246,12 +246,12 @@ def _check_counts(what: str, *counts: np.ndarray) -> None:
 
 
 def latest(client: wire.Client, table: str, timeout_s: float) -> tuple[np.ndarray, ...]:
-    """The arrays of the one item of a table with kind "latest".
+    """The arrays of the only item of a table of kind "latest".
 
     Raises:
       WireTimeoutError: there is none yet, or the server does not answer.
       WireError: the connection broke.
     """
-    # A sampler of its own: one that is kept would have drawn ahead what is old by now.
+    # A new sampler: one kept open would have prefetched what is out of date by now.
     with wire.Sampler(client, table, max_in_flight=1) as sampler:
         return sampler.take(1, timeout_s, ask_more=False)[0].columns

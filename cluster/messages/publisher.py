@@ -1,4 +1,4 @@
-"""What the learner tells all others, in a thread of its own: announcement and parameters."""
+"""Publishes the learner's announcement and parameters, in a thread of its own."""
 
 import threading
 from collections.abc import Callable
@@ -37,11 +37,11 @@ class Publisher:
     def set_announcement(
         self, announcement: messages.Announcement, is_urgent: bool = False
     ) -> None:
-        """Has the announcement published within a quarter of a second; its version is filled in.
+        """Publishes the announcement within a quarter of a second, with its version filled in.
 
         Args:
-          announcement: in place of the one before.
-          is_urgent: whether somebody waits for it: then at once.
+          announcement: replaces the one before.
+          is_urgent: whether to publish at once, as it is waited for.
 
         Raises:
           Exception: whatever ended the thread, such as a server that refuses what it is sent.
@@ -55,13 +55,13 @@ class Publisher:
                 self._changed.notify_all()
 
     def set_parameters(self, parameters: messages.Parameters) -> None:
-        """Has the parameters published, unless newer ones come before that."""
+        """Publishes the parameters, unless newer ones come before that."""
         with self._changed:
             self._parameters = parameters
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Publishes the last one once more, if there is a connection, and ends the thread."""
+        """Publishes the last announcement once more, if connected, and ends the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -73,7 +73,7 @@ class Publisher:
                 self._publish_until_it_breaks()
         except connection.Stopped:
             pass
-        except Exception as error:  # raised to the one who sets the announcement
+        except Exception as error:  # raised by `set_announcement`
             self._error = error
 
     def _publish_until_it_breaks(self) -> None:
@@ -94,7 +94,7 @@ class Publisher:
     ) -> messages.Parameters | None:
         """Publishes what is new; returns the parameters that are there now."""
         self._is_urgent = False
-        # In this order: an announcement never tells of an end whose parameters are not there.
+        # In this order, so that an announced end never precedes its parameters.
         announcement = self._announcement
         parameters = self._parameters
         if parameters is not None and parameters is not published:

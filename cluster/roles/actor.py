@@ -1,7 +1,7 @@
 """The role `actor`: a vector environment and a batched policy that fill the replay.
 
-A restarted actor goes on with its journal and its counts. Its episodes begin anew; of those
-that ran, up to n_step + chunk_length steps of each environment are counted but have no transitions.
+A restarted actor continues its journal and its counts. Its episodes begin anew; of those cut
+short, up to n_step + chunk_length steps per environment are counted but have no transitions.
 """
 
 import time
@@ -29,8 +29,8 @@ from training.system import stopping
 _STATUS_S = 1.0
 _POLL_S = 0.1
 _CREDIT_POLL_S = 0.01
-# In place of an environment: keeps actors' seeds apart from those of environments, evaluations and
-# games.
+# Used as an environment's index: keeps actors' seeds apart from those of environments, evaluations
+# and games.
 _ACTOR_SEEDS = 1 << 22
 
 
@@ -92,7 +92,7 @@ class ActorProcess:
 
     @property
     def _announcement(self) -> messages.Announcement:
-        """The newest; from the first parameters on there is one."""
+        """The newest one; exists once there are parameters."""
         announcement = self._link.announcement
         assert announcement is not None
         return announcement
@@ -101,10 +101,10 @@ class ActorProcess:
         return self._stop() or self.is_finished
 
     def play(self) -> None:
-        """Plays until there is an end.
+        """Plays until it must end.
 
         Raises:
-          connection.Stopped: it came while something was waited for.
+          connection.Stopped: it must end during a wait.
         """
         self._journals.open()
         self._builder = self._make_builder()
@@ -147,7 +147,7 @@ class ActorProcess:
             time.sleep(_POLL_S)
 
     def _begin(self) -> dm_env.TimeStep:
-        """The first time step, of the game that the run is at."""
+        """The first time step, in the run's present game."""
         environment = self._environment
         timestep = environment.reset()
         while environment.task < self._announcement.task:
@@ -161,7 +161,7 @@ class ActorProcess:
         """Waits until the learner lets this actor play on, or go to the next task."""
         if self._may_go_on():
             return
-        # The learner reckons with what is in the journal.
+        # The learner counts what is in the journal.
         if self._counters != self._journals.own.counters:
             self._journals.writer.insert([], self._counters)
         patience = connection.Patience(self._role.label)
@@ -232,7 +232,7 @@ class ActorProcess:
 
 
 class _Policy:
-    """A batched policy: the newest parameters, what the environments have shown, random numbers.
+    """A batched policy: the newest parameters, stacked observations, random numbers.
 
     Attributes:
       shapes: of the parameters.
@@ -254,13 +254,13 @@ class _Policy:
         self._stack = replay_learner.empty_stack(jax.numpy.asarray(observation), self._frame_stack)
 
     def follow(self, newest: messages.Parameters | None) -> None:
-        """Goes by the newest parameters, which there have to be."""
+        """Adopts the newest parameters, which must exist."""
         assert newest is not None
         if newest.updates != self._version:
             self._params, self._version = jax.device_put(newest.params), newest.updates
 
     def choose(self, timestep: Any, frames: int) -> np.ndarray:
-        """Actions int32 [N] for a step of all environments, after so many frames of the run."""
+        """Actions int32 [N] for a step of all environments, after `frames` of the run."""
         is_first = np.asarray(timestep.first())
         steps = np.int32(frames // self._frames_per_step)
         self._rng, self._stack, actions = self._act(
@@ -270,7 +270,7 @@ class _Policy:
 
 
 def _make_agent(settings: run_settings.RunSettings, environment: Any) -> tuple[Any, Any]:
-    """What acts, and the shapes of its parameters."""
+    """The acting function and its parameters' shapes."""
     specs = environment.observation_spec(), environment.action_spec()
     agent = experiment.make_agent(settings, *specs)
     act = choosing.make_act(agent, "training", settings.transition.frame_stack)

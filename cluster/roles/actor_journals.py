@@ -82,8 +82,8 @@ class ActorJournals:
         """Notes what is confirmed, and drops what nobody needs; called twice a second or more.
 
         Args:
-          task: that is played.
-          announcement: the newest of the learner; None before the first.
+          task: the one being played.
+          announcement: the learner's newest; None before the first.
         """
         now = time.monotonic()
         if now - self._synced_at > _SYNC_S:
@@ -110,7 +110,7 @@ class ActorJournals:
             writer.truncate(announcement.confirmed[progress.journal_id])
 
     def serve(self) -> None:
-        """Has writers that nothing is written with send what a restarted server lacks."""
+        """Has idle writers send what a restarted server lacks."""
         now = time.monotonic()
         if now - self._served_at > _SYNC_S:
             self._served_at = now

@@ -1,4 +1,4 @@
-"""What the learner is told of an actor: its journals, and the episodes that it has played."""
+"""What an actor reports to the learner: its journals, and the episodes it has played."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _MAX_EPISODES = 500
 
 
 class UnknownEpisodes:
-    """Finished episodes that the learner is not known to have written down; threads share it."""
+    """Finished episodes that the learner is not known to have recorded; threads share it."""
 
     def __init__(self, first: int):
         """The next one has number `first`."""
@@ -28,8 +28,8 @@ class UnknownEpisodes:
         """Forgets those with numbers below `num_known`.
 
         Returns:
-          The first number of the others, and those of them with numbers below `num_kept`, which is
-          as far as a restarted actor would know of them; no more than fit a small message.
+          The first number of the others, and those of them with numbers below `num_kept`, which a
+          restarted actor would know; no more than fit a small message.
         """
         with self._lock:
             done = min(max(0, num_known - self._first), len(self._episodes))
@@ -48,7 +48,7 @@ class _Delivered(NamedTuple):
 
 
 class ActorReports:
-    """Puts the reports together; what is noted in one thread may be reported in another.
+    """Assembles the reports; what is noted in one thread may be reported in another.
 
     Attributes:
       episodes: that were played.
@@ -62,7 +62,7 @@ class ActorReports:
         Args:
           actor: its index.
           own: its journal.
-          absent: those of other actors, which it sends.
+          absent: those of absent actors, which it sends.
         """
         self._actor = actor
         self._own, self._absent = own, absent
@@ -70,7 +70,7 @@ class ActorReports:
         self._delivered: dict[int, _Delivered] = {}
 
     def note_task(self, writer: journaled_writer.JournaledWriter, task: int) -> None:
-        """Has the learner told that a task is played, when nothing is left of earlier ones."""
+        """Notes that a task is played, once nothing is left of earlier ones."""
         incarnation = messages.short_incarnation(writer.incarnation)
         delivered = self._delivered.get(writer.journal_id, _Delivered())
         if delivered.incarnation != incarnation:
@@ -81,14 +81,14 @@ class ActorReports:
         self._delivered[writer.journal_id] = delivered
 
     def note_confirmed(self, progress: journaled_writer.JournalProgress) -> None:
-        """Has the learner told what is confirmed; after `note_task` for the same server."""
+        """Notes what is confirmed; call it after `note_task` for the same server."""
         delivered = self._delivered[progress.journal_id]
         self._delivered[progress.journal_id] = delivered._replace(
             confirmed=progress.confirmed_through
         )
 
     def make(self, announcement: messages.Announcement | None) -> list[messages.Report]:
-        """The reports by the newest announcement, of the actor's own journal first."""
+        """The reports by the newest announcement; the actor's own journal comes first."""
         known = announcement.episodes.get(self._own.journal_id, 0) if announcement else 0
         kept = self._own.counters.get("episodes", 0)
         own = self._report(self._own, *self.episodes.after(known, kept))

@@ -1,4 +1,4 @@
-"""By which host and port other processes reach the replay server."""
+"""The host and port by which other processes reach the replay server."""
 
 import ipaddress
 import re
@@ -17,7 +17,7 @@ def check_host(host: str, is_here: bool) -> str:
 
     Args:
       host: a name or number; an IPv6 number may be in brackets.
-      is_here: whether the server is going to run on this machine, so that it must be its host.
+      is_here: whether the server will run on this machine, so the host must be its own.
 
     Returns:
       The host without brackets.
@@ -27,7 +27,7 @@ def check_host(host: str, is_here: bool) -> str:
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if _is_number(bare):
-        bare = str(ipaddress.ip_address(bare))  # of the forms of an IPv6 number the short one
+        bare = str(ipaddress.ip_address(bare))  # the short form of an IPv6 address
     elif bare != host or not _is_name(bare):
         hint = "; a port goes into --port" if ":" in host else ""
         raise checks.ConfigError(f"host = {host!r}: {_EXPECTED}{hint}")
@@ -48,17 +48,17 @@ def _is_number(host: str) -> bool:
 
 
 def _is_name(host: str) -> bool:
-    """Whether it has the form of a name; other forms of numbers, as 127.1, have not."""
+    """Whether it has the form of a name; other forms of addresses, such as 127.1, don't."""
     labels = host.removesuffix(".").split(".")
     is_numeric = _NUMERIC.fullmatch(labels[-1]) is not None
     return len(host) < 254 and not is_numeric and all(map(_LABEL.fullmatch, labels))
 
 
 def publish(host: str, port: int | str) -> str:
-    """The "host:port" that clients are told; IPv6 numbers are in brackets in it.
+    """The "host:port" published to clients, with IPv6 addresses in brackets.
 
-    A host that stands for every address is told as this machine's name, or as localhost where
-    nobody knows that.
+    A host that stands for every address is published as this machine's name, or as localhost if
+    that can't be resolved.
     """
     if _is_number(host) and ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = _own_name()
@@ -82,5 +82,5 @@ def check_port(port: int) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on a port, with IPv4 and with IPv6 as far as there is any."""
+    """Whether a server could listen on a port, with IPv4 and IPv6 as far as available."""
     return ports.trouble(port) is None

@@ -29,14 +29,14 @@ def run(role: context.Role) -> int:
         evaluator = EvaluatorProcess(role, lambda: stop.requested)
         try:
             return context.FINISHED if evaluator.work() else context.STOPPED
-        except stopping.Stopped:  # during an evaluation: the next process makes it
+        except stopping.Stopped:  # during an evaluation: the next process redoes it
             return context.STOPPED
         finally:
             evaluator.close()
 
 
 class EvaluatorProcess:
-    """Evaluates at the first parameters after each multiple of evaluation.period_frames."""
+    """Evaluates the first parameters after each multiple of evaluation.period_frames."""
 
     def __init__(self, role: context.Role, stop: Callable[[], bool]):
         """Plays nothing yet.
@@ -57,7 +57,7 @@ class EvaluatorProcess:
         self._evaluation = task_evaluation.TaskEvaluation(settings, player, self._recorder)
         self._frames = self._noted_frames = self._recorder.last_evaluation()
         self._due: collections.deque[messages.Parameters] = collections.deque()
-        # What the learner is told, which waits for it where a task ends.
+        # For the learner, which waits for them at the end of a task.
         self._reports: Sequence[messages.EvaluatorReport] = ()
         self._link = learner_link.LearnerLink(
             role.connect,
@@ -68,7 +68,7 @@ class EvaluatorProcess:
         self._reported_at = 0.0
 
     def work(self) -> bool:
-        """Evaluates whenever it is time to; whether the run is finished."""
+        """Evaluates whenever it is due; returns whether the run is finished."""
         while not self._stop():
             if self._due:
                 self._evaluate(self._due.popleft())
@@ -85,7 +85,7 @@ class EvaluatorProcess:
         return False
 
     def _is_end(self, announcement: messages.Announcement, parameters: messages.Parameters) -> bool:
-        """Whether the run is finished and its end evaluated, if there was any learning after."""
+        """Whether the run is finished; evaluates its end if there was any learning since."""
         if (
             not announcement.is_end(self._role.num_frames)
             or parameters.updates != announcement.version
@@ -96,12 +96,12 @@ class EvaluatorProcess:
         return True
 
     def _note(self, parameters: messages.Parameters) -> None:
-        """Keeps parameters that are to be evaluated; called in the link's thread.
+        """Keeps parameters that are due for evaluation; called in the link's thread.
 
-        They may be replaced by newer ones before an evaluation under way has ended.
+        The link may have newer ones before an evaluation under way has ended.
         """
         is_due = self._evaluation.is_due(self._noted_frames, parameters.frames)
-        # The run's end is evaluated with the parameters that it leaves.
+        # The run's end is evaluated with its last parameters.
         is_last = parameters.frames >= self._role.num_frames
         if parameters.updates and is_due and not is_last:
             self._noted_frames = parameters.frames
@@ -115,7 +115,7 @@ class EvaluatorProcess:
         self._frames = parameters.frames
 
     def _must_stop(self) -> bool:
-        """Whether to give up an evaluation; says meanwhile that the process is alive."""
+        """Whether to abandon an evaluation; also reports that the process is alive."""
         self._report_progress()
         return self._stop()
 

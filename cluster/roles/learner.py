@@ -1,7 +1,7 @@
 """The role `learner`: draws batches, updates the agent, and owns the run's counts and files.
 
-It does as many updates as the loop of one process does for the same frames, over those that the
-actors report, and tells the actors how far they may play: there is no other account of the two.
+For the frames that the actors report it does as many updates as the loop of one process does, and
+tells the actors how far they may play: nothing else counts the two.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ _IDLE_S = 0.005
 _REPORTS_S = 0.02
 _RETRY_S = 0.5
 _LAST_CHECKPOINT_S = 300.0
-# Without a report for so long, the connection may be gone without having said so.
+# Without a report for this long, the connection may be gone silently.
 _SILENT_S = 10.0
-# A checkpoint comes before so much of the table is new: what is then sent again to a restored
+# A checkpoint is due when 1 / this of the table is new: what is then sent again to a restored
 # server is never older than what the table would hold.
 _CHECKPOINT_SHARE = 2
 
@@ -149,10 +149,10 @@ class LearnerProcess:
         return self._counts.is_finished
 
     def learn(self) -> None:
-        """Learns until the run is finished or is to stop, whatever happens to the others.
+        """Learns until the run is finished or must stop, whatever happens to the others.
 
         Raises:
-          connection.Stopped: the process was asked to end while something was waited for.
+          connection.Stopped: the process was asked to end during a wait.
           NotFiniteError: an update was not finite.
         """
         self._announcements.publish_parameters()
@@ -169,7 +169,7 @@ class LearnerProcess:
                 self._open_reader()
 
     def _open_reader(self) -> None:
-        # A restored table may lack transitions, or have some of before it was cleared.
+        # A restored table may lack transitions, or have some from before it was cleared.
         self._agent.newest, self._is_starved = None, False
         self._change.reset_replay()
         self._announce()
@@ -183,7 +183,7 @@ class LearnerProcess:
                 time.sleep(_RETRY_S)
 
     def _iterate(self) -> None:
-        """Polls reports, does one update if it is due, and whatever else is."""
+        """Polls reports, and does one update and whatever else is due."""
         self._poll_reports()
         step = self._change.next_step(_facts(self._counts, self._reader, self._saver))
         if step is not task_change.ChangeStep.GO_ON:
@@ -249,11 +249,11 @@ class LearnerProcess:
             self._saver.want_checkpoint()
 
     def _begin_task(self) -> None:
-        """Does what is to be done at the beginning of a task."""
+        """Begins the next task."""
         self._agent.begin_task()
         self._counts.begin_task(self._settings.task_switch)
         if self._settings.task_switch.clear_replay:
-            # A learner that is restored from before would miss what is cleared next.
+            # A learner restored from before this would miss what is cleared next.
             self._saver.save_snapshot(self._counts.counters)
             self._saver.wait_for_snapshot()
         self._log.recent.clear()
@@ -280,7 +280,7 @@ class LearnerProcess:
         self._saver.wait_for_checkpoint(_LAST_CHECKPOINT_S)
 
     def close(self) -> None:
-        """Ends threads and connections; a checkpoint under way as well."""
+        """Ends threads, connections, and a checkpoint under way."""
         self._log.close()
         self._announcements.close()
         self._reader.close()
@@ -288,7 +288,7 @@ class LearnerProcess:
 
 
 def _make_counts(role: context.Role) -> learner_counts.LearnerCounts:
-    """The counts of a run that begins."""
+    """The counts of a new run."""
     schedule = update_schedule_lib.UpdateSchedule.make(role.settings)
     frames_per_step = role.settings.frames_per_step
     return learner_counts.LearnerCounts(schedule, frames_per_step, role.distributed.credit_frames)

@@ -1,4 +1,4 @@
-"""The replay role: a server in an environment of its own, whose address the others are told."""
+"""The replay role: a server in an environment of its own, whose address is published."""
 
 import json
 import os
@@ -89,11 +89,11 @@ def _last_port(address_file: Path) -> int:
 def _wait_for_predecessor(
     role: context.Role, checkpoints: Path, stop: stopping.StopRequest
 ) -> None:
-    """Gives a server of this run that is about to die the time for it.
+    """Gives a dying server of this run time to end.
 
     Args:
       role: may ask for a port.
-      checkpoints: which a server locks; one that never ends is the next server's error.
+      checkpoints: locked by a server; if it never ends, the next server reports that.
       stop: ends the wait.
 
     Raises:
@@ -113,7 +113,7 @@ def _wait_for_predecessor(
 
 
 def _watch(role: context.Role, server: processes.Process, stop: stopping.StopRequest) -> int:
-    """Publishes the address when the server is up, and passes a signal on; the exit code."""
+    """Publishes the address once the server is up, passes on a signal; returns the exit code."""
     published, is_stopping, next_status = "", False, 0.0
     while (exit_code := server.poll()) is None:
         if stop.requested and not is_stopping:

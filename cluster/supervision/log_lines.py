@@ -1,4 +1,4 @@
-"""What is shown to the user of a process's log."""
+"""The part of a process's log that the user sees."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _ERROR = "error: "
 
 
 def last(lines: Sequence[str]) -> str:
-    """The last line without what absl puts before it, shortened to fit."""
+    """The last line without absl's prefix, shortened to fit."""
     return _PREFIX.sub("", lines[-1])[:_MAX_LINE] if lines else "nothing written"
 
 

@@ -1,7 +1,7 @@
 """Child processes that write a log, keep to their cores and never outlive their parent.
 
-Run as a program, this file is the little that happens in such a child before its command; so it
-imports nothing that takes time.
+Run as a program, this file does the little that such a child does before its command; so it
+imports nothing slow.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _TAIL_BYTES = 1 << 16
 
 
 class Running(Protocol):
-    """A command under way, here or on another machine; see `Process` for what each does."""
+    """A running command, here or on another machine; see `Process` for what each does."""
 
     @property
     def seconds(self) -> float: ...  # noqa: D102
@@ -31,10 +31,10 @@ class Running(Protocol):
 
 
 class Process:
-    """A command under way; its output is appended to a log.
+    """A running command; its output is appended to a log.
 
-    In a process group of its own, so that Ctrl-C on the terminal reaches the parent alone. The
-    kernel kills it when the parent ends, in whatever way.
+    It has its own process group, so that Ctrl-C in the terminal reaches the parent alone. The
+    kernel kills it when the parent ends, for whatever reason.
     """
 
     def __init__(self, command: Sequence[str], log: Path, cores: Sequence[int] = ()):
@@ -42,7 +42,7 @@ class Process:
 
         Args:
           command: the path of an executable, and its arguments.
-          log: gets what it writes to stdout and stderr, after what is there already.
+          log: its stdout and stderr are appended to this file.
           cores: those it may use; none: the parent's.
         """
         self._log = log
@@ -61,7 +61,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """By what number the system knows it."""
+        """The process ID."""
         return self._process.pid
 
     @property
@@ -109,10 +109,10 @@ def describe(exit_code: int) -> str:
 
 
 def share_cores(cores: Sequence[int], num_workers: int) -> list[Sequence[int]]:
-    """Parts the cores among workers as evenly as whole cores allow.
+    """Divides the cores among workers as evenly as whole cores allow.
 
     Args:
-      cores: the numbers of those there are.
+      cores: the numbers of all cores.
       num_workers: how many shares are wanted, 1 or more.
 
     Returns:
@@ -126,7 +126,7 @@ def share_cores(cores: Sequence[int], num_workers: int) -> list[Sequence[int]]:
 
 
 def _become(parent: int, cores: str, command: list[str]) -> None:
-    """Turns this process into the command, bound to the cores and to its parent's life."""
+    """Turns this process into the command, bound to the cores and to its parent's lifetime."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was told
         return

@@ -1,8 +1,8 @@
 """Child processes on the nodes of a Ray cluster.
 
 A command runs as the child of a Ray actor, and dies with it. Needs the extra `ray`, and on every
-node the same paths as here: of the checkout, of the environments, and of the files that commands
-write, their logs among them. A shared file system has all that.
+node the same paths as here for the checkout, the environments, and the files that commands
+write, logs included. A shared file system provides that.
 """
 
 import os
@@ -34,7 +34,7 @@ except ImportError as error:
 NODE_ADDRESS = "{node_address}"
 """Stands in a command's arguments for the address of the node it runs on."""
 
-# What a command here would inherit too, and that matters on other machines.
+# Variables that a local command would inherit, and other machines need.
 _ENVIRONMENT = ("JAX_", "OMP_", "XLA_")
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 10.0
@@ -75,12 +75,12 @@ def num_gpus() -> int:
 
 
 def own_node() -> str:
-    """The node of this process, by its number in the cluster."""
+    """The ID of this process's node in the cluster."""
     return ray.get_runtime_context().get_node_id()
 
 
 def node_at(host: str) -> str:
-    """The node that a name or number stands for, by its number in the cluster.
+    """The ID in the cluster of the node with a name or address.
 
     Raises:
       ConfigError: the cluster has no such node.
@@ -94,7 +94,7 @@ def node_at(host: str) -> str:
 
 
 class RayProcess:
-    """A command under way on a node of the cluster, with the interface of `processes.Process`.
+    """A command running on a node of the cluster, with the interface of `processes.Process`.
 
     It waits for a node with the CPUs and GPUs that it needs. If its node is lost, it has ended.
     """
@@ -111,10 +111,10 @@ class RayProcess:
 
         Args:
           command: the path of an executable, and its arguments, each with NODE_ADDRESS replaced.
-          log: gets what it writes to stdout and stderr, after what is there already.
+          log: its stdout and stderr are appended to this file.
           num_cpus: taken from those of the node.
           num_gpus: taken from those of the node; the command sees no others.
-          node: where it should run, if that is there and has room; see `node_at`.
+          node: where it should run, if that is up and has room; see `node_at`.
         """
         self._log = log.absolute()
         self._log_begin = self._log.stat().st_size if self._log.exists() else 0
@@ -126,20 +126,20 @@ class RayProcess:
         self._lost = ""
         environment = {k: v for k, v in os.environ.items() if k.startswith(_ENVIRONMENT)}
         options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **_near(node)}
-        # A dead one is not Ray's to restart: how that is done is the caller's matter.
+        # Ray must not restart a dead one: that is the caller's task.
         host: Any = ray.remote(_Host).options(max_restarts=0, **options)
         self._host = host.remote(list(command), str(self._log), os.getcwd(), environment)
         self._answer = self._host.poll.remote()
 
     @property
     def seconds(self) -> float:
-        """Since the start; while there is no node for it, since that was asked for."""
+        """Since the start; while it waits for a node, since it was requested."""
         return time.monotonic() - self._begin
 
     def poll(self) -> int | None:
         """The exit code, minus the signal's number if one ended it; None while it runs.
 
-        -SIGKILL as well if the node is lost.
+        Also -SIGKILL if the node is lost.
         """
         if self._exit_code is None:
             self._look()
@@ -171,14 +171,14 @@ class RayProcess:
         return [*lines, self._lost] if self._lost else lines
 
     def _look(self) -> None:
-        """Takes the answer to the last question, if there is one, and asks again."""
+        """Takes the answer to the last poll, if there is one, and polls again."""
         ready, _ = ray.wait([self._answer], timeout=0)
         if not ready:
             self._consider_patience()
             return
         try:
             exit_code: Any = ray.get(self._answer)
-        except ray.exceptions.ActorUnavailableError:  # perhaps it is again
+        except ray.exceptions.ActorUnavailableError:  # it may come back
             exit_code = None
         except ray.exceptions.RayActorError as error:
             self._lose(f"lost with its Ray process: {_reason(error)}")
@@ -203,13 +203,13 @@ class RayProcess:
         self._end(-signal.SIGKILL)
 
     def _end(self, exit_code: int) -> None:
-        """Keeps the exit code, and gives the CPUs and GPUs back."""
+        """Keeps the exit code, and releases the CPUs and GPUs."""
         self._exit_code = exit_code
         ray.kill(self._host)
 
 
 class _Host:
-    """Lives in a process of Ray's on some node, and has the command as its child."""
+    """Lives in a Ray process on some node, and has the command as its child."""
 
     def __init__(self, command: list[str], log: str, directory: str, environment: dict[str, str]):
         os.chdir(directory)
@@ -227,7 +227,7 @@ class _Host:
 
 
 def _near(node: str | None) -> dict[str, Any]:
-    """The option by which Ray prefers a node."""
+    """The option to make Ray prefer a node."""
     if node is None:
         return {}
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
@@ -235,6 +235,6 @@ def _near(node: str | None) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The last line of Ray's message, which is long; of an error in `_Host`, that error."""
+    """The last line of Ray's long message; for an error in `_Host`, that error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

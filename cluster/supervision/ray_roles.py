@@ -1,4 +1,4 @@
-"""Where on a Ray cluster the roles of a distributed run have their processes."""
+"""Where the roles of a distributed run are placed on a Ray cluster."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from core import checks
 
 
 def starter(config: Any, num_actors: int, host: str | None) -> supervisor.Start:
-    """What starts a role on the cluster, which is joined.
+    """Joins the cluster; returns what starts a role on it.
 
     Each role takes a CPU. The learner takes a GPU if there is one and its platform allows; the
     replay server goes to a chosen node, and to another one if that is lost.
@@ -18,10 +18,10 @@ def starter(config: Any, num_actors: int, host: str | None) -> supervisor.Start:
     Args:
       config: of the run.
       num_actors: how many actors it has.
-      host: the replay server's node, by its address or name; None: the one of this process.
+      host: the replay server's node, by its address or name; None: this process's.
 
     Raises:
-      ConfigError: there is no cluster, it has no such node, or not the GPUs that are asked for.
+      ConfigError: there is no cluster, or it lacks the node or the GPUs that are asked for.
     """
     ray_processes.connect()
     has_evaluator = config.evaluation.period_frames > 0
@@ -43,12 +43,12 @@ def starter(config: Any, num_actors: int, host: str | None) -> supervisor.Start:
 def share_gpus(
     num_gpus: int, learner_platform: str, other_platform: str, num_others: int
 ) -> tuple[float, float]:
-    """Parts the GPUs of a cluster between the learner and the others.
+    """Divides a cluster's GPUs between the learner and the others.
 
     Args:
       num_gpus: how many there are.
       learner_platform: "auto", "cpu" or "gpu".
-      other_platform: the same, of actors and evaluator.
+      other_platform: the same for actors and evaluator.
       num_others: how many of those there are.
 
     Returns:
@@ -71,5 +71,5 @@ def share_gpus(
 
 
 def _share(num_processes: int, num_gpus: int) -> float:
-    """What each of several processes takes of a GPU, so that all find room."""
+    """The share of a GPU that each of several processes takes, so that all fit."""
     return 1 / max(1, math.ceil(num_processes / num_gpus))

@@ -1,4 +1,4 @@
-"""The processes of a run's roles: kept alive, and ended in an order."""
+"""The processes of a run's roles: kept alive, and ended in order."""
 
 import csv
 import datetime
@@ -18,7 +18,7 @@ _RESTARTS = "restarts.csv"
 
 
 class RoleProcesses:
-    """Starts processes again, writes down their deaths, and ends them."""
+    """Restarts processes, records their deaths, and ends them."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class RoleProcesses:
         Args:
           run_dir: gets the list of deaths.
           processes: of all roles.
-          report: is shown meanwhile.
-          poll_s: between two looks at the processes.
+          report: shown meanwhile.
+          poll_s: between two polls of the processes.
         """
         self._run_dir = run_dir
         self._processes = processes
@@ -41,17 +41,17 @@ class RoleProcesses:
         self._poll_s = poll_s
 
     def named(self, name: str) -> list[SupervisedProcess]:
-        """Those of a role."""
+        """A role's processes."""
         return [process for process in self._processes if process.name == name]
 
     def tend(self, process: SupervisedProcess) -> End | None:
-        """Starts a role's process when it is due; how it has ended, if that is news."""
+        """Starts a role's process if it is due; returns how it ended, once."""
         if process.start_if_due():
             logging.info("%s: started", process.label)
         return process.collect()
 
     def note_end(self, process: SupervisedProcess, end: End) -> None:
-        """Reports the end of a process that will be followed by another, and counts deaths."""
+        """Reports the end of a process that will be restarted, and counts deaths."""
         self._report.forget(process)
         what = f"{end} after {end.seconds:.0f} s: {log_lines.last(end.lines)}"
         logging.warning("%s: %s; again in %.0f s", process.label, what, process.wait or 0.0)
@@ -63,7 +63,7 @@ class RoleProcesses:
                 logging.warning("%s not written: %s", _RESTARTS, error)
 
     def pause(self) -> None:
-        """Shows a line about the run if it is time to, and waits for a moment."""
+        """Shows a line about the run if one is due, and waits for a moment."""
         self._report.show_if_due()
         time.sleep(self._poll_s)
 
@@ -74,13 +74,13 @@ class RoleProcesses:
         stop: stopping.StopRequest,
         kept: Sequence[SupervisedProcess],
     ) -> bool:
-        """Keeps processes alive until they have finished; whether they have.
+        """Keeps processes alive until they have finished; returns whether they have.
 
         Args:
-          processes: that are waited for.
-          seconds: that they have for it.
+          processes: those to wait for.
+          seconds: how long to wait.
           stop: a request not to wait.
-          kept: are kept alive meanwhile.
+          kept: those to keep alive meanwhile.
         """
         deadline = time.monotonic() + seconds
         while any(not process.is_finished for process in processes):
@@ -99,10 +99,10 @@ class RoleProcesses:
         """Asks processes to end, and kills those that have not after some seconds.
 
         Args:
-          processes: that are to end.
-          seconds: that they have for it.
+          processes: those to end.
+          seconds: how long to wait.
           kill: a request not to wait.
-          kept: are kept alive meanwhile.
+          kept: those to keep alive meanwhile.
         """
         deadline = time.monotonic() + seconds
         for process in processes:
@@ -116,12 +116,12 @@ class RoleProcesses:
             process.kill()
 
     def kill_all(self) -> None:
-        """Leaves no process."""
+        """Kills all processes."""
         for process in self._processes:
             process.kill()
 
     def _keep_alive(self, processes: Sequence[SupervisedProcess]) -> None:
-        """Keeps processes alive, whatever befalls them; takes a moment."""
+        """Keeps processes alive, however they end; takes a moment."""
         for process in processes:
             end = self.tend(process)
             if end is not None and not process.is_finished:
@@ -129,7 +129,7 @@ class RoleProcesses:
         self.pause()
 
     def _collect(self, processes: Sequence[SupervisedProcess]) -> None:
-        """Notes which of those that shall end have."""
+        """Notes which of the processes being ended have ended."""
         for process in processes:
             end = process.collect()
             if end is not None:

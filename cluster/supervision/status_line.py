@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """How a process fares.
+    """The state of a process.
 
     Attributes:
       label: of the process.
-      status: what it has last told of itself, all of it optional.
-      trouble: what is to be said instead or besides, such as "silent for 70 s"; "": nothing.
+      status: its last status, all keys of which are optional.
+      trouble: what to show instead or as well, such as "silent for 70 s"; "": nothing.
     """
 
     label: str
@@ -74,7 +74,7 @@ def _actors(actors: Sequence[Condition]) -> str:
 
 
 def _rate(actor: Condition) -> str:
-    """The frames per second, or the first word of what is the matter."""
+    """The frames per second, or the first word of the trouble."""
     if actor.trouble:
         return actor.trouble.split()[0].rstrip(",")
     return _number(actor.status, "frames_per_second", "{:.0f}") or "?"
@@ -90,7 +90,7 @@ def _number(status: Mapping[str, Any], key: str, form: str) -> str:
 
 
 def _get(status: Mapping[str, Any], key: str) -> float | None:
-    """A number of a status; None if it is not there, or none."""
+    """A finite number in a status; None if there is none."""
     value = status.get(key)
     if isinstance(value, (int, float)) and math.isfinite(value):
         return float(value)

@@ -1,4 +1,4 @@
-"""What a supervisor shows of its run: a line now and then, from what the processes write."""
+"""A supervisor's regular status line about its run, from what the processes write."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from cluster.supervision.supervised_process import SupervisedProcess
 
 
 class StatusReport:
-    """The lines about a run.
+    """A run's status lines.
 
     Attributes:
       restarts: how often a process was started again because it had died.
@@ -31,30 +31,30 @@ class StatusReport:
           run_dir: the run's directory.
           processes: of all roles.
           period_s: between two lines.
-          silent_s: after which a role that has not written its status is marked.
+          silent_s: a role that has not written its status for this long is marked.
         """
         self._run_dir = run_dir
         self._processes = processes
         self._period_s = period_s
         self._silent_s = silent_s
         self._next = 0.0
-        # By label: the time in the status last read, and when that was new.
+        # By label: the time in the last status read, and when it was new.
         self._heard: dict[str, tuple[object, float]] = {}
         self.restarts = 0
 
     def begin(self) -> None:
-        """Forgets what an earlier run has left; the first line comes after a period."""
+        """Deletes what an earlier run has left; the first line comes after a period."""
         for process in self._processes:
             self.forget(process)
         self._next = time.monotonic() + self._period_s
 
     def forget(self, process: SupervisedProcess) -> None:
-        """What a role has told of itself is not true of its next process."""
+        """Drops a role's status, which is not true of its next process."""
         self._heard.pop(process.label, None)
         context.status_path(self._run_dir, process.label).unlink(missing_ok=True)
 
     def show_if_due(self) -> None:
-        """Logs a line if it is time to."""
+        """Logs a line if one is due."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._period_s
@@ -77,7 +77,7 @@ class StatusReport:
             return "ended"
         if not status:
             return "starting"
-        # Not by the time itself: it is another machine's.
+        # Not by the time itself: the clock is another machine's.
         told, since = status.get("time"), time.monotonic()
         last = self._heard.setdefault(process.label, (told, since))
         if last[0] != told:

@@ -17,17 +17,17 @@ class Timing:
     """How patient a supervisor is, in seconds.
 
     Attributes:
-      poll: between two looks at the processes.
-      first_delay: before a role that died is started again; doubles from one time to the next.
-      max_delay: what that grows to.
-      ended: before a role is started again that had nothing left to do, while the learner has.
-      healthy: a role that lived so long begins with `first_delay` again.
-      quick: a role that did not live so long has died quickly.
-      max_quick_deaths: so many in a row are the end of the run.
-      silent: after which a role that has not written its status is marked.
-      learner: what the learner may take for its last snapshot.
-      evaluator: what the evaluator may take for the last evaluation, after the learner's end.
-      grace: what others may take to end before they are killed.
+      poll: between two polls of the processes.
+      first_delay: before a role that died is restarted; doubles each time.
+      max_delay: the upper limit of that.
+      ended: before a role that has finished is restarted, while the learner has not.
+      healthy: a role that lived this long begins with `first_delay` again.
+      quick: a role that did not live this long has died quickly.
+      max_quick_deaths: this many in a row end the run.
+      silent: a role that has not written its status for this long is marked.
+      learner: the most the learner may take for its last snapshot.
+      evaluator: the most the evaluator may take for the last evaluation, after the learner's end.
+      grace: the most others may take to end before they are killed.
     """
 
     poll: float = 0.2
@@ -82,16 +82,16 @@ class SupervisedProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a process that has not been found to have ended."""
+        """Whether there is a process that is not known to have ended."""
         return self._process is not None
 
     @property
     def wait(self) -> float | None:
-        """Seconds until the next process is started; None if there is one, or none will be."""
+        """Seconds until the next process is started; None if one is running, or none will be."""
         return None if self._due is None else max(0.0, self._due - time.monotonic())
 
     def start_if_due(self) -> bool:
-        """Starts the process when it is time; whether it was."""
+        """Starts the process if it is due; returns whether it was."""
         if self._due is None or time.monotonic() < self._due:
             return False
         self._due = None
@@ -100,7 +100,7 @@ class SupervisedProcess:
         return True
 
     def collect(self) -> End | None:
-        """How the process has ended, if that is news; the next one is due after a while then."""
+        """Returns how the process ended, once; the next one is then due after a delay."""
         exit_code = self._process.poll() if self._process else None
         if self._process is None or exit_code is None:
             return None
@@ -121,7 +121,7 @@ class SupervisedProcess:
         return delay
 
     def retire(self) -> None:
-        """The present process, if any, is the last."""
+        """Makes the present process, if any, the last."""
         self._due = None
 
     def send(self, number: signal.Signals) -> None:

@@ -34,7 +34,7 @@ def start_here(name: str, index: int, command: Sequence[str], log: Path) -> proc
 class Supervisor:
     """The roles of a run and their processes.
 
-    A role that dies is started again, after a while that grows. The run ends when the learner has
+    A role that dies is restarted, after a growing delay. The run ends when the learner has
     finished, on SIGINT or SIGTERM, when a role refuses its input, or when one dies again and again.
     """
 
@@ -52,7 +52,7 @@ class Supervisor:
         Args:
           roles: (name, index) of every process, in the order in which they are started; exactly
             one "learner", one "replay", one "actor" or more, and at most one "evaluator".
-          command: what such a process is, as an executable's path and arguments.
+          command: gives a process's command: an executable's path and arguments.
           run_dir: the run's directory, which must exist.
           report_seconds: between two lines about the whole run.
           start: starts a role's command; gets its name and index, the command and the log.
@@ -131,7 +131,7 @@ class Supervisor:
         return False
 
     def _judge(self, process: SupervisedProcess, end: End) -> None:
-        """Raises one of the errors of `_keep_alive` if the role is not to be started again."""
+        """Raises one of the errors of `_keep_alive` if the role must not be restarted."""
         if end.exit_code == context.NOT_FINITE:
             process.retire()
             raise _FailedError(f"{process.label}: {log_lines.error(end.lines)}")
@@ -143,7 +143,7 @@ class Supervisor:
             raise _FailedError(_describe_deaths(process, end, self._timing))
 
     def _finish(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> None:
-        """Ends the others after the learner; the evaluator does so after its last evaluation."""
+        """Ends the others after the learner; the evaluator after its last evaluation."""
         found, timing = self._processes, self._timing
         replay, evaluator = found.named("replay"), found.named("evaluator")
         found.end(found.named("actor"), timing.grace, kill, [*replay, *evaluator])
@@ -169,7 +169,7 @@ class _FailedError(RuntimeError):
 def _starter(
     start: Start, name: str, index: int, command: Callable[[str, int], list[str]], run_dir: Path
 ) -> Callable[[], processes.Running]:
-    """What starts a role's process, whose log is in the run's directory."""
+    """A function that starts a role's process; logs in the run's directory."""
     log = run_dir / "logs" / f"{context.label(name, index)}.log"
     arguments = command(name, index)
     return lambda: start(name, index, arguments, log)

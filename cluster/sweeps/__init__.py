@@ -1,1 +1,1 @@
-"""Many runs, some at a time; a sweep continues where it stopped."""
+"""Many runs, a few at a time; a sweep continues where it stopped."""

@@ -24,7 +24,7 @@ _PROGRESS = re.compile(r"frame \d+ of \d+ ")
 
 
 class Sweep:
-    """Jobs, the processes of those that run, and the record of them all."""
+    """Jobs, the processes of the running ones, and the record of all."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Sweep:
         Args:
           root: the sweep's directory.
           jobs: those asked for; the finished ones are left alone.
-          record: has begun with these jobs.
+          record: begun with these jobs.
           stopped_code: the exit code of a command that was stopped before its end.
-          command: what a job is, as an executable's path and arguments.
+          command: gives a job's command: an executable's path and arguments.
           start: starts it, here by default; gets the command, the log, and the worker's cores.
         """
         self._root = root
@@ -99,7 +99,7 @@ class Sweep:
             time.sleep(_POLL_SECONDS)
 
     def _start(self, cores: Sequence[Sequence[int]]) -> None:
-        """Gives every worker without a job the next one that waits."""
+        """Gives every idle worker the next waiting job."""
         for worker in range(len(cores)):
             if worker not in self._running and self._waiting:
                 job = self._waiting.popleft()
@@ -125,7 +125,7 @@ class Sweep:
     def _state_after(self, exit_code: int) -> RunState:
         if exit_code == 0:
             return RunState.FINISHED
-        # A run that has not come as far as its first frame knows of no clean stop.
+        # A run that has not reached its first frame can't stop cleanly.
         was_sent = self._sent is not None and exit_code in (-signal.SIGTERM, -signal.SIGKILL)
         return RunState.STOPPED if exit_code == self._stopped_code or was_sent else RunState.FAILED
 
@@ -139,7 +139,7 @@ class Sweep:
             process.send(number)
 
     def _end_all(self) -> None:
-        """After an error, or a third signal: no process is left behind."""
+        """Kills all processes, after an error or a third signal."""
         if self._running:
             self._send(signal.SIGKILL)
             for _, process in self._running.values():

@@ -45,12 +45,12 @@ class Job:
 
     @property
     def config_flags(self) -> list[str]:
-        """All that chooses the configuration."""
+        """The flags that choose the configuration."""
         first = [f"--config={self.config_with_argument}", f"--config.seed={self.seed}"]
         return [*first, *self.overrides]
 
     def command(self, root: Path) -> list[str]:
-        """Trains, or continues where an earlier training was stopped."""
+        """Trains, or continues a training that was stopped."""
         program = [sys.executable, "-m", "scripts.train"]
         return [*program, *self.config_flags, f"--run_dir={root / self.name}"]
 
@@ -97,7 +97,7 @@ class Grid:
 
 
 def parse_seeds(values: Sequence[str]) -> list[int]:
-    """Turns texts into seeds; raises ConfigError for one that is no integer >= 0."""
+    """Parses seeds; raises ConfigError for one that is not an integer >= 0."""
     for value in values:
         if not value.isdecimal():
             raise checks.ConfigError(f"seeds = {value!r}: expected integers >= 0, such as 1,2,3")
@@ -123,7 +123,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 
 def _check_names(jobs: Sequence[Job]) -> None:
-    """Raises ConfigError for a name that is no directory of its own."""
+    """Raises ConfigError for a job with no directory of its own."""
     seen: dict[str, Job] = {}
     for job in jobs:
         if "/" in job.argument or job.argument.startswith("."):
@@ -140,7 +140,7 @@ def _check_names(jobs: Sequence[Job]) -> None:
 
 
 def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
-    """Checks the configurations of all jobs as far as it goes without starting anything.
+    """Checks the configurations of all jobs as far as possible without starting anything.
 
     Args:
       jobs: of a sweep.
@@ -148,7 +148,7 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
 
     Raises:
       ConfigError: for the first job with a bad file, argument, key or value, for seeds of a
-        config that lie nearer to each other than its num_seeds, and for replays that don't fit
+        config that are closer together than its num_seeds, and for replays that don't fit
         into the memory at once.
     """
     replays: dict[tuple[str, str], tuple[int, int]] = {}
@@ -179,7 +179,7 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
 
 
 def _uses_host(settings: run_settings.RunSettings) -> bool:
-    """Whether a run's replay is in the machine's own memory; asks no device, which runs need."""
+    """Whether a run's replay is in host memory; touches no device, as the runs need them."""
     has_gpu = Path("/dev/nvidiactl").exists()
     return settings.platform == "cpu" or (settings.platform == "auto" and not has_gpu)
 
@@ -190,9 +190,9 @@ def _replay_bytes(settings: run_settings.RunSettings) -> int:
 
 
 def parse(config: ml_collections.ConfigDict) -> run_settings.RunSettings:
-    """The settings of a config as given, checked as far as it goes without emulators.
+    """The settings of a config as given, checked as far as possible without emulators.
 
-    Shapes and the network are checked as a run starts.
+    Shapes and the network are checked when a run starts.
 
     Raises:
       ConfigError: for the first bad key or value.

@@ -15,7 +15,7 @@ from core import checks, durable_files, locks
 
 _RECORD = "sweep.json"
 _LOCK = "sweep.lock"
-# What a sweep leaves that was killed before its record was complete.
+# What a sweep leaves if killed before its record was complete.
 _OF_A_BEGINNING = {_LOCK, _RECORD + ".tmp"}
 
 
@@ -52,8 +52,8 @@ def claim(root: Path) -> Iterator[None]:
 class SweepRecord:
     """`sweep.json`: the sweep last asked for, and every job there ever was with its state.
 
-    Of each job: what a `Job` consists of; its state; the exit code of its last end; how often it
-    was started, and the seconds it ran in all.
+    Of each job: the fields of `Job`; its state; its last exit code; how often it was started, and
+    the seconds it ran in all.
     """
 
     def __init__(self, root: Path):
@@ -73,14 +73,14 @@ class SweepRecord:
                 raise checks.ConfigError(f"{self._path}: damaged, no record of a sweep") from error
 
     def begin(self, grid: Grid, jobs: Sequence[Job]) -> None:
-        """Adds the jobs that are new, and has all of them wait that are not finished.
+        """Adds the new jobs, and marks all unfinished ones as waiting.
 
         Raises:
           ConfigError: if one was begun with another config file or other overrides.
         """
         for job in jobs:
             self._check_same(job)
-        # Where the sweep before was killed, its runs were too.
+        # If the previous sweep was killed, so were its runs.
         for entry in self._jobs.values():
             if entry["state"] == RunState.RUNNING:
                 entry["state"] = RunState.STOPPED
@@ -97,7 +97,7 @@ class SweepRecord:
         return {**dataclasses.asdict(job), **progress}
 
     def _check_same(self, job: Job) -> None:
-        """Raises ConfigError, which names the first difference to the job of this name."""
+        """Raises ConfigError for the first difference from the recorded job of this name."""
         if job.name not in self._jobs:
             return
         found = self._jobs[job.name]
@@ -122,7 +122,7 @@ class SweepRecord:
         self._write()
 
     def ended(self, job: Job, state: RunState, exit_code: int, seconds: float) -> None:
-        """Notes how a job ended, after so many seconds since its last start."""
+        """Notes how a job ended, `seconds` after its last start."""
         entry = self._jobs[job.name]
         entry.update(state=state, exit_code=exit_code, seconds=round(entry["seconds"] + seconds, 1))
         self._write()
@@ -137,7 +137,7 @@ class SweepRecord:
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What a job's name leaves open, by flag; the order of overrides says nothing."""
+    """What a job's name leaves open, by flag; the order of overrides is ignored."""
     return {"--config": entry["config"], **dict(map(sweep_jobs.split, entry["overrides"]))}
 
 

@@ -60,7 +60,7 @@ class ActionValueHead:
       settings: the section.
       num_actions: A.
       size: K, numbers for each action: 1 for a value, the atoms of a distribution.
-      norm: what stands before the hidden nonlinearity.
+      norm: applied before the hidden nonlinearity.
     """
 
     settings: Settings
@@ -72,7 +72,7 @@ class ActionValueHead:
         """Maps features [B, F] to [B, A, K].
 
         Args:
-          features: what the torso gave.
+          features: the torso's output.
           per_sample_noise: one draw of noise per row instead of one for the batch.
         """
         chex.assert_rank(features, 2)
@@ -105,7 +105,7 @@ class ActionValueHead:
         name: str,
         kind: types.LayerKind,
     ) -> jax.Array:
-        """A layer with or without a bias, and a noisy one's noise on it."""
+        """A layer with or without a bias and, if noisy, with or without noise on it."""
         mu_bias, sigma_bias = biases
         if not self.settings.noisy:
             return linear.linear(size, x.shape[-1], mu_bias, name, kind)(x)

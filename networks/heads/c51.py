@@ -17,11 +17,11 @@ class C51Output(NamedTuple):
 def distribution(logits: jax.Array, atoms: jax.Array) -> C51Output:
     """The distributions of logits [B, A, atoms] over the support `atoms` [atoms]."""
     chex.assert_rank([logits, atoms], [3, 1])
-    # A sum, not a product of matrices, which has fewer bits on some GPUs (config.precision).
+    # A sum, not a matrix product, which is less precise on some GPUs (config.precision).
     q_values = jnp.sum(jax.nn.softmax(logits) * atoms[None, None], axis=-1)
     return C51Output(q_values, logits)
 
 
 def support(v_max: float, num_atoms: int) -> jax.Array:
-    """The atoms float32 [num_atoms], evenly from -v_max to v_max."""
+    """The atoms float32 [num_atoms], evenly spaced from -v_max to v_max."""
     return jnp.linspace(-v_max, v_max, num_atoms, dtype=jnp.float32)

@@ -28,6 +28,6 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
 
     Args:
       config: its section.
-      norm: what stands before each nonlinearity.
+      norm: applied before each nonlinearity.
     """
     return convolution.make_torso("data_efficient", _LAYERS, norm, config.formulation)

@@ -32,7 +32,7 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
 
     Args:
       config: its section.
-      norm: what stands before each nonlinearity.
+      norm: applied before each nonlinearity.
     """
 
     def torso(observation: jax.Array) -> jax.Array:
@@ -50,10 +50,10 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
 
 
 def _residual_block(x: jax.Array, norm: normalization.Normalization, name: str) -> jax.Array:
-    """Adds to x what [norm, ReLU, conv] twice makes of it.
+    """Adds to x the result of [norm, ReLU, conv] twice.
 
-    Only the first convolution is followed by a norm before anything else, so only it may drop
-    its bias; the second adds into the residual stream.
+    Only the first convolution feeds directly into a norm, so only it may drop its bias; the
+    second adds to the residual stream.
     """
     y = activation.activate(norm(x, f"{name}_norm_0"), f"{name}_norm_0")
     y = _convolution(y, x.shape[-1], norm.layer_has_bias, f"{name}_conv_0")

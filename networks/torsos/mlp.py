@@ -26,7 +26,7 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
 
     Args:
       config: its section.
-      norm: what stands before each nonlinearity.
+      norm: applied before each nonlinearity.
     """
 
     def torso(observation: jax.Array) -> jax.Array:

@@ -1,10 +1,11 @@
-"""The contract of interventions, and where each kind has its place in an update.
+"""The contract of interventions, and where each kind acts in an update.
 
 One update: gradient of (loss + regularizers) -> clip by global norm -> optimizer -> learning rate
--> transforms -> constraints -> the parameters -> operations -> copy to the target network.
+-> the layers' factors -> transforms -> constraints -> the parameters -> operations -> copy to the
+target network.
 
 A file of this folder has `Settings`, a section with the key `module`, and
-`make(settings, declare) -> Intervention`. Without any, an update is bit for bit what it was.
+`make(settings, declare) -> Intervention`. Without any, an update is bit for bit unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,7 @@ class Operation(NamedTuple):
     Attributes:
       init: (params) -> its state.
       apply: (state of the agent, its own state, rng, batch) -> both afterwards, scalars by name. It
-        decides by the state's count of updates whether it is due.
+        decides by the state's update count whether it is due.
     """
 
     init: Callable[[Any], Any]
@@ -66,12 +67,12 @@ class Operation(NamedTuple):
 
 
 class Intervention(NamedTuple):
-    """One intervention: at least one of its kinds.
+    """One intervention, of at least one kind.
 
     Attributes:
       regularizer: see there.
       transform: of the updates, after the learning rate.
-      constraint: wraps the whole optimizer, so that the parameters land where they may be; NaP is
+      constraint: wraps the whole optimizer, so that the parameters land where allowed; NaP is
         one (plasticity/projection.py).
       operation: see there.
     """
@@ -96,14 +97,14 @@ def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ..
 
 
 def make(listed: Sequence[Any], declare: layers.Declare) -> dict[str, Intervention]:
-    """Builds the interventions, in the order in which they are carried out.
+    """Builds the interventions, in the order in which they are applied.
 
     Args:
       listed: the settings of each.
       declare: says what the network's layers are.
 
     Returns:
-      By name: the module's, with a number where it comes again.
+      By name: the module's, numbered where it is repeated.
 
     Raises:
       ConfigError: if an intervention does not fit the network.

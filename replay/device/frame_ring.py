@@ -1,7 +1,7 @@
-"""Steps of N environments in time-major rings on the device, and transitions out of them.
+"""Steps of N environments in time-major rings on the device, and transitions built from them.
 
-Each frame is stored once; stacks and n-step returns are put together when a transition is sampled.
-A transition is named by the row of its first step and its environment.
+Each frame is stored once; stacks and n-step returns are assembled when a transition is sampled.
+A transition is identified by the row of its first step and its environment.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ class RingState(NamedTuple):
     Attributes:
       observations: [C, N, ...]; frames as uint32 words (four pixels each), vectors as they are.
       is_first, is_last: bool [C, N].
-      rewards, discounts: float32 [C, N], those that arrived with the observation.
+      rewards, discounts: float32 [C, N], as they arrived with the observation.
       actions: int32 [C, N], chosen on the observation.
       rows: int32 [], how many rows were ever added.
-      cleared: int32 [], the rows before it were there when the replay was cleared.
+      cleared: int32 [], the value of `rows` when the replay was last cleared.
     """
 
     observations: jax.Array
@@ -43,12 +43,12 @@ class RingState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FrameRing:
-    """The storage that replays on the device share.
+    """The storage that all replays on the device use.
 
     Attributes:
       spec: of the transitions.
       num_rows: C, the rows of the ring; C * N transitions at most.
-      num_seeds: K rings that are one array [K, C, N, ...] in memory.
+      num_seeds: K, rings that form one array [K, C, N, ...] in memory.
     """
 
     spec: base.TransitionSpec
@@ -91,7 +91,7 @@ class FrameRing:
 
     @property
     def seed_axes(self) -> RingState:
-        """For vmap over independent seeds: the row counts are common, all else has an axis each."""
+        """For vmap over independent seeds: the row counts are shared, all else has a seed axis."""
         axes: dict[str, Any] = dict.fromkeys(RingState._fields, 0)
         axes |= dict.fromkeys(("rows", "cleared"))
         return RingState(**axes)
@@ -112,7 +112,7 @@ class FrameRing:
         )
 
     def write(self, state: RingState, step: base.Step) -> RingState:
-        """Writes one row, over the oldest when full. It is counted by `count_row`."""
+        """Writes one row, overwriting the oldest when full. `count_row` counts it."""
         num_envs = self.spec.num_envs
         chex.assert_shape(step.observation, (num_envs, *self.spec.observation.shape))
         chex.assert_shape(step[1:], (num_envs,))
@@ -132,7 +132,7 @@ class FrameRing:
         )
 
     def ready(self, state: RingState) -> tuple[jax.Array, jax.Array]:
-        """Before a written row is counted: the row whose n steps are now complete, and of whom.
+        """Before a written row is counted: the row whose n steps are now complete, and where.
 
         Returns:
           The row int32 [], counted from 0, and whether each environment's transition of that row

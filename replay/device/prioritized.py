@@ -1,7 +1,7 @@
 """Prioritized replay (Schaul et al. 2016) that lives on the learner's device.
 
-The storage is a ring of steps; a sum tree over it has the priorities. A transition's key is the
-number of its step's insert, counted from the start of the run.
+The storage is a ring of steps; a sum tree over it holds the priorities. A transition's key is
+the insert number of its step, counted from the start of the run.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class PrioritizedState(NamedTuple):
 
     Attributes:
       ring: of the steps.
-      tree: priorities to the exponent.
+      tree: priorities raised to the exponent.
       max_priority: float32 [], the largest priority seen; new transitions get it.
     """
 
@@ -172,7 +172,7 @@ class PrioritizedReplay:
         return state._replace(ring=self.ring.cut(state.ring))
 
     def clear(self, state: PrioritizedState) -> PrioritizedState:
-        """Forgets all transitions and priorities. Rows are counted on: no key comes twice."""
+        """Forgets all transitions and priorities. The row count goes on: no key is reused."""
         return PrioritizedState(
             ring=state.ring._replace(cleared=state.ring.rows),
             tree=sum_tree.init(self.ring.num_rows, self._num_envs),
@@ -189,7 +189,7 @@ class PrioritizedReplay:
 
 
 def make(chosen: Settings, spec: base.TransitionSpec, num_seeds: int = 1) -> PrioritizedReplay:
-    """Builds the replay, of each of `num_seeds`, that the section describes.
+    """Builds the replay that the section describes, for each of `num_seeds`.
 
     Raises:
       ConfigError: if the capacity does not fit the spec.

@@ -7,7 +7,7 @@ from core import checks, settings
 
 @dataclasses.dataclass(frozen=True)
 class SizeSettings:
-    """How much is kept, and how much is drawn; sections `replay` begin with it."""
+    """How much is kept, and how much is drawn; the base of the sections `replay`."""
 
     capacity: int = settings.key(
         1_000_000,

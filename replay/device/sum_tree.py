@@ -47,7 +47,7 @@ def rows_per_block(num_rows: int, num_envs: int) -> int:
 
 
 def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: jax.Array) -> SumTree:
-    """Sets leaves int32 [L]; of equal ones the largest weight counts; those past the end do not.
+    """Sets leaves int32 [L]; duplicates get the largest weight; those past the end are ignored.
 
     Args:
       tree: the tree.
@@ -103,7 +103,7 @@ def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.A
     Args:
       tree: a tree with at least one leaf present.
       uniform: float32 [2, B] in [0, 1), independent: one for the block, one for the leaf in it. A
-        single float32 has only 2**23 values, which is coarse beside the share of one in a million.
+        single float32 has only 2**23 values, which is coarse for a share of one in a million.
       uniform_mix: share of the uniform distribution, in [0, 1].
 
     Returns:
@@ -126,7 +126,7 @@ def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.A
 
 
 def _invert(mass: jax.Array, uniform: jax.Array) -> jax.Array:
-    """Per row the first index whose cumulative mass exceeds `uniform` times the whole.
+    """Per row, the first index whose cumulative mass exceeds `uniform` times the total.
 
     Args:
       mass: float32 [B or 1, L], >= 0.
@@ -134,7 +134,7 @@ def _invert(mass: jax.Array, uniform: jax.Array) -> jax.Array:
 
     Returns:
       Indices int32 [B], never one without mass: the cumulative sum of a parallel scan is not quite
-      monotone, so that rounding alone would lead to some.
+      monotone, so rounding alone could select one.
     """
     cumulative = jnp.cumsum(mass, axis=1)
     target = uniform[:, None] * cumulative[:, -1:]

@@ -82,7 +82,7 @@ class UniformReplay:
         new = row * self._num_envs + jnp.arange(self._num_envs)
         keys = state.keys.at[places].set(new, mode="drop")
         end = state.end + jnp.sum(is_ready, dtype=jnp.int32)
-        # Those that lose a frame: as many as N, the first in the ring of keys.
+        # Those that lose a frame: at most N, the first in the ring of keys.
         oldest = ring.rows - self.ring.num_rows + self.ring.history + 1
         first = keys[(state.begin + jnp.arange(self._num_envs)) % keys.size]
         is_lost = (first < oldest * self._num_envs) & (
@@ -124,7 +124,7 @@ class UniformReplay:
         return state._replace(ring=self.ring.cut(state.ring))
 
     def clear(self, state: UniformState) -> UniformState:
-        """Forgets all transitions. Rows are counted on: no key comes twice."""
+        """Forgets all transitions. The row count goes on: no key is reused."""
         ring = state.ring._replace(cleared=state.ring.rows)
         return state._replace(ring=ring, begin=state.end)
 
@@ -138,7 +138,7 @@ class UniformReplay:
 
 
 def make(chosen: Settings, spec: base.TransitionSpec, num_seeds: int = 1) -> UniformReplay:
-    """Builds the replay, of each of `num_seeds`, that the section describes.
+    """Builds the replay that the section describes, for each of `num_seeds`.
 
     Raises:
       ConfigError: if the capacity does not fit the spec.

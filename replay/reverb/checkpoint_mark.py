@@ -1,7 +1,7 @@
-"""What a replay server has of the actors' journals, told by the server itself.
+"""Which records of the actors' journals a replay server holds, as reported by the server itself.
 
-Before each checkpoint the learner puts a mark into a small table, which the checkpoint then has: so
-a server that was restored says what it must not be sent again, whoever else was killed.
+Before each checkpoint the learner writes a mark into a small table, which the checkpoint includes:
+so a restored server says what it must not be sent again, whoever else was killed.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ _NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 class Mark(NamedTuple):
-    """What a server has.
+    """What a server holds.
 
     Attributes:
       first_task: the replay was cleared when this task began: transitions of earlier ones must not
-        come into it.
+        enter it.
       is_saved: whether there was a checkpoint since then.
-      confirmed: by a journal's id, the record through which it has all records, or has removed
-        their transitions for newer ones.
+      confirmed: by journal id, the record through which it holds all records, or has evicted their
+        transitions for newer ones.
     """
 
     first_task: int = 0
@@ -45,7 +45,7 @@ def read(client: wire.Client) -> Mark:
     table = client.server_info(_TIMEOUT_S).get(tables.MARK)
     if table is None or not table.size:
         return Mark()
-    # A sampler of its own: one that is kept would have drawn ahead what is old by now.
+    # A new sampler: one that was kept open would have prefetched an outdated mark.
     with wire.Sampler(client, tables.MARK, max_in_flight=1) as sampler:
         (sampled,) = sampler.take(1, _TIMEOUT_S, ask_more=False)
     (rows,) = sampled.columns
@@ -60,14 +60,14 @@ def read(client: wire.Client) -> Mark:
 def is_needed(
     record: Mapping[str, int], newest: Mapping[str, int], mark: Mark, capacity: int
 ) -> bool:
-    """Whether a record after the mark is to be sent to a server that was restored.
+    """Whether a record after the mark must be sent to a restored server.
 
     Not if the replay was cleared since, nor if the journal's own later transitions fill it: what is
     sent is never older than what the table would hold.
 
     Args:
       record: the record's counters: "task", in which its transitions were played, and
-        "transitions", how many the journal had with it.
+        "transitions", how many the journal had including it.
       newest: those of the journal's newest record.
       mark: of the server.
       capacity: transitions that its table holds.

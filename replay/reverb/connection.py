@@ -1,4 +1,4 @@
-"""Where the replay server is, and waiting for it as long as it takes."""
+"""Finds the replay server, and waits for it as long as it takes."""
 
 import os
 import time
@@ -15,18 +15,18 @@ _LOG_EVERY_S = 30.0
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to end
-    """The process shall end, before what was waited for has happened."""
+    """The process was asked to end before what it waited for happened."""
 
 
 class Patience:
-    """Tells why there is waiting, every so often, as long as there is."""
+    """Logs why a process is waiting, at intervals, as long as it waits."""
 
     def __init__(self, who: str, every_s: float = _LOG_EVERY_S):
         """Begins to wait.
 
         Args:
-          who: waits, e.g. "actor_2".
-          every_s: seconds between two lines in the log, the first after as many.
+          who: the waiting process, e.g. "actor_2".
+          every_s: seconds between log lines, and before the first.
         """
         self._who = who
         self._every_s = every_s
@@ -34,7 +34,7 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        """Since the begin."""
+        """How long it has waited."""
         return time.monotonic() - self._begin
 
     def report(self, cause: str) -> None:
@@ -46,7 +46,7 @@ class Patience:
 
 
 def publish_address(path: Path, address: str) -> None:
-    """Writes an address into a file, in one step; its directory is made if it isn't there.
+    """Writes an address to a file atomically; creates its directory if it is missing.
 
     Args:
       path: of the file.
@@ -62,7 +62,7 @@ def read_address(path: Path) -> str | None:
     """The address in a file that `publish_address` writes; None if there is none yet.
 
     Raises:
-      OSError: the file is there and can't be read.
+      OSError: the file exists but can't be read.
     """
     try:
         return path.read_text().strip() or None
@@ -71,12 +71,12 @@ def read_address(path: Path) -> str | None:
 
 
 def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Client:
-    """Connects to the server whose address is in a file, which is read again at each attempt.
+    """Connects to the server whose address is in a file, which is reread at each attempt.
 
     Args:
       address_file: see `publish_address`.
       stop: whether to give up; asked at least twice a second.
-      who: to name in the log, where the cause is told twice a minute.
+      who: named in the log, which gives the cause twice a minute.
 
     Returns:
       A client whose server accepts connections.
@@ -108,7 +108,7 @@ def _look_up(address_file: Path) -> tuple[str | None, str]:
 
 
 def _try(address: str, address_file: Path, stop: Callable[[], bool]) -> wire.Client | None:
-    """Tries for some seconds, then anew: a connection may be accepted and never answered."""
+    """Gives up after some seconds: a connection may be accepted but never answered."""
     client = wire.Client(address)
     end = time.monotonic() + _ATTEMPT_S
     while True:

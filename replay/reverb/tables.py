@@ -1,4 +1,4 @@
-"""The tables that a distributed run asks of its replay server."""
+"""The tables that a distributed run needs on its replay server."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ def tables(replay: size.SizeSettings) -> list[dict[str, Any]]:
       replay: the section `replay`.
 
     An item's priority in `transitions` is its weight: priority**exponent, mixed with the mean
-    (replay/reverb/sampling/priorities.py); so the table's own exponent is 1. Nothing ever waits to
-    be inserted: how far the actors may run ahead is the learner's account alone.
+    (replay/reverb/sampling/priorities.py); so the table's own exponent is 1. Inserts never
+    block: the learner alone limits how far the actors may run ahead.
     """
     return [
         {

@@ -10,13 +10,13 @@ from training.learning import replay_learner
 
 
 def clip_rewards(rewards: np.ndarray, max_abs_reward: float) -> np.ndarray:
-    """The rewards of a time step as the learner shall see them, float32 as they are.
+    """The rewards of a time step as the learner sees them; they stay float32.
 
-    In one process and in actors alike, before they reach a replay; evaluations are unclipped.
+    Used in one process and in actors, before a replay sees them; evaluations are unclipped.
 
     Args:
       rewards: [N].
-      max_abs_reward: to which they are clipped; 0: they are not.
+      max_abs_reward: bound to clip them to; 0: no clipping.
     """
     if not max_abs_reward:
         return rewards
@@ -30,8 +30,8 @@ def make_act(
 
     Args:
       agent: who acts.
-      mode: in training or in evaluation.
-      frame_stack: how many frames an observation of the agent has; 0: observations are no frames.
+      mode: training or evaluation.
+      frame_stack: frames in an observation of the agent; 0: observations are not frames.
 
     Returns:
       (params, rng, stack, newest observations [N, ...], is_first [N], agent steps so far []) ->

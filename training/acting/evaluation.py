@@ -16,7 +16,7 @@ from training.learning import replay_learner
 from training.system import stopping
 
 _TELL_SECONDS = 30.0
-# Of training, which an evaluation is no part of.
+# Steps of training; an evaluation has none.
 _NO_STEPS = np.int32(0)
 
 
@@ -28,8 +28,8 @@ class Evaluator:
 
         Args:
           agent: who plays.
-          frame_stack: frames of an observation that it sees; 0: observations are no frames.
-          max_episode_frames: after which an episode is cut, as it might never end.
+          frame_stack: frames in an observation it sees; 0: observations are not frames.
+          max_episode_frames: cut-off, as an episode might never end.
         """
         self._frame_stack = frame_stack
         self._max_episode_frames = max_episode_frames
@@ -45,7 +45,7 @@ class Evaluator:
         stop: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = logging.info,
     ) -> list[envs_base.Episode]:
-        """Plays `num_episodes` episodes, as many in each environment as in others (or one more).
+        """Plays `num_episodes` episodes, evenly over the environments (to within one).
 
         A fixed number in each: counting whichever end first would favour short episodes.
 
@@ -56,11 +56,11 @@ class Evaluator:
           num_episodes: in all.
           seed: of the environments and of the agent's noise.
           stop: whether to give up; asked before every step.
-          say: is told every half a minute how far it has come.
+          say: called every half a minute with the progress.
 
         Returns:
           The episodes by environment, in order of their end; returns unclipped, lengths in
-          frames. Those that were cut have the return and length so far.
+          frames. Cut episodes have the return and length so far.
 
         Raises:
           stopping.Stopped: `stop` said so.
@@ -96,7 +96,7 @@ class Evaluator:
         stop: Callable[[], bool],
         told: "_Told",
     ) -> jax.Array:
-        """Starts an episode everywhere; plays until all have theirs, or were cut."""
+        """Resets all environments; plays until each is done or was cut."""
         timestep = environment.reset()
         stack = replay_learner.empty_stack(jnp.asarray(timestep.observation), self._frame_stack)
         record.begin()
@@ -130,7 +130,7 @@ class _Record:
         self._frames = np.zeros(len(self.missing), np.int64)
 
     def add(self, timestep: Any, finished: list[envs_base.Episode], frames_per_step: int) -> None:
-        """Takes in a step of all. An environment that is cut plays no more until all begin anew."""
+        """Adds a step of all. An environment that is cut plays no more until all begin again."""
         is_first = timestep.first()
         self._returns = np.where(is_first, 0.0, self._returns + timestep.reward)
         self._frames = np.where(is_first, 0, self._frames + frames_per_step)
@@ -151,7 +151,7 @@ class _Record:
 
 
 class _Told:
-    """Tells every so often how far an evaluation has come."""
+    """Reports an evaluation's progress periodically."""
 
     def __init__(self, name: str, say: Callable[[str], None]):
         self._name, self._say = name, say
@@ -166,15 +166,15 @@ class _Told:
 
 
 def seed(run_seed: int, k: int, frames: int, period_frames: int) -> int:
-    """Of an evaluation of a run's k-th seed; no environment of training has it.
+    """Seed for evaluating a run's k-th seed; no training environment has it.
 
-    All runs of a seed have the same ones in the same period, however they are distributed.
+    All runs of a seed share it within a period, however they are distributed.
 
     Args:
       run_seed: of the run.
       k: which of its seeds.
       frames: of the run.
-      period_frames: between two evaluations; 0: there are none but those that are asked for.
+      period_frames: between two evaluations; 0: only those that are asked for.
     """
     number = frames // max(1, period_frames)
     sequence = np.random.SeedSequence([run_seed, k, number], spawn_key=(1 << 20,))

@@ -28,11 +28,11 @@ def record(
     max_steps: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Writes an mp4 film of one episode and returns the episode's return so far as shown.
+    """Writes an mp4 film of one episode and returns its return as far as shown.
 
     Args:
       player: who plays.
-      output: the film, which is there whole or not at all; its directory must exist.
+      output: the film, written whole or not at all; its directory must exist.
       seed: of the environment and of the agent's noise.
       max_steps: agent steps at most.
       stop: whether to give up; asked before every step.
@@ -84,7 +84,7 @@ def _play(
 
 
 class Film:
-    """An H.264 film, written beside its final place and moved there when it is whole."""
+    """An H.264 film, written beside its final place and moved there when complete."""
 
     def __init__(self, output: Path, frames_per_second: float):
         """Writes nothing yet."""
@@ -95,14 +95,14 @@ class Film:
         self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> "Film":
-        # What can't be written is known before anything is played.
+        # An unwritable file fails before anything is played.
         with _told_as_one_line(self._output):
             self._partial.write_bytes(b"")
         self._errors = tempfile.TemporaryFile()
         return self
 
     def add(self, screen: np.ndarray) -> None:
-        """Adds an RGB picture uint8 [H, W, 3], each of the same size.
+        """Adds an RGB picture uint8 [H, W, 3], all of the same size.
 
         Raises:
           ConfigError: if the film can't be written.
@@ -130,7 +130,7 @@ class Film:
         command += ["-r", f"{self._frames_per_second:g}", "-i", "-", "-an", "-vf", filters]
         command += ["-vcodec", "libx264", "-pix_fmt", "yuv420p", "-f", "mp4", str(self._partial)]
         # Its own process group, so that Ctrl-C on the terminal reaches this process alone. Without
-        # a function to be run in the child there is no fork, which is unsafe beside JAX's threads.
+        # a function to run in the child there is no fork, which is unsafe beside JAX's threads.
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -149,7 +149,7 @@ class Film:
     def _finish(self, is_whole: bool) -> None:
         if self._encoder is None:
             return
-        with contextlib.suppress(OSError):  # it has ended: told by its exit code
+        with contextlib.suppress(OSError):  # it has ended: see its exit code
             self._encoder.stdin.close()
         if not is_whole:
             self._encoder.kill()

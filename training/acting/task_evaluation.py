@@ -1,4 +1,4 @@
-"""Evaluations of a run: which are due, of which tasks, and what is written down."""
+"""Evaluations of a run: which are due, on which tasks, and what is recorded."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from training.logs import run_recorder
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskEvaluation:
-    """Plays the present task of a run, or every task so far if evaluation.all_games is set.
+    """Plays the current task of a run, or every task so far if evaluation.all_games is set.
 
     Attributes:
       settings: of the run.
       evaluator: plays whole episodes.
-      recorder: writes the results down.
+      recorder: records the results.
     """
 
     settings: run_settings.RunSettings
@@ -35,15 +35,15 @@ class TaskEvaluation:
         stop: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
-        """Plays in fresh environments; results are written down when all are played.
+        """Plays in fresh environments; results are recorded when all are played.
 
-        So one that is stopped is made again as a whole.
+        So a stopped evaluation is repeated whole.
 
         Args:
           counters: frames and task of the parameters.
           params: of each seed.
           stop: whether to give up; asked before every step.
-          say: is told what was found, and how far an evaluation has come.
+          say: called with results and with an evaluation's progress.
 
         Raises:
           stopping.Stopped: `stop` said so.

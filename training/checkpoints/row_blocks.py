@@ -52,7 +52,7 @@ class RowBlocks:
     def ranges(self) -> dict[str, tuple[int, int]]:
         """File names and [start, stop) rows of the blocks that hold the ring's rows.
 
-        A complete block is named by its number alone; one that still grows, by its end too.
+        A complete block is named by its number alone; a growing one, by its end too.
         """
         size, oldest = self.rows_per_block, max(0, self.num_rows - self.shape[1])
         ranges = {}
@@ -87,7 +87,7 @@ class RowBlocks:
         return files
 
     def read(self, directory: Path) -> np.ndarray:
-        """Puts the ring together from a verified snapshot; rows that no block has stay 0."""
+        """Assembles the ring from a verified snapshot; rows that no block has stay 0."""
         ring = np.zeros(self.shape, self.dtype)
         oldest = max(0, self.num_rows - self.shape[1])
         for name, (_, stop) in self.ranges().items():

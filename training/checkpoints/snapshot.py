@@ -65,7 +65,7 @@ class SnapshotStore:
         return list_saved(self._directory)
 
     def save(self, take: Callable[[Path | None], Contents]) -> None:
-        """Begins to write a snapshot in the background, after the one before is done.
+        """Starts writing a snapshot in the background, once the previous is done.
 
         Args:
           take: copies the state to the host; gets the newest snapshot, to share blocks with.
@@ -124,7 +124,7 @@ class SnapshotStore:
             shutil.rmtree(old)
 
     def restore(self, use: Callable[[Path, dict[str, int]], Any]) -> Any:
-        """Hands the newest whole snapshot to `use`; a damaged one is reported and passed over.
+        """Hands the newest whole snapshot to `use`; a damaged one is reported and skipped.
 
         Args:
           use: takes the snapshot's directory and its counters; may raise SnapshotError to refuse
@@ -146,7 +146,7 @@ class SnapshotStore:
                 continue
             restored = use(path, counters)
             for bad in damaged:
-                # Out of the way, so that later snapshots don't share its files; not deleted.
+                # Moved away, not deleted, so that later snapshots don't share its files.
                 bad.rename(bad.with_suffix(".damaged"))
             return restored
         if damaged:

@@ -17,7 +17,7 @@ State = replay_learner.LearnerState
 
 
 def to_host(replay: replay_base.Replay, state: State) -> dict[str, np.ndarray]:
-    """Copies all but the large part of the replay to the host, by path."""
+    """Copies all but the replay's large part to the host, by path."""
     return to_arrays(_without_rows(replay, state))
 
 
@@ -28,7 +28,7 @@ def to_arrays(tree: Any) -> dict[str, np.ndarray]:
 
 
 def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> Any:
-    """The tree that `to_arrays` was given, on the host but for typed keys.
+    """The tree given to `to_arrays`, on the host except for typed keys.
 
     Args:
       path: the snapshot's directory, for messages.
@@ -81,9 +81,9 @@ def from_host(
     Args:
       path: the snapshot's directory, for the replay's large part and for messages.
       arrays: what `to_host` gave.
-      replay: whose state is part of it.
+      replay: the learner's.
       shapes: the state's shapes and types (`jax.eval_shape` of its init).
-      device: where the state is to live.
+      device: where to put the state.
 
     Raises:
       SnapshotError: if names, shapes or types are not this configuration's.
@@ -121,7 +121,7 @@ def params_of_seed(
 
 
 def _leaf(value: Any, shape: Any) -> Any:
-    """The value, as a typed key if the shape is one's."""
+    """The value, as a typed key if the shape says so."""
     is_key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
     return jax.random.wrap_key_data(value) if is_key else value
 

@@ -28,11 +28,11 @@ def save(path: Path, steps: replay_base.Step) -> None:
 
 
 def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.Step:
-    """Reads what `save` has written, for an environment.
+    """Reads what `save` wrote, for an environment.
 
     Args:
       path: the file.
-      observation: the environment's, to which the steps have to fit.
+      observation: the environment's, which the steps must fit.
       num_actions: the environment's.
 
     Raises:
@@ -58,9 +58,9 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
 def fill(
     learner: replay_learner.Learner, state: replay_learner.LearnerState, steps: replay_base.Step
 ) -> replay_learner.LearnerState:
-    """Puts steps [T, ...] into the replays of all seeds, each with the same ones.
+    """Puts the same steps [T, ...] into the replay of every seed.
 
-    Environment i has the i-th part of them, one after the other; what is left over is left out.
+    Environment i gets the i-th part of them, in order; a remainder is left out.
 
     Raises:
       ConfigError: if there are too few to learn from.
@@ -80,7 +80,7 @@ def fill(
 def _blocks(
     learner: replay_learner.Learner, steps: replay_base.Step, num_rows: int
 ) -> Iterator[Any]:
-    """Steps as [K, R, N, ...] of at most so many rows R at once."""
+    """Steps as blocks [K, R, N, ...] with a limit on the rows R."""
 
     def arrange(column: Any) -> Any:
         used = column[: num_rows * learner.num_envs]
@@ -88,7 +88,7 @@ def _blocks(
         return np.broadcast_to(rows, (learner.num_seeds, *rows.shape))
 
     arranged = replay_base.Step(*map(arrange, steps))
-    # Where a part ends, its episode does.
+    # The end of a part ends its episode.
     is_last: Any = np.array(arranged.is_last)
     is_first: Any = np.array(arranged.is_first)
     if num_rows:

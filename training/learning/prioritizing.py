@@ -1,4 +1,4 @@
-"""What weights transitions in an update, and what priorities they have after it."""
+"""How transitions are weighted in an update, and their priorities after it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Prioritizing:
 
     Attributes:
       schedule: of the importance weights' exponent.
-      max_priority: to which new priorities are clipped.
+      max_priority: upper bound of new priorities.
     """
 
     schedule: importance.ImportanceSchedule
@@ -27,7 +27,7 @@ class Prioritizing:
 
 
 def make(replay: Any) -> Prioritizing | None:
-    """That of the parsed section `replay`; None for a replay without priorities."""
+    """From the parsed section `replay`; None for a replay without priorities."""
     if not hasattr(replay, "priority_exponent"):
         return None
     schedule = importance.ImportanceSchedule(

@@ -1,8 +1,8 @@
 """The learner: its whole state, replay included, and the two jitted steps that change it.
 
 `observe` takes a time step of every environment, records it and chooses the next actions; `learn`
-does k updates in one call. Both give the old state's memory to the new one, so the replay changes
-in place. Every array has a leading axis over independent seeds.
+does k updates in one call. Both donate the old state's memory, so the replay changes in place.
+Every array has a leading axis over independent seeds.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class LearnerState(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """A time step of every environment as arrays [K, N, ...]: what `observe` reads of dm_env's.
+    """A time step of each environment as arrays [K, N, ...]: the dm_env fields `observe` reads.
 
     Rewards are clipped already: see training/experiment.py's `observed`.
     """
@@ -69,7 +69,7 @@ class Learner:
       num_envs: N, environments of each seed.
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
-      max_abs_reward: what rewards are clipped to before they are observed; 0: they are not.
+      max_abs_reward: what rewards are clipped to before they are observed; 0: no clipping.
     """
 
     agent: agents_base.Agent
@@ -99,7 +99,7 @@ class Learner:
         """The state before anything was seen; the k-th seed is `seed` + k.
 
         Args:
-          seed: of the first.
+          seed: the first.
           first_observation: newest observations [K, N, ...], for their shape.
         """
         rngs = jax.vmap(jax.random.key)(seed + jnp.arange(self.num_seeds))
@@ -121,7 +121,7 @@ class Learner:
 
     @functools.cached_property
     def observe(self):
-        """(state, Observed) -> state, actions int32 [K, N]. Jitted; takes the state's memory."""
+        """(state, Observed) -> state, actions int32 [K, N]. Jitted; donates the state."""
         axes = self.axes
         mapped = seeds.over_seeds(self._observe, self.num_seeds, (axes, 0), (axes, 0))
         return jax.jit(mapped, donate_argnums=0)
@@ -159,7 +159,7 @@ class Learner:
     def learn(self):
         """(state, number of updates) -> state, metrics [K], means over the updates. Jitted.
 
-        Takes the state's memory; the number is static.
+        Donates the state; the number is static.
         """
         axes = self.axes
 
@@ -208,7 +208,7 @@ class Learner:
 
     @functools.cached_property
     def cut(self):
-        """(state) -> state whose episodes end here. Jitted; takes the state's memory."""
+        """(state) -> state whose episodes end here. Jitted; donates the state."""
         axes = self.axes
         cut = lambda s: s._replace(replay=self.replay.cut(s.replay))  # noqa: E731
         return jax.jit(seeds.over_seeds(cut, self.num_seeds, (axes,), axes), donate_argnums=0)

@@ -7,13 +7,13 @@ from training.learning import update_schedule as update_schedule_lib
 class RunCounts:
     """The counts of a run.
 
-    `counters["frames"]` are those whose updates are done, which is what the parameters have learned
-    from and what logs, snapshots and evaluations go by. As many or more were played: while updates
-    are behind, and beyond the end of a task or of the run, where a step of all environments may be
-    longer than what is left.
+    `counters["frames"]` counts frames whose updates are done: what the parameters have learned
+    from, and what logs, snapshots and evaluations are indexed by. More may have been played: while
+    updates are behind, and beyond the end of a task or of the run, which a step of all environments
+    may overshoot.
 
     Attributes:
-      NAMES: of the counters. idle_frames: of the present task, as the replay was being filled.
+      NAMES: of the counters. idle_frames: of the current task, while filling the replay.
       counters: by name.
     """
 
@@ -34,17 +34,17 @@ class RunCounts:
 
     @property
     def played(self) -> int:
-        """Frames that were played, as far as is known."""
+        """Frames played, as far as is known."""
         return self.counters["played_frames"]
 
     @property
     def end_of_task(self) -> int:
-        """The frame at which the present task ends, or the run."""
+        """The frame at which the current task or the run ends."""
         return self._schedule.end_of_task(self.counters["task"])
 
     @property
     def updates_behind(self) -> int:
-        """Updates that are due and not done."""
+        """Updates that are due but not done."""
         counters = self.counters
         due = self._schedule.due(self.played, counters["task"], counters["idle_frames"])
         return max(0, due - counters["updates"])
@@ -56,11 +56,11 @@ class RunCounts:
 
     @property
     def is_finished(self) -> bool:
-        """Whether this is so of the whole run."""
+        """Whether the whole run is over."""
         return self.is_task_over and self.end_of_task >= self._schedule.num_frames
 
     def report(self, played: int) -> None:
-        """Takes in the frames that were played; fewer than before change nothing."""
+        """Sets the frames played; a lower number than before changes nothing."""
         self.counters["played_frames"] = max(self.played, played)
         self._advance()
 
@@ -73,7 +73,7 @@ class RunCounts:
         """Goes to the next task."""
         counters, overshoot = self.counters, max(0, self.played - self.end_of_task)
         counters["task"] += 1
-        # What was played beyond the end of the task before is cleared as well.
+        # Frames played beyond the previous task's end are cleared as well.
         is_empty = switch.clear_replay
         counters["idle_frames"] = self._schedule.fill_frames + overshoot if is_empty else 0
         self._advance()

@@ -11,7 +11,7 @@ def over_seeds(
 ) -> Callable[..., Any]:
     """Maps a function of one seed's state over a leading axis [K] of its arguments.
 
-    With one seed the axis is taken off and put back, which costs nothing, where vmap would
+    With one seed the axis is removed and put back, which costs nothing, while vmap would
     turn slices into gathers and products into batched ones.
 
     Args:

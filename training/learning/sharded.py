@@ -18,7 +18,7 @@ from training.system import jax_platform
 
 
 class ShardedState(NamedTuple):
-    """What the updates change, and the random numbers' key.
+    """What the updates change, and the random key.
 
     Attributes:
       train: of the agent.
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 class ShardedUpdate:
     """Each device computes its share of a batch; the state is the same on all of them.
 
-    The result is that of one device, but for the order of sums.
+    The result is that of one device up to summation order.
 
     Attributes:
       agent: the algorithm.
@@ -70,7 +70,7 @@ class ShardedUpdate:
         return Mesh(np.array(self.devices), ("batch",))
 
     def init(self, seed: int, stack: Any) -> ShardedState:
-        """The state of a new agent; `stack` are observations [1, ...], for their shape."""
+        """The state of a new agent; `stack`: observations [1, ...], for their shape."""
 
         def init(stack: jax.Array) -> ShardedState:
             rng_params, rng = jax.random.split(jax.random.key(seed))
@@ -83,12 +83,12 @@ class ShardedUpdate:
         return jax.device_put(tree, self._replicated)
 
     def put_batch(self, transition: Any, probabilities: Any) -> Batch:
-        """A batch, each device with its share; B is a multiple of D."""
+        """A batch, split over the devices; B is a multiple of D."""
         return jax.device_put(Batch(transition, probabilities), self._split)
 
     @functools.cached_property
     def learn(self):
-        """(state, Batch, steps) -> state, priorities, metrics [1]. Jitted; takes the memory.
+        """(state, Batch, steps) -> state, priorities, metrics [1]. Jitted; donates state.
 
         The priorities are float32 [B], or None without any; `steps` are those added to the replay
         since the importance schedule began.
@@ -140,7 +140,7 @@ class ShardedUpdate:
         return prioritizing_lib.weigh(self.prioritizing, batch.probabilities, steps)
 
     def metric_names(self, state: ShardedState, batch: Batch) -> list[str]:
-        """The names of the metrics that `learn` returns, by shapes alone."""
+        """The names of the metrics `learn` returns, from shapes alone."""
         steps = jax.ShapeDtypeStruct((), np.int32)
         return list(jax.eval_shape(self._learn, state, batch, steps)[2])
 
@@ -158,7 +158,7 @@ def choose_devices(count: int, batch_size: int) -> list[Any]:
     """The first `count` of this process's devices; as many as can share a batch if it is 0.
 
     Raises:
-      ConfigError: there are not so many, or they can't share a batch evenly.
+      ConfigError: there are fewer, or they can't share a batch evenly.
     """
     found = jax.local_devices()
     if count > len(found):

@@ -67,7 +67,7 @@ class TaskSwitch:
 
     @functools.cached_property
     def apply(self):
-        """(state) -> the state a task begins with. Jitted; takes the state's memory."""
+        """(state) -> the state a task begins with. Jitted; donates the state."""
         axes = self.learner.axes
         mapped = seeds.over_seeds(self._apply, self.learner.num_seeds, (axes,), axes)
         return jax.jit(mapped, donate_argnums=0)

@@ -1,4 +1,4 @@
-"""Which updates are due after so many frames, in every mode of running."""
+"""Which updates are due by a given frame, in every mode of running."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from training import run_settings
 
 @dataclasses.dataclass(frozen=True)
 class UpdateSchedule:
-    """An update every so many frames, from the frame on at which the replay is filled.
+    """An update every `period_frames` frames, once the replay is filled.
 
     With one task the updates begin `fill_frames` late, as DQN Zoo's do. In a sequence each task has
     its frames_per_task / period_frames updates, whether it began with an empty replay or not: those
@@ -18,9 +18,9 @@ class UpdateSchedule:
     Attributes:
       period_frames: frames for each update.
       num_frames: of the run; later ones make no updates due.
-      frames_per_task: after which a sequence goes to its next task; 0: there is one task.
-      fill_frames: after which an empty replay has enough to learn from; 0 where a dataset fills it.
-      offline_updates: that are due before anything is played.
+      frames_per_task: of each task in a sequence; 0: there is one task.
+      fill_frames: until an empty replay has enough to learn from; 0 if a dataset fills it.
+      offline_updates: due before anything is played.
     """
 
     period_frames: int
@@ -34,7 +34,7 @@ class UpdateSchedule:
         """The schedule of a run.
 
         Raises:
-          ConfigError: a task would be over before its replay is filled.
+          ConfigError: a task would end before its replay is filled.
         """
         frames_per_step, frames_per_task = settings.frames_per_step, settings.frames_per_task
         fill_frames = 0 if settings.training.dataset else settings.replay.min_size * frames_per_step
@@ -53,7 +53,7 @@ class UpdateSchedule:
         )
 
     def end_of_task(self, task: int) -> int:
-        """The frame at which a task ends, or the run."""
+        """The frame at which a task or the run ends."""
         if not self.frames_per_task:
             return self.num_frames
         return min((task + 1) * self.frames_per_task, self.num_frames)
@@ -63,8 +63,8 @@ class UpdateSchedule:
 
         Args:
           frames: played so far.
-          task: the present one, from 0; frames beyond its end make none due.
-          idle_frames: of this task, in which its replay was being filled.
+          task: the current one, from 0; none are due beyond its end.
+          idle_frames: of this task, while its replay was being filled.
         """
         frames = min(frames, self.end_of_task(task))
         if not self.frames_per_task:
@@ -76,7 +76,7 @@ class UpdateSchedule:
         return self.offline_updates + online
 
     def frames_of(self, updates: int, task: int, idle_frames: int) -> int:
-        """The fewest frames by which so many updates are due in a task; arguments as of `due`."""
+        """The fewest frames at which `updates` updates are due in a task; the rest as in `due`."""
         updates = max(0, updates - self.offline_updates)
         if not self.frames_per_task:
             return idle_frames + updates * self.period_frames
@@ -89,6 +89,6 @@ class UpdateSchedule:
         return max(1, self.frames_per_task // self.period_frames)
 
     def _learning(self, task: int, idle_frames: int) -> tuple[int, int]:
-        """The frame after which a task's updates are spread, and how many there are for that."""
+        """The frame after which a task's updates are spread, and over how many frames."""
         length = max(1, self.frames_per_task - idle_frames)
         return (task + 1) * self.frames_per_task - length, length

@@ -1,1 +1,1 @@
-"""What a run writes down and shows: CSV files, events, progress, times of stages."""
+"""What a run records and shows: CSV files, events, progress, stage times."""

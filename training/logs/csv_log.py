@@ -1,4 +1,4 @@
-"""Append-only CSV files that a resumed run continues where its snapshot stands."""
+"""Append-only CSV files that a resumed run continues from its snapshot on."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ class CsvLog:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The complete rows of a CSV file; a half-written last one is left out."""
+    """The complete rows of a CSV file; half-written ones are left out."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     header = rows[0] if rows else []

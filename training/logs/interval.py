@@ -18,7 +18,7 @@ class _Learned(NamedTuple):
 
 
 class LogInterval:
-    """Of K seeds; metrics stay on the device until they are asked for."""
+    """For K seeds; metrics stay on the device until asked for."""
 
     def __init__(self, num_seeds: int, first_seed: int, metric_names: Sequence[str]):
         """Gathers nothing yet.
@@ -26,11 +26,11 @@ class LogInterval:
         Args:
           num_seeds: K.
           first_seed: the number of the first, for messages.
-          metric_names: of what the updates return.
+          metric_names: of the updates' metrics.
         """
         self._num_seeds, self._first_seed = num_seeds, first_seed
         self._metric_names = metric_names
-        # The first so many are on the host, and finite.
+        # The checked ones are on the host, and finite.
         self._learned: list[_Learned] = []
         self._num_checked = 0
         self.returns: list[list[float]] = [[] for _ in range(num_seeds)]
@@ -61,7 +61,7 @@ class LogInterval:
     def take_means(self) -> dict[str, np.ndarray]:
         """Means [K] over the updates since the last call; nan where there was none.
 
-        Of a learning rate, that of the last update.
+        Learning rates are the last update's.
         """
         gathered, self._learned = [learned.metrics for learned in self._learned], []
         self._num_checked = 0
@@ -83,7 +83,7 @@ class LogInterval:
         """Restores `get_state`'s result."""
         names = self._metric_names
         columns = zip(*(state[f"metric_{name}"] for name in names))
-        # Their counts are for messages about those that are not finite, which is not saved.
+        # Counts serve messages about non-finite metrics, which are never saved.
         self._learned = [_Learned(0, 0, dict(zip(names, values))) for values in columns]
         self._num_checked = len(self._learned)
         parts = np.split(state["returns"], np.cumsum(state["return_counts"])[:-1])

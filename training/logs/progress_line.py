@@ -41,9 +41,9 @@ class Progress:
         text = "  ".join(parts + [f"{name} {value:.4g}" for name, value in numbers.items()])
         self._bar.set_postfix_str(text)
         if not self._is_terminal:
-            # Who ends a step later than asked for is at the end, not beyond it.
+            # A run that overshoots its length is at the end, not beyond it.
             total = max(self._num_frames, frames)
-            # While nothing is played yet, nobody knows.
+            # Unknown while nothing is played yet.
             left = (
                 tqdm.tqdm.format_interval((total - frames) / frames_per_second)
                 if frames_per_second

@@ -1,15 +1,15 @@
-"""What a run writes down: CSV files, and TensorBoard events of the same numbers.
+"""What a run records: CSV files, and TensorBoard events of the same numbers.
 
-Beside frames and updates they hold:
+With frames and updates, they hold:
 
 * train.csv, a row per log interval and seed: returns, means of the updates' metrics (losses, the
-  learning rate that was used), speed, stage times, memory; task and game, here, in episodes.csv and
-  in evaluation.csv, tell where in a sequence the run is;
+  learning rate used), speed, stage times, memory; task and game, here, in episodes.csv and in
+  evaluation.csv, say where in a sequence the run is;
 * episodes.csv, a row per finished training episode: seed, environment, return, length in frames;
-* evaluation.csv, a row per evaluation, game that was played, and seed: mean, standard deviation,
-  number of episodes;
+* evaluation.csv, a row per evaluation, game played and seed: mean, standard deviation, number of
+  episodes;
 * layers.csv, a row per measurement, seed and layer: norms, relative update, the layer's own
-  learning rate, also over its norm and over that squared;
+  learning rate, also over its norm and its norm squared;
 * norms_seed_<k>.csv, a row per measurement: the projected layers' norms (norm_growth.py).
 """
 
@@ -31,13 +31,13 @@ from training import run_settings
 from training.logs import csv_log, interval
 
 KEEP_ROWS = 2**62
-"""Stands for a moment after all rows of a file: they are facts, and none of them is dropped."""
+"""A moment after all rows of a file: they are facts, so none is dropped."""
 
 LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers")
 
 
 class Recorder:
-    """Writes a run's numbers; one that continues a run drops what came after its snapshot."""
+    """Writes a run's numbers; one that continues a run drops rows after its snapshot."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Recorder:
           settings: of the run.
           logs: which CSV files to write, of LOGS, and where each stands: rows with more frames
             are dropped.
-          metric_names: of what the updates return.
+          metric_names: of the updates' metrics.
         """
         self._settings = settings
         self._path = path
@@ -80,7 +80,7 @@ class Recorder:
         episode: envs_base.Episode,
         where: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Records a training episode; `where` are columns that tell who played it."""
+        """Records a training episode; `where`: columns that say who played it."""
         k, env_id = divmod(episode.env_id, self._settings.num_envs)
         finite.check("episode return", np.array(episode.episode_return))
         self.gathered.returns[k].append(episode.episode_return)
@@ -160,7 +160,7 @@ class Recorder:
         return row["mean_return"]
 
     def last_evaluation(self) -> int:
-        """At how many frames the last evaluation of the run was; 0 if there was none."""
+        """Frames at the run's last evaluation; 0 if there was none."""
         path = self._path / "evaluation.csv"
         rows = csv_log.read_rows(path) if path.exists() else []
         return max((int(row["frames"]) for row in rows), default=0)
@@ -168,7 +168,7 @@ class Recorder:
     def layers(
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
     ) -> None:
-        """Records what was measured of every layer: {quantity: {layer: [K]}}."""
+        """Records the measurements of every layer: {quantity: {layer: [K]}}."""
         for k in range(self._settings.num_seeds):
             for layer in measured["norm"]:
                 numbers = {name: float(values[layer][k]) for name, values in measured.items()}
@@ -210,7 +210,7 @@ class Recorder:
         }
 
     def _seed(self, k: int) -> int:
-        """The number by which the k-th seed of the run is known."""
+        """The number of the run's k-th seed."""
         return self._settings.seed + k
 
     def _add_events(self, group: str, k: int, row: Mapping[str, Any]) -> None:

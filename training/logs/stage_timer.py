@@ -9,10 +9,10 @@ import jax
 
 
 class StageTimer:
-    """Mean milliseconds per iteration of each stage, measured in one iteration of `every`.
+    """Mean milliseconds per iteration of each stage, measured once in `every` iterations.
 
     The device works while the host goes on, so a stage's time means something only if the host
-    waits for it; doing so always would take the overlap away that it measures.
+    waits for it; always waiting would remove the overlap that it measures.
     """
 
     def __init__(self, every: int = 16):
@@ -23,7 +23,7 @@ class StageTimer:
 
     @property
     def is_measuring(self) -> bool:
-        """Whether this iteration is one of the measured."""
+        """Whether this iteration is measured."""
         return self._iteration % self._every == 0
 
     def next_iteration(self) -> None:

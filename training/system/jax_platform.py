@@ -10,7 +10,7 @@ import jax
 from core import checks
 
 PRECISIONS: Mapping[str, str | None] = {"default": None, "float32": "float32"}
-"""Of products of float32 numbers, by config.precision, as JAX calls them. Its default is float32 on
+"""Precisions of float32 products by config.precision, in JAX's terms. Its default is float32 on
 CPUs and TF32 on NVIDIA GPUs since Ampere, which has 10 bits of mantissa instead of 23."""
 
 # glibc's mallopt parameters (malloc.h).
@@ -18,7 +18,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
 def set_up(platform_name: str = "auto", precision: str = "default") -> None:
-    """Sets the random numbers' implementation, strictness, the allocator, device and precision.
+    """Sets the random-number implementation, strictness, allocator, device and precision.
 
     Args:
       platform_name: "auto", "cpu" or "gpu".
@@ -31,7 +31,7 @@ def set_up(platform_name: str = "auto", precision: str = "default") -> None:
         listed = ", ".join(map(repr, PRECISIONS))
         raise checks.ConfigError(f"precision = {precision!r}: expected one of {listed}")
     jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
-    # False in jax < 0.5: the same seed would give other networks than it gives today.
+    # False in jax < 0.5: a seed would give other networks than it does today.
     jax.config.update("jax_threefry_partitionable", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     if platform_name == "cpu":
@@ -41,10 +41,10 @@ def set_up(platform_name: str = "auto", precision: str = "default") -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep large blocks it was given back instead of returning them to the kernel.
+    """Tells glibc to keep large freed blocks instead of returning them to the kernel.
 
-    An update of the network allocates hundreds of MB of temporaries; getting their pages anew
-    each time takes a quarter of its time on a CPU. Elsewhere than on glibc this does nothing.
+    An update of the network allocates hundreds of MB of temporaries; getting new pages
+    each time takes a quarter of its time on a CPU. Without glibc this does nothing.
 
     Returns:
       Whether the allocator took the settings.

@@ -1,4 +1,4 @@
-"""Whether a replay fits into the memory that there is, told before it is allocated."""
+"""Whether a replay fits into the available memory, checked before it is allocated."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ import numpy as np
 from core import checks
 
 _GB = 1e9
-# Of what is free, what a capacity that is proposed may fill: a network and its updates need some.
+# Share of free memory that a proposed capacity may fill: a network and its updates need some.
 _SHARE = 0.9
 
 
 def replay_bytes(replay: Any, num_seeds: int) -> int:
-    """What the arrays of a replay take, for all seeds."""
+    """Bytes of a replay's arrays, for all seeds."""
     arrays = jax.tree.leaves(jax.eval_shape(replay.init))
     return num_seeds * sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in arrays)
 
@@ -26,8 +26,8 @@ def check_replay(needed: int, capacity: int, what: str, available: int | None = 
     Args:
       needed: their bytes.
       capacity: replay.capacity of each.
-      what: how many they are, for the message, e.g. "num_seeds = 4".
-      available: bytes; None: of the device that computes, as far as it can be told.
+      what: their number, for the message, e.g. "num_seeds = 4".
+      available: bytes; None: those of the compute device, if known.
 
     Raises:
       ConfigError: if they don't fit.
@@ -45,7 +45,7 @@ def check_replay(needed: int, capacity: int, what: str, available: int | None = 
 
 
 def device_bytes() -> int | None:
-    """The memory of the first device that is not in use; None if nobody tells."""
+    """The unused memory of the first device; None if unknown."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         return host_bytes()
@@ -86,7 +86,7 @@ def _free_of_group(
     root: Path, path: str, limit_name: str, used_name: str, reclaimable: str
 ) -> Iterator[int]:
     group = root / path.lstrip("/")
-    # In a container the path may be that of the host, where only the root is to be seen.
+    # In a container the path may be the host's, and only the root is visible.
     for directory in (group, *group.parents):
         if not directory.is_relative_to(root):
             return

@@ -7,7 +7,7 @@ from absl import logging
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to end
-    """What was under way was given up, as the process shall end."""
+    """Work in progress was given up, as the process is to end."""
 
 
 class StopRequest:

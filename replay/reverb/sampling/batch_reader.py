@@ -15,11 +15,11 @@ Source = batch_stream.BatchStream | decoder_process.DecoderProcess
 
 
 class BatchReader:
-    """Draws and decodes batches ahead, beside the thread that takes them.
+    """Draws and decodes batches ahead, in parallel with the thread that takes them.
 
-    More is asked for only when a batch is taken, and processes take turns, so that never more than
+    More is requested only when a batch is taken, and processes take turns, so that at most
     `max_in_flight` samples are drawn by priorities that later updates may have changed, or counted
-    by the server's rate limiter without having been used; and none waits longer than those.
+    by the server's rate limiter but unused; and none waits while more than those are taken.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BatchReader:
         prefetch_batches: int = 2,
         num_processes: int = 0,
     ):
-        """Asks for the first batches.
+        """Requests the first batches.
 
         Args:
           client: of the server.
@@ -40,8 +40,8 @@ class BatchReader:
           spec: one environment's newest observation.
           frame_stack: S; 0 for vectors, left as they are.
           batch_size: transitions of a batch.
-          prefetch_batches: how many batches are asked for ahead.
-          num_processes: that draw and decode batches in turn, at most `prefetch_batches`; 0: a
+          prefetch_batches: how many batches are requested ahead.
+          num_processes: how many draw and decode batches in turn, at most `prefetch_batches`; 0: a
             thread of this process does.
         """
         if not 0 <= num_processes <= prefetch_batches:
@@ -49,7 +49,7 @@ class BatchReader:
         self._doing = f"reading batches from {table!r} at {client.address}"
         self._max_in_flight = prefetch_batches * batch_size
         count = max(num_processes, 1)
-        # By source: batches that can be taken, and what has ended it.
+        # By source: batches that can be taken, and what ended it.
         self._ready = [collections.deque[batches.DrawnBatch]() for _ in range(count)]
         self._errors: dict[int, errors.WireError] = {}
         # Guards these two, which the sources' threads change.
@@ -75,11 +75,11 @@ class BatchReader:
 
     @property
     def max_in_flight(self) -> int:
-        """The staleness bound: samples drawn, or asked for, that `take` has not returned."""
+        """The staleness bound: samples drawn or requested that `take` has not returned."""
         return self._max_in_flight
 
     def take(self, timeout_s: float = 60.0, ask_more: bool = True) -> batches.DrawnBatch:
-        """The next batch; asks for another.
+        """Returns the next batch and requests another.
 
         Args:
           timeout_s: how long to wait for it, in seconds.
@@ -87,8 +87,8 @@ class BatchReader:
 
         Raises:
           errors.WireTimeoutError: it did not come in time.
-          errors.WireError: the stream, or the process, whose turn it is has ended, and the batches
-            that had come from it are taken: make another reader.
+          errors.WireError: the stream or process whose turn it is has ended, and all its batches
+            are taken: make another reader.
         """
         turn = self._turn
         ready = self._ready[turn]

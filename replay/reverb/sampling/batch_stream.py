@@ -8,9 +8,9 @@ from replay.reverb.wire import errors, sample_stream, wire_client
 
 
 class BatchStream:
-    """Draws batches, no more than are asked for, and decodes them where they come.
+    """Draws batches, no more than are requested, and decodes them in the stream's thread.
 
-    Not in a thread beside the stream's: the two would take turns at Python's lock for every chunk.
+    A second thread would contend with the stream's for Python's lock at every chunk.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class BatchStream:
         Args:
           client: of the server.
           table: its name.
-          num_batches: to ask for at first.
+          num_batches: to request at first.
           spec: of the batches.
           on_batch: called with each, in the stream's thread.
           on_end: called with the cause when the stream has ended, in that thread.
-          allocate: as of batches.BatchDecoder.
+          allocate: as for batches.BatchDecoder.
         """
         self._decoder, self._on_batch = batches.BatchDecoder(spec, allocate), on_batch
         self._batch_size = spec.batch_size
@@ -40,7 +40,7 @@ class BatchStream:
         self._stream = sample_stream.SampleStream(client, table, count, self._decode, on_end)
 
     def ask(self) -> None:
-        """Asks for one more batch; any thread may."""
+        """Requests one more batch; may be called from any thread."""
         self._stream.ask(self._batch_size)
 
     def close(self) -> None:

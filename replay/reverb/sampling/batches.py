@@ -1,7 +1,7 @@
-"""Batches out of sampled items.
+"""Batches built from sampled items.
 
-Nothing that is received is trusted: an item that is not as replay/reverb/writing/trajectories.py
-writes them is a WireError.
+Received data is not trusted: an item unlike those that replay/reverb/writing/trajectories.py
+writes is a WireError.
 """
 
 import json
@@ -16,13 +16,13 @@ from replay.reverb.sampling import rows
 from replay.reverb.wire import codec, errors, sample_stream
 from replay.reverb.writing import trajectories
 
-# A smaller one would be no float32.
+# The smallest normal float32.
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
-# More than any item has; it bounds the memory for one that has nonsense.
+# More than any item has; it bounds the memory for a malformed one.
 _MAX_FRAMES = 1 << 16
 _RECORD = ((trajectories.RECORD_SIZE,), np.float32)
 
-# Gives the memory of a batch's s_tm1 and s_t.
+# Allocates the memory of a batch's s_tm1 and s_t.
 Allocate = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
@@ -32,10 +32,10 @@ class DrawnBatch(NamedTuple):
     Attributes:
       transition: replay.base.Transition of numpy arrays: s_tm1, s_t [B, S, ...], or [B, ...] where
         frames are not stacked; a_tm1 int32, r_t, discount_t float32 [B].
-      keys: uint64 [B]; JAX would cut them to 32 bits.
-      probabilities: float32 [B], with which each was drawn.
+      keys: uint64 [B]; JAX would truncate them to 32 bits.
+      probabilities: float32 [B], each transition's sampling probability.
       weights: float64 [B], the stored weights they were drawn by.
-      table_size: items of the table when the newest was drawn.
+      table_size: items in the table when the newest was drawn.
     """
 
     transition: base.Transition
@@ -46,7 +46,7 @@ class DrawnBatch(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """What a batch needs of an item besides its frames."""
+    """What a batch needs from an item besides its frames."""
 
     key: int
     probability: float
@@ -78,16 +78,16 @@ class BatchSpec(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str) -> "BatchSpec":
-        """What json.dumps made of one."""
+        """The spec that json.dumps encoded."""
         batch_size, frame_stack, shape, dtype = json.loads(text)
         return cls(batch_size, frame_stack, tuple(shape), dtype)
 
 
 class BatchDecoder:
-    """Batches out of the messages of a sample stream, items in the order they were drawn.
+    """Batches from the messages of a sample stream, items in the order they were drawn.
 
-    Frames are decompressed one beside the other, and go to their stacks by two calls for a batch:
-    what is done in Python for each item costs more than the frames themselves.
+    Frames are decompressed side by side and copied to their stacks by two calls per batch: Python
+    work for each item costs more than the frames themselves.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class BatchDecoder:
         self._begin()
 
     def feed(self, response: Any) -> Iterator[DrawnBatch]:
-        """The batches that are complete with this SampleResponse.
+        """The batches that this SampleResponse completes.
 
         Raises:
-          errors.WireError: it makes no sense, or an item is no transition of that kind.
+          errors.WireError: it is malformed, or an item is not a transition of that kind.
         """
         for info, chunks in self._framing.complete(response):
             self._add(info, chunks)

@@ -12,7 +12,7 @@ from replay.reverb.wire import errors, wire_client
 
 
 class _Filling:
-    """Fills slots in turn and says so."""
+    """Fills slots in turn and notifies the parent."""
 
     def __init__(self, shared: slots.Slots, to_parent: socket.socket):
         self._shared, self._to_parent = shared, to_parent
@@ -23,7 +23,7 @@ class _Filling:
         return self._shared.stacks(self._number)
 
     def tell(self, batch: batches.DrawnBatch) -> None:
-        """Says that the next slot has a batch."""
+        """Puts the batch into the next slot and notifies the parent."""
         self._shared.put(self._number, batch)
         self._number += 1
         self._to_parent.send(decoder_process.BATCH)
@@ -47,9 +47,9 @@ def main() -> None:
     try:
         while to_parent.recv(1):
             stream.ask()
-    except OSError:  # it was killed, and had not read all
+    except OSError:  # the parent was killed before it had read all
         pass
-    finally:  # nobody is left to be told, and threads of the stream may be
+    finally:  # no parent is left to notify, but threads of the stream may be left
         os._exit(0)
 
 

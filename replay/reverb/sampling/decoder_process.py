@@ -1,7 +1,7 @@
-"""A process that draws and decodes batches, from the side of the one that started it.
+"""The parent's side of a process that draws and decodes batches.
 
-The two share memory for the batches and a socket. Here a byte asks for a batch; there a byte says
-that the next slot has one, and JSON what has ended the stream.
+The two share memory for the batches and a socket. A byte from the parent requests a batch; a byte
+from the child says that the next slot has one, and JSON what ended the stream.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from replay.reverb.sampling import batches, slots
 from replay.reverb.wire import errors, wire_client
 
 BATCH = b"."
-"""The byte for a batch, asked for or filled."""
+"""The byte for a batch, requested or filled."""
 
 _ROOT = Path(__file__).parents[3]
 _JOIN_S = 5.0
@@ -26,9 +26,9 @@ _MAX_MESSAGE = 1 << 16
 
 
 class DecoderProcess:
-    """Draws batches, no more than are asked for, and has them decoded in a process of its own.
+    """Draws batches, no more than are requested, and decodes them in a process of its own.
 
-    It takes no time from this process's Python, and ends when this one does, however that ends.
+    It takes no Python time from this process, and ends when this one does, however this one ends.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class DecoderProcess:
         Args:
           client: of the server; the process has a connection of its own.
           table: its name.
-          num_batches: to ask for at first; no more may be asked for and not have come.
+          num_batches: to request at first; no more may be outstanding.
           spec: of the batches.
           on_batch: called with each, in a thread.
           on_end: called with the cause when the stream, or the process, has ended, in that thread.
         """
         self._on_batch, self._on_end = on_batch, on_end
         self._doing = f"decoding samples of {table!r} from {client.address}"
-        # One message comes as one, as with pipes of multiprocessing.
+        # Keeps message boundaries, as multiprocessing's pipes do.
         self._socket, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("batches")
         try:
@@ -70,10 +70,10 @@ class DecoderProcess:
         self._thread.start()
 
     def ask(self) -> None:
-        """Asks for one more batch; not before one that came has been used."""
+        """Requests one more batch; not before one that came has been used."""
         try:
             self._socket.send(BATCH)
-        except OSError:  # it has ended, of which the thread tells
+        except OSError:  # it has ended, which the thread reports
             return
 
     def close(self) -> None:
@@ -84,22 +84,22 @@ class DecoderProcess:
         self._socket.close()
 
     def _read(self) -> None:
-        """Takes batches until the process tells of an error or has ended; a thread."""
+        """Takes batches until the process reports an error or ends; runs in a thread."""
         try:
             error = self._take_batches()
-        except Exception as failure:  # or else nobody would know that no more come
+        except Exception as failure:  # else nobody would know that no more come
             error = errors.WireError(f"{self._doing}: {failure!r}")
         self._on_end(error)
 
     def _take_batches(self) -> errors.WireError:
-        """Passes batches on; returns what has ended them."""
+        """Passes batches on; returns what ended them."""
         numbers = itertools.count()
         while (message := self._receive()) == BATCH:
             self._on_batch(self._slots.copy(next(numbers)))
         if message:
             return errors.from_json(message)
         code = self._process.wait()
-        # A signal may come from anywhere; what it makes of itself it would do again.
+        # A signal may come from outside; any other exit would happen again.
         kind = errors.WireUnavailableError if code < 0 else errors.WireError
         return kind(f"{self._doing}: the process ended with {code}")
 
@@ -118,6 +118,6 @@ def _start(what: str, spec: str, *files: int) -> subprocess.Popen:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=files,
-        # Ctrl-C is for its parent, whose end it sees.
+        # Ctrl-C is for its parent, whose end it notices.
         start_new_session=True,
     )

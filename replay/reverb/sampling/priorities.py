@@ -1,9 +1,9 @@
-"""From priorities to the weights that the server draws by, and their way there.
+"""Turns priorities into the weights that the server draws by, and sends them to it.
 
 With priority p, exponent a and a share u of uniform sampling, a transition's weight is w = p**a and
 what the server stores is s = (1 - u) * w + u * m, where m is the mean of w over the table: it draws
 in proportion to s. The sum of s over the table follows from any sample, s / probability, and so
-does m; new weights of a batch are counted in before they are mixed with it.
+does m; a batch's new weights are included in m before they are mixed with it.
 """
 
 import collections
@@ -24,7 +24,7 @@ _MAX_UNCOMPUTED = 2
 
 
 class SamplingWeights:
-    """What new and updated transitions weigh. Threads may share it."""
+    """The weights of new and updated transitions. Threads may share it."""
 
     def __init__(self, priority_exponent: float, uniform_mix: float):
         """Starts as for an empty table.
@@ -35,7 +35,7 @@ class SamplingWeights:
         """
         self._exponent = priority_exponent
         self._uniform_mix = uniform_mix
-        # Guards the three below, so that they fit each other.
+        # Guards the three below, so that they stay consistent.
         self._lock = threading.Lock()
         self._table_size = 0
         self.reset()
@@ -55,7 +55,7 @@ class SamplingWeights:
         self.restore(largest=1.0, mean=1.0)
 
     def restore(self, largest: float, mean: float) -> None:
-        """Goes on from the `largest` and the `mean` of before a restart."""
+        """Continues from the `largest` and the `mean` before a restart."""
         with self._lock:
             self._largest, self._mean, self._table_size = float(largest), float(mean), 0
 
@@ -65,7 +65,7 @@ class SamplingWeights:
             return self._mixed(self._largest**self._exponent)
 
     def observe(self, batch: batches.DrawnBatch) -> None:
-        """Takes the mean from how probable the batch's transitions were."""
+        """Derives the mean from the probabilities of the batch's transitions."""
         totals = batch.weights / batch.probabilities
         with self._lock:
             self._table_size = batch.table_size
@@ -74,10 +74,10 @@ class SamplingWeights:
     def update(
         self, keys: np.ndarray, old_weights: np.ndarray, priorities: np.ndarray
     ) -> np.ndarray:
-        """Counts new priorities in; exact if all of the table's transitions are among them.
+        """Includes new priorities; exact if all of the table's transitions are among them.
 
         Args:
-          keys: uint64 [B]; of equal ones, the largest priority counts.
+          keys: uint64 [B]; for duplicates, the largest priority counts.
           old_weights: their stored weights [B] until now.
           priorities: [B], finite and >= 0.
 
@@ -97,7 +97,7 @@ class SamplingWeights:
         new = largest**self._exponent
         with self._lock:
             self._largest = max(self._largest, float(np.max(largest)))
-            # Nothing was observed since the start: the mean is what was said then.
+            # Until something is observed, the mean stays as it was set.
             if self._table_size:
                 change = float(np.sum(new) - np.sum(old_weights[first]))
                 self._mean = max(0.0, self._mean + change / self._table_size)
@@ -116,12 +116,12 @@ def _checked(priorities: np.ndarray) -> np.ndarray:
 
 
 class PrioritySender:
-    """Brings the priorities of batches to the server, in a thread of its own.
+    """Sends the priorities of batches to the server, in a thread of its own.
 
-    What is computed while a call is under way goes with the next one, so that a server that is far
-    away is no bound to the batches per second.
+    Priorities computed while a call is under way go with the next one, so that latency to the
+    server does not limit the batches per second.
 
-    What goes wrong there is raised by the next `put` or `drain`, and by all that follow: make
+    An error in the thread is raised by the next `put` or `drain`, and by all later ones: make
     another sender. The priorities that were on their way are lost then.
     """
 
@@ -137,14 +137,14 @@ class PrioritySender:
         Args:
           client: of the server.
           table: its name.
-          weights: turns priorities into stored weights, and learns from the batches.
+          weights: turns priorities into stored weights; updated from the batches.
           max_queue: batches that may wait to be sent.
         """
         if max_queue < 1:
             raise ValueError(f"max_queue = {max_queue}: expected an integer >= 1")
         self._client, self._table, self._weights = client, table, weights
         self._max_queue = max_queue
-        # The first are those under way.
+        # The first ones are being sent.
         self._queue: collections.deque[tuple[batches.DrawnBatch, Any]] = collections.deque()
         self._error: Exception | None = None
         self._is_closed = False
@@ -160,25 +160,25 @@ class PrioritySender:
         self.close()
 
     def put(self, batch: batches.DrawnBatch, priorities: Any, timeout_s: float = 60.0) -> None:
-        """Has the priorities sent; waits if the server lags behind, or the device by two batches.
+        """Queues priorities to send; waits if the server lags behind, or the device by two batches.
 
         Args:
           batch: as it was taken.
-          priorities: its new ones [B], numpy or jax, finite and >= 0. They may still be computed:
-            the thread waits for them.
+          priorities: its new ones [B], numpy or jax, finite and >= 0. They need not be computed
+            yet: the thread waits for them.
           timeout_s: how long to wait, in seconds.
 
         Raises:
           errors.WireTimeoutError: there was no room in time.
           errors.WireError: an earlier batch's could not be sent.
-          NotFiniteError, ValueError: an earlier batch's were no priorities.
+          NotFiniteError, ValueError: an earlier batch's were not valid.
         """
         self._wait(self._max_queue - 1, timeout_s)
         with self._changed:
             self._queue.append((batch, priorities))
             self._changed.notify_all()
             earlier = [values for _, values in self._queue][:-_MAX_UNCOMPUTED]
-        if earlier:  # and so those before it
+        if earlier:  # once the last is computed, so are those before it
             np.asarray(earlier[-1])
 
     def drain(self, timeout_s: float = 60.0) -> None:
@@ -186,14 +186,14 @@ class PrioritySender:
         self._wait(0, timeout_s)
 
     def close(self) -> None:
-        """Ends the thread; what was not sent (`drain`) is not."""
+        """Ends the thread; what is still unsent is dropped (see `drain`)."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         self._thread.join(_JOIN_S)
 
     def _wait(self, num_left: int, timeout_s: float) -> None:
-        """Waits until at most so many batches are left to send."""
+        """Waits until at most `num_left` batches are left to send."""
         begin = time.monotonic()
         with self._changed:
             self._changed.wait_for(
@@ -214,7 +214,7 @@ class PrioritySender:
         while self._wait_for_work():
             try:
                 num_sent = self._send()
-            except Exception as error:  # whatever the device says of a failed computation, too
+            except Exception as error:  # also of a failed computation on the device
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()
@@ -230,7 +230,7 @@ class PrioritySender:
             return not self._is_closed
 
     def _send(self) -> int:
-        """Sends the oldest batch's, and those of others that are computed by then; how many."""
+        """Sends the oldest batch's, and the next ones computed by then; returns how many."""
         np.asarray(self._queue[0][1])
         with self._changed:
             work = list(itertools.takewhile(lambda pair: _is_computed(pair[1]), self._queue))
@@ -244,5 +244,5 @@ class PrioritySender:
 
 
 def _is_computed(values: Any) -> bool:
-    # Of JAX's arrays; others always are.
+    # JAX arrays have is_ready; others are always computed.
     return not hasattr(values, "is_ready") or values.is_ready()

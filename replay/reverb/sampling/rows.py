@@ -1,4 +1,4 @@
-"""Memory for the decoded steps of many chunks, from which those of a batch are taken at once."""
+"""Memory for the decoded steps of many chunks, from which a batch's are taken at once."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from replay.reverb.wire import codec, errors
 
-# The row of zeros, which no chunk has.
+# The row of zeros, which belongs to no chunk.
 ZEROS = 0
 
 
 class RowBuffers:
-    """Decoded steps of one kind, a row each; a chunk is decoded once however often it is found.
+    """Decoded steps of one kind, one per row; a chunk is decoded once however often it is used.
 
-    The memory is kept for what comes after a `clear`, and is never given away.
+    The memory is reused after a `clear`: what `step` returned is overwritten then.
     """
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, max_bytes: int):
@@ -42,13 +42,13 @@ class RowBuffers:
         self._places: dict[tuple[int, int], range] = {}
 
     def find(self, key: int, column: Any, chunks: Mapping[int, Any], most: int) -> list[int]:
-        """The rows of an item's column, in the order of time.
+        """The rows of an item's column, in time order.
 
         Args:
           key: of the item.
           column: its Column message.
           chunks: the Chunk messages that came with it, by key.
-          most: steps that it may have.
+          most: how many steps it may have.
 
         Raises:
           errors.WireError: it has more, or a chunk is of another kind, malformed or too large.
@@ -70,17 +70,17 @@ class RowBuffers:
         return found
 
     def step(self, row: int) -> np.ndarray:
-        """The step of a row, in the rows' memory."""
+        """The step in a row, a view of the rows' memory."""
         return self._steps[row]
 
     def take(self, rows: np.ndarray | list[int], output: np.ndarray) -> None:
-        """Copies rows to an array [..., *shape] of as many steps, contiguous."""
+        """Copies rows to a contiguous array [..., *shape] of as many steps."""
         by_row = output.reshape(len(rows), -1).view(np.uint8)
         # Nothing is out of bounds, but without "clip" all would be copied once more.
         np.take(self._rows, rows, axis=0, out=by_row, mode="clip")
 
     def _decode(self, key: int, tensor: Any, is_delta_encoded: bool) -> range:
-        """The rows of a tensor, which were free until now."""
+        """Decodes a tensor into free rows, and returns them."""
         dtype, shape = codec.tensor_kind(tensor)
         if not shape or shape[1:] != self._shape or dtype != self._dtype:
             raise errors.WireError(

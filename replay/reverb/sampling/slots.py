@@ -9,22 +9,22 @@ import numpy as np
 from replay import base
 from replay.reverb.sampling import batches
 
-# A field begins where the widest loads and stores are aligned.
+# Aligns each field for the widest loads and stores.
 _ALIGNMENT = 64
 
 
 class Slots:
-    """Room for a number of batches, used in turn: the n-th batch is in slot n modulo their number.
+    """Room for a number of batches, used in turn: batch n is in slot n modulo their number.
 
-    Nothing keeps two from using one slot at a time.
+    Nothing prevents both processes from using one slot at once.
     """
 
     def __init__(self, file: int, num_slots: int, spec: batches.BatchSpec):
         """Maps the memory.
 
         Args:
-          file: descriptor of a file of `num_bytes` of the same slots.
-          num_slots: batches that have room.
+          file: descriptor of a file of `num_bytes` for these slots.
+          num_slots: how many batches fit.
           spec: of each.
         """
         kind = _slot_dtype(spec)
@@ -33,18 +33,18 @@ class Slots:
         self._names = frozenset(kind.names or ())
 
     def stacks(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The memory for s_tm1 and s_t of the batch with a number, from 0."""
+        """The memory for s_tm1 and s_t of batch `number`, from 0."""
         slot = self._slot(number)
         return slot["s_tm1"], slot["s_t"]
 
     def put(self, number: int, batch: batches.DrawnBatch) -> None:
-        """Writes a batch whose stacks are in its slot's memory already."""
+        """Writes a batch whose stacks are already in its slot's memory."""
         slot, fields = self._slot(number), batch.transition._asdict() | batch._asdict()
         for name in self._names - {"s_tm1", "s_t"}:
             slot[name] = fields[name]
 
     def copy(self, number: int) -> batches.DrawnBatch:
-        """A batch that was put, in memory of its own."""
+        """A copy of a batch that was put."""
         slot = self._slot(number)
         fields: dict[str, Any] = {name: slot[name].copy() for name in self._names}
         transition = base.Transition(*[fields.pop(name) for name in base.Transition._fields])
@@ -56,7 +56,7 @@ class Slots:
 
 
 def num_bytes(num_slots: int, spec: batches.BatchSpec) -> int:
-    """How large the memory of so many slots is."""
+    """The size of the memory for `num_slots` slots."""
     return num_slots * _slot_dtype(spec).itemsize
 
 

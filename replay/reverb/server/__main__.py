@@ -1,4 +1,4 @@
-"""The replay server: stock Reverb with tables as described, restored, confined and told of.
+"""The replay server: stock Reverb with tables as described, restored, confined and announced.
 
 Runs in an environment of its own (make replay-env); the only file that imports reverb.
 
@@ -20,14 +20,14 @@ from typing import Any
 from replay.reverb.server import confine, ports
 from replay.reverb.server import tables as tables_lib
 
-# Reverb deletes all but the newest entry of its directory, and takes the path for a pattern.
+# Reverb deletes all but the newest entry of its directory, and treats the path as a pattern.
 _CHECKPOINT_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T.*")
 _PATTERN_CHARACTERS = frozenset("*?[]\\")
 _DONE = "DONE"  # the file that Reverb writes last into a checkpoint
 
 
 def main() -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code if that can't be."""
+    """Serves until SIGTERM or SIGINT; returns the exit code if it can't serve."""
     args = _arguments()
     try:
         _check_ready_file(args.ready_file)
@@ -41,8 +41,8 @@ def main() -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    # Not by server.stop(), nor by dropping it: that would confirm items that are on their way to
-    # be inserted, and never are.
+    # Not by server.stop(), nor by dropping it: that would confirm queued items that are then never
+    # inserted.
     assert server
     os._exit(0)
 
@@ -64,7 +64,7 @@ def _check_ready_file(path: Path) -> None:
 
 
 def _lock_directory(path: Path) -> None:
-    """Makes sure that the directory is a checkpoint root, and this process's as long as it is."""
+    """Checks that the directory is a checkpoint root, and locks it while this process lives."""
     if _PATTERN_CHARACTERS & set(str(path.absolute())):
         raise ValueError(f"checkpoint_dir = {str(path)!r}: expected none of * ? [ ] \\ in it")
     path.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _check_port(port: int) -> None:
 
 
 def _start(args: argparse.Namespace, tables: list[tables_lib.Table]) -> Any:
-    """The server, with what the newest checkpoint holds."""
+    """The server, with the contents of the newest checkpoint."""
     reverb = _import_reverb()
     built = [_build(reverb, table) for table in tables]
     _check_checkpoint(args.checkpoint_dir, {table.name: table.info for table in built})
@@ -102,7 +102,7 @@ def _start(args: argparse.Namespace, tables: list[tables_lib.Table]) -> Any:
 
 
 def _confine(port: int, addresses: list[confine.Address] | None) -> int:
-    """Keeps the server to its addresses, if not None; its port."""
+    """Restricts the server to its addresses, if not None; returns its port."""
     listeners = confine.listening(port)
     if not listeners:
         raise RuntimeError("the server listens on no port")
@@ -120,7 +120,7 @@ def _confine(port: int, addresses: list[confine.Address] | None) -> int:
 
 
 def _import_reverb() -> Any:
-    """Imports reverb, which takes seconds: TensorFlow without its talk and without a GPU."""
+    """Imports reverb, which takes seconds: TensorFlow without its logs and without a GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # Checkpoints are named by local time, and the newest is the last by name: when clocks are set
@@ -141,7 +141,7 @@ def _build(reverb: Any, table: tables_lib.Table) -> Any:
     return reverb.Table(
         name=table.name,
         sampler=sampler,
-        remover=selectors.Fifo(),  # of its own: two that are one would hang at the first insert
+        remover=selectors.Fifo(),  # a second one: sharing one would hang at the first insert
         max_size=table.max_size,
         rate_limiter=reverb.rate_limiters.MinSize(table.min_size),
         max_times_sampled=1 if table.kind == "queue" else 0,
@@ -204,9 +204,9 @@ def _settings(table: Any, limiter: Any) -> dict[str, Any]:
 
 
 def _wait_for_signal(ready_file: Path, port: int) -> None:
-    """Writes the port into the file, in one step, and takes it away when asked to end.
+    """Writes the port to the file atomically, and removes the file when asked to end.
 
-    The signal's number comes through a socket: so it is seen whichever thread it interrupts.
+    The signal's number comes through a socket, so it is seen whichever thread it interrupts.
     """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)

@@ -1,9 +1,9 @@
-"""Keeps a listening socket to some of the machine's addresses.
+"""Restricts a listening socket to some of the machine's addresses.
 
 Reverb's server listens on every address and authenticates nobody. Its sockets belong to this
-process, so the kernel can be told to drop what is sent to another address than the ones allowed: a
-classic BPF program (linux/filter.h, man 7 socket) that compares the packet's destination. A socket
-that is accepted inherits it.
+process, so the kernel can be told to drop packets to any address but the allowed ones, by a
+classic BPF program (linux/filter.h, man 7 socket) that compares the packet's destination. Accepted
+sockets inherit it.
 """
 
 import ctypes
@@ -26,10 +26,10 @@ Instruction = tuple[int, int, int, int]
 
 
 def resolve(address: str) -> list[Address] | None:
-    """The addresses of this machine that a name or number stands for; None for every one.
+    """The addresses of this machine that a name or number stands for; None for all.
 
     Raises:
-      ValueError: it has no such address, or nobody knows the name.
+      ValueError: it has no such address, or the name is unknown.
     """
     if address in _EVERY_ADDRESS:
         return None
@@ -42,14 +42,14 @@ def resolve(address: str) -> list[Address] | None:
 
 
 def _as_in_packets(address: Address) -> Address:
-    """What is sent to ::ffff:10.0.0.7 goes to 10.0.0.7."""
+    """Packets to ::ffff:10.0.0.7 have the destination 10.0.0.7."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def _look_up(name: str) -> set[str]:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: what is no name at all
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a name at all
         raise ValueError(f"address = {name!r}: expected one of this machine: {error}") from error
     return {str(row[4][0]).partition("%")[0] for row in found}
 
@@ -65,13 +65,13 @@ def _is_own(number: str) -> bool:
 
 
 def listening(port: int = 0) -> list[socket.socket]:
-    """This process's listening TCP sockets, as duplicates; with a port, those on it alone."""
+    """This process's listening TCP sockets, as duplicates; with a port, only those on it."""
     found: dict[str, socket.socket] = {}
     for name in os.listdir("/proc/self/fd"):
         listener = _listener(int(name))
         if listener is None:
             continue
-        # A duplicate may have got a number that the list has too.
+        # A duplicate may have a number that is also in the list.
         inode = os.readlink(f"/proc/self/fd/{listener.fileno()}")
         if inode not in found and (not port or listener.getsockname()[1] == port):
             found[inode] = listener
@@ -95,7 +95,7 @@ def _listener(descriptor: int) -> socket.socket | None:
 
 
 def confine(sockets: Iterable[socket.socket], addresses: Sequence[Address]) -> None:
-    """Drops whatever arrives at these sockets for another than the given addresses.
+    """Drops packets to these sockets for any but the given addresses.
 
     Raises:
       OSError: the kernel has no socket filters.
@@ -108,13 +108,13 @@ def confine(sockets: Iterable[socket.socket], addresses: Sequence[Address]) -> N
 
 
 def _program(addresses: Sequence[Address]) -> list[Instruction]:
-    """Instructions (code, jump if true, jump if false, operand), one block an address."""
+    """Instructions (code, jump if true, jump if false, operand), one block per address."""
     blocks = [_accept(address) for address in addresses]
     return [*(row for block in blocks for row in block), (_RETURN, 0, 0, _DROP)]
 
 
 def _accept(address: Address) -> list[Instruction]:
-    """Accepts packets to the address; any other goes on to what follows."""
+    """Accepts packets to the address; others go on to what follows."""
     begin = _NETWORK_HEADER + _DESTINATION[address.version]
     words = [word for (word,) in struct.iter_unpack("!I", address.packed)]
     tests = [

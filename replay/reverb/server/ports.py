@@ -1,4 +1,4 @@
-"""Whether a port is free: gRPC would share one that is in use with the other process, silently."""
+"""Whether a port is free: gRPC would silently share one in use with the other process."""
 
 import errno
 import socket

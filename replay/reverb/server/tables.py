@@ -1,4 +1,4 @@
-"""What tables a replay server shall have: their description as JSON, checked, without Reverb."""
+"""The tables of a replay server: their description as JSON, checked without Reverb."""
 
 import dataclasses
 import json
@@ -30,8 +30,8 @@ class Table:
     Attributes:
       name: what clients call it.
       kind: "prioritized", which draws by priority**exponent and drops the oldest; "latest", which
-        has one item, the newest (parameters); or "queue", which gives every item once, the oldest
-        first, and drops the oldest when there is no room.
+        holds one item, the newest (parameters); or "queue", which serves every item once, the
+        oldest first, and drops the oldest when it is full.
       max_size: items it holds.
       min_size: items it must hold before one can be sampled.
       priority_exponent: see `kind`.
@@ -51,7 +51,7 @@ def parse(text: str) -> list[Table]:
       text: a JSON list of objects, each with the keys of its kind in `CHECKS`.
 
     Raises:
-      checks.ConfigError: it is not that, or a table of it could never be sampled.
+      checks.ConfigError: it is not that, or one of its tables could never be sampled.
     """
     try:
         described = json.loads(text)

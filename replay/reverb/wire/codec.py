@@ -2,8 +2,8 @@
 
 A chunk holds one tensor or more, each [T, ...] with its bytes compressed by snappy (raw blocks);
 an item's column is slices of chunks, one after the other (Reverb's tensor_compression.cc and
-trajectory_util.cc). Nothing that is received is trusted: sizes are compared before memory is taken,
-and no received byte is ever run.
+trajectory_util.cc). Received data is not trusted: sizes are checked before memory is allocated,
+and no received byte is ever executed.
 """
 
 import functools
@@ -38,7 +38,7 @@ _DECODED = {code: np.dtype(name) for code, name in _DTYPES.items()}
 _CODES = {dtype: code for code, dtype in _DECODED.items()}
 _BOOL = _CODES[np.dtype(np.bool_)]
 _MAX_RANK = 32
-# Of a shape with as many sizes; TensorFlow may name them.
+# For a shape of that rank; TensorFlow may name its dimensions.
 _MAX_SHAPE_BYTES = 1024
 # A field of a protobuf message may be this long, and the server's messages have int32 lengths.
 _MAX_CONTENT_BYTES = 2**31 - 2**20
@@ -86,7 +86,7 @@ def decode_tensor(tensor: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray
 
 
 def tensor_kind(tensor: Any) -> tuple[np.dtype, tuple[int, ...]]:
-    """The dtype and shape that a Tensor message says it has; of any size.
+    """The dtype and shape that a Tensor message declares, of any size.
 
     Raises:
       WireError: there is no such type or shape.
@@ -97,7 +97,7 @@ def tensor_kind(tensor: Any) -> tuple[np.dtype, tuple[int, ...]]:
     return _parse_kind(tensor.dtype, shape)
 
 
-# There are few, in every chunk one of them; to go through a message takes longer than to copy it.
+# There are few, and every chunk has one; parsing a message takes longer than copying it.
 @functools.lru_cache(256)
 def _parse_kind(code: int, content: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     dtype = _DECODED.get(code)
@@ -121,12 +121,12 @@ def decode_into(tensor: Any, output: memoryview) -> None:
       WireError: its content is wrong.
     """
     try:
-        # Into nothing it can't be written; what is longer than the output is an error.
+        # It can't write to an empty output; content longer than the output is an error.
         if output.nbytes:
             length = cramjam.snappy.decompress_raw_into(tensor.content, output)
         else:
             length = cramjam.snappy.decompress_raw_len(tensor.content)
-    except Exception as error:  # cramjam has an error of its own for each way to be malformed
+    except Exception as error:  # cramjam has its own error for each way to be malformed
         raise WireError(f"tensor's content is not snappy: {error}") from error
     if length != output.nbytes:
         raise WireError(f"tensor's content has {length} bytes: expected {output.nbytes}")
@@ -190,7 +190,7 @@ def slice_end(begin: int, length: int, num_steps: int) -> int:
 
 
 def undo_deltas(array: np.ndarray) -> np.ndarray:
-    """Undoes Reverb's delta encoding [T, ...]: whole numbers, minus those of the step before."""
+    """Undoes Reverb's delta encoding [T, ...]: integers, minus those of the step before."""
     if array.ndim < 2 or array.dtype.kind not in "iu":
         return array
     unsigned = array.view(array.dtype.str.replace("i", "u"))
@@ -220,7 +220,7 @@ class Parts(NamedTuple):
 
 
 class Decoder:
-    """Columns of items out of chunks, each chunk decompressed once however often it is used.
+    """Builds items' columns from chunks, each decompressed once however often it is used.
 
     For the items of one message: the arrays of its chunks are held until the decoder is dropped.
     """
@@ -233,7 +233,7 @@ class Decoder:
     def columns(self, trajectory: Any, chunks: Mapping[int, Any]) -> tuple[np.ndarray, ...]:
         """The columns of an item, each [T, ...], or [...] if the writer squeezed it; read-only.
 
-        Arguments and errors: as of `parts`.
+        Arguments and errors: as for `parts`.
         """
         return tuple(parts.join() for parts in self.parts(trajectory, chunks))
 
@@ -245,7 +245,7 @@ class Decoder:
           chunks: the Chunk messages that came with it, by key.
 
         Raises:
-          WireError: it refers to what is not there, or the parts don't fit together.
+          WireError: it refers to something missing, or the parts don't fit together.
         """
         return tuple([self._column(column, chunks) for column in trajectory.columns])
 

@@ -21,7 +21,7 @@ _MAX_CHARACTERS = 2000
 _BY_NAME = {kind.__name__: kind for kind in (WireError, WireUnavailableError, WireTimeoutError)}
 _BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: WireUnavailableError,
-    grpc.StatusCode.CANCELLED: WireUnavailableError,  # what a server that stops ends streams with
+    grpc.StatusCode.CANCELLED: WireUnavailableError,  # how a stopping server ends streams
     grpc.StatusCode.DEADLINE_EXCEEDED: WireTimeoutError,
 }
 
@@ -46,6 +46,6 @@ def to_json(error: WireError) -> bytes:
 
 
 def from_json(content: bytes) -> WireError:
-    """What `to_json` made of an error."""
+    """The error that `to_json` encoded."""
     name, message = json.loads(content)
     return _BY_NAME[name](message)

@@ -13,7 +13,7 @@ _JOIN_S = 5.0
 
 
 class InsertStream:
-    """Requests into a server, and the items that it has not confirmed yet; for one thread.
+    """Requests to a server, and the items that it has not confirmed yet; for one thread.
 
     Attributes:
       address: of the server.
@@ -39,7 +39,7 @@ class InsertStream:
 
     @property
     def oldest(self) -> Any:
-        """What came with the unconfirmed item that was expected first; None if there is none."""
+        """The value given with the oldest unconfirmed item; None if there is none."""
         with self._changed:
             return next(iter(self._unconfirmed.values()), None)
 
@@ -49,7 +49,7 @@ class InsertStream:
         return self._error
 
     def unconfirmed(self) -> dict[int, Any]:
-        """What came with each unconfirmed item, by key, in the order of `expect`."""
+        """The value given with each unconfirmed item, by key, in the order of `expect`."""
         with self._changed:
             return dict(self._unconfirmed)
 
@@ -57,7 +57,7 @@ class InsertStream:
         """Counts items as unconfirmed, before they are sent.
 
         Args:
-          items: anything that the caller wants to find again, by the items' keys.
+          items: by the items' keys, any value that the caller wants back.
 
         Raises:
           errors.WireError: the stream is broken, and stays so; none was counted.
@@ -68,7 +68,7 @@ class InsertStream:
             self._unconfirmed.update(items)
 
     def adopt(self, items: Mapping[int, Any]) -> None:
-        """Counts items as unconfirmed that an earlier stream has left so, broken or not."""
+        """Counts items that an earlier stream left unconfirmed, even if this stream is broken."""
         with self._changed:
             self._unconfirmed.update(items)
 
@@ -77,7 +77,7 @@ class InsertStream:
         self._requests.put(request)
 
     def wait(self, num_unconfirmed: int, timeout_s: float) -> int:
-        """Waits until at most so many items are unconfirmed; returns how many are.
+        """Waits until at most `num_unconfirmed` items are unconfirmed; returns how many are.
 
         Raises:
           errors.WireError: the stream is broken, with more than that unconfirmed.
@@ -100,7 +100,7 @@ class InsertStream:
         self._thread.join(_JOIN_S)
 
     def _read(self) -> None:
-        """Takes confirmations until the stream ends; a thread of its own."""
+        """Takes confirmations until the stream ends; runs in its own thread."""
         try:
             for response in self._call:
                 self._confirm(response.keys)

@@ -13,7 +13,7 @@ _JOIN_S = 5.0
 
 
 class Framing:
-    """Items, with their chunks, out of SampleResponses; an item may come in several."""
+    """Items, with their chunks, from SampleResponses; an item may span several."""
 
     def __init__(self):
         """Starts between two items."""
@@ -21,7 +21,7 @@ class Framing:
         self._chunks: dict[int, Any] = {}
 
     def complete(self, response: Any) -> Iterator[tuple[Any, dict[int, Any]]]:
-        """The Info message of each item that is complete with this one, and its chunks by key.
+        """The Info message of each item that this response completes, and its chunks by key.
 
         Raises:
           errors.WireError: it makes no sense.
@@ -54,7 +54,7 @@ def _checked(info: Any) -> Any:
 
 
 class SampleStream:
-    """Samples of one table as they come, no more than are asked for.
+    """Samples of one table as they arrive, no more than are requested.
 
     Attributes:
       doing, address: what it does and where, for errors.
@@ -73,7 +73,7 @@ class SampleStream:
         Args:
           client: of the server.
           table: its name.
-          count: samples to ask for at first.
+          count: samples to request at first.
           on_response: called with every SampleResponse, in a thread of the stream's own. A
             WireError that it raises ends the stream.
           on_end: called with the cause when the stream has ended, in that thread.
@@ -90,7 +90,7 @@ class SampleStream:
         self._thread.start()
 
     def ask(self, count: int) -> None:
-        """Asks for so many more samples; any thread may."""
+        """Requests `count` more samples; may be called from any thread."""
         with self._asking:
             self._left += count
         self._requests.put(messages.SampleRequest(table=self._table, num_samples=count))
@@ -102,7 +102,7 @@ class SampleStream:
         self._thread.join(_JOIN_S)
 
     def _read(self) -> None:
-        """Takes samples until the stream ends; a thread of its own."""
+        """Takes samples until the stream ends; runs in its own thread."""
         where = f"{self.doing} at {self.address}"
         error = errors.WireUnavailableError(f"{where}: the server ended the stream")
         try:
@@ -111,7 +111,7 @@ class SampleStream:
                 self._on_response(response)
         except grpc.RpcError as failure:
             error = errors.from_rpc(failure, self.doing, self.address)
-        except Exception as failure:  # or else nobody would know that no more samples come
+        except Exception as failure:  # else nobody would know that no more samples come
             known = isinstance(failure, errors.WireError)
             error = failure if known else errors.WireError(f"{where}: {failure!r}")
             self._call.cancel()

@@ -1,4 +1,4 @@
-"""Sampling: a stream of items, decoded ahead in a thread, no further than told."""
+"""Sampling: a stream of items, decoded a limited number ahead in a thread."""
 
 import collections
 import threading
@@ -14,7 +14,7 @@ class Sampled(NamedTuple):
 
     Attributes:
       key: of the item, 64 bits: it doesn't fit JAX's integers.
-      probability: with which it was drawn.
+      probability: of drawing it.
       table_size: items that the table had.
       priority: of the item when it was drawn.
       times_sampled: how often it has been drawn, this time included.
@@ -43,7 +43,7 @@ class Assembler:
         self._framing = sample_stream.Framing()
 
     def feed(self, response: Any) -> list[Sampled]:
-        """The items that are complete with this SampleResponse.
+        """The items that this SampleResponse completes.
 
         Raises:
           errors.WireError: it makes no sense.
@@ -70,8 +70,8 @@ def _sampled(info: Any, parts: tuple[codec.Parts, ...]) -> Sampled:
 class Sampler:
     """Draws items of one table; for one thread.
 
-    Samples are asked for ahead, and the server's rate limiter counts them as soon as it sends them:
-    up to `max_in_flight` are drawn by priorities of the past, and count without having been used.
+    Samples are requested ahead, and the server's rate limiter counts them as soon as it sends them:
+    up to `max_in_flight` are drawn by outdated priorities, and counted though unused.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Sampler:
         max_in_flight: int = 64,
         max_bytes: int = codec.DEFAULT_MAX_BYTES,
     ):
-        """Opens the stream and asks for the first samples.
+        """Opens the stream and requests the first samples.
 
         Args:
           client: of the server.
           table: its name.
-          max_in_flight: how many samples are asked for and not yet taken, at any time.
+          max_in_flight: how many samples are requested and not yet taken, at any time.
           max_bytes: how large an array of an item may be.
         """
         if max_in_flight < 1:
@@ -113,7 +113,7 @@ class Sampler:
         return len(self._ready)
 
     def take(self, count: int, timeout_s: float = 60.0, ask_more: bool = True) -> list[Sampled]:
-        """The next samples; asks for as many more.
+        """Returns the next samples and requests as many more.
 
         Args:
           count: how many, at most `max_in_flight`.

@@ -14,12 +14,12 @@ _MAX_KEY = 2**64 - 1
 
 
 class TableInfo(NamedTuple):
-    """A table as the server tells of it.
+    """A table as the server reports it.
 
     Attributes:
       name: of the table.
       size, max_size: items that it holds, and can hold.
-      num_inserts, num_samples: what its rate limiter has counted; both go back with a restore.
+      num_inserts, num_samples: what its rate limiter has counted; a restore sets both back.
       min_size: items it must hold before one can be sampled.
     """
 
@@ -44,7 +44,7 @@ class Client:
 
         Args:
           address: "host:port".
-          timeout_s: how long a unary call may take, in seconds, if it isn't told otherwise.
+          timeout_s: how long a unary call may take, in seconds, unless given with the call.
           max_message_bytes: a longer message from the server is an error.
         """
         self.address = address
@@ -52,7 +52,7 @@ class Client:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),
-            # By default it grows to two minutes, which a restarted server would be waited for.
+            # By default it grows to two minutes, which would delay reaching a restarted server.
             ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.enable_http_proxy", 0),
@@ -93,7 +93,7 @@ class Client:
         return {table.name: _table_info(table) for table in response.tables}
 
     def incarnation(self, timeout_s: float | None = None) -> int:
-        """128 bits that the server draws at each of its starts, restored or not."""
+        """128 bits that the server draws at every start, restored or not."""
         response = self._call("ServerInfo", messages.Empty(), "asking which it is", timeout_s)
         return response.tables_state_id.high << 64 | response.tables_state_id.low
 
@@ -128,7 +128,7 @@ class Client:
         self._call("Reset", request, f"resetting {table!r}", timeout_s)
 
     def checkpoint(self, timeout_s: float) -> str:
-        """Has the server write a checkpoint, which replaces the one before.
+        """Has the server write a checkpoint, which replaces the previous one.
 
         Args:
           timeout_s: about 50 s are needed for a million transitions.
@@ -140,7 +140,7 @@ class Client:
         return self._call("Checkpoint", request, "writing a checkpoint", timeout_s).path
 
     def stream(self, method: str, requests: Iterable[Any]) -> Any:
-        """Starts a streaming call with messages, or bytes of such; iterate for the responses."""
+        """Starts a streaming call with messages or their bytes; iterate for the responses."""
         _, response = messages.METHODS[method]
         start = self._channel.stream_stream(messages.path(method), _serialize, response.FromString)
         return start(iter(requests))
@@ -160,7 +160,7 @@ def check_priority(priority: float) -> float:
     """The priority as a float.
 
     Raises:
-      ValueError: it is none that an item may have.
+      ValueError: it is not valid for an item.
     """
     if not math.isfinite(priority) or priority < 0:
         raise ValueError(f"priority = {priority}: expected a finite number >= 0")

@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
     Attributes:
       slices: one or more.
-      squeeze: whether readers shall drop the time axis; the slices then have one step together.
+      squeeze: whether readers drop the time axis; the slices then have one step in total.
     """
 
     slices: Sequence[Slice]
@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
 
 class NewItem(NamedTuple):
-    """What a table shall get.
+    """An item to insert into a table.
 
     Attributes:
       table: its name.
@@ -62,7 +62,7 @@ class Keyed(NamedTuple):
 
 
 class ChunkMaker:
-    """What encodes chunks for the items to come."""
+    """Encodes chunks for later items."""
 
     def __init__(self):
         """Begins an episode."""
@@ -79,15 +79,15 @@ class ChunkMaker:
         return Chunk(codec.encode_chunk(new_key(), self._episode, array), len(array))
 
     def release(self, chunk: Chunk) -> None:
-        """Says that no item to come refers to the chunk (it would be sent again).
+        """Says that no later item refers to the chunk (it would be sent again).
 
-        The items that do keep it on the server until they are gone.
+        Items that already refer to it keep it on the server until they are gone.
         """
         chunk.released = True
 
 
 class Writer(ChunkMaker):
-    """A stream of chunks and items into a server; for one thread.
+    """A stream of chunks and items to a server; for one thread.
 
     An item counts as written when the server has confirmed it (`flush`). Unconfirmed ones are kept,
     and `reconnect` sends them again under their keys; one that had arrived is not inserted twice,
@@ -177,12 +177,12 @@ class Writer(ChunkMaker):
         self._stream.close()
 
     def _send(self, items: list[Keyed]) -> None:
-        """Sends items with the chunks that this stream has not yet brought to the server."""
+        """Sends items with the chunks that this stream has not yet sent to the server."""
         message, self._on_server = request(items, self._on_server)
         self._stream.send(message)
 
     def _wait(self, num_pending: int, timeout_s: float, doing: str) -> None:
-        """Waits until at most so many items are unconfirmed."""
+        """Waits until at most `num_pending` items are unconfirmed."""
         left = self._stream.wait(num_pending, timeout_s)
         if left > num_pending:
             raise errors.WireTimeoutError(
@@ -210,7 +210,7 @@ def request(items: Iterable[Keyed], held: Mapping[int, Chunk]) -> tuple[Any, dic
             if chunk.key not in there:
                 message.chunks.append(chunk.message)
                 there[chunk.key] = chunk
-    # The server ends the stream unless it is told exactly the chunks it shall still hold.
+    # The server ends the stream unless it is told exactly which chunks to keep holding.
     kept = {key: chunk for key, chunk in there.items() if not chunk.released}
     message.keep.extend(kept)
     return message, kept

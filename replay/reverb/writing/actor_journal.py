@@ -1,9 +1,9 @@
-"""A producer's journal: records on its disk until nobody can need them again.
+"""A producer's journal: records kept on its disk until nobody can need them again.
 
-A directory with segments, files of records one after the other, named by the sequence number of
-their first; and a file of what changes in place, so that a full disk can't keep it from changing.
-What a killed process leaves is a whole number of records and the beginning of one, which is cut
-off when the journal is opened again.
+A directory with segments, files of consecutive records named by the sequence number of their
+first; and a file of state that changes in place, so that a full disk can't prevent changes. A
+killed process leaves whole records and perhaps the beginning of one, which is truncated when the
+journal is opened again.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ DEFAULT_SEGMENT_BYTES = 64 << 20
 class Journal(contextlib.AbstractContextManager):
     """Records on disk, numbered from 1 over all processes that have opened the directory.
 
-    One process at a time, and one thread. Records outlast the process as soon as they are
-    appended, and a crash of the machine after `sync`.
+    For one process at a time, and one thread. Records survive the process as soon as they are
+    appended, and a machine crash after `sync`.
 
     Attributes:
       directory: where it is.
     """
 
     def __init__(self, directory: Path, segment_bytes: int = DEFAULT_SEGMENT_BYTES):
-        """Opens the journal in a directory, or makes one.
+        """Opens the journal in a directory, or creates one.
 
         Args:
           directory: of this journal alone.
-          segment_bytes: a segment that has as many gets no more records.
+          segment_bytes: a segment of this size gets no more records.
 
         Raises:
           JournalError: it is damaged, or its file system has no locks.
@@ -73,7 +73,7 @@ class Journal(contextlib.AbstractContextManager):
 
     @property
     def counters(self) -> dict[str, int]:
-        """What the newest record that has counters came with."""
+        """The counters of the newest record that has any."""
         return self._segments.counters
 
     @property
@@ -83,12 +83,12 @@ class Journal(contextlib.AbstractContextManager):
 
     @property
     def confirmed(self) -> int:
-        """What `set_confirmed` was told last, at least `truncated`."""
+        """The last number given to `set_confirmed`, at least `truncated`."""
         return min(max(self._state["confirmed"], self.truncated), self.last_seq)
 
     @property
     def incarnation(self) -> int | None:
-        """Of the server that confirmed, as told to `set_incarnation`; None before."""
+        """The confirming server's, as given to `set_incarnation`; None before."""
         return self._state["incarnation"]
 
     def append(self, record: bytes, counters: Mapping[str, int] | None = None) -> int:
@@ -96,23 +96,23 @@ class Journal(contextlib.AbstractContextManager):
 
         Args:
           record: any bytes, fewer than 2**32.
-          counters: to be found again as `counters` if this is the last record; none: as before.
+          counters: kept as `counters` while this is the last record; none: unchanged.
 
         Raises:
-          OSError: it could not be written (a full disk: errno.ENOSPC); the journal is as before.
+          OSError: it could not be written (a full disk: errno.ENOSPC); the journal is unchanged.
         """
         if self._segments.is_full:
-            # Only the last segment may have lost its end when the machine has crashed.
+            # After a machine crash, only the last segment may have lost its end.
             self.sync()
         self._segments.append(record, counters)
         return self.last_seq
 
     def segment_of(self, seq: int) -> int:
-        """Number of the first record in the segment that holds record `seq`, or will."""
+        """Number of the first record in the segment that holds, or will hold, record `seq`."""
         return self._segments.segment_of(seq)
 
     def records(self, after_seq: int) -> Iterator[tuple[int, Record]]:
-        """The records after one that are there now, with their numbers, read as they are asked for.
+        """The records after `after_seq` that exist now, with their numbers, read lazily.
 
         Raises:
           JournalError: a record is damaged.
@@ -120,25 +120,25 @@ class Journal(contextlib.AbstractContextManager):
         return self._segments.records(after_seq)
 
     def sync(self) -> None:
-        """Makes all records outlast a crash of the machine.
+        """Makes all records survive a machine crash.
 
         Raises:
-          OSError: the disk does not take them.
+          OSError: they can't be written to disk.
         """
         if self._state["synced"] < self.last_seq and self._segments.sync():
             self._state.write(synced=self.last_seq)
 
     def set_confirmed(self, seq: int) -> None:
-        """Notes that all records through one need not be sent again to this incarnation."""
+        """Notes that all records through `seq` need not be sent again to this incarnation."""
         if seq != self._state["confirmed"]:
             self._state.write(confirmed=seq)
 
     def set_incarnation(self, incarnation: int, confirmed: int = 0) -> None:
-        """Notes another server, and the record through which it has all from its checkpoint."""
+        """Notes another server, and the record through which its checkpoint has all."""
         self._state.write(incarnation=incarnation, confirmed=confirmed)
 
     def truncate(self, through_seq: int) -> None:
-        """Notes that the records through one can't be needed again; drops what segments it can.
+        """Notes that records through `through_seq` can't be needed again; drops segments if it can.
 
         Raises:
           ValueError: there is no such record yet.

@@ -1,4 +1,4 @@
-"""Having the records of a journal arrive at a server that may go and come back."""
+"""Delivers the records of a journal to a server that may go away and come back."""
 
 from absl import logging
 
@@ -7,7 +7,7 @@ from replay.reverb.writing import actor_journal, pausing, record_stream, server_
 
 
 class Delivery:
-    """Sends a journal's records, connecting anew as often as it takes; for one thread."""
+    """Sends a journal's records, reconnecting as often as it takes; for one thread."""
 
     _server: server_connection.ServerConnection
 
@@ -20,7 +20,7 @@ class Delivery:
         max_pending: int,
         silence_s: float,
     ):
-        """Connects to nothing before `open`; the arguments are those of JournaledWriter.
+        """Does not connect before `open`; the arguments are those of JournaledWriter.
 
         Args:
           journal: whose records are sent.
@@ -28,14 +28,14 @@ class Delivery:
           pauses: how to wait.
           capacity: items that the server's table holds.
           max_pending: items that may be unconfirmed.
-          silence_s: a connection counts as broken when nothing answers for so long.
+          silence_s: a connection counts as broken after so long without an answer.
         """
         self._journal = journal
         self._connect = connect
         self._pauses = pauses
         self._max_pending = max_pending
         self._silence_s = silence_s
-        # The incarnation that this process has last begun with; None before the first.
+        # The incarnation that this process last connected to; None before the first.
         self._known: int | None = None
         self._records = record_stream.RecordStream(journal, capacity)
         self._refusals = server_connection.Refusals()
@@ -51,9 +51,9 @@ class Delivery:
 
     @property
     def confirmed_through(self) -> int:
-        """Number of the last record that is confirmed with all before, by the present incarnation.
+        """Number of the last record confirmed, with all before it, by the current incarnation.
 
-        Those that were truncated count as confirmed.
+        Truncated records count as confirmed.
         """
         return self._records.confirmed_through
 
@@ -63,10 +63,10 @@ class Delivery:
         stop: pausing.Stop,
         fresh: record_stream.Outgoing | None = None,
     ) -> None:
-        """Sends what was not, until at most so many items are unconfirmed, connecting as needed.
+        """Sends unsent records and waits for confirmations, reconnecting as needed.
 
         Args:
-          num_pending: how many.
+          num_pending: how many items may stay unconfirmed.
           stop: whether to give up.
           fresh: the record that was just written.
 
@@ -109,7 +109,7 @@ class Delivery:
             self._records.send(outgoing)
 
     def _wait(self, num_pending: int, stop: pausing.Stop) -> None:
-        """Waits until at most so many items are unconfirmed.
+        """Waits until at most `num_pending` items are unconfirmed.
 
         Raises:
           wire.WireError: the connection is broken.
@@ -127,7 +127,7 @@ class Delivery:
         """Ends the broken stream and opens another.
 
         Raises:
-          wire.WireError: connecting does not help: the server keeps refusing what it is sent.
+          wire.WireError: reconnecting does not help: the server keeps refusing what it is sent.
         """
         self._refusals.count(error, self.confirmed_through)
         logging.warning("%s: %s: connecting again", self._pauses.who, error)
@@ -158,7 +158,7 @@ class Delivery:
         )
 
     def _note_confirmed(self) -> None:
-        """Has the next process know what need not be sent again."""
+        """Notes for the next process what need not be sent again."""
         pausing.unless_full(lambda: self._journal.set_confirmed(self.confirmed_through))
 
     def _report_resending(self, address: str, is_known: bool) -> None:

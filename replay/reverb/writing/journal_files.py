@@ -1,4 +1,4 @@
-"""How records are written to a file and read again, and what a journal's directory is kept by."""
+"""How records are written to a file and read back, and how a journal's directory is locked."""
 
 import fcntl
 import json
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-# Bytes of the counters, bytes of the record, CRC-32 of both together, CRC-32 of these three; the
-# last one begins with the sequence number, so a record is none at another place.
+# Sizes of the counters and of the record, CRC-32 of both together, CRC-32 of these three; the last
+# is seeded with the sequence number, so that a record is invalid in another place.
 _HEADER = struct.Struct("<IIII")
 
 
@@ -39,7 +39,7 @@ def frame(seq: int, record: bytes, counters: Mapping[str, int] | None) -> bytes:
 
 
 def read(file: BinaryIO, seq: int, path: Path, may_end: bool) -> Record | None:
-    """Reads the record of a number at the file's position.
+    """Reads record `seq` at the file's position.
 
     Args:
       file: to read from.
@@ -48,7 +48,7 @@ def read(file: BinaryIO, seq: int, path: Path, may_end: bool) -> Record | None:
       may_end: whether the file may end here, or within the record.
 
     Returns:
-      The record; None if the file ends, the position is then any.
+      The record; None if the file ends (the position is then undefined).
 
     Raises:
       JournalError: it is damaged, or the file ends and may not.
@@ -80,7 +80,7 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Makes files that are new in a directory outlast a crash of the machine."""
+    """Makes new files in a directory survive a machine crash."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -89,7 +89,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def lock(directory: Path) -> BinaryIO:
-    """Makes the directory this process's, as long as the returned file is open."""
+    """Locks the directory for this process, as long as the returned file is open."""
     file = (directory / "lock").open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What of a journal changes in place: a few values in a file of a fixed size."""
+"""The part of a journal that changes in place: a few values in a file of fixed size."""
 
 import io
 import json
@@ -17,13 +17,13 @@ _SLOT_HEADER = struct.Struct("<II")  # bytes, CRC-32
 
 
 class JournalState:
-    """A few values that are changed in place: two slots, of which the newer whole one counts.
+    """A few values that are changed in place: two slots, of which the newer intact one counts.
 
-    Neither a kill nor a crash of the machine can damage both, and no change needs room on the disk.
+    Neither a kill nor a machine crash can damage both, and no change needs room on the disk.
     """
 
     def __init__(self, path: Path, must_exist: bool):
-        """Reads the file, or makes it.
+        """Reads the file, or creates it.
 
         Raises:
           journal_files.JournalError: it is damaged, or missing though it must exist.
@@ -45,14 +45,14 @@ class JournalState:
         return self._values[name]
 
     def write(self, **changes: Any) -> None:
-        """Changes values by their names. Raises OSError; they are as before then."""
+        """Changes values by name. Raises OSError, leaving them unchanged."""
         values = {**self._values, **changes, "generation": self._values["generation"] + 1}
         offset = values["generation"] % 2 * _SLOT_BYTES
         journal_files.write_all(self._file.fileno(), _slot(values), offset)
         self._values = values
 
     def sync(self) -> None:
-        """Makes the values outlast a crash of the machine."""
+        """Makes the values survive a machine crash."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Writing transitions so that none that is in the journal is lost, and none comes twice."""
+"""Writes transitions so that none in the journal is lost, and none is inserted twice."""
 
 import contextlib
 import time
@@ -12,10 +12,10 @@ from replay.reverb.writing.pausing import Stop
 
 
 class JournalProgress(NamedTuple):
-    """How far a writer has come, as may be told to others: it stays true if the machine crashes.
+    """How far a writer has come, safe to report to others: it stays true if the machine crashes.
 
-    Journals may be truncated by it after a checkpoint of the server if it was known before the
-    checkpoint began, and its incarnation is that of the server both then and afterwards.
+    A journal may be truncated by it after a checkpoint of the server if it was known before the
+    checkpoint began, and its incarnation is the server's both then and afterwards.
 
     Attributes:
       journal_id: of the journal.
@@ -23,7 +23,7 @@ class JournalProgress(NamedTuple):
       confirmed_through: number of the last record such that this server has confirmed it and all
         before, or they had been truncated.
       last_seq: number of the newest record in the journal.
-      counters: what that record came with.
+      counters: of that record.
     """
 
     journal_id: int
@@ -34,19 +34,18 @@ class JournalProgress(NamedTuple):
 
 
 class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager):
-    """A stream of chunks and items into a server that may go and come back; for one thread.
+    """A stream of chunks and items to a server that may go away and come back; for one thread.
 
-    Every insert is one record of a journal: an InsertRequest, which goes to the server as it is,
-    under keys that stay. A segment of the journal brings every chunk that its records need, so
-    they can be sent again from its begin. When the connection breaks, or nothing answers, the
-    writer connects anew: to the same incarnation of the server it sends again what was not
-    confirmed, to another what came after its mark and is still of use, oldest first (see
-    resend_plan).
+    Every insert is one record of a journal: an InsertRequest, which is sent to the server as it is,
+    with permanent keys. A segment of the journal contains every chunk that its records need, so
+    they can be resent from its start. When the connection breaks, or nothing answers, the writer
+    reconnects: to the same incarnation of the server it resends what was not confirmed, to another
+    what came after its mark and is still of use, oldest first (see resend_plan).
 
-    An item that the server has is not inserted again, but gets its first priority again. That
-    remains for items whose confirmation was on its way when the connection broke, or came after the
-    last call before this process was killed (at most `max_pending`, and the rest of their record),
-    and for those that came to a restored server between its mark and its checkpoint.
+    A resent item that the server has is not inserted again, but its initial priority is restored.
+    This affects items whose confirmation was on its way when the connection broke, or came after
+    the last call before this process was killed (at most `max_pending`, and the rest of their
+    record), and those that reached a restored server between its mark and its checkpoint.
     """
 
     def __init__(
@@ -64,13 +63,13 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
 
         Args:
           journal: of this writer alone; it stays open when the writer is closed.
-          connect: gives a client of a server that is ready, as `connection.connect` does; ends by
-            connection.Stopped when what it is given says so.
-          stop: whether to end all waiting, but that of `flush`.
-          who: to name in the log.
+          connect: gives a client of a server that is ready, as `connection.connect` does; raises
+            connection.Stopped when its argument says so.
+          stop: whether to end all waiting, except in `flush`.
+          who: the name for the log.
           capacity: items that the server's table holds.
           max_pending: items that may be unconfirmed; `insert` waits when there would be more.
-          silence_s: a connection counts as broken when nothing answers for so long.
+          silence_s: a connection counts as broken after so long without an answer.
           while_waiting: called about twice a second while a call waits for the server or the disk,
             except this one; it may call `progress` and `truncate`.
 
@@ -107,9 +106,9 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
 
     @property
     def confirmed_through(self) -> int:
-        """Number of the last record that is confirmed with all before, by the present incarnation.
+        """Number of the last record confirmed, with all before it, by the current incarnation.
 
-        Those that were truncated count as confirmed.
+        Truncated records count as confirmed.
         """
         return self._delivery.confirmed_through
 
@@ -120,19 +119,19 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
 
     @property
     def incarnation(self) -> int:
-        """Of the server that has confirmed; 0 before the first."""
+        """That of the confirming server; 0 before the first."""
         return self._journal.incarnation or 0
 
     @property
     def is_settled(self) -> bool:
-        """Whether that server has confirmed all records, or has no use for them."""
+        """Whether the server has confirmed all records, or has no use for them."""
         return self.confirmed_through == self._journal.last_seq
 
     def progress(self) -> JournalProgress:
-        """Writes the journal through to the disk, and tells what it has.
+        """Flushes the journal to disk, and reports what it has.
 
         Raises:
-          OSError: the disk does not take it.
+          OSError: it can't be written to disk.
         """
         self._journal.sync()
         return JournalProgress(
@@ -147,18 +146,18 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
         """Writes items into the journal, as one record, and sends them.
 
         Waits, as long as it takes, for room on the disk, for the server, and for room among the
-        unconfirmed items; the log tells why.
+        unconfirmed items; the log says why.
 
         Args:
-          items: at most `max_pending`; none, to have the counters alone in the journal.
+          items: at most `max_pending`; none, to write only the counters to the journal.
           counters: what is true when these items are in the journal; see `Journal.counters`.
 
         Raises:
-          ValueError: an item can't be written; nothing is in the journal.
-          connection.Stopped: `stop` said so. Whether the record is in the journal tells the
-            journal's `last_seq`; if so, it is sent when the journal is next used.
+          ValueError: an item can't be written; the journal is unchanged.
+          connection.Stopped: `stop` said so. The journal's `last_seq` tells whether the record is
+            in it; if so, it is sent when the journal is next used.
           wire.WireError: the server refuses what it is sent, several times in a row.
-          OSError: the disk fails, not only for lack of room; nothing is in the journal.
+          OSError: the disk fails for a reason other than lack of room; the journal is unchanged.
         """
         if len(items) > self._max_pending:
             raise ValueError(f"{len(items)} items at once: expected at most {self._max_pending}")
@@ -173,7 +172,7 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
     def serve(self) -> None:
         """Connects again if the connection has broken, and sends what the server then lacks.
 
-        For a writer that is idle: one that inserts does so by itself.
+        For an idle writer: `insert` does this by itself.
 
         Raises:
           connection.Stopped: `stop` said so.
@@ -201,11 +200,11 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
     def truncate(self, through_seq: int) -> None:
         """Drops records that can't be needed again: a checkpoint of the server has them.
 
-        Those that the present incarnation has not confirmed stay, until they are and this is called
+        Those that the current incarnation has not confirmed stay until it has, and this is called
         again.
 
         Raises:
-          OSError: the disk fails, not only for lack of room.
+          OSError: the disk fails for a reason other than lack of room.
         """
         through_seq = min(through_seq, self.confirmed_through)
         pausing.unless_full(lambda: self._journal.truncate(through_seq))
@@ -216,11 +215,11 @@ class JournaledWriter(wire_writer.ChunkMaker, contextlib.AbstractContextManager)
 
 
 class _RecordWriter:
-    """Writes records so that a segment of the journal has every chunk that its records need."""
+    """Writes records so that each segment of the journal has every chunk that its records need."""
 
     def __init__(self, journal: actor_journal.Journal):
         self._journal = journal
-        # The chunks that the records of one segment have brought and later ones may refer to.
+        # The chunks in the records of one segment that later ones may refer to.
         self._segment = 0
         self._held: dict[int, wire.Chunk] = {}
 

@@ -1,4 +1,4 @@
-"""Waiting for a server or for room on a disk, in steps between which the process may be ended."""
+"""Waits for a server or for room on a disk, in steps between which the process may be ended."""
 
 import errno
 import time
@@ -19,31 +19,31 @@ class Pauses:
     """The pauses of one process.
 
     Attributes:
-      who: to name in the log.
-      while_waiting: what else is to be done in every pause.
+      who: the name for the log.
+      while_waiting: called in every pause.
     """
 
     def __init__(self, who: str):
-        """Nothing else is to be done at first."""
+        """Sets a `while_waiting` that does nothing."""
         self.who = who
         self.while_waiting: Callable[[], None] = lambda: None
 
     def poll(self, stop: Stop) -> bool:
-        """Does what else is to be done; whether the process shall end."""
+        """Calls `while_waiting`; returns whether the process should end."""
         self.while_waiting()
         return stop()
 
     def pause(self, stop: Stop, seconds: float) -> None:
-        """Waits for some seconds. Raises connection.Stopped if the process shall end."""
+        """Waits for some seconds. Raises connection.Stopped if the process should end."""
         if self.poll(stop):
             raise connection.Stopped(f"{self.who}: asked to end while it waited")
         time.sleep(seconds)
 
     def until_there_is_room(self, write: Callable[[], _Result], stop: Stop, where: str) -> _Result:
-        """The result of something that writes to the disk, tried until the disk has room.
+        """Retries a write until the disk has room; returns its result.
 
         Raises:
-          connection.Stopped: the process shall end.
+          connection.Stopped: the process should end.
           OSError: the disk fails for another reason.
         """
         patience = None
@@ -62,10 +62,10 @@ class Pauses:
 
 
 def unless_full(change: Callable[[], None]) -> None:
-    """Makes a change that can be made later too: on some disks it needs room, for a moment.
+    """Makes a change, unless the disk is full: it can wait, and on some disks it needs room.
 
     Raises:
-      OSError: the disk fails, not only for lack of room.
+      OSError: the disk fails for a reason other than lack of room.
     """
     try:
         change()

@@ -1,4 +1,4 @@
-"""Which records of a journal were sent, over one stream after the other, and are confirmed."""
+"""Which records of a journal were sent, over successive streams, and are confirmed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class Outgoing(NamedTuple):
 
 
 class RecordStream:
-    """The books of what was sent; for one thread."""
+    """Keeps account of what was sent; for one thread."""
 
     _stream: insert_stream.InsertStream
 
@@ -29,19 +29,19 @@ class RecordStream:
           capacity: items that the server's table holds.
         """
         self._journal = journal
-        # The last record that the stream was sent, and that the server was, by any stream.
+        # The last record sent over this stream, and over any stream to the server.
         self._sent = self._sent_ever = journal.confirmed
         self._plan = resend_plan.ResendPlan(capacity, self._sent, self._sent)
-        # Whether the stream was sent all chunks that the next record takes for granted.
+        # Whether all chunks that the next record relies on were sent over the stream.
         self._is_in_step = False
 
     def begin(self, stream: insert_stream.InsertStream, mark: checkpoint_mark.Mark) -> None:
-        """Begins with a server, whose incarnation the journal has noted already.
+        """Begins with a server whose incarnation the journal has already noted.
 
-        An earlier process may have: what that has left out by the mark is left out again.
+        An earlier process may have begun with it: what it skipped by the mark is skipped again.
 
         Args:
-          stream: into that.
+          stream: to that server.
           mark: of the server.
         """
         confirmed = self._journal.confirmed
@@ -50,11 +50,11 @@ class RecordStream:
         self._use(stream)
 
     def resume(self, stream: insert_stream.InsertStream, unconfirmed: Mapping[int, int]) -> None:
-        """Goes on with a new stream to the same incarnation of the server.
+        """Continues with a new stream to the same incarnation of the server.
 
         Args:
-          stream: into that.
-          unconfirmed: what the stream before has left; see `unconfirmed`.
+          stream: to that server.
+          unconfirmed: what the previous stream left; see `unconfirmed`.
         """
         self._plan = self._plan.to_same_server(self._sent_ever, unconfirmed)
         stream.adopt(unconfirmed)
@@ -72,14 +72,14 @@ class RecordStream:
 
     @property
     def unconfirmed(self) -> dict[int, int]:
-        """Their records by their keys, the oldest first."""
+        """The unconfirmed items' records by key, the oldest first."""
         return self._stream.unconfirmed()
 
     @property
     def confirmed_through(self) -> int:
-        """Number of the last record that is confirmed with all before.
+        """Number of the last record confirmed, with all before it.
 
-        Those that were truncated count as confirmed.
+        Truncated records count as confirmed.
         """
         oldest = self._stream.oldest
         return self._sent_ever if oldest is None else oldest - 1
@@ -90,10 +90,10 @@ class RecordStream:
         return self._sent + 1, self._journal.last_seq
 
     def outgoing(self, fresh: Outgoing | None) -> Iterator[Outgoing]:
-        """What the stream lacks, in order; each is to be given to `send`.
+        """The records that the stream lacks, in order; pass each to `send`.
 
         Args:
-          fresh: the record that was just written, which need not be read again then.
+          fresh: the record that was just written, which need not be read back.
         """
         if fresh is not None and self._is_in_step and self._sent == fresh.seq - 1:
             yield fresh
@@ -105,14 +105,14 @@ class RecordStream:
             self._is_in_step = not requests.lacks_chunks
 
     def num_new(self, outgoing: Outgoing) -> int:
-        """How many of its items were not counted as unconfirmed before."""
+        """How many of a record's items were not counted as unconfirmed before."""
         return len(outgoing.keys) if outgoing.seq > self._sent_ever else 0
 
     def send(self, outgoing: Outgoing) -> None:
         """Sends a record, unless it has no items.
 
         Raises:
-          wire.WireError: the stream is broken; the record is still to be sent.
+          wire.WireError: the stream is broken; the record is still unsent.
         """
         seq, keys, request = outgoing
         if seq > self._sent_ever:

@@ -1,4 +1,4 @@
-"""What of a journal a server is to be sent when a stream into it begins."""
+"""Which parts of a journal to send to a server when a stream to it begins."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,13 +13,13 @@ _NO_MARK = checkpoint_mark.Mark()
 
 @dataclasses.dataclass(frozen=True)
 class ResendPlan:
-    """Which records a stream needs, and which of their items; a pure account of what is known.
+    """Which records a stream needs, and which of their items; pure bookkeeping.
 
     Attributes:
       capacity: items that the server's table holds.
       skip_through: the stream needs no record through this one.
-      sent_through: earlier streams have brought the records through this one to the same server:
-        of those it needs the unconfirmed items alone.
+      sent_through: earlier streams have sent the records through this one to the same server: of
+        these it needs only the unconfirmed items.
       unconfirmed: the keys of these items.
       mark: of the server.
       marked_through: the newest record when the mark was read; every later one is needed.
@@ -36,7 +36,7 @@ class ResendPlan:
         """The plan for another stream to the same incarnation of the server.
 
         Args:
-          sent_through: the last record that any stream has brought to it.
+          sent_through: the last record that any stream has sent to it.
           unconfirmed: the records of the unconfirmed items by their keys, the oldest first.
         """
         oldest = next(iter(unconfirmed.values()), sent_through + 1)
@@ -62,7 +62,7 @@ class ResendPlan:
     def select(
         self, seq: int, record: Mapping[str, int], newest: Mapping[str, int], keys: Iterable[int]
     ) -> list[int]:
-        """The places of those items of a record that the server is to be sent.
+        """The indices of the items of a record that the server must be sent.
 
         Args:
           seq: number of the record.
@@ -81,7 +81,7 @@ class ResendPlan:
 
 
 class Requests:
-    """The requests that a stream lacks, complete for one that has had those before, but no others.
+    """The requests that a stream lacks; each relies on the previous ones, but on no others.
 
     Attributes:
       lacks_chunks: at the end, whether later records refer to chunks that the stream was not sent.
@@ -98,7 +98,7 @@ class Requests:
         self._plan = plan
         self._sent = sent
         self._newest = newest
-        # What the records that need not be sent have brought, and later ones may refer to.
+        # Chunks of records that need not be sent, which later ones may refer to.
         self._chunks: dict[int, Any] = {}
 
     @property
@@ -110,8 +110,8 @@ class Requests:
         """The requests [(number, InsertRequest)] of records; those without items need no sending.
 
         Args:
-          records: all from the begin of the segment that the first unsent one is in: those that
-            need not be sent are read for their chunks.
+          records: all from the start of the segment with the first unsent one: those that need not
+            be sent are read for their chunks.
         """
         for seq, record in records:
             request = messages.InsertRequest.FromString(record.content)

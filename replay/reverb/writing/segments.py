@@ -1,4 +1,4 @@
-"""The files of a journal that have its records, one after the other."""
+"""The files of a journal that hold its records, in order."""
 
 import io
 import itertools
@@ -14,17 +14,17 @@ SUFFIX = ".segment"
 _VERSION = 2
 
 Base = tuple[int, dict[str, int]]
-"""The number of a record, or 0, and the counters then."""
+"""The number of a record, or 0, and the counters at that point."""
 
 
 class Segments:
     """Files of records, each named by the number of its first; only the last one grows.
 
-    A segment begins with a record that says which journal it is of, and the counters then.
+    A segment begins with a record that names its journal, and the counters so far.
 
     Attributes:
       last_seq: number of the newest record; 0 before the first.
-      counters: what the newest record that has counters came with.
+      counters: those of the newest record that has any.
     """
 
     def __init__(self, directory: Path, journal_id: int, segment_bytes: int):
@@ -33,7 +33,7 @@ class Segments:
         Args:
           directory: the journal's.
           journal_id: the journal's.
-          segment_bytes: a segment that has as many gets no more records.
+          segment_bytes: a segment of this size gets no more records.
         """
         self._directory = directory
         self._journal_id = journal_id
@@ -86,10 +86,10 @@ class Segments:
         return self._file is None or self._end >= self._segment_bytes
 
     def append(self, record: bytes, counters: Mapping[str, int] | None) -> None:
-        """Writes a record; if it goes into a new segment, those before have to be synced.
+        """Writes a record; if it goes into a new segment, the earlier ones must be synced.
 
         Raises:
-          OSError: it could not be written; all is as before.
+          OSError: it could not be written; nothing has changed.
         """
         if self.is_full:
             self._start()
@@ -99,7 +99,7 @@ class Segments:
             self.counters = dict(counters)
 
     def segment_of(self, seq: int) -> int:
-        """Number of the first record in the segment that holds record `seq`, or will."""
+        """Number of the first record in the segment that holds, or will hold, record `seq`."""
         if seq > self.last_seq:
             return self.last_seq + 1 if self.is_full else self._firsts[-1]
         return max((first for first in self._firsts if first <= seq), default=seq)
@@ -114,14 +114,14 @@ class Segments:
                         yield seq, record
 
     def sync(self) -> bool:
-        """Makes the last segment outlast a crash of the machine; whether there is one."""
+        """Makes the last segment survive a machine crash; returns whether there is one."""
         if self._file is None:
             return False
         os.fsync(self._file.fileno())
         return True
 
     def split(self, through_seq: int) -> tuple[int, Base]:
-        """How many of the oldest segments have no record after one; their newest record."""
+        """How many of the oldest segments end by `through_seq`; their newest record."""
         count = sum(end <= through_seq + 1 for _, end in self._bounds())
         if count == len(self._firsts):
             return count, (self.last_seq, self.counters)
@@ -129,7 +129,7 @@ class Segments:
         return count, _read_base(self._path(first), first, self._journal_id)
 
     def drop(self, count: int) -> None:
-        """Removes the oldest segments, so many of them."""
+        """Removes the `count` oldest segments."""
         dropped, kept = self._firsts[:count], self._firsts[count:]
         if not kept and self._file is not None:
             self._file.close()
@@ -163,7 +163,7 @@ class Segments:
         self._file.truncate(self._end)
 
     def _start(self) -> None:
-        """Goes on in a new file."""
+        """Starts a new file."""
         first = self.last_seq + 1
         previous, previous_end = self._file, self._end
         self._file, self._end = io.FileIO(self._path(first), "x"), 0
@@ -180,7 +180,7 @@ class Segments:
             previous.close()
 
     def _write(self, frame: bytes) -> None:
-        """Writes at the end, or leaves it as it was."""
+        """Writes at the end, or leaves the file unchanged."""
         assert self._file is not None
         try:
             journal_files.write_all(self._file.fileno(), frame, self._end)
@@ -191,7 +191,7 @@ class Segments:
 
 
 def _is_unborn(path: Path, first: int) -> bool:
-    """Whether its process was killed before it had written what a segment begins with."""
+    """Whether the process was killed before it had written the segment's first record."""
     with path.open("rb") as file:
         return journal_files.read(file, first - 1, path, may_end=True) is None
 
@@ -202,7 +202,7 @@ def _made(journal_id: int) -> bytes:
 
 
 def _read_base(path: Path, first: int, journal_id: int) -> Base:
-    """What a segment begins with: the number of the record before it, and the counters then."""
+    """What a segment begins with: the number of the record before it, and the counters so far."""
     with path.open("rb") as file:
         record = journal_files.read(file, first - 1, path, may_end=False)
     assert record is not None
@@ -213,7 +213,7 @@ def _read_base(path: Path, first: int, journal_id: int) -> Base:
 
 
 def _read_records(path: Path, first: int, end: int) -> Iterator[tuple[int, Record]]:
-    """A segment's records from its first one up to another, with their numbers."""
+    """A segment's records [first, end), with their numbers."""
     with path.open("rb") as file:
         journal_files.read(file, first - 1, path, may_end=False)
         for seq in range(first, end):

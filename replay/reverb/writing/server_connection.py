@@ -17,7 +17,7 @@ _MAX_REFUSALS = 3
 
 
 class ServerConnection(NamedTuple):
-    """A stream into a server, and what the server at its end is.
+    """A stream to a server, and what is known of that server.
 
     Attributes:
       client: of the server.
@@ -53,7 +53,7 @@ def open_connection(
     patience = connection.Patience(pauses.who)
     while True:
         client = connect(lambda: pauses.poll(stop))
-        # In this order: by itself, a client connects to the next server at its address.
+        # In this order: a client reconnects by itself to the next server at its address.
         stream = insert_stream.InsertStream(client)
         try:
             incarnation = client.incarnation(_PROBE_TIMEOUT_S)
@@ -73,8 +73,8 @@ class Watch:
 
         Args:
           client: of the server.
-          who: to name in the log.
-          silence_s: without an answer for so long, the server counts as gone.
+          who: the name for the log.
+          silence_s: after so long without an answer, the server counts as gone.
         """
         self._client = client
         self._silence_s = silence_s
@@ -82,7 +82,7 @@ class Watch:
         self._asked = self._answered = time.monotonic()
 
     def look(self) -> None:
-        """Asks the server for a sign of life now and then, and logs that there is waiting.
+        """Probes the server now and then, and logs that a process is waiting.
 
         Raises:
           wire.WireTimeoutError: nothing has answered for too long.
@@ -107,15 +107,15 @@ class Refusals:
     """Counts how often in a row a server has refused what it was sent."""
 
     def __init__(self):
-        """There was none."""
+        """Starts at none."""
         self._count, self._at = 0, 0
 
     def count(self, error: wire.WireError, confirmed_through: int) -> None:
         """Counts an error, unless connecting again may help.
 
         Args:
-          error: that has ended the stream.
-          confirmed_through: the last record that is confirmed; any progress begins a new row.
+          error: what ended the stream.
+          confirmed_through: the last record that is confirmed; any progress restarts the count.
 
         Raises:
           wire.WireError: the error, if it is one too many.

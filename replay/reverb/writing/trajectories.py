@@ -2,7 +2,7 @@
 
 An item has two columns: the frames from max(start of the episode, t - S + 1) to t + k, where
 S = max(frame_stack, 1) and k <= n steps lead to s_t, and a float32 [4] record: action, n-step
-return, product of the discounts, k. Each frame is encoded once, whatever number of items has it.
+return, product of the discounts, k. Each frame is encoded once, however many items have it.
 The transitions are those of replay/device/frame_ring.py.
 """
 
@@ -17,7 +17,7 @@ from replay.reverb.wire import wire_writer
 
 NUM_COLUMNS = 2
 RECORD_SIZE = 4
-# A record's actions are float32, which has all whole numbers up to this one.
+# A record's actions are float32, which represents all integers up to this one.
 MAX_ACTION = 2**24
 
 
@@ -29,7 +29,7 @@ class ChunkWriter(Protocol):
         ...
 
     def release(self, chunk: wire_writer.Chunk) -> None:
-        """Says that no item to come refers to the chunk."""
+        """Says that no later item refers to the chunk."""
         ...
 
 
@@ -61,7 +61,7 @@ class TrajectoryBuilder:
 
         Args:
           writer: encodes the chunks; the caller inserts the items.
-          table: that the items are for.
+          table: of the items.
           num_envs: N.
           frame_stack: frames per observation given to the agent; 0 for vectors, left as they are.
           n_step: n of the returns.
@@ -77,8 +77,8 @@ class TrajectoryBuilder:
         self._discount = np.float32(discount)
         self._chunk_length = chunk_length
         self._rows = 0
-        # Of each environment: whether an episode is under way, its first row, the row whose
-        # transition comes out next, and the first row of the chunk that is being filled.
+        # Of each environment: whether an episode is under way, its first row, the row of the next
+        # transition to emit, and the first row of the chunk being filled.
         self._is_open = np.zeros(num_envs, bool)
         self._episode_begin = np.zeros(num_envs, np.int64)
         self._next = np.zeros(num_envs, np.int64)
@@ -86,14 +86,14 @@ class TrajectoryBuilder:
         self._env_ids = np.arange(num_envs)
         self._parts: list[collections.deque[_Part]] = [collections.deque() for _ in range(num_envs)]
         self._frames = np.empty((num_envs, chunk_length, 0), np.uint8)
-        # Rings over rows [D, N]: no environment has more than n + chunk_length rows that wait.
+        # Rings over rows [D, N]: no environment has more than n + chunk_length waiting rows.
         shape = (n_step + chunk_length, num_envs)
         self._actions = np.zeros(shape, np.int32)
         self._returns = np.zeros(shape, np.float32)
         self._discounts = np.zeros(shape, np.float32)
 
     def add(self, step: base.Step, priority: float) -> list[wire_writer.NewItem]:
-        """Takes a step of every environment.
+        """Adds one step of every environment.
 
         Args:
           step: numpy arrays [N, ...].
@@ -103,8 +103,8 @@ class TrajectoryBuilder:
           The items that are complete now; to be inserted in this order.
 
         Raises:
-          ValueError: the step has another shape, or does not follow on the one before: FIRST
-            within an episode, other steps without one; nothing was changed.
+          ValueError: the step has another shape, or does not follow the one before: FIRST within
+            an episode, or another step outside one; nothing was changed.
         """
         is_first, is_last = np.asarray(step.is_first, bool), np.asarray(step.is_last, bool)
         self._check(step, is_first)
@@ -122,7 +122,7 @@ class TrajectoryBuilder:
         """Ends the environments' episodes at their newest step, as a truncation would.
 
         Args:
-          priority: the stored weight of the transitions that waited.
+          priority: the stored weight of the waiting transitions.
 
         Returns:
           Their items.
@@ -132,9 +132,9 @@ class TrajectoryBuilder:
         return self._close(np.flatnonzero(ended), ended, priority)
 
     def clear(self) -> None:
-        """Forgets the transitions that wait: none of a step that was added comes out any more.
+        """Forgets the waiting transitions: none is emitted for steps added so far.
 
-        Episodes that are under way go on, with their frames.
+        Running episodes go on, with their frames.
         """
         self._next[:] = self._rows
 
@@ -150,7 +150,7 @@ class TrajectoryBuilder:
                 f"observation {observation.dtype} {observation.shape}: expected "
                 f"{frames.dtype} {(self._num_envs, *frames.shape[2:])}"
             )
-        # After a clear nothing waits, so that an episode may be left as it is.
+        # After a clear nothing waits, so an episode may be abandoned.
         is_waiting = self._is_open & (self._next < self._rows)
         wrong = np.flatnonzero(np.where(is_first, is_waiting, ~self._is_open))
         if wrong.size:
@@ -170,7 +170,7 @@ class TrajectoryBuilder:
     def _record(self, step: base.Step) -> None:
         """Writes the row; adds its rewards to the returns of the n rows before it.
 
-        A FIRST's reward reaches rows of the episode before it alone, which have come out.
+        A FIRST's reward reaches only rows of the previous episode, which were already emitted.
         """
         row, depth = self._rows, len(self._returns)
         self._frames[self._env_ids, row - self._filling] = step.observation
@@ -185,7 +185,7 @@ class TrajectoryBuilder:
     def _close(
         self, env_ids: np.ndarray, is_last: np.ndarray, priority: float
     ) -> list[wire_writer.NewItem]:
-        """Closes the environments' chunks; the items that were waiting for that.
+        """Closes the environments' chunks; returns the items that were waiting for that.
 
         Args:
           env_ids: int [M].
@@ -223,7 +223,7 @@ class TrajectoryBuilder:
         return max(int(self._episode_begin[env_id]), row - self._history)
 
     def _release(self, env_id: int, row: int) -> None:
-        """Lets go of the environment's frames before a row."""
+        """Releases the environment's frames before a row."""
         parts = self._parts[env_id]
         while parts and parts[0].end <= row:
             self._writer.release(parts.popleft().chunk)
