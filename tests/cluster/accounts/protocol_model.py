@@ -182,7 +182,7 @@ class Machine:
         found = learner_counts.LearnerCounts(self.schedule, 1, self.setting.credit)
         if counts is not None:
             found.counters = dict(zip(learner_counts.LearnerCounts.NAMES, counts.counters))
-            found.played = sum(counts.frames)
+            found.counters["played_frames"] = sum(counts.frames)
         return found
 
     def is_finished(self, state: State) -> bool:

@@ -52,7 +52,7 @@ def check_two_devices(make_learner):
 def test_two_devices_do_what_one_does():
     """In a process that is told to have two CPU devices."""
     program = (
-        "from training.system import platform; platform.set_up('cpu')\n"
+        "from training.system import jax_platform; jax_platform.set_up('cpu')\n"
         "from tests.training import conftest\n"
         "from tests.training.learning import test_sharded\n"
         "test_sharded.check_two_devices(conftest.make_small_learner)\n"

@@ -60,7 +60,8 @@ def test_another_directory_has_another_id(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    code = f"from replay.reverb.writing import journal as j; j.Journal(j.Path({str(tmp_path)!r}))"
+    module = "replay.reverb.writing.actor_journal"
+    code = f"import {module} as j; j.Journal(j.Path({str(tmp_path)!r}))"
     with Journal(tmp_path):
         with pytest.raises(JournalInUseError, match="another process uses this journal"):
             Journal(tmp_path)
