@@ -4,9 +4,11 @@ python -m benchmarks.end_to_end --peer_python=.venv-peers/bin/python --output=sp
 python -m benchmarks.end_to_end --baseline=../at_another_commit
 
 Each implementation is warmed up in a process of its own. Then they train in turn, the order
-swapped every repeat, while the other waits. Absolute speeds are this machine's; the ratio, taken
-within each repeat, is the result. A repeat in which other processes had more than a twentieth of
-the cores is shown but not counted: other load slows the implementations very differently.
+swapped every repeat, while the others wait. All of that is done in several launches: one process
+may be a tenth slower than the next of the same code, for as long as it lives. Absolute speeds are
+this machine's; the ratio, taken within each repeat, is the result. A repeat in which other
+processes had more than a twentieth of the cores is shown but not counted: other load slows the
+implementations very differently.
 """
 
 import contextlib
@@ -32,7 +34,8 @@ _CONFIG = flags.DEFINE_string("config", "configs/rainbow.py", "Ours: a file of c
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Ours: environments.", lower_bound=1)
 _PEER_NUM_ENVS = flags.DEFINE_integer("peer_num_envs", 10, "The peer's.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Of a turn.", lower_bound=1.0)
-_REPEATS = flags.DEFINE_integer("repeats", 10, "Turns of each.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each in a launch.", lower_bound=1)
+_LAUNCHES = flags.DEFINE_integer("launches", 3, "Times all are started anew.", lower_bound=1)
 _CAPACITY = flags.DEFINE_integer("replay_capacity", 20_000, "Of both.", lower_bound=1_000)
 _WARM_UP = flags.DEFINE_integer(
     "warm_up_steps", 3_000, "Of both, before learning.", lower_bound=500
@@ -145,6 +148,15 @@ def _output_paths() -> list[Path]:
 
 def _measure(commands: Mapping[str, Command]) -> tuple[dict[str, Any], list[Repeat]]:
     """The workers' descriptions, and the turns of each repeat."""
+    descriptions, repeats = {}, []
+    for launch in range(_LAUNCHES.value):
+        print(f"launch {launch + 1} of {_LAUNCHES.value}", file=sys.stderr)
+        descriptions = _measure_launch(commands, repeats)
+    return descriptions, repeats
+
+
+def _measure_launch(commands: Mapping[str, Command], repeats: list[Repeat]) -> dict[str, Any]:
+    """Starts all workers, appends their turns, and returns their descriptions."""
     with contextlib.ExitStack() as stack:
         workers = []
         for name, command in commands.items():
@@ -154,13 +166,12 @@ def _measure(commands: Mapping[str, Command]) -> tuple[dict[str, Any], list[Repe
             workers.append(line_protocol.Worker(name, *command, variables))
             stack.callback(workers[-1].close)
         _check_same_work(workers)
-        repeats = []
         for number in range(_REPEATS.value):
             order = workers if number % 2 == 0 else workers[::-1]
             turns = {worker.name: _take_turn(worker) for worker in order}
             repeats.append({name: turns[name] for name in commands})
             _show_repeat(number, repeats[-1])
-        return {worker.name: worker.description for worker in workers}, repeats
+        return {worker.name: worker.description for worker in workers}
 
 
 def _check_same_work(workers: Sequence[line_protocol.Worker]) -> None:
