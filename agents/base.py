@@ -91,11 +91,14 @@ class Agent(NamedTuple):
       forget: (state, fresh state, Forget) -> the state that a task begins with; the Forget is
         static.
       norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
-      layers: the parameters' declared layers.
+      declared: what the networks declare of their layers and hidden units.
       observations: shape and type [1, ...] of what it sees of one environment.
       apply: (params, rng, observations [B, ...]) -> the network's output, for analysis.
       units: (params, rng, observations [B, ...]) -> {layer: Units(pre, post)}; None for an agent
         that does not show them.
+      measure_units: the same arguments -> {quantity: {layer: scalar}} of these units.
+      measure_ranks: the same arguments -> {quantity: {layer: scalar}} of weights, and of features
+        that are vectors.
     """
 
     init: Callable[[jax.Array, jax.Array], types.TrainState]
@@ -106,10 +109,12 @@ class Agent(NamedTuple):
     ]
     forget: Callable[[types.TrainState, types.TrainState, Forget], types.TrainState]
     norms: Callable[[Params], Scalars]
-    layers: tuple[types.DeclaredLayer, ...]
+    declared: types.DeclaredNetwork
     observations: jax.ShapeDtypeStruct
     apply: Callable[[Params, jax.Array, jax.Array], Any]
     units: Callable[[Params, jax.Array, jax.Array], Mapping[str, Any]] | None = None
+    measure_units: Callable[[Params, jax.Array, jax.Array], Mapping[str, Scalars]] | None = None
+    measure_ranks: Callable[[Params, jax.Array, jax.Array], Mapping[str, Scalars]] | None = None
 
     def param_shapes(self) -> Params:
         """Shapes and types of the parameters."""

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, exploration, optimizers, value_based
+from agents import base, exploration, measuring, optimizers, value_based
 from core import checks, settings, types
-from networks import activation, value_network
+from networks import activations, value_network
 
 NETWORKS = ("q", "value", "policy")
 
@@ -86,10 +86,12 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         measure=agent.measure,
         forget=agent.forget,
         norms=agent.norms,
-        layers=agent.layers,
+        declared=agent.declared,
         observations=problem.observations,
         apply=agent.apply,
         units=agent.units,
+        measure_units=agent.measure_units,
+        measure_ranks=agent.measure_ranks,
     )
 
 
@@ -104,7 +106,7 @@ class _Iql:
             for name in NETWORKS
         }
         self._declared = {
-            name: value_based.declared_layers(self._init_of(name), problem) for name in NETWORKS
+            name: value_based.declared_network(self._init_of(name), problem) for name in NETWORKS
         }
         self._optimizers = {
             name: optimizers.make(
@@ -112,10 +114,10 @@ class _Iql:
             )
             for name in NETWORKS
         }
-        self.layers = tuple(
-            layer._replace(module=f"{name}/{layer.module}")
-            for name in NETWORKS
-            for layer in self._declared[name]
+        whole = [network.under(name) for name, network in self._declared.items()]
+        self.declared = types.DeclaredNetwork(
+            tuple(layer for network in whole for layer in network.layers),
+            tuple(units for network in whole for units in network.units),
         )
 
     def _optimizer_settings(self, name: str) -> optimizers.Settings:
@@ -125,7 +127,7 @@ class _Iql:
         return lambda rng, observations: self._networks[name].init(rng, observations, False)
 
     def _declare(self, name: str) -> Callable[[Any], tuple[types.DeclaredLayer, ...]]:
-        return lambda params: self._declared[name]
+        return lambda params: self._declared[name].layers
 
     def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
         """See base.Agent; target_params are Q's alone."""
@@ -246,20 +248,19 @@ class _Iql:
     def measure(self, state, rng, transition, weights) -> Mapping[str, base.Scalars]:
         """See base.Agent."""
         _, _, grads, updates, opt_state = self._step(state, rng, transition, weights)
-        measured: dict[str, dict[str, jax.Array]] = {}
-        for name in NETWORKS:
-            found = optimizers.measure(
-                state.params[name],
-                grads[name],
-                updates[name],
-                opt_state[name],
-                self._optimizer_settings(name),
-                self._declare(name),
-            )
-            for quantity, by_layer in found.items():
-                prefixed = {f"{name}/{layer}": value for layer, value in by_layer.items()}
-                measured.setdefault(quantity, {}).update(prefixed)
-        return measured
+        return _joined(
+            {
+                name: optimizers.measure(
+                    state.params[name],
+                    grads[name],
+                    updates[name],
+                    opt_state[name],
+                    self._optimizer_settings(name),
+                    self._declare(name),
+                )
+                for name in NETWORKS
+            }
+        )
 
     def forget(self, state, fresh, what: base.Forget) -> types.TrainState:
         """See base.Agent."""
@@ -278,14 +279,53 @@ class _Iql:
             ).items()
         }
 
-    def units(self, params, rng, observations) -> Mapping[str, activation.Units]:
+    def units(self, params, rng, observations) -> Mapping[str, activations.Units]:
         """See base.Agent."""
-        found = {}
-        for name in NETWORKS:
-            with activation.recording() as seen:
-                self._values(name, params[name], rng, observations, "shared")
-            found |= {f"{name}/{layer}": units for layer, units in seen.items()}
-        return found
+        return {
+            f"{name}/{layer}": units
+            for name in NETWORKS
+            for layer, units in self._units_of(name, params, rng, observations).items()
+        }
+
+    def _units_of(self, name: str, params, rng, observations) -> dict[str, activations.Units]:
+        with activations.recording() as seen:
+            self._values(name, params[name], rng, observations, "shared")
+        return seen
+
+    def measure_units(self, params, rng, observations) -> Mapping[str, base.Scalars]:
+        """See base.Agent."""
+        return _joined(
+            {
+                name: measuring.measure_units(
+                    self._units_of(name, params, rng, observations),
+                    getattr(self._sections.network, name).activation,
+                )
+                for name in NETWORKS
+            }
+        )
+
+    def measure_ranks(self, params, rng, observations) -> Mapping[str, base.Scalars]:
+        """See base.Agent."""
+        return _joined(
+            {
+                name: measuring.measure_ranks(
+                    params[name],
+                    self._units_of(name, params, rng, observations),
+                    self._declared[name],
+                )
+                for name in NETWORKS
+            }
+        )
+
+
+def _joined(measured: Mapping[str, Mapping[str, base.Scalars]]) -> dict[str, dict[str, jax.Array]]:
+    """{quantity: {network/layer: scalar}} of what was measured of each network."""
+    joined: dict[str, dict[str, jax.Array]] = {}
+    for name, quantities in measured.items():
+        for quantity, by_layer in quantities.items():
+            prefixed = {f"{name}/{layer}": value for layer, value in by_layer.items()}
+            joined.setdefault(quantity, {}).update(prefixed)
+    return joined
 
 
 def expectile_losses(errors: jax.Array, expectile: float) -> jax.Array:

@@ -11,17 +11,26 @@ import optax
 
 from agents import base
 from core import checks, settings, types
-from plasticity import layers, metrics, norm_growth, schedules
+from plasticity import adam_ages, layers, norm_growth, schedules
 from plasticity import projection as projection_lib
 from plasticity.interventions import base as interventions
+from plasticity.metrics import layer_metrics
 
 _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
 
 
+_OWN = {"adam_ages": adam_ages.adam_ages}
+
+
+def _find(name: str) -> Any:
+    """The function of that name, ours or optax's; None if there is none."""
+    return _OWN.get(name) or getattr(optax, name, None)
+
+
 def _is_optimizer(name: Any) -> bool:
-    """Whether a name is an optax function that needs only a learning rate."""
-    candidate = getattr(optax, name, None) if isinstance(name, str) else None
+    """Whether a name is a function that makes an optimizer of a learning rate."""
+    candidate = _find(name) if isinstance(name, str) else None
     if not inspect.isfunction(candidate):
         return False
     parameters = inspect.signature(candidate).parameters
@@ -35,8 +44,8 @@ class Settings:
 
     name: str = settings.key(
         "adam",
-        checks.Check("an optimizer of optax, such as 'adam' or 'sgd'", _is_optimizer),
-        "a function of optax, by its name",
+        checks.Check("an optimizer of optax, such as 'adam' or 'sgd', or adam_ages", _is_optimizer),
+        "a function of optax; or adam_ages, whose bias correction can begin anew for single units",
         "DQN Zoo",
     )
     learning_rate: float = settings.key(
@@ -61,12 +70,12 @@ class Settings:
 
     def __post_init__(self):
         """Raises ConfigError for an argument that the optimizer does not take."""
-        parameters = set(inspect.signature(getattr(optax, self.name)).parameters)
+        parameters = set(inspect.signature(_find(self.name)).parameters)
         allowed = sorted(parameters - set(_OWN_ARGUMENTS))
         for key, value in self.kwargs.items():
             if key not in allowed:
                 raise checks.ConfigError(
-                    f"optimizer.kwargs.{key} = {value!r}: expected an argument of optax."
+                    f"optimizer.kwargs.{key} = {value!r}: expected an argument of "
                     f"{self.name}: {', '.join(allowed)}"
                 )
 
@@ -139,7 +148,7 @@ def make(
 
 def _make_moments(chosen: Settings) -> optax.GradientTransformation:
     # A learning rate of 1 only flips the sign: the schedule's comes after it.
-    optimizer = getattr(optax, chosen.name)(learning_rate=1.0, **chosen.kwargs)
+    optimizer = _find(chosen.name)(learning_rate=1.0, **chosen.kwargs)
     if not chosen.max_gradient_norm:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(chosen.max_gradient_norm), optimizer)
@@ -226,10 +235,19 @@ def start_params(params: Any, chosen: Settings, declare: layers.Declare) -> Any:
     return projection_lib.project_params(params, radii, projected)
 
 
+def on_spheres(params: Any, opt_state: Any, chosen: Settings, declare: layers.Declare) -> Any:
+    """Parameters that something else has changed, back at their radii if they are projected."""
+    if not chosen.projection.enabled:
+        return params
+    radii = _parts(opt_state, projection_lib.ProjectionState)[0].radii
+    projected = projection_lib.Projection(chosen.projection, declare)
+    return projection_lib.project_params(params, radii, projected)
+
+
 def norms(params: Any, chosen: Settings, declare: layers.Declare) -> dict[str, jax.Array]:
     """The norms of the layers that are projected, or would be, scalars by name."""
     projected = projection_lib.Projection(chosen.projection, declare)
-    return metrics.layer_norms(params, projection_lib.selected_layers(params, projected))
+    return layer_metrics.layer_norms(params, projection_lib.selected_layers(params, projected))
 
 
 def measure(
@@ -255,8 +273,8 @@ def measure(
     """
     found = layers.find_layers(params, declare, chosen.projection.noisy)
     return {
-        "norm": metrics.layer_norms(params, found),
-        "gradient_norm": metrics.layer_norms(grads, found),
-        "update_ratio": metrics.update_ratios(updates, params, found),
+        "norm": layer_metrics.layer_norms(params, found),
+        "gradient_norm": layer_metrics.layer_norms(grads, found),
+        "update_ratio": layer_metrics.update_ratios(updates, params, found),
         "learning_rate": layer_rates(opt_state, [layer.name for layer in found]),
     }

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, optimizers
+from agents import base, measuring, optimizers
 from core import types
-from networks import activation, declared
+from networks import activations, declared
 from plasticity.interventions import base as interventions_lib
 
 Apply = Callable[[Any, jax.Array, jax.Array], Any]
@@ -51,7 +51,7 @@ class Trainer:
       loss: of the agent.
       sections: the agent's parts of the configuration.
       problem: what it learns.
-      layers: its parameters' declared layers.
+      declared: its network's layers and hidden units.
       interventions: those of the section `interventions`, by name.
       optimizer: built from the section `optimizer`, with the interventions' parts in it.
     """
@@ -61,7 +61,7 @@ class Trainer:
     loss: Loss
     sections: base.Sections
     problem: base.Problem
-    layers: tuple[types.DeclaredLayer, ...]
+    declared: types.DeclaredNetwork
     interventions: Mapping[str, interventions_lib.Intervention]
     optimizer: optax.GradientTransformation
 
@@ -150,15 +150,27 @@ class Trainer:
 
     def units(
         self, params: Any, rng: jax.Array, observations: jax.Array
-    ) -> Mapping[str, activation.Units]:
+    ) -> Mapping[str, activations.Units]:
         """{layer: Units(pre, post)} for observations [B, ...]; see base.Agent."""
-        with activation.recording() as found:
-            self.apply(params, rng, observations)
-        return dict(found)
+        return _seen(self.apply, params, rng, observations)
+
+    def measure_units(
+        self, params: Any, rng: jax.Array, observations: jax.Array
+    ) -> Mapping[str, base.Scalars]:
+        """See base.Agent."""
+        seen = self.units(params, rng, observations)
+        return measuring.measure_units(seen, self.sections.network.activation)
+
+    def measure_ranks(
+        self, params: Any, rng: jax.Array, observations: jax.Array
+    ) -> Mapping[str, base.Scalars]:
+        """See base.Agent."""
+        seen = self.units(params, rng, observations)
+        return measuring.measure_ranks(params, seen, self.declared)
 
     def _declare(self, params: Any) -> tuple[types.DeclaredLayer, ...]:
         del params
-        return self.layers
+        return self.declared.layers
 
     def _gradients(
         self,
@@ -200,6 +212,11 @@ class Trainer:
             own = {**states, "operation": after}
             state = state._replace(interventions={**state.interventions, name: own})
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
+        if used:
+            params = optimizers.on_spheres(
+                state.params, state.opt_state, self.sections.optimizer, self._declare
+            )
+            state = state._replace(params=params)
         return state, metrics
 
 
@@ -222,21 +239,42 @@ def make_trainer(
     Raises:
       ConfigError: if an intervention or the optimizer's settings don't fit.
     """
-    layers = declared_layers(init_params, problem)
-    used = interventions_lib.make(sections.interventions, lambda params: layers)
-    optimizer = optimizers.make(
-        sections.optimizer, problem.update_period_frames, lambda params: layers, list(used.values())
+    network = declared_network(init_params, problem)
+    declare = lambda params: network.layers  # noqa: E731
+    subject = interventions_lib.Subject(
+        network,
+        jax.eval_shape(init_params, jax.random.key(0), problem.observations),
+        lambda rng: _start(init_params, rng, problem, sections, declare),
+        problem.update_period_frames,
+        lambda params, rng, observations: _seen(apply, params, rng, observations),
     )
-    return Trainer(init_params, apply, loss, sections, problem, layers, used, optimizer)
+    used = interventions_lib.make(sections.interventions, subject)
+    optimizer = optimizers.make(
+        sections.optimizer, problem.update_period_frames, declare, list(used.values())
+    )
+    return Trainer(init_params, apply, loss, sections, problem, network, used, optimizer)
 
 
-def declared_layers(
+def _seen(apply: Apply, params: Any, rng, observations) -> dict[str, activations.Units]:
+    with activations.recording() as found:
+        apply(params, rng, observations)
+    return dict(found)
+
+
+def _start(init_params, rng, problem: base.Problem, sections: base.Sections, declare) -> Any:
+    """New parameters at their radii."""
+    shape, dtype = problem.observations.shape, problem.observations.dtype
+    params = init_params(rng, jnp.zeros(shape, dtype))
+    return optimizers.start_params(params, sections.optimizer, declare)
+
+
+def declared_network(
     init_params: Callable[[jax.Array, jax.Array], Any], problem: base.Problem
-) -> tuple[types.DeclaredLayer, ...]:
-    """The layers that a network declares when traced with the problem's observations."""
+) -> types.DeclaredNetwork:
+    """What a network declares when traced with the problem's observations."""
     with declared.recording() as found:
         jax.eval_shape(init_params, jax.random.key(0), problem.observations)
-    return tuple(found)
+    return types.DeclaredNetwork(tuple(found.layers), tuple(found.units))
 
 
 def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
@@ -248,8 +286,10 @@ def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
         measure=trainer.measure,
         forget=trainer.forget,
         norms=trainer.norms,
-        layers=trainer.layers,
+        declared=trainer.declared,
         observations=trainer.problem.observations,
         apply=trainer.apply,
         units=trainer.units,
+        measure_units=trainer.measure_units,
+        measure_ranks=trainer.measure_ranks,
     )

@@ -76,6 +76,12 @@ def parse(
         raise checks.ConfigError(
             f"training.dataset = {run.training.dataset!r}: expected none in a distributed run"
         )
+    for key in ("units_period_frames", "ranks_period_frames"):
+        if getattr(run.log, key):
+            raise checks.ConfigError(
+                f"log.{key} = {getattr(run.log, key)}: expected 0 in a distributed run, whose "
+                "learner has no replay of its own to draw from"
+            )
     capacity = run.replay.capacity
     if distributed.max_unconfirmed > capacity:
         raise checks.ConfigError(

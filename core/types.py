@@ -83,3 +83,52 @@ class DeclaredLayer(NamedTuple):
     weights: tuple[str, ...]
     biases: tuple[str, ...]
     noise: tuple[str, ...] = ()
+
+
+class Reader(NamedTuple):
+    """A layer that reads units.
+
+    Attributes:
+      module: the path of its parameters.
+      positions: of each unit along the input's last axis: H * W of a flattened convolution, whose
+        channel c is at c, c + C, c + 2C, ...; otherwise 1.
+    """
+
+    module: str
+    positions: int
+
+
+class DeclaredUnits(NamedTuple):
+    """The hidden units of a layer, and what they are joined to.
+
+    Attributes:
+      name: as in `agents.base.Agent.units`.
+      incoming: paths of the layer that leads into them, if there is one alone, and of their norm.
+      readers: the layers that read them.
+    """
+
+    name: str
+    incoming: tuple[str, ...]
+    readers: tuple[Reader, ...] = ()
+
+
+class DeclaredNetwork(NamedTuple):
+    """What a network declares: its layers, and its hidden units in order."""
+
+    layers: tuple[DeclaredLayer, ...] = ()
+    units: tuple[DeclaredUnits, ...] = ()
+
+    def under(self, name: str) -> DeclaredNetwork:
+        """The same as a part of a larger tree of parameters, which has it under a name."""
+        path = lambda module: f"{name}/{module}"  # noqa: E731
+        return DeclaredNetwork(
+            tuple(layer._replace(module=path(layer.module)) for layer in self.layers),
+            tuple(
+                DeclaredUnits(
+                    path(units.name),
+                    tuple(map(path, units.incoming)),
+                    tuple(reader._replace(module=path(reader.module)) for reader in units.readers),
+                )
+                for units in self.units
+            ),
+        )

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, settings
-from networks import activation, declared, linear, normalization
+from networks import declared, linear, nonlinearity
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:
@@ -176,6 +176,7 @@ class ValidConv2D(hk.Module):
 
         Pixels count as 0..1.
         """
+        declared.reads(self, x)
         is_frames = x.dtype == jnp.uint8
         inputs = x.shape[1] if is_frames else x.shape[-1]
         shape = (self._size, self._size, inputs, self._channels)
@@ -242,18 +243,19 @@ def smallest_input(layers: Sequence[ConvolutionLayer]) -> int:
 def make_torso(
     module: str,
     layers: Sequence[ConvolutionLayer],
-    norm: normalization.Normalization,
+    nonlinear: nonlinearity.Nonlinearity,
     formulation: str,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Convolutions on frame stacks uint8 [B, S, H, W], each with its norm and ReLU, flattened."""
+    """Convolutions on frame stacks uint8 [B, S, H, W], each with a nonlinearity, flattened."""
     smallest = smallest_input(layers)
 
     def torso(observation: jax.Array) -> jax.Array:
         check_frames(module, observation, smallest)
         x = observation
         for i, layer in enumerate(layers):
-            x = ValidConv2D(*layer, norm.layer_has_bias, formulation, f"conv_{i}")(x)
-            x = activation.activate(norm(x, f"norm_{i}"), f"conv_{i}")
-        return hk.Flatten()(x)
+            layer = layer._replace(channels=nonlinear.units(layer.channels))
+            convolution = ValidConv2D(*layer, nonlinear.layer_has_bias, formulation, f"conv_{i}")
+            x = nonlinear(convolution(x), f"conv_{i}", f"norm_{i}", convolution)
+        return declared.carry(x, hk.Flatten()(x))
 
     return hk.to_module(torso)(name="torso")

@@ -1,5 +1,7 @@
 """Linear layers: plain and noisy."""
 
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -19,9 +21,17 @@ def linear(
 ) -> hk.Linear:
     """A Haiku linear layer with DQN Zoo's initializer, declared as `kind`."""
     init = uniform_fan_in(fan_in)
-    layer = hk.Linear(size, with_bias, w_init=init, b_init=init, name=name)
+    layer = _Linear(size, with_bias, w_init=init, b_init=init, name=name)
     declared.declare(layer, kind, ("w",), ("b",) if with_bias else ())
     return layer
+
+
+class _Linear(hk.Linear):
+    """Haiku's, which declares what it reads."""
+
+    def __call__(self, inputs: jax.Array, *, precision: Any = None) -> jax.Array:
+        declared.reads(self, inputs)
+        return super().__call__(inputs, precision=precision)
 
 
 def factorised_noise(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -73,6 +83,7 @@ class NoisyLinear(hk.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, I] to [B, size]."""
+        declared.reads(self, x)
         batch, fan_in = x.shape
         rows = batch if self._per_sample else 1
         rng_in, rng_out = jax.random.split(hk.next_rng_key())

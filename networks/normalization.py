@@ -1,4 +1,4 @@
-"""Normalization before a nonlinearity, as a plug-in point of every torso and head."""
+"""Normalization of hidden layers; networks/nonlinearity.py puts it into torsos and heads."""
 
 import dataclasses
 from typing import Literal
@@ -12,13 +12,19 @@ from networks import declared
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """The norm before each nonlinearity: the section `network.norm`."""
+    """The norm of each hidden layer: the section `network.norm`."""
 
     kind: Literal["none", "layer", "rms"] = settings.key(
         "none",
         checks.one_of("none", "layer", "rms"),
         "none, LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)",
         "DQN Zoo",
+    )
+    position: Literal["pre", "post"] = settings.key(
+        "pre",
+        checks.one_of("pre", "post"),
+        "before the nonlinearity, or after it, where a ReLU that is off gets no gradient",
+        "Lyle et al. 2024",
     )
     axes: Literal["all", "channels"] = settings.key(
         "all",
@@ -55,16 +61,21 @@ class Normalization:
         """Whether the linear or convolutional layer before the norm has biases."""
         return self.keep_bias or not self.is_active
 
-    def __call__(self, x: jax.Array, name: str, role: types.LayerKind = "norm") -> jax.Array:
-        """Normalizes pre-activations [B, ..., C] in a Haiku module called `name`.
+    def __call__(
+        self, x: jax.Array, name: str, role: types.LayerKind = "norm"
+    ) -> tuple[jax.Array, hk.Module | None]:
+        """Normalizes x [B, ..., C] in a Haiku module called `name`.
 
         Args:
-          x: the pre-activations.
+          x: pre-activations, or features with position "post".
           name: of the module, and of its parameters.
           role: "free_norm" for one that feeds an output layer, whose scale matters.
+
+        Returns:
+          x normalized, and the module if it has parameters.
         """
         if self.kind == "none":
-            return x
+            return x, None
         axis = slice(1, None) if self.axes == "all" else -1
         if self.kind == "layer":
             norm = hk.LayerNorm(
@@ -77,4 +88,4 @@ class Normalization:
         if self.affine:
             offset = ("offset",) if self.kind == "layer" else ()
             declared.declare(norm, role, ("scale",), offset)
-        return norm(x)
+        return norm(x), norm if self.affine else None

@@ -7,7 +7,7 @@ import haiku as hk
 import jax
 
 from core import plugins, settings
-from networks import normalization
+from networks import activations, nonlinearity, normalization
 from networks.heads import action_values
 
 
@@ -17,20 +17,22 @@ class Settings:
 
     torso: Any = settings.plugin("networks.torsos", "nature")
     norm: normalization.Normalization = settings.section(normalization.Normalization)
+    activation: activations.Settings = settings.section(activations.Settings)
     head: action_values.Settings = settings.section(action_values.Settings)
 
 
 def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
     """Builds the network: (observations [B, ...], noise per sample) -> [B, num_actions, size]."""
-    head = action_values.ActionValueHead(network.head, num_actions, size, network.norm)
+    nonlinear = nonlinearity.Nonlinearity(network.norm, network.activation)
+    head = action_values.ActionValueHead(network.head, num_actions, size, nonlinear)
 
     def forward(observations: jax.Array, per_sample_noise: bool) -> jax.Array:
-        return head(make_torso(network.torso, network.norm)(observations), per_sample_noise)
+        return head(make_torso(network.torso, nonlinear)(observations), per_sample_noise)
 
     return hk.transform(forward)
 
 
-def make_torso(torso: Any, norm: normalization.Normalization):
+def make_torso(torso: Any, nonlinear: nonlinearity.Nonlinearity):
     """The torso, observations [B, ...] to features float32 [B, F], inside a Haiku transform."""
     module = plugins.find("networks.torsos", torso.module, "network.torso.module")
-    return module.make(torso, norm)
+    return module.make(torso, nonlinear)

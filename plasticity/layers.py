@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -114,6 +114,16 @@ def scale_leaves(tree: Any, factors: Mapping[str, jax.Array]) -> Any:
         return leaf if factor is None else leaf * factor.astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(scale, tree)
+
+
+def map_leaves(function: Callable[[str, Any], Any], tree: Any, paths: Collection[str]) -> Any:
+    """The tree with function(path, leaf) in place of the leaves at some paths."""
+
+    def replace(path, leaf):
+        name = jax.tree_util.keystr(path)
+        return function(name, leaf) if name in paths else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, tree)
 
 
 def _sum_of_squares(x: jax.Array) -> jax.Array:

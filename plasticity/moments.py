@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from plasticity import layers
+from plasticity.adam_ages import AdamAgesState
 
 # The fields that hold moments, with the power of the gradient that they average.
 _MOMENTS: Mapping[type, Mapping[str, int]] = {
+    AdamAgesState: {"mu": 1, "nu": 2},
     optax.ScaleByAdamState: {"mu": 1, "nu": 2},
     optax.ScaleByAmsgradState: {"mu": 1, "nu": 2, "nu_max": 2},
     optax.ScaleByLionState: {"mu": 1},
@@ -47,6 +50,25 @@ def rescale(state: Any, factors: Mapping[str, jax.Array]) -> Any:
         return node._replace(**moved)
 
     return jax.tree.map(rescale_node, state, is_leaf=_has_moments)
+
+
+def reset(state: Any, masks: Mapping[str, Any]) -> Any:
+    """Sets moments, and the ages of Adam with ages, to 0.
+
+    Args:
+      state: an optax state.
+      masks: by path, which elements: booleans that broadcast to the leaf.
+    """
+
+    def reset_node(node):
+        if not _has_moments(node):
+            return node
+        fields = [*_MOMENTS[type(node)], *(("ages",) if hasattr(node, "ages") else ())]
+        clear = lambda path, x: jnp.where(masks[path], jnp.zeros_like(x), x)  # noqa: E731
+        cleared = {name: layers.map_leaves(clear, getattr(node, name), masks) for name in fields}
+        return node._replace(**cleared)
+
+    return jax.tree.map(reset_node, state, is_leaf=_has_moments)
 
 
 def _has_moments(node: Any) -> bool:

@@ -83,8 +83,8 @@ def append_row(path: str, updates: int, norms: Mapping[str, Any]) -> None:
     Args:
       path: the CSV file.
       updates: updates done.
-      norms: by layer, scalars: `metrics.layer_norms` of `projection.selected_layers`; the same
-        layers in the same order at every call.
+      norms: by layer, scalars: `layer_metrics.layer_norms` of `projection.selected_layers`; the
+        same layers in the same order at every call.
 
     Raises:
       ConfigError: if the file's header names other layers.

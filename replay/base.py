@@ -125,6 +125,10 @@ class Replay(Protocol):
         """Draws `batch_size` transitions with replacement."""
         ...
 
+    def sample_uniform(self, state: State, rng: jax.Array, batch_size: int) -> Sample:
+        """Draws `batch_size` transitions with replacement, each with the same probability."""
+        ...
+
     def update_priorities(self, state: State, keys: jax.Array, priorities: jax.Array) -> State:
         """Sets priorities [B]; keys of transitions that are gone are ignored.
 

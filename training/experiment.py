@@ -49,6 +49,7 @@ def _assemble(
 ) -> Experiment:
     check_filling(settings)
     agent = make_agent(settings, environment.observation_spec(), environment.action_spec())
+    check_measurements(settings, agent)
     replay = make_replay(settings, environment.observation_spec())
     memory.check_replay(
         memory.replay_bytes(replay, settings.num_seeds),
@@ -64,6 +65,7 @@ def _assemble(
         frame_stack=settings.transition.frame_stack,
         batch_size=settings.replay.batch_size,
         max_abs_reward=settings.transition.max_abs_reward,
+        probe_size=settings.log.probe_size,
     )
     evaluator = evaluation.Evaluator(
         agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
@@ -114,6 +116,20 @@ def make_replay(
     module = plugins.find("replay.device", settings.replay.module, "replay.module")
     spec = replay_base.TransitionSpec.make(settings.transition, observation_spec, settings.num_envs)
     return module.make(settings.replay, spec, settings.num_seeds)
+
+
+def check_measurements(settings: run_settings.RunSettings, agent: agents_base.Agent) -> None:
+    """Raises ConfigError if units or ranks are to be measured that the agent does not show."""
+    for key, measure in (
+        ("units_period_frames", agent.measure_units),
+        ("ranks_period_frames", agent.measure_ranks),
+    ):
+        period = getattr(settings.log, key)
+        if period and measure is None:
+            raise checks.ConfigError(
+                f"log.{key} = {period}: expected 0, as agent.module = "
+                f"{settings.agent.module!r} does not show its units"
+            )
 
 
 def check_filling(settings: run_settings.RunSettings) -> None:

@@ -137,6 +137,18 @@ class Run:
             if self.counters["updates"] and np.all(learner.replay_size(state)):
                 self.recorder.layers(self.counters, jax.device_get(learner.measure(state)))
 
+    def measure_on_probe(self, log: str) -> None:
+        """Measures units, or ranks, on observations of the replay and writes that down.
+
+        Args:
+          log: "units" or "ranks".
+        """
+        with self._guarded():
+            learner, state = self.experiment.learner, self.loop.state
+            if np.all(learner.replay_size(state)):
+                measure = {"units": learner.measure_units, "ranks": learner.measure_ranks}[log]
+                self.recorder.probe(log, self.counters, jax.device_get(measure(state)))
+
     def _record_norms(self) -> None:
         norms = [self.experiment.learner.agent.norms(params) for params in _params_by_seed(self)]
         self.recorder.norms(norms, self.counters["updates"])
@@ -253,6 +265,10 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
         run.progress.advance(run.counters["frames"])
         if loop.is_due(settings.log.layers_period_frames):
             run.measure_layers()
+        if loop.is_due(settings.log.units_period_frames):
+            run.measure_on_probe("units")
+        if loop.is_due(settings.log.ranks_period_frames):
+            run.measure_on_probe("ranks")
         # A row of train.csv covers one task only, and the last covers the end.
         if counts.is_task_over or loop.is_due(settings.log.period_frames):
             with timer.stage("log", always=True):

@@ -95,6 +95,22 @@ class LogSettings:
         checks.integer(0),
         "frames between measurements of each layer (norms, gradients, relative updates); 0: none",
     )
+    units_period_frames: int = settings.key(
+        0,
+        checks.integer(0),
+        "frames between measurements of the hidden units (dormant, dead, active ...); 0: none",
+    )
+    ranks_period_frames: int = settings.key(
+        0,
+        checks.integer(0),
+        "frames between measurements of the ranks of weights and features; 0: none",
+    )
+    probe_size: int = settings.key(
+        2_048,
+        checks.integer(1),
+        "observations, drawn uniformly from the replay, on which units and ranks are measured",
+        "Plasticine",
+    )
     tensorboard: bool = settings.key(True, checks.boolean(), "whether to write events as well")
 
 

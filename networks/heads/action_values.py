@@ -1,14 +1,14 @@
 """The head of value-based agents: from features to one or several numbers for each action."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from core import checks, settings, types
-from networks import activation, linear, normalization
+from networks import linear, nonlinearity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +60,13 @@ class ActionValueHead:
       settings: the section.
       num_actions: A.
       size: K, numbers for each action: 1 for a value, the atoms of a distribution.
-      norm: applied before the hidden nonlinearity.
+      nonlinear: follows the hidden layer.
     """
 
     settings: Settings
     num_actions: int
     size: int
-    norm: normalization.Normalization
+    nonlinear: nonlinearity.Nonlinearity
 
     def __call__(self, features: jax.Array, per_sample_noise: bool = False) -> jax.Array:
         """Maps features [B, F] to [B, A, K].
@@ -89,12 +89,13 @@ class ActionValueHead:
 
     def _stream(self, x: jax.Array, name: str, size: int, per_sample: bool) -> jax.Array:
         """A hidden layer and an output layer; DQN Zoo's noisy outputs have no mu bias."""
-        width, has_bias = self.settings.hidden_size, self.norm.layer_has_bias
-        x = self._linear(x, width, (has_bias, has_bias), per_sample, f"{name}_hidden", "hidden")
-        x = self.norm(x, f"{name}_norm", "free_norm")
-        x = activation.activate(x, f"{name}_hidden")
+        has_bias = self.nonlinear.layer_has_bias
+        units = self.nonlinear.units(self.settings.hidden_size)
+        hidden = f"{name}_hidden"
+        layer = self._linear(x, units, (has_bias, has_bias), per_sample, hidden, "hidden")
+        x = self.nonlinear(layer(x), hidden, f"{name}_norm", layer, "free_norm")
         biases = (not self.settings.noisy, True)
-        return self._linear(x, size, biases, per_sample, f"{name}_output", "output")
+        return self._linear(x, size, biases, per_sample, f"{name}_output", "output")(x)
 
     def _linear(
         self,
@@ -104,10 +105,10 @@ class ActionValueHead:
         per_sample: bool,
         name: str,
         kind: types.LayerKind,
-    ) -> jax.Array:
-        """A layer with or without a bias and, if noisy, with or without noise on it."""
+    ) -> Any:
+        """A layer for inputs like x, with or without biases for its mean and its noise."""
         mu_bias, sigma_bias = biases
         if not self.settings.noisy:
-            return linear.linear(size, x.shape[-1], mu_bias, name, kind)(x)
+            return linear.linear(size, x.shape[-1], mu_bias, name, kind)
         sigma = self.settings.noisy_sigma
-        return linear.NoisyLinear(size, sigma, mu_bias, sigma_bias, per_sample, name, kind)(x)
+        return linear.NoisyLinear(size, sigma, mu_bias, sigma_bias, per_sample, name, kind)

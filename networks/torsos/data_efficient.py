@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 
 from core import checks, settings
-from networks import convolution, normalization
+from networks import convolution, nonlinearity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +23,13 @@ _LAYERS = (
 )
 
 
-def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.Array], jax.Array]:
+def make(
+    config: Settings, nonlinear: nonlinearity.Nonlinearity
+) -> Callable[[jax.Array], jax.Array]:
     """Returns the torso: frame stacks uint8 [B, S, H, W] to features float32 [B, F].
 
     Args:
       config: its section.
-      norm: applied before each nonlinearity.
+      nonlinear: follows each layer.
     """
-    return convolution.make_torso("data_efficient", _LAYERS, norm, config.formulation)
+    return convolution.make_torso("data_efficient", _LAYERS, nonlinear, config.formulation)

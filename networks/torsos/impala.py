@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import haiku as hk
 import jax
 
 from core import checks, settings
-from networks import activation, convolution, declared, linear, normalization
+from networks import convolution, declared, linear, nonlinearity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Settings:
     )
 
 
-def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.Array], jax.Array]:
+def make(
+    config: Settings, nonlinear: nonlinearity.Nonlinearity
+) -> Callable[[jax.Array], jax.Array]:
     """Returns the torso: frame stacks uint8 [B, S, H, W] to features float32 [B, F].
 
     Each section is a 3x3 convolution, a 3x3 max-pool of stride 2 and residual blocks, which are
@@ -32,7 +35,7 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
 
     Args:
       config: its section.
-      norm: applied before each nonlinearity.
+      nonlinear: stands before each layer of a block, and at the end.
     """
 
     def torso(observation: jax.Array) -> jax.Array:
@@ -40,29 +43,40 @@ def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.A
         x = convolution.frames_to_images(observation)
         for i, channels in enumerate(config.channels):
             channels = channels * config.width_multiplier
-            x = _convolution(x, channels, True, f"section_{i}_conv")
+            x = _convolution(x, channels, True, f"section_{i}_conv")(x)
             x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
             for j in range(config.blocks):
-                x = _residual_block(x, norm, f"section_{i}_block_{j}")
-        return hk.Flatten()(activation.activate(norm(x, "norm"), "last"))
+                x = _residual_block(x, nonlinear, f"section_{i}_block_{j}")
+        x = nonlinear(x, "last", "norm")
+        return declared.carry(x, hk.Flatten()(x))
 
     return hk.to_module(torso)(name="torso")
 
 
-def _residual_block(x: jax.Array, norm: normalization.Normalization, name: str) -> jax.Array:
+def _residual_block(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: str) -> jax.Array:
     """Adds to x the result of [norm, ReLU, conv] twice.
 
     Only the first convolution feeds directly into a norm, so only it may drop its bias; the
     second adds to the residual stream.
     """
-    y = activation.activate(norm(x, f"{name}_norm_0"), f"{name}_norm_0")
-    y = _convolution(y, x.shape[-1], norm.layer_has_bias, f"{name}_conv_0")
-    y = activation.activate(norm(y, f"{name}_norm_1"), f"{name}_norm_1")
-    return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1")
+    y = nonlinear(x, f"{name}_norm_0", f"{name}_norm_0")
+    units, has_bias = nonlinear.units(x.shape[-1]), nonlinear.layer_has_bias
+    layer = _convolution(y, units, has_bias, f"{name}_conv_0")
+    y = nonlinear(layer(y), f"{name}_norm_1", f"{name}_norm_1", layer)
+    return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1")(y)
 
 
-def _convolution(x: jax.Array, channels: int, with_bias: bool, name: str) -> jax.Array:
+class _Conv2D(hk.Conv2D):
+    """Haiku's, which declares what it reads."""
+
+    def __call__(self, inputs: jax.Array, *, precision: Any = None) -> jax.Array:
+        declared.reads(self, inputs)
+        return super().__call__(inputs, precision=precision)
+
+
+def _convolution(x: jax.Array, channels: int, with_bias: bool, name: str) -> _Conv2D:
+    """A 3x3 convolution for inputs like x."""
     init = linear.uniform_fan_in(9 * x.shape[-1])
-    layer = hk.Conv2D(channels, 3, with_bias=with_bias, w_init=init, b_init=init, name=name)
+    layer = _Conv2D(channels, 3, with_bias=with_bias, w_init=init, b_init=init, name=name)
     declared.declare(layer, "hidden", ("w",), ("b",) if with_bias else ())
-    return layer(x)
+    return layer

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, settings
-from networks import activation, linear, normalization
+from networks import linear, nonlinearity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,20 +21,23 @@ class Settings:
     )
 
 
-def make(config: Settings, norm: normalization.Normalization) -> Callable[[jax.Array], jax.Array]:
+def make(
+    config: Settings, nonlinear: nonlinearity.Nonlinearity
+) -> Callable[[jax.Array], jax.Array]:
     """Returns the torso: observations [B, ...] to features float32 [B, F].
 
     Args:
       config: its section.
-      norm: applied before each nonlinearity.
+      nonlinear: follows each layer.
     """
 
     def torso(observation: jax.Array) -> jax.Array:
         # Not hk.Flatten: observations may be single numbers, [B].
         x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
         for i, size in enumerate(config.hidden_sizes):
-            x = linear.linear(size, x.shape[-1], norm.layer_has_bias, f"linear_{i}")(x)
-            x = activation.activate(norm(x, f"norm_{i}"), f"linear_{i}")
+            name, units = f"linear_{i}", nonlinear.units(size)
+            layer = linear.linear(units, x.shape[-1], nonlinear.layer_has_bias, name)
+            x = nonlinear(layer(x), name, f"norm_{i}", layer)
         return x
 
     return hk.to_module(torso)(name="torso")

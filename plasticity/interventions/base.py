@@ -5,7 +5,7 @@ One update: gradient of (loss + regularizers) -> clip by global norm -> optimize
 target network.
 
 A file of this folder has `Settings`, a section with the key `module`, and
-`make(settings, declare) -> Intervention`. Without any, an update is bit for bit unchanged.
+`make(settings, subject) -> Intervention`. Without any, an update is bit for bit unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,33 @@ import jax
 import optax
 
 from core import checks, plugins, settings, types
-from plasticity import layers
 
 PACKAGE = "plasticity.interventions"
 
 Scalars = Mapping[str, jax.Array]
+
+
+class Subject(NamedTuple):
+    """What an intervention is made for.
+
+    Attributes:
+      declared: the network's layers and hidden units.
+      shapes: of its parameters.
+      init_params: (rng) -> new parameters, as a run begins with.
+      frames_per_update: emulator frames for each update.
+      units: (params, rng, observations [B, ...]) -> {name: units, pre and post}.
+    """
+
+    declared: types.DeclaredNetwork
+    shapes: Any
+    init_params: Callable[[jax.Array], Any]
+    frames_per_update: float
+    units: Callable[[Any, jax.Array, jax.Array], Mapping[str, Any]]
+
+    def declare(self, params: Any) -> tuple[types.DeclaredLayer, ...]:
+        """What the layers of the parameters are, as plasticity.layers asks it."""
+        del params
+        return self.declared.layers
 
 
 class Context(NamedTuple):
@@ -84,7 +106,7 @@ class Intervention(NamedTuple):
 
 
 def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ...]:
-    """The settings of the interventions that a configuration lists.
+    """The settings of the interventions that a configuration lists; keys left out have defaults.
 
     Raises:
       ConfigError: for an unknown module, key or value.
@@ -92,16 +114,17 @@ def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ..
     parsed = []
     for i, section in enumerate(sections):
         module = settings.find_plugin(PACKAGE, f"{path}[{i}]", section)
-        parsed.append(settings.parse(module.Settings, section, f"{path}[{i}]"))
+        whole = {**settings.to_config(module.Settings()).to_dict(), **dict(section)}
+        parsed.append(settings.parse(module.Settings, whole, f"{path}[{i}]"))
     return tuple(parsed)
 
 
-def make(listed: Sequence[Any], declare: layers.Declare) -> dict[str, Intervention]:
+def make(listed: Sequence[Any], subject: Subject) -> dict[str, Intervention]:
     """Builds the interventions, in the order in which they are applied.
 
     Args:
       listed: the settings of each.
-      declare: says what the network's layers are.
+      subject: what they are made for.
 
     Returns:
       By name: the module's, numbered where it is repeated.
@@ -114,7 +137,7 @@ def make(listed: Sequence[Any], declare: layers.Declare) -> dict[str, Interventi
         count = sum(name.partition("_#")[0] == item.module for name in made)
         name = f"{item.module}_#{count + 1}" if count else item.module
         module = plugins.find(PACKAGE, item.module, "interventions.module")
-        made[name] = module.make(item, declare)
+        made[name] = module.make(item, subject)
         if not any(part is not None for part in made[name]):
             raise checks.ConfigError(f"interventions: {name!r} has no part")
     return made

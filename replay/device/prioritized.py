@@ -145,6 +145,12 @@ class PrioritizedReplay:
             size=self.size(state),
         )
 
+    def sample_uniform(
+        self, state: PrioritizedState, rng: jax.Array, batch_size: int
+    ) -> base.Sample:
+        """Draws transitions with the same probability each; the replay must hold at least one."""
+        return dataclasses.replace(self, uniform_mix=1.0).sample(state, rng, batch_size)
+
     def update_priorities(
         self, state: PrioritizedState, keys: jax.Array, priorities: jax.Array
     ) -> PrioritizedState:

@@ -112,6 +112,8 @@ class UniformReplay:
             size=num_ready,
         )
 
+    sample_uniform = sample
+
     def update_priorities(
         self, state: UniformState, keys: jax.Array, priorities: jax.Array
     ) -> UniformState:

@@ -52,7 +52,8 @@ def sections(name: str, **changes: Any) -> base.Sections:
 
     def shrink(network: value_network.Settings) -> value_network.Settings:
         own_head = dataclasses.replace(network.head, **head)
-        return value_network.Settings(mlp.Settings(hidden_sizes=(8,)), norm, own_head)
+        torso = mlp.Settings(hidden_sizes=(8,))
+        return value_network.Settings(torso=torso, norm=norm, head=own_head)
 
     return base.Sections(
         agent=dataclasses.replace(module.Settings(), **changes),

@@ -9,7 +9,7 @@ import pytest
 
 from agents import base, optimizers
 from core import checks
-from networks import activation
+from networks import activations
 from plasticity import layers, schedules
 from plasticity.interventions import base as interventions
 from tests.agents import small_agents, toy_intervention
@@ -189,12 +189,12 @@ def test_actions_are_indices_in_both_modes(name, mode):
 def test_every_matrix_is_declared(name):
     agent, _ = make(name)
     params = agent.param_shapes()
-    found = layers.find_layers(params, lambda _: agent.layers)
+    found = layers.find_layers(params, lambda _: agent.declared.layers)
     leaves = layers.leaves_by_path(params)
     free = [x for x in found if x.kind == "other" for p in x.leaves.values() if leaves[p].ndim > 1]
     assert not free
     assert {"hidden", "output"} <= {layer.kind for layer in found}
-    modules = [layer.module for layer in agent.layers]
+    modules = [layer.module for layer in agent.declared.layers]
     assert len(modules) == len(set(modules))
     assert {layer.name for layer in found} == set(modules)
 
@@ -202,7 +202,7 @@ def test_every_matrix_is_declared(name):
 @every_agent
 def test_norms_are_declared_and_one_feeds_an_output_layer(name):
     agent = small_agents.make(name, norm="layer")
-    found = layers.find_layers(agent.param_shapes(), lambda _: agent.layers)
+    found = layers.find_layers(agent.param_shapes(), lambda _: agent.declared.layers)
     assert {"norm", "free_norm"} <= {layer.kind for layer in found}
 
 
@@ -215,10 +215,47 @@ def test_units_are_seen_before_and_after_the_nonlinearity(name):
     found = jax.jit(agent.units)(params, jax.random.key(0), observations(16))
     assert found
     for units in found.values():
-        assert isinstance(units, activation.Units)
+        assert isinstance(units, activations.Units)
         assert units.pre.shape[0] == 16
         np.testing.assert_array_equal(units.post, np.maximum(units.pre, 0))
         assert (np.asarray(units.pre) < 0).any()
+
+
+@every_agent
+def test_units_and_ranks_are_measured_in_every_layer(name):
+    agent, _ = make(name)
+    params = init(agent).params
+    if agent.measure_units is None:
+        pytest.skip("shows no units")
+    arguments = (params, jax.random.key(0), observations(16))
+    found = jax.jit(agent.measure_units)(*arguments)
+    seen = agent.units(*arguments)
+    assert all(set(by_layer) == set(seen) for by_layer in found.values())
+    for layer, units in seen.items():
+        share = np.mean(np.asarray(units.post) > 0)
+        assert float(found["active"][layer]) == pytest.approx(share)
+        assert 0 <= float(found["dead"][layer]) <= float(found["dormant_0.1"][layer]) <= 1
+    ranks = jax.jit(agent.measure_ranks)(*arguments)
+    weights = {
+        layer.module for layer in agent.declared.layers if layer.kind in ("hidden", "output")
+    }
+    assert set(ranks["weight_effective_rank"]) == weights
+    assert set(ranks["feature_srank"]) == set(seen)
+    assert all(float(rank) >= 1 for rank in ranks["weight_effective_rank"].values())
+
+
+@every_agent
+def test_the_units_graph_names_layers_that_are_there(name):
+    """Every hidden layer leads into units, and something reads them; see test_unit_graph."""
+    agent, _ = make(name)
+    modules = {layer.module for layer in agent.declared.layers}
+    seen = jax.eval_shape(agent.units, agent.param_shapes(), jax.random.key(0), observations(1))
+    assert {units.name for units in agent.declared.units} == set(seen)
+    for units in agent.declared.units:
+        assert units.incoming
+        assert set(units.incoming) <= modules
+        assert units.readers
+        assert {reader.module for reader in units.readers} <= modules
 
 
 @every_agent
@@ -230,7 +267,7 @@ def test_an_update_is_measured_without_being_carried_out(name):
     measured = jax.jit(agent.measure)(state, *arguments)
     updated = update(state, *arguments)
     assert set(measured) == {"norm", "gradient_norm", "update_ratio", "learning_rate"}
-    found = layers.find_layers(state.params, lambda _: agent.layers)
+    found = layers.find_layers(state.params, lambda _: agent.declared.layers)
     names = {layer.name for layer in found}
     assert all(set(by_layer) == names for by_layer in measured.values())
     before = layers.leaves_by_path(state.params)
@@ -256,7 +293,7 @@ def test_projected_layers_stay_on_their_initial_norms(name):
     after = run(agent, jax.jit(agent.update))
     norms, norms_after = agent.norms(state.params), agent.norms(after.params)
     assert norms.keys() == norms_after.keys()
-    hidden = {layer.module for layer in agent.layers if layer.kind == "hidden"}
+    hidden = {layer.module for layer in agent.declared.layers if layer.kind == "hidden"}
     assert hidden <= norms.keys()
     for layer, norm in norms.items():
         assert float(norms_after[layer]) == pytest.approx(float(norm), rel=1e-5), layer

@@ -180,9 +180,9 @@ def test_actions_are_the_policys_most_likely_ones():
 
 def test_layers_are_named_by_network():
     agent = make()
-    modules = {layer.module.partition("/")[0] for layer in agent.layers}
+    modules = {layer.module.partition("/")[0] for layer in agent.declared.layers}
     assert modules == set(iql.NETWORKS)
-    assert all(isinstance(layer, types.DeclaredLayer) for layer in agent.layers)
+    assert all(isinstance(layer, types.DeclaredLayer) for layer in agent.declared.layers)
     found = agent.units(init(agent).params, RNG, observations(2))
     assert {name.partition("/")[0] for name in found} == set(iql.NETWORKS)
 

@@ -98,7 +98,7 @@ def test_unknown_arguments_are_refused_in_one_line():
     with pytest.raises(checks.ConfigError) as error:
         sections.parse(optimizers.Settings, "optimizer", name="sgd", kwargs={"b1": 0.9})
     assert str(error.value) == (
-        f"optimizer.kwargs.b1 = 0.9: expected an argument of optax.sgd: {', '.join(allowed)}"
+        f"optimizer.kwargs.b1 = 0.9: expected an argument of sgd: {', '.join(allowed)}"
     )
     with pytest.raises(checks.ConfigError, match=r"^optimizer\.kwargs\.learning_rate = 0\.1: "):
         optimizers.Settings(kwargs={"learning_rate": 0.1})

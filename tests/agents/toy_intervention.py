@@ -17,9 +17,9 @@ class Settings:
     strength: float = settings.key(0.0, checks.number(0), "of the regularizer")
 
 
-def make(chosen: Settings, declare) -> base.Intervention:
+def make(chosen: Settings, subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    del declare
+    del subject
 
     def loss(params, state, updates, context):
         del state, updates, context

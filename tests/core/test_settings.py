@@ -226,7 +226,7 @@ class Settings:
     module: str = settings.key("somebody.torso", checks.text(), "this torso")
     depth: int = settings.key(2, checks.integer(1), "of it")
 
-def make(chosen, norm):
+def make(chosen, nonlinear):
     return None
 """
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core import checks
-from networks import activation, declared, normalization
+from networks import activations, declared, nonlinearity, normalization
 from networks.heads import action_values, c51
 from tests.core import sections
 
@@ -21,7 +21,7 @@ def make_head(norm=None, num_actions=4, **changes):
         action_values.Settings(**section),
         num_actions,
         len(ATOMS),
-        norm or normalization.Normalization(),
+        nonlinearity.Nonlinearity(norm or normalization.Normalization()),
     )
 
     def forward(x, per_sample=False):
@@ -145,7 +145,7 @@ def test_biases_of_the_layers(noisy):
 def test_one_number_for_each_action_is_a_value_head():
     """As DQN's: [B, A, 1], without dueling the output layer itself."""
     settings = action_values.Settings(hidden_size=6, dueling=False, noisy=False)
-    head = action_values.ActionValueHead(settings, 4, 1, normalization.Normalization())
+    head = action_values.ActionValueHead(settings, 4, 1, nonlinearity.Nonlinearity())
     network = hk.without_apply_rng(hk.transform(lambda x: head(x)))
     params = random_params(network)
     found = network.apply(params, features())
@@ -159,8 +159,8 @@ def test_layers_are_declared_as_what_they_are(noisy):
     norm = normalization.Normalization("layer", keep_bias=True)
     with declared.recording() as found:
         jax.eval_shape(make_head(norm, noisy=noisy).init, jax.random.key(0), features())
-    by_module = {layer.module: layer for layer in found}
-    assert len(by_module) == len(found) == 6
+    by_module = {layer.module: layer for layer in found.layers}
+    assert len(by_module) == len(found.layers) == 6
     weights, biases = (("mu_w", "sigma_w"), ("mu_b", "sigma_b")) if noisy else (("w",), ("b",))
     for name in ("value", "advantage"):
         assert by_module[f"{name}_norm"][1:4] == ("free_norm", ("scale",), ("offset",))
@@ -174,7 +174,7 @@ def test_layers_are_declared_as_what_they_are(noisy):
 def test_units_are_seen_before_and_after_the_nonlinearity():
     head = make_head()
     params, x = random_params(head), features()
-    with activation.recording() as found:
+    with activations.recording() as found:
         head.apply(params, None, x)
     assert set(found) == {"value_hidden", "advantage_hidden"}
     for name, units in found.items():

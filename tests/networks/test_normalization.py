@@ -13,7 +13,7 @@ from tests.core import sections
 
 def normalize(norm, x, params=None):
     """The norm's output with the given, or its initial, parameters; and the parameters."""
-    network = hk.without_apply_rng(hk.transform(lambda x: norm(x, "norm")))
+    network = hk.without_apply_rng(hk.transform(lambda x: norm(x, "norm")[0]))
     params = params or network.init(jax.random.key(0), x)
     return np.asarray(network.apply(params, x)), params
 
@@ -89,25 +89,25 @@ def test_layers_before_a_norm_drop_their_biases(kind, keep_bias, has_bias):
 )
 def test_a_norm_declares_its_parameters(kind, affine, role, expected):
     norm = normalization.Normalization(kind=kind, affine=affine)
-    network = hk.transform(lambda x: norm(x, "norm", role))
+    network = hk.transform(lambda x: norm(x, "norm", role)[0])
     with declared.recording() as found:
         jax.eval_shape(network.init, jax.random.key(0), images())
-    assert [tuple(layer) for layer in found] == expected
+    assert [tuple(layer) for layer in found.layers] == expected
 
 
 def convolution_block(norm, x):
     y = convolution.ValidConv2D(6, 3, 1, norm.layer_has_bias, "matmul", "layer")(x)
-    return norm(y, "norm")
+    return norm(y, "norm")[0]
 
 
 def linear_block(norm, x):
     x = x.reshape(x.shape[0], -1)
-    return norm(linear.linear(6, x.shape[-1], norm.layer_has_bias, "layer")(x), "norm")
+    return norm(linear.linear(6, x.shape[-1], norm.layer_has_bias, "layer")(x), "norm")[0]
 
 
 def noisy_block(norm, x):
     x, has_bias = x.reshape(x.shape[0], -1), norm.layer_has_bias
-    return norm(linear.NoisyLinear(6, 0.5, has_bias, has_bias, False, "layer")(x), "norm")
+    return norm(linear.NoisyLinear(6, 0.5, has_bias, has_bias, False, "layer")(x), "norm")[0]
 
 
 @pytest.mark.usefixtures("float64")

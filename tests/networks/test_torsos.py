@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core import checks
-from networks import activation, declared, normalization, value_network
+from networks import activations, declared, nonlinearity, normalization, value_network
 from networks.torsos import data_efficient, impala, mlp, nature
 from plasticity import layers as layers_lib
 from tests.core import sections
@@ -17,9 +17,9 @@ NUM_ATOMS = 51
 
 def make_torso(module, norm=None, **changes):
     """The torso of the section with these changes."""
-    norm = norm or normalization.Normalization()
+    nonlinear = nonlinearity.Nonlinearity(norm or normalization.Normalization())
     chosen = module.Settings(**changes)
-    return hk.without_apply_rng(hk.transform(lambda x: module.make(chosen, norm)(x)))
+    return hk.without_apply_rng(hk.transform(lambda x: module.make(chosen, nonlinear)(x)))
 
 
 def shapes_of(network, x):
@@ -288,17 +288,19 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
         params = jax.eval_shape(
             torso.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), dtype)
         )
-    sorted_layers = layers_lib.find_layers(params, lambda _: found)
+    sorted_layers = layers_lib.find_layers(params, lambda _: found.layers)
     kinds = {layer.kind for layer in sorted_layers}
     assert kinds == ({"hidden"} if kind == "none" else {"hidden", "norm"})
-    assert {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found}
+    assert (
+        {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found.layers}
+    )
 
 
 def test_units_of_a_torso_are_seen_at_every_nonlinearity():
     torso = make_torso(nature)
     x = np.random.RandomState(5).randint(0, 256, (2, 4, 84, 84)).astype(np.uint8)
     params = random_params(torso, x)
-    with activation.recording() as found:
+    with activations.recording() as found:
         features = torso.apply(params, x)
     assert list(found) == ["torso/conv_0", "torso/conv_1", "torso/conv_2"]
     shapes = [units.pre.shape for units in found.values()]
@@ -313,7 +315,7 @@ def test_impala_s_nonlinearities_have_names_of_their_own():
     torso = make_torso(impala, channels=(4, 4), blocks=2)
     x = np.zeros((1, 2, 8, 8), np.uint8)
     params = random_params(torso, x)
-    with activation.recording() as found:
+    with activations.recording() as found:
         torso.apply(params, x)
     assert len(found) == 2 * 2 * 2 + 1
 
@@ -331,9 +333,9 @@ def test_outside_of_a_recording_nothing_is_kept():
     with declared.recording() as outer:
         with pytest.raises(ZeroDivisionError):
             interrupted()
-        assert not outer
+        assert not outer.layers
         torso.init(jax.random.key(0), x)
         torso.init(jax.random.key(0), x)
-    assert len(outer) == 1
+    assert len(outer.layers) == len(outer.units) == 1
     torso.init(jax.random.key(0), x)
-    assert len(outer) == 1
+    assert len(outer.layers) == len(outer.units) == 1

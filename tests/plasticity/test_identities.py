@@ -15,7 +15,8 @@ import optax
 import pytest
 from jax import experimental
 
-from plasticity import layers, metrics, norm_growth, projection
+from plasticity import layers, norm_growth, projection
+from plasticity.metrics import layer_metrics
 
 _FREE_SCALES = projection.Projection(
     projection.ProjectionSettings(enabled=True, moments="rescale", scale_offset="free"),
@@ -100,7 +101,11 @@ def _train(optimizer, chosen, params=None, updates=_UPDATES):
     def step(carry, _):
         params, state = carry
         loss, grads = jax.value_and_grad(_loss)(params)
-        measured = loss, metrics.layer_norms(params, groups), metrics.layer_norms(grads, groups)
+        measured = (
+            loss,
+            layer_metrics.layer_norms(params, groups),
+            layer_metrics.layer_norms(grads, groups),
+        )
         change, state = optimizer.update(grads, state, params)
         return (optax.apply_updates(params, change), state), measured
 
@@ -127,10 +132,12 @@ def test_projection_does_not_change_the_function():
     outputs = [_apply(p, _inputs()) for p in (grown, projected)]
     assert _relative_difference(*outputs) < 1e-10
     groups = projection.projected_layers(params, _FREE_SCALES)
-    norms = metrics.layer_norms(projected, groups)
+    norms = layer_metrics.layer_norms(projected, groups)
     np.testing.assert_allclose(norms["hidden_0"], radii["hidden_0"], rtol=1e-12)
     np.testing.assert_allclose(norms["hidden_1"], radii["hidden_1"], rtol=1e-12)
-    assert float(norms["hidden_0"]) < 0.3 * float(metrics.layer_norms(grown, groups)["hidden_0"])
+    assert float(norms["hidden_0"]) < 0.3 * float(
+        layer_metrics.layer_norms(grown, groups)["hidden_0"]
+    )
 
 
 def test_the_output_layer_is_not_scale_invariant():

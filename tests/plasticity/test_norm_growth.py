@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from core import checks
-from plasticity import metrics, norm_growth, projection
+from plasticity import norm_growth, projection
+from plasticity.metrics import layer_metrics
 
 _PROJECTION = projection.Projection(
     projection.ProjectionSettings(enabled=True, scale_offset="free")
@@ -49,7 +50,7 @@ def test_norms_of_a_network_are_recorded_under_the_layers_names(tmp_path):
     path = str(tmp_path / "norms.csv")
     groups = projection.projected_layers(_params(), _PROJECTION)
     for updates in (0, 5):
-        norm_growth.append_row(path, updates, metrics.layer_norms(_params(), groups))
+        norm_growth.append_row(path, updates, layer_metrics.layer_norms(_params(), groups))
     recorded = norm_growth.RecordedNorms.load(path)
     assert recorded.names == ("a", "b")
     np.testing.assert_allclose(recorded.norms, 6**0.5, rtol=1e-6)

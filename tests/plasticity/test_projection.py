@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from core import checks, types
-from plasticity import layers, metrics, projection
+from plasticity import layers, projection
+from plasticity.metrics import layer_metrics
 from tests.core import sections
 
 
@@ -357,7 +358,7 @@ def test_project_params_starts_a_run_on_its_spheres():
     radii = projection.initial_radii(params, chosen)
     started = projection.project_params(params, radii, chosen)
     groups = projection.projected_layers(params, chosen)
-    norms = metrics.layer_norms(started, groups)
+    norms = layer_metrics.layer_norms(started, groups)
     assert float(norms["hidden"]) == pytest.approx(2.0, rel=1e-6)
     assert float(norms["value_hidden"]) == pytest.approx(5**0.5, rel=1e-6)
     np.testing.assert_array_equal(started["norm"]["scale"], params["norm"]["scale"])

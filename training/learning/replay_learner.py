@@ -7,7 +7,7 @@ Every array has a leading axis over independent seeds.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -70,6 +70,7 @@ class Learner:
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
       max_abs_reward: what rewards are clipped to before they are observed; 0: no clipping.
+      probe_size: observations on which units and ranks are measured.
     """
 
     agent: agents_base.Agent
@@ -80,6 +81,7 @@ class Learner:
     frame_stack: int
     batch_size: int
     max_abs_reward: float
+    probe_size: int = 2_048
 
     @functools.cached_property
     def axes(self) -> LearnerState:
@@ -224,6 +226,27 @@ class Learner:
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         weights = self._weights(state, sample)
         return self.agent.measure(state.train, rng_loss, sample.transition, weights)
+
+    @functools.cached_property
+    def measure_units(self):
+        """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
+        return self._on_probe(self.agent.measure_units)
+
+    @functools.cached_property
+    def measure_ranks(self):
+        """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
+        return self._on_probe(self.agent.measure_ranks)
+
+    def _on_probe(self, measure: Callable[..., Mapping[str, Metrics]] | None):
+        """Measures on observations drawn uniformly from the replay, without changing the state."""
+        assert measure is not None, "checked when the run was put together"
+
+        def on_probe(state: LearnerState) -> Mapping[str, Metrics]:
+            rng_sample, rng_apply = jax.random.split(jax.random.fold_in(state.rng, 1))
+            sample = self.replay.sample_uniform(state.replay, rng_sample, self.probe_size)
+            return measure(state.train.params, rng_apply, sample.transition.s_tm1)
+
+        return jax.jit(seeds.over_seeds(on_probe, self.num_seeds, (self.axes,), 0))
 
 
 def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:

@@ -15,7 +15,7 @@ With frames and updates, they hold:
 
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +33,7 @@ from training.logs import csv_log, interval
 KEEP_ROWS = 2**62
 """A moment after all rows of a file: they are facts, so none is dropped."""
 
-LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers")
+LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers", "units", "ranks")
 
 
 class Recorder:
@@ -169,23 +169,62 @@ class Recorder:
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
     ) -> None:
         """Records the measurements of every layer: {quantity: {layer: [K]}}."""
+        for k, layer, numbers in self._by_layer(measured):
+            rate, norm = numbers["learning_rate"], numbers["norm"]
+            numbers["learning_rate_over_norm"] = _ratio(rate, norm)
+            numbers["learning_rate_over_norm2"] = _ratio(rate, norm**2)
+            self._add_layer("layers", counters, k, layer, numbers)
+
+    def probe(
+        self,
+        log: str,
+        counters: Mapping[str, int],
+        measured: Mapping[str, Mapping[str, np.ndarray]],
+    ) -> None:
+        """Records what was measured on the probe batch: {quantity: {layer: [K]}}.
+
+        Args:
+          log: "units" or "ranks".
+          counters: of the run.
+          measured: a quantity that a layer lacks is left empty in its row.
+        """
+        for k, layer, numbers in self._by_layer(measured):
+            row = {name: numbers.get(name, float("nan")) for name in measured}
+            self._add_layer(log, counters, k, layer, row)
+
+    def _by_layer(
+        self, measured: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> Iterator[tuple[int, str, dict[str, float]]]:
+        """(seed's place, layer, its quantities), all of them finite."""
+        layers = dict.fromkeys(layer for values in measured.values() for layer in values)
         for k in range(self._settings.num_seeds):
-            for layer in measured["norm"]:
-                numbers = {name: float(values[layer][k]) for name, values in measured.items()}
+            for layer in layers:
+                numbers = {
+                    name: float(values[layer][k])
+                    for name, values in measured.items()
+                    if layer in values
+                }
                 for name, number in numbers.items():
                     finite.check(f"{name} of layer {layer!r}", np.array(number))
-                rate, norm = numbers["learning_rate"], numbers["norm"]
-                row = {
-                    "frames": counters["frames"],
-                    "updates": counters["updates"],
-                    "seed": self._seed(k),
-                    "layer": layer,
-                    **numbers,
-                    "learning_rate_over_norm": _ratio(rate, norm),
-                    "learning_rate_over_norm2": _ratio(rate, norm**2),
-                }
-                self._logs["layers"].append(row)
-                self._add_events(f"layers/{layer}", k, row)
+                yield k, layer, numbers
+
+    def _add_layer(
+        self,
+        log: str,
+        counters: Mapping[str, int],
+        k: int,
+        layer: str,
+        numbers: Mapping[str, float],
+    ) -> None:
+        row = {
+            "frames": counters["frames"],
+            "updates": counters["updates"],
+            "seed": self._seed(k),
+            "layer": layer,
+            **numbers,
+        }
+        self._logs[log].append(row)
+        self._add_events(f"{log}/{layer}", k, row)
 
     def norms(self, norms: Sequence[Mapping[str, jax.Array]], updates: int) -> None:
         """Appends the projected layers' norms, in the format that norm_growth reads.

@@ -194,7 +194,7 @@ def test_replay_size_is_that_of_each_seed(learner, play):
 def layer_norms(learner, params, kinds):
     """{layer: norm} in float64, of one seed."""
     params = jax.tree.map(lambda x: np.asarray(x[0], np.float64), params)
-    leaves, declare = layers.leaves_by_path(params), lambda params: learner.agent.layers
+    leaves, declare = layers.leaves_by_path(params), lambda params: learner.agent.declared.layers
     return {
         layer.name: np.sqrt(sum(np.sum(leaves[path] ** 2) for path in layer.leaves.values()))
         for layer in layers.find_layers(params, declare)

@@ -1,0 +1,100 @@
+"""Which layers an intervention acts on, and when: keys that interventions have in common."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from core import checks, settings
+from plasticity import layers as layers_lib
+from plasticity.interventions import base
+
+
+def _is_pattern(value: object) -> bool:
+    try:
+        return isinstance(value, str) and re.compile(value) is not None
+    except re.error:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSettings:
+    """The layers of an intervention; items of `interventions` begin with it."""
+
+    layers: str = settings.key(
+        ".*",
+        checks.Check("a regular expression", _is_pattern),
+        "searched in the names of the layers (the column layer of layers.csv): which to act on",
+    )
+
+    def select(
+        self, subject: base.Subject, module: str, kinds: Sequence[layers_lib.Kind] = ()
+    ) -> list[layers_lib.Layer]:
+        """The layers that the pattern is found in.
+
+        Args:
+          subject: has the layers.
+          module: of the intervention, for the message.
+          kinds: of layers that can be acted on at all; none: every kind.
+
+        Raises:
+          ConfigError: if there is none.
+        """
+        found = [
+            layer
+            for layer in layers_lib.find_layers(subject.shapes, subject.declare)
+            if not kinds or layer.kind in kinds
+        ]
+        chosen = [layer for layer in found if re.search(self.layers, layer.name)]
+        if not chosen:
+            names = ", ".join(layer.name for layer in found) or "none"
+            raise checks.ConfigError(
+                f"interventions: {module}.layers = {self.layers!r}: expected a pattern that is "
+                f"found in one of {names}"
+            )
+        return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafSettings(LayerSettings):
+    """The same, for interventions on numbers one by one."""
+
+    include: Literal["all", "weights"] = settings.key(
+        "all",
+        checks.one_of("all", "weights"),
+        "all parameters of the layers, or their matrices and kernels alone",
+    )
+
+    def paths(self, subject: base.Subject, module: str) -> tuple[str, ...]:
+        """The paths of the leaves to act on; raises ConfigError as `select` does."""
+        chosen = self.select(subject, module)
+        if self.include == "all":
+            return tuple(path for layer in chosen for path in layer.leaves.values())
+        matrices = ("hidden", "output", "sigma", "other")
+        paths = tuple(p for x in chosen if x.kind in matrices for p in x.weights)
+        if not paths:
+            raise checks.ConfigError(
+                f"interventions: {module}.include = 'weights': expected layers with weights, found "
+                f"{', '.join(layer.name for layer in chosen)}"
+            )
+        return paths
+
+
+def period_key(default: int) -> int:
+    """The key `period_frames` of an operation."""
+    return settings.key(
+        default,
+        checks.integer(1),
+        "frames between two times, counted from the first update on; at least those of an update",
+    )
+
+
+def period_updates(period_frames: int, subject: base.Subject, module: str) -> int:
+    """The period in updates; raises ConfigError if it is shorter than one."""
+    updates = int(period_frames / subject.frames_per_update)
+    if updates < 1:
+        raise checks.ConfigError(
+            f"interventions: {module}.period_frames = {period_frames}: expected at least the "
+            f"{subject.frames_per_update:g} frames of an update"
+        )
+    return updates

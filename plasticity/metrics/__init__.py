@@ -1,0 +1,4 @@
+"""What shows how trainable a network is, as pure functions: norms, units, ranks.
+
+Called by agents/ and training/; imports plasticity/ and core/.
+"""
