@@ -93,12 +93,15 @@ class Agent(NamedTuple):
       norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
       declared: what the networks declare of their layers and hidden units.
       observations: shape and type [1, ...] of what it sees of one environment.
-      apply: (params, rng, observations [B, ...]) -> the network's output, for analysis.
+      apply: (params, rng, observations [B, ...]) -> the network's output, for analysis: action
+        values [B, A], or an object that has them as `q_values`.
       units: (params, rng, observations [B, ...]) -> {layer: Units(pre, post)}; None for an agent
         that does not show them.
       measure_units: the same arguments -> {quantity: {layer: scalar}} of these units.
       measure_ranks: the same arguments -> {quantity: {layer: scalar}} of weights, and of features
         that are vectors.
+      measure_network: (state, rng, transitions [B, ...], weights [B], transitions of the probe) ->
+        scalars of the whole network, by name.
     """
 
     init: Callable[[jax.Array, jax.Array], types.TrainState]
@@ -115,11 +118,22 @@ class Agent(NamedTuple):
     units: Callable[[Params, jax.Array, jax.Array], Mapping[str, Any]] | None = None
     measure_units: Callable[[Params, jax.Array, jax.Array], Mapping[str, Scalars]] | None = None
     measure_ranks: Callable[[Params, jax.Array, jax.Array], Mapping[str, Scalars]] | None = None
+    measure_network: (
+        Callable[
+            [types.TrainState, jax.Array, types.Transition, jax.Array, types.Transition], Scalars
+        ]
+        | None
+    ) = None
 
     def param_shapes(self) -> Params:
         """Shapes and types of the parameters."""
         init = lambda observations: self.init(jax.random.key(0), observations)  # noqa: E731
         return jax.eval_shape(init, self.observations).params
+
+
+def action_values(output: Any) -> jax.Array:
+    """The action values [B, A] in what `Agent.apply` returned."""
+    return getattr(output, "q_values", output)
 
 
 def is_rate(metric: str) -> bool:

@@ -6,7 +6,7 @@ regressed on r + discount V, and the policy on actions of the data, weighted by 
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -92,7 +92,16 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         units=agent.units,
         measure_units=agent.measure_units,
         measure_ranks=agent.measure_ranks,
+        measure_network=agent.measure_network,
     )
+
+
+class IqlOutput(NamedTuple):
+    """Action values [B, A], the state's value [B, 1], and logits of actions [B, A]."""
+
+    q_values: jax.Array
+    value: jax.Array
+    policy: jax.Array
 
 
 class _Iql:
@@ -154,20 +163,14 @@ class _Iql:
         """A network's output, [B, A]; [B, 1] for V."""
         return self._networks[name].apply(params, rng, observations, noise == "per_sample")[..., 0]
 
-    def apply(
-        self, params: base.Params, rng: jax.Array, observations: jax.Array
-    ) -> dict[str, jax.Array]:
-        """The outputs of the three networks by name, [B, A]; [B, 1] for V."""
-        return {
-            name: self._values(
-                name,
-                params[name],
-                rng,
-                observations,
-                getattr(self._sections.network, name).head.noise,
-            )
-            for name in NETWORKS
-        }
+    def apply(self, params: base.Params, rng: jax.Array, observations: jax.Array) -> IqlOutput:
+        """The outputs of the three networks."""
+
+        def output(name):
+            noise = getattr(self._sections.network, name).head.noise
+            return self._values(name, params[name], rng, observations, noise)
+
+        return IqlOutput(output("q"), output("value"), output("policy"))
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
         """The policy's most likely action, or a uniform one with probability epsilon."""
@@ -193,17 +196,17 @@ class _Iql:
         v_t = self._values("value", params["value"], rng_t, transition.s_t, noise.value.head.noise)
         taken = jax.vmap(lambda values, action: values[action])
         q_target = jax.lax.stop_gradient(taken(target, transition.a_tm1))
-        advantage = q_target - outputs["value"][:, 0]
+        advantage = q_target - outputs.value[:, 0]
         chex.assert_equal_shape([advantage, weights])
         goal = jax.lax.stop_gradient(transition.r_t + transition.discount_t * v_t[:, 0])
-        log_probs = taken(jax.nn.log_softmax(outputs["policy"]), transition.a_tm1)
+        log_probs = taken(jax.nn.log_softmax(outputs.policy), transition.a_tm1)
         losses = {
             "value_loss": expectile_losses(advantage, self._settings.expectile),
-            "q_loss": jnp.square(goal - taken(outputs["q"], transition.a_tm1)),
+            "q_loss": jnp.square(goal - taken(outputs.q_values, transition.a_tm1)),
             "policy_loss": -log_probs * action_weights(advantage, self._settings),
         }
         means = {name: jnp.mean(each * weights) for name, each in losses.items()}
-        metrics = {**means, "q_value": jnp.mean(outputs["q"]), "advantage": jnp.mean(advantage)}
+        metrics = {**means, "q_value": jnp.mean(outputs.q_values), "advantage": jnp.mean(advantage)}
         return sum(means.values(), start=jnp.zeros(())), metrics
 
     def _step(self, state: types.TrainState, rng, transition, weights):
@@ -261,6 +264,19 @@ class _Iql:
                 for name in NETWORKS
             }
         )
+
+    def measure_network(self, state, rng, transition, weights, probe) -> base.Scalars:
+        """See base.Agent; of the three networks together, and Q's values."""
+        updates = self._step(state, rng, transition, weights)[3]
+        network = measuring.Network(
+            state.params,
+            optax.apply_updates(state.params, updates),
+            lambda params, observations: self.apply(params, rng, observations).q_values,
+            lambda params, some: self._losses(
+                params, state.target_params, rng, some, jnp.ones_like(some.r_t)
+            )[0],
+        )
+        return measuring.measure_network(network, rng, probe)
 
     def forget(self, state, fresh, what: base.Forget) -> types.TrainState:
         """See base.Agent."""

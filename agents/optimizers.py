@@ -14,10 +14,11 @@ from core import checks, settings, types
 from plasticity import adam_ages, layers, norm_growth, schedules
 from plasticity import projection as projection_lib
 from plasticity.interventions import base as interventions
-from plasticity.metrics import layer_metrics
+from plasticity.metrics import gradient_metrics, layer_metrics
 
 _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
+_ADAM_DEFAULTS = {"b2": 0.999, "eps": 1e-8}
 
 
 _OWN = {"adam_ages": adam_ages.adam_ages}
@@ -257,11 +258,13 @@ def measure(
     opt_state: Any,
     chosen: Settings,
     declare: Callable[[Any], Sequence[types.DeclaredLayer]],
+    td_grads: Any = None,
 ) -> dict[str, dict[str, jax.Array]]:
-    """{quantity: {layer: scalar}} of an update.
+    """{quantity: {layer: scalar}} of an update; a quantity that a layer lacks is left out.
 
     norm: ||W||; gradient_norm: before clipping; update_ratio: ||dW|| / ||W||, the projection's part
-    of dW included; learning_rate: the layer's own.
+    of dW included; learning_rate: the layer's own; updated_units_td: without the regularizers'
+    gradients; the others as in plasticity/metrics/gradient_metrics.py.
 
     Args:
       params: before it.
@@ -270,11 +273,20 @@ def measure(
       opt_state: after it.
       chosen: the section `optimizer`.
       declare: says what the network's layers are.
+      td_grads: gradients of the agent's loss alone; None if there is nothing else.
     """
     found = layers.find_layers(params, declare, chosen.projection.noisy)
+    td_grads = grads if td_grads is None else td_grads
+    b2, eps = (float(chosen.kwargs.get(key, value)) for key, value in _ADAM_DEFAULTS.items())
     return {
         "norm": layer_metrics.layer_norms(params, found),
+        "mean_abs_weight": gradient_metrics.mean_abs_weights(params, found),
         "gradient_norm": layer_metrics.layer_norms(grads, found),
+        **gradient_metrics.of_gradients(grads, found),
+        "updated_units": gradient_metrics.updated_units(grads, found),
+        "updated_units_td": gradient_metrics.updated_units(td_grads, found),
         "update_ratio": layer_metrics.update_ratios(updates, params, found),
+        "tangential_ratio": gradient_metrics.tangential_ratios(updates, params, found),
+        **gradient_metrics.of_adam(grads, opt_state, found, b2, eps),
         "learning_rate": layer_rates(opt_state, [layer.name for layer in found]),
     }

@@ -127,9 +127,40 @@ class Trainer:
         """{quantity: {layer: scalar}} of an update that is not applied; see base.Agent."""
         grads = self._gradients(state, rng, transition, weights).grads
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        td_grads = None
+        if any(x.regularizer for x in self.interventions.values()):
+            loss = lambda p: self.loss(p, state.target_params, rng, transition, weights)[0]  # noqa: E731
+            td_grads = jax.grad(loss)(state.params)
         return optimizers.measure(
-            state.params, grads, updates, opt_state, self.sections.optimizer, self._declare
+            state.params,
+            grads,
+            updates,
+            opt_state,
+            self.sections.optimizer,
+            self._declare,
+            td_grads,
         )
+
+    def measure_network(
+        self,
+        state: types.TrainState,
+        rng: jax.Array,
+        transition: types.Transition,
+        weights: jax.Array,
+        probe: types.Transition,
+    ) -> base.Scalars:
+        """Scalars of the whole network; see base.Agent."""
+        grads = self._gradients(state, rng, transition, weights).grads
+        updates, _ = self.optimizer.update(grads, state.opt_state, state.params)
+        network = measuring.Network(
+            state.params,
+            optax.apply_updates(state.params, updates),
+            lambda params, observations: base.action_values(self.apply(params, rng, observations)),
+            lambda params, some: self.loss(
+                params, state.target_params, rng, some, jnp.ones_like(some.r_t)
+            )[0],
+        )
+        return measuring.measure_network(network, rng, probe)
 
     def forget(
         self, state: types.TrainState, fresh: types.TrainState, what: base.Forget
@@ -292,4 +323,5 @@ def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
         units=trainer.units,
         measure_units=trainer.measure_units,
         measure_ranks=trainer.measure_ranks,
+        measure_network=trainer.measure_network,
     )

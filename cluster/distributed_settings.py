@@ -76,11 +76,16 @@ def parse(
         raise checks.ConfigError(
             f"training.dataset = {run.training.dataset!r}: expected none in a distributed run"
         )
-    for key in ("units_period_frames", "ranks_period_frames"):
+    for key in ("units_period_frames", "ranks_period_frames", "network_period_frames"):
         if getattr(run.log, key):
             raise checks.ConfigError(
                 f"log.{key} = {getattr(run.log, key)}: expected 0 in a distributed run, whose "
                 "learner has no replay of its own to draw from"
+            )
+    for key in ("keep_at", "parameters_period_frames"):
+        if getattr(run.snapshot, key):
+            raise checks.ConfigError(
+                f"snapshot.{key} = {getattr(run.snapshot, key)}: expected none in a distributed run"
             )
     capacity = run.replay.capacity
     if distributed.max_unconfirmed > capacity:

@@ -101,6 +101,13 @@ class AgentLoop:
             rows=state_arrays.copy_rows(replay, self.state, earlier),
         )
 
+    def parameters(self, earlier: Path | None) -> snapshot.Contents:
+        """The networks alone, as a snapshot has them; see SnapshotStore.save."""
+        del earlier
+        learner = state_arrays.params_to_arrays(self.state.train.params)
+        state_arrays.check_finite(learner, "learner", self._settings.seed)
+        return snapshot.Contents(dict(self.counts.counters), {"learner": learner})
+
     @property
     def is_offline(self) -> bool:
         """Whether updates remain to be done before anything is played."""
@@ -166,3 +173,8 @@ class AgentLoop:
         """Whether the last iteration completed a multiple of a period (0: never)."""
         frames = self.counts.counters["frames"]
         return periods.is_completed(period_frames, self._frames_before, frames)
+
+    def is_kept(self, frames: int) -> bool:
+        """Whether a snapshot of that moment is one of snapshot.keep_at: the first not before it."""
+        step = self._settings.num_envs * self._settings.frames_per_step
+        return any(at <= frames < at + step for at in self._settings.snapshot.keep_at)

@@ -123,6 +123,7 @@ def check_measurements(settings: run_settings.RunSettings, agent: agents_base.Ag
     for key, measure in (
         ("units_period_frames", agent.measure_units),
         ("ranks_period_frames", agent.measure_ranks),
+        ("network_period_frames", agent.measure_network),
     ):
         period = getattr(settings.log, key)
         if period and measure is None:

@@ -46,7 +46,10 @@ class Run:
         run_directory.append_provenance(path, config)
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.timer = stage_timer.StageTimer()
-        self.store = snapshot.SnapshotStore(path / "snapshots", settings.snapshot.keep)
+        self.store = snapshot.SnapshotStore(
+            path / "snapshots", settings.snapshot.keep, self.loop.is_kept
+        )
+        self.parameters = snapshot.SnapshotStore(path / "parameters", keep=1, stays=lambda _: True)
         gathered = self.store.restore(self._restore)
         if gathered is None:
             self.loop.begin()
@@ -116,6 +119,7 @@ class Run:
           NotFiniteError: after that, if an update of the interval was not finite.
         """
         self.store.check()
+        self.parameters.check()
         not_finite = self.recorder.gathered.not_finite()
         stage_times = self.timer.take(_STAGES)
         sizes = np.asarray(self.experiment.learner.replay_size(self.loop.state))
@@ -138,14 +142,19 @@ class Run:
                 self.recorder.layers(self.counters, jax.device_get(learner.measure(state)))
 
     def measure_on_probe(self, log: str) -> None:
-        """Measures units, or ranks, on observations of the replay and writes that down.
+        """Measures units, ranks or the network on the replay's transitions and writes that down.
 
         Args:
-          log: "units" or "ranks".
+          log: "units", "ranks" or "network".
         """
         with self._guarded():
             learner, state = self.experiment.learner, self.loop.state
-            if np.all(learner.replay_size(state)):
+            if not np.all(learner.replay_size(state)):
+                return
+            if log == "network":
+                measured = jax.device_get(learner.measure_network(state))
+                self.recorder.network(self.counters, measured)
+            else:
                 measure = {"units": learner.measure_units, "ranks": learner.measure_ranks}[log]
                 self.recorder.probe(log, self.counters, jax.device_get(measure(state)))
 
@@ -188,6 +197,11 @@ class Run:
         with self._guarded():
             self.store.save(self._contents)
 
+    def save_parameters(self) -> None:
+        """Starts writing the networks' parameters; returns once they are copied to the host."""
+        with self._guarded():
+            self.parameters.save(self.loop.parameters)
+
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         contents = self.loop.contents(earlier)
         contents.arrays["loop"] = {
@@ -203,6 +217,7 @@ class Run:
             self.recorder.close()
             self.experiment.environment.close()
             self.store.wait()
+            self.parameters.wait()
 
 
 def _params_by_seed(run: Run) -> list:
@@ -265,10 +280,9 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
         run.progress.advance(run.counters["frames"])
         if loop.is_due(settings.log.layers_period_frames):
             run.measure_layers()
-        if loop.is_due(settings.log.units_period_frames):
-            run.measure_on_probe("units")
-        if loop.is_due(settings.log.ranks_period_frames):
-            run.measure_on_probe("ranks")
+        for log in ("units", "ranks", "network"):
+            if loop.is_due(getattr(settings.log, f"{log}_period_frames")):
+                run.measure_on_probe(log)
         # A row of train.csv covers one task only, and the last covers the end.
         if counts.is_task_over or loop.is_due(settings.log.period_frames):
             with timer.stage("log", always=True):
@@ -276,6 +290,9 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
         if loop.is_due(settings.evaluation.period_frames):
             with timer.stage("evaluate", always=True):
                 run.evaluate(lambda: stop.requested)
-        if loop.is_due(settings.snapshot.period_frames):
+        if loop.is_due(settings.snapshot.parameters_period_frames):
+            with timer.stage("snapshot", always=True):
+                run.save_parameters()
+        if loop.is_due(settings.snapshot.period_frames) or loop.is_kept(run.counters["frames"]):
             with timer.stage("snapshot", always=True):
                 run.save()

@@ -105,6 +105,12 @@ class LogSettings:
         checks.integer(0),
         "frames between measurements of the ranks of weights and features; 0: none",
     )
+    network_period_frames: int = settings.key(
+        0,
+        checks.integer(0),
+        "frames between measurements of churn, Jacobians, the tangent kernel and sharpness, "
+        "each as long as hundreds of updates; 0: none",
+    )
     probe_size: int = settings.key(
         2_048,
         checks.integer(1),
@@ -124,6 +130,16 @@ class SnapshotSettings:
         "frames between snapshots; one is also written at the end and on Ctrl-C or SIGTERM",
     )
     keep: int = settings.key(2, checks.integer(1), "how many of the newest stay")
+    keep_at: tuple[int, ...] = settings.key(
+        (),
+        checks.each(checks.integer(1)),
+        "frames at which one is written that stays whatever comes after, to branch off from",
+    )
+    parameters_period_frames: int = settings.key(
+        0,
+        checks.integer(0),
+        "frames between copies of the networks alone, all of which stay; 0: none",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -245,6 +245,24 @@ def test_units_and_ranks_are_measured_in_every_layer(name):
 
 
 @every_agent
+def test_the_whole_network_is_measured(name):
+    """Finite numbers; equal gradients of equal transitions; no churn without an update."""
+    agent, _ = make(name)
+    if agent.measure_network is None:
+        pytest.skip("does not measure its network")
+    batch, probe = transitions(8), transitions(4)
+    measure = jax.jit(agent.measure_network)
+    found = measure(init(agent), jax.random.key(0), batch, jnp.ones(8), probe)
+    assert all(np.isfinite(value) and value.shape == () for value in found.values())
+    assert float(found["value_churn"]) > 0
+    assert float(found["parameter_jacobian"]) > 0
+    same = jax.tree.map(lambda x: jnp.repeat(x[:1], 4, axis=0), probe)
+    found = measure(init(agent), jax.random.key(0), batch, jnp.zeros(8), same)
+    assert float(found["gradient_cosine_mean"]) == pytest.approx(1, abs=1e-3)
+    assert float(found["ntk_effective_rank"]) == pytest.approx(1, abs=0.05)
+
+
+@every_agent
 def test_the_units_graph_names_layers_that_are_there(name):
     """Every hidden layer leads into units, and something reads them; see test_unit_graph."""
     agent, _ = make(name)
@@ -266,10 +284,12 @@ def test_an_update_is_measured_without_being_carried_out(name):
     arguments = (jax.random.key(1), transitions(BATCH), jnp.ones(BATCH))
     measured = jax.jit(agent.measure)(state, *arguments)
     updated = update(state, *arguments)
-    assert set(measured) == {"norm", "gradient_norm", "update_ratio", "learning_rate"}
+    of_all = ("norm", "gradient_norm", "update_ratio", "tangential_ratio", "learning_rate")
     found = layers.find_layers(state.params, lambda _: agent.declared.layers)
     names = {layer.name for layer in found}
-    assert all(set(by_layer) == names for by_layer in measured.values())
+    assert all(set(measured[quantity]) == names for quantity in of_all)
+    weighted = {layer.name for layer in found if layer.kind in ("hidden", "output")}
+    assert set(measured["updated_units"]) == set(measured["mean_abs_weight"]) == weighted
     before = layers.leaves_by_path(state.params)
     after = layers.leaves_by_path(updated.state.params)
     for layer in found:

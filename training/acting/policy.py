@@ -40,7 +40,8 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
 
     Args:
       run_dir: the run's directory.
-      frames: which snapshot, by its frame count; None for the newest whole one.
+      frames: which snapshot, by its frame count, or copy of the parameters alone; None for the
+        newest snapshot.
       seed_index: which of the run's seeds, from 0.
 
     Raises:
@@ -54,7 +55,7 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
             f"seed_index = {seed_index}: expected one of the run's {settings.num_seeds} seeds, "
             "from 0"
         )
-    path = _choose(run_dir / "snapshots", frames)
+    path = _choose(run_dir, frames)
     counters = snapshot.verify(path)
     agent = experiment.make_agent(settings, *envs_base.make_specs(settings.environment))
     arrays = snapshot.read_arrays(path, "learner")
@@ -65,10 +66,19 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
     return Policy(settings, agent, params, counters["frames"], environment)
 
 
-def _choose(directory: Path, frames: int | None) -> Path:
-    saved = snapshot.list_saved(directory)
-    chosen = [path for path in saved if frames is None or int(path.name) == frames]
+def saved_frames(run_dir: Path) -> list[int]:
+    """The frame counts that a run's parameters can be loaded at, in order."""
+    return sorted({int(path.name) for path in _saved(run_dir)})
+
+
+def _saved(run_dir: Path) -> list[Path]:
+    snapshots = snapshot.list_saved(run_dir / "snapshots")
+    return [*snapshots, *snapshot.list_saved(run_dir / "parameters")]
+
+
+def _choose(run_dir: Path, frames: int | None) -> Path:
+    chosen = [path for path in _saved(run_dir) if frames is None or int(path.name) == frames]
     if not chosen:
-        listed = ", ".join(str(int(path.name)) for path in saved) or "none"
-        raise checks.ConfigError(f"snapshot = {frames}: expected one of {directory}: {listed}")
+        listed = ", ".join(map(str, saved_frames(run_dir))) or "none"
+        raise checks.ConfigError(f"snapshot = {frames}: expected one of {run_dir}: {listed}")
     return chosen[0]

@@ -46,15 +46,19 @@ class Contents:
 class SnapshotStore:
     """The snapshots of one run, in `directory`."""
 
-    def __init__(self, directory: Path, keep: int):
+    def __init__(
+        self, directory: Path, keep: int, stays: Callable[[int], bool] = lambda frames: False
+    ):
         """Opens the store; leftovers of an interrupted write are removed.
 
         Args:
           directory: made at the first save.
           keep: how many of the newest snapshots stay.
+          stays: of which frames a snapshot stays besides.
         """
         self._directory = directory
         self._keep = keep
+        self._stays = stays
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         for leftover in directory.glob("*.tmp"):
@@ -121,7 +125,8 @@ class SnapshotStore:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         for old in self.saved()[self._keep :]:
-            shutil.rmtree(old)
+            if not self._stays(int(old.name)):
+                shutil.rmtree(old)
 
     def restore(self, use: Callable[[Path, dict[str, int]], Any]) -> Any:
         """Hands the newest whole snapshot to `use`; a damaged one is reported and skipped.

@@ -15,6 +15,8 @@ from training.learning import replay_learner
 
 State = replay_learner.LearnerState
 
+_PARAMS = ".train.params"
+
 
 def to_host(replay: replay_base.Replay, state: State) -> dict[str, np.ndarray]:
     """Copies all but the replay's large part to the host, by path."""
@@ -95,6 +97,11 @@ def from_host(
     return jax.device_put(state, device)
 
 
+def params_to_arrays(params: Any) -> dict[str, np.ndarray]:
+    """The parameters of all seeds alone, by the paths that `to_host` gives them."""
+    return {f"{_PARAMS}{path}": array for path, array in to_arrays(params).items()}
+
+
 def params_of_seed(
     path: Path, arrays: Mapping[str, np.ndarray], shapes: Any, seed_index: int
 ) -> Any:
@@ -109,11 +116,10 @@ def params_of_seed(
     Raises:
       SnapshotError: if names, shapes or types are not as expected.
     """
-    prefix = ".train.params"
     found = {
-        name.removeprefix(prefix): array[seed_index]
+        name.removeprefix(_PARAMS): array[seed_index]
         for name, array in arrays.items()
-        if name.startswith(prefix)
+        if name.startswith(_PARAMS)
     }
     snapshot.check_fits(path, _data_by_path(shapes), found)
     leaf = lambda key_path, _: jax.numpy.asarray(found[jax.tree_util.keystr(key_path)])  # noqa: E731

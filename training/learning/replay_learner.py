@@ -23,6 +23,9 @@ from training.system import jax_platform
 
 Metrics = Mapping[str, jax.Array]
 
+_NETWORK_PROBE_SIZE = 64
+"""Transitions on which gradients are compared one by one (Lyle et al. 2024, 2402.18762)."""
+
 
 class LearnerState(NamedTuple):
     """All that training changes, for K seeds.
@@ -236,6 +239,30 @@ class Learner:
     def measure_ranks(self):
         """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
         return self._on_probe(self.agent.measure_ranks)
+
+    def draw_observations(self, state: LearnerState, rng: jax.Array, number: int) -> jax.Array:
+        """What agents saw at transitions drawn uniformly from the replay, [K, number, ...]."""
+
+        def draw(state: LearnerState) -> jax.Array:
+            return self.replay.sample_uniform(state.replay, rng, number).transition.s_tm1
+
+        mapped = seeds.over_seeds(draw, self.num_seeds, (self.axes,), 0)
+        return jax.jit(mapped)(state)
+
+    @functools.cached_property
+    def measure_network(self):
+        """(state) -> {quantity: [K]}, as agents.base.Agent's. Jitted."""
+        measure_one = self.agent.measure_network
+        assert measure_one is not None, "checked when the run was put together"
+
+        def measure(state: LearnerState) -> Metrics:
+            rng_batch, rng_probe, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 2), 3)
+            batch = self.replay.sample(state.replay, rng_batch, self.batch_size)
+            weights = self._weights(state, batch)
+            probe = self.replay.sample_uniform(state.replay, rng_probe, _NETWORK_PROBE_SIZE)
+            return measure_one(state.train, rng_loss, batch.transition, weights, probe.transition)
+
+        return jax.jit(seeds.over_seeds(measure, self.num_seeds, (self.axes,), 0))
 
     def _on_probe(self, measure: Callable[..., Mapping[str, Metrics]] | None):
         """Measures on observations drawn uniformly from the replay, without changing the state."""

@@ -10,6 +10,8 @@ With frames and updates, they hold:
   episodes;
 * layers.csv, a row per measurement, seed and layer: norms, relative update, the layer's own
   learning rate, also over its norm and its norm squared;
+* units.csv, ranks.csv, a row per measurement, seed and layer; network.csv, a row per measurement
+  and seed (docs/metrics.md);
 * norms_seed_<k>.csv, a row per measurement: the projected layers' norms (norm_growth.py).
 """
 
@@ -33,7 +35,7 @@ from training.logs import csv_log, interval
 KEEP_ROWS = 2**62
 """A moment after all rows of a file: they are facts, so none is dropped."""
 
-LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers", "units", "ranks")
+LOGS: tuple[str, ...] = ("train", "episodes", "evaluation", "layers", "units", "ranks", "network")
 
 
 class Recorder:
@@ -173,7 +175,8 @@ class Recorder:
             rate, norm = numbers["learning_rate"], numbers["norm"]
             numbers["learning_rate_over_norm"] = _ratio(rate, norm)
             numbers["learning_rate_over_norm2"] = _ratio(rate, norm**2)
-            self._add_layer("layers", counters, k, layer, numbers)
+            lacking = dict.fromkeys(measured, float("nan"))
+            self._add_measured("layers", counters, k, {"layer": layer}, {**lacking, **numbers})
 
     def probe(
         self,
@@ -190,7 +193,15 @@ class Recorder:
         """
         for k, layer, numbers in self._by_layer(measured):
             row = {name: numbers.get(name, float("nan")) for name in measured}
-            self._add_layer(log, counters, k, layer, row)
+            self._add_measured(log, counters, k, {"layer": layer}, row)
+
+    def network(self, counters: Mapping[str, int], measured: Mapping[str, np.ndarray]) -> None:
+        """Records scalars of whole networks: {quantity: [K]}."""
+        for k in range(self._settings.num_seeds):
+            numbers = {name: float(values[k]) for name, values in measured.items()}
+            for name, number in numbers.items():
+                finite.check(f"{name} of the network", np.array(number))
+            self._add_measured("network", counters, k, {}, numbers)
 
     def _by_layer(
         self, measured: Mapping[str, Mapping[str, np.ndarray]]
@@ -208,23 +219,23 @@ class Recorder:
                     finite.check(f"{name} of layer {layer!r}", np.array(number))
                 yield k, layer, numbers
 
-    def _add_layer(
+    def _add_measured(
         self,
         log: str,
         counters: Mapping[str, int],
         k: int,
-        layer: str,
+        where: Mapping[str, str],
         numbers: Mapping[str, float],
     ) -> None:
         row = {
             "frames": counters["frames"],
             "updates": counters["updates"],
             "seed": self._seed(k),
-            "layer": layer,
+            **where,
             **numbers,
         }
         self._logs[log].append(row)
-        self._add_events(f"{log}/{layer}", k, row)
+        self._add_events("/".join([log, *where.values()]), k, row)
 
     def norms(self, norms: Sequence[Mapping[str, jax.Array]], updates: int) -> None:
         """Appends the projected layers' norms, in the format that norm_growth reads.

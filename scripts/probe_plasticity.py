@@ -1,0 +1,185 @@
+"""Fits fresh targets from a run's checkpoints, and from new networks beside them.
+
+python -m scripts.probe_plasticity --run_dir=runs/rainbow/pong/seed_1 --checkpoints=all
+
+Writes probe.csv and probe.png to the run's directory: losses of the checkpoint's networks over those
+of new ones, 1 if they learn as well; see docs/metrics.md. Checkpoints are snapshots, and the copies
+of parameters of snapshot.parameters_period_frames. The inputs come from the replay of the run's
+newest snapshot. What probe.csv has already is not done again.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags, logging
+
+from agents import base as agents_base
+from analysis import curves, trainability_figure
+from core import checks
+from plasticity import trainability
+from scripts import command_line
+from training import agent_loop, experiment, run_directory, run_settings
+from training.acting import policy
+from training.checkpoints import snapshot
+from training.logs import csv_log, run_recorder
+from training.system import jax_platform, stopping
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
+_CHECKPOINTS = flags.DEFINE_string("checkpoints", "newest", "newest, all, or frames: 1000,2000.")
+_SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
+_DRAWS = flags.DEFINE_integer("draws", 5, "Targets, and new networks.", lower_bound=1)
+_INPUTS = flags.DEFINE_integer("inputs", 2_048, "Inputs to be fitted.", lower_bound=1)
+_UPDATES = flags.DEFINE_integer("updates", 2_000, "Updates of a fit.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Inputs in an update.", lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of Adam.", lower_bound=0.0)
+_PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
+
+_KEYS = (
+    *("frames", "task", "draw", "seed_index"),
+    *("inputs", "num_updates", "batch_size", "learning_rate"),
+)
+# Apart from the seeds of runs.
+_FRESH_SEED = 1_000_000
+
+
+class Probe(NamedTuple):
+    """What checkpoints are fitted to.
+
+    Attributes:
+      agent: of the run.
+      inputs: observations [N, ...].
+      budget: of each fit.
+      fit: (params, task, rng) -> trainability.Fit, compiled for each task.
+    """
+
+    agent: agents_base.Agent
+    inputs: jax.Array
+    budget: trainability.Budget
+    fit: Callable[[Any, trainability.Task, jax.Array], trainability.Fit]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Probes and draws; returns 0, or 3 when stopped early: what was measured stays."""
+    del argv
+    run_dir = Path(_RUN_DIR.value)
+    settings = run_settings.parse(run_directory.read_config(run_dir))
+    jax_platform.set_up(_PLATFORM.value, settings.precision)
+    frames = choose(policy.saved_frames(run_dir), _CHECKPOINTS.value)
+    budget = trainability.Budget(_UPDATES.value, _BATCH_SIZE.value, _LEARNING_RATE.value)
+    output = run_dir / "probe.csv"
+    with stopping.StopRequest("ending after a fit") as stop, run_directory.locked(run_dir):
+        probe = make_probe(run_dir, settings, budget)
+        table = csv_log.CsvLog(output, "frames", run_recorder.KEEP_ROWS)
+        for row in measure(run_dir, probe, frames, done(output)):
+            table.append(row)
+            logging.info(
+                "%d frames, %s, draw %d: %.3f of a new network's mean loss",
+                *(row[name] for name in ("frames", "task", "draw", "mean_loss_ratio")),
+            )
+            if stop.requested:
+                return command_line.STOPPED
+    curves.save(trainability_figure.draw(output), output.with_suffix(".png"))
+    logging.info("wrote %s and %s", output, output.with_suffix(".png"))
+    return 0
+
+
+def choose(saved: Sequence[int], wanted: str) -> list[int]:
+    """The frames of the checkpoints to probe.
+
+    Raises:
+      ConfigError: if there are none, or not those.
+    """
+    listed = ", ".join(map(str, saved)) or "none"
+    if wanted in ("newest", "all") and saved:
+        return list(saved) if wanted == "all" else [saved[-1]]
+    chosen = [int(part) for part in wanted.split(",") if part.strip().isdecimal()]
+    if not chosen or not set(chosen) <= set(saved):
+        raise checks.ConfigError(
+            f"checkpoints = {wanted!r}: expected newest, all, or some of {listed}"
+        )
+    return sorted(chosen)
+
+
+def make_probe(
+    run_dir: Path, settings: run_settings.RunSettings, budget: trainability.Budget
+) -> Probe:
+    """Draws the inputs from the replay of the run's newest snapshot.
+
+    Raises:
+      ConfigError: if there is no snapshot.
+      SnapshotError: if it has no replay, or can't be read.
+    """
+    saved = snapshot.list_saved(run_dir / "snapshots")
+    if not saved:
+        raise checks.ConfigError(f"run_dir = {str(run_dir)!r}: expected a run with a snapshot")
+    parts = experiment.make(settings)
+    try:
+        loop = agent_loop.AgentLoop(settings, parts)
+        loop.restore(saved[0], snapshot.verify(saved[0]))
+        drawn = parts.learner.draw_observations(loop.state, jax.random.key(0), _INPUTS.value)
+    finally:
+        parts.environment.close()
+    inputs, agent = drawn[_SEED_INDEX.value], parts.learner.agent
+
+    # The same noise for all: the fit is of one function.
+    def values(params, observations):
+        return agents_base.action_values(agent.apply(params, jax.random.key(0), observations))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def fit(params, task, rng):
+        return trainability.fit(values, params, inputs, task, rng, budget)
+
+    return Probe(agent, inputs, budget, fit)
+
+
+def measure(
+    run_dir: Path, probe: Probe, frames: Sequence[int], known: set[tuple[str, ...]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each checkpoint, task and draw that is not yet known."""
+    of_all = {
+        "seed_index": _SEED_INDEX.value,
+        "inputs": _INPUTS.value,
+        **dataclasses.asdict(probe.budget),
+    }
+    fresh = functools.cache(lambda task, draw: _fit_fresh(probe, task, draw))
+    for at in frames:
+        params = policy.load(run_dir, at, _SEED_INDEX.value).params
+        for task in trainability.TASKS:
+            for draw in range(_DRAWS.value):
+                which = {"frames": at, "task": task, "draw": draw, **of_all}
+                if _key(which) in known:
+                    continue
+                found = probe.fit(params, task, jax.random.key(draw))
+                beside = fresh(task, draw)
+                yield {
+                    **which,
+                    "mean_loss": float(found.mean_loss),
+                    "final_loss": float(found.final_loss),
+                    "fresh_mean_loss": float(beside.mean_loss),
+                    "fresh_final_loss": float(beside.final_loss),
+                    "mean_loss_ratio": float(found.mean_loss / beside.mean_loss),
+                    "final_loss_ratio": float(found.final_loss / beside.final_loss),
+                }
+
+
+def _fit_fresh(probe: Probe, task: trainability.Task, draw: int) -> trainability.Fit:
+    rng = jax.random.key(_FRESH_SEED + draw)
+    params = probe.agent.init(rng, probe.inputs[:1]).params
+    return probe.fit(params, task, jax.random.key(draw))
+
+
+def done(output: Path) -> set[tuple[str, ...]]:
+    """What the rows that are there were measured of, and how."""
+    return {_key(row) for row in csv_log.read_rows(output)} if output.exists() else set()
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _KEYS)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
