@@ -12,6 +12,8 @@ from configs import rainbow
 from core import checks, plugins, settings
 from networks.torsos import mlp
 
+_WITH_PRIORITIES = ("rainbow", "prioritized")
+
 
 def get_config(probe: str = "1") -> Any:
     """The config; `probe` is a probe environment's number, 1 to 5, maybe after an agent's name.
@@ -24,7 +26,8 @@ def get_config(probe: str = "1") -> Any:
         raise checks.ConfigError(f"probe = {probe!r}: expected a number from 1 to 5")
     agent = agent or "rainbow"
     plugins.find("agents", agent, "probe")
-    config = rainbow.make("probes", agent, "prioritized" if agent == "rainbow" else "uniform")
+    replay = "prioritized" if agent in _WITH_PRIORITIES else "uniform"
+    config = rainbow.make("probes", agent, replay)
     config.name = "probe" if agent == "rainbow" else f"probe_{agent}"
     config.environment.probe = int(number)
     config.transition.n_step = 1
