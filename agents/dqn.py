@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import rlax
 
-from agents import base, exploration, optimizers, q_learning, value_based
+from agents import base, exploration, optimizers, q_learning, soft_q, value_based
 from core import checks, settings
 from networks import value_network
 
@@ -23,6 +23,7 @@ class Settings(q_learning.LossSettings):
 
     module: str = settings.key("dqn", checks.one_of("dqn"), "this agent")
     epsilon: exploration.EpsilonSettings = settings.section(exploration.EpsilonSettings)
+    munchausen: soft_q.MunchausenSettings = settings.section(soft_q.MunchausenSettings)
 
 
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
@@ -39,6 +40,13 @@ def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
         rng_tm1, rng_target = jax.random.split(rng)
         q_tm1 = apply(params, rng_tm1, transition.s_tm1)
         q_target = apply(target_params, rng_target, transition.s_t)
+        if agent.munchausen.enabled:
+            rng_policy = jax.random.fold_in(rng_target, 0)
+            policy = apply(target_params, rng_policy, transition.s_tm1)
+            transition = soft_q.with_bonus(transition, policy, agent.munchausen)
+            # One value, of which the largest is taken.
+            temperature = agent.munchausen.temperature
+            q_target = soft_q.soft_values(q_target, q_target, temperature)[:, None]
         errors = td_errors(q_tm1, transition.a_tm1, transition.r_t, transition.discount_t, q_target)
         return q_learning.mean_loss(q_learning.losses_of(errors, agent), weights, q_tm1)
 

@@ -8,8 +8,16 @@ from typing import NamedTuple
 
 import jax
 
-from agents import base, exploration, optimizers, q_learning, quantile_loss, value_based
-from core import checks, settings
+from agents import (
+    base,
+    exploration,
+    optimizers,
+    q_learning,
+    quantile_loss,
+    soft_q,
+    value_based,
+)
+from core import checks, settings, types
 from networks import implicit_quantiles, value_network
 from networks.heads import quantiles
 
@@ -33,6 +41,7 @@ class Settings(quantile_loss.LossSettings):
     tau_samples_tm1: int = _samples("of the value that learns")
     tau_samples_t: int = _samples("of its target")
     epsilon: exploration.EpsilonSettings = settings.section(exploration.EpsilonSettings)
+    munchausen: soft_q.MunchausenSettings = settings.section(soft_q.MunchausenSettings)
 
 
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
@@ -81,7 +90,30 @@ def make_loss(passes: Passes, agent: Settings) -> value_based.Loss:
         q_values = passes.policy(target_params, rng_policy, transition.s_t).q_values
         target = passes.t(target_params, rng_t, transition.s_t)
         targets = quantile_loss.greedy_targets(transition, target, q_values)
+        if agent.munchausen.enabled:
+            rng_bonus = jax.random.fold_in(rng_policy, 0)
+            policy = passes.policy(target_params, rng_bonus, transition.s_tm1).q_values
+            transition = soft_q.with_bonus(transition, policy, agent.munchausen)
+            targets = soft_targets(transition, target, q_values, agent.munchausen.temperature)
         losses = quantile_loss.losses_of(output, transition.a_tm1, targets, agent.kappa)
         return q_learning.mean_loss(losses, weights, output, losses)
 
     return loss
+
+
+def soft_targets(
+    transition: types.Transition,
+    target: quantiles.QuantileOutput,
+    q_values: jax.Array,
+    temperature: float,
+) -> jax.Array:
+    """r_t + discount_t times the policy's expectations of the target's quantiles, [B, N].
+
+    Args:
+      transition: the batch.
+      target: at s_t.
+      q_values: at s_t, [B, A]; they make the policy.
+      temperature: of the policy.
+    """
+    values = soft_q.soft_values(target.quantiles, q_values[:, None], temperature)
+    return transition.r_t[:, None] + transition.discount_t[:, None] * values
