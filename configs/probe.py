@@ -13,6 +13,14 @@ from core import checks, plugins, settings
 from networks.torsos import mlp
 
 _WITH_PRIORITIES = ("rainbow", "prioritized")
+# Of agents that have these keys: distributions that are quick to learn.
+_AGENT = {
+    "v_max": 2.0,
+    "num_quantiles": 25,
+    "tau_samples_policy": 16,
+    "tau_samples_tm1": 16,
+    "tau_samples_t": 16,
+}
 
 
 def get_config(probe: str = "1") -> Any:
@@ -34,8 +42,7 @@ def get_config(probe: str = "1") -> Any:
     with config.unlocked():
         _shrink(config.network)
     _learn_fast(config.optimizer)
-    if "v_max" in config.agent:
-        config.agent.v_max = 2.0
+    config.agent.update({key: _AGENT[key] for key in _AGENT if key in config.agent})
     if "epsilon" in config.agent:
         config.agent.epsilon.begin_steps = 100
         config.agent.epsilon.decay_steps = 1_000
