@@ -9,6 +9,7 @@ from agents import iqn, quantile_loss
 from core import types
 from networks import implicit_quantiles
 from networks.heads import quantiles
+from plasticity.interventions import redo
 from tests.agents import numpy_twin, small_agents
 from tests.agents.small_agents import observations, transitions
 
@@ -174,6 +175,24 @@ def test_an_observation_passes_the_torso_once_and_the_head_with_every_share():
         "tau_embedding": (4, 5, 8),
         "action_hidden": (4, 5, 8),
     }
+
+
+@pytest.mark.parametrize("module", ["torso/linear_0", "tau_embedding"])
+def test_a_dead_unit_of_either_factor_is_recycled(module):
+    """Its weights are new, and the rows of the layer that reads the product are 0."""
+    recycle = redo.Settings(threshold=0.0, period_frames=4)
+    agent = make("iqn", interventions=(recycle,))
+    state = agent.init(jax.random.key(0), observations(1))
+    params = {name: dict(leaves) for name, leaves in state.params.items()}
+    params[module]["b"] = params[module]["b"].at[2].set(-100.0)
+    state = state._replace(params=params)
+    updated = agent.update(state, jax.random.key(1), transitions(16), jnp.ones(16))
+    after = updated.state.params
+    assert not np.asarray(after["action_hidden"]["w"][2]).any()
+    assert float(after[module]["b"][2]) == 0
+    assert (np.asarray(after[module]["w"][:, 2]) != np.asarray(params[module]["w"][:, 2])).all()
+    seen = agent.units(after, jax.random.key(2), observations(16))
+    assert np.asarray(seen[module].pre[..., 2]).max() > -1
 
 
 def test_settings_of_iqn_are_dqn_zoo_s():
