@@ -6,12 +6,10 @@ replay. Before there is anything to learn from, actions are uniform.
 
 import dataclasses
 
-import chex
 import jax
-import jax.numpy as jnp
 import rlax
 
-from agents import base, exploration, optimizers, value_based
+from agents import base, exploration, optimizers, q_learning, soft_q, value_based
 from core import checks, settings
 from networks import value_network
 
@@ -20,43 +18,19 @@ OptimizerSettings = optimizers.Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(q_learning.LossSettings):
     """The section `agent`."""
 
     module: str = settings.key("dqn", checks.one_of("dqn"), "this agent")
-    loss: str = settings.key(
-        "clipped",
-        checks.one_of("clipped", "huber"),
-        "of a temporal-difference error: half its square, whose gradient is clipped to "
-        "max_td_gradient; or Huber's, which is linear beyond 1",
-        "DQN Zoo",
-    )
-    max_td_gradient: float = settings.key(
-        1 / 32, checks.number(0, open_low=True), "of the clipped loss", "DQN Zoo"
-    )
     epsilon: exploration.EpsilonSettings = settings.section(exploration.EpsilonSettings)
+    munchausen: soft_q.MunchausenSettings = settings.section(soft_q.MunchausenSettings)
 
 
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds DQN; see agents.base.make."""
-    agent, head = sections.agent, sections.network.head
-    network = value_network.make(sections.network, problem.num_actions, size=1)
-
-    def init_params(rng: jax.Array, observations: jax.Array) -> base.Params:
-        return network.init(rng, observations, False)
-
-    def apply(params: base.Params, rng: jax.Array, observations: jax.Array) -> jax.Array:
-        return network.apply(params, rng, observations, head.noise == "per_sample")[..., 0]
-
-    def act(params, rng, observations, steps, mode) -> jax.Array:
-        rng_noise, rng_epsilon = jax.random.split(rng)
-        noise = head.acting_noise == "per_sample"
-        q_values = network.apply(params, rng_noise, observations, noise)[..., 0]
-        return exploration.epsilon_greedy(rng_epsilon, q_values, agent.epsilon.at(steps, mode))
-
-    loss = make_loss(apply, agent)
-    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
-    return value_based.make_agent(trainer, act)
+    network = q_learning.make_network(sections, problem, size=1, read=lambda x: x[..., 0])
+    loss = make_loss(network.apply, sections.agent)
+    return q_learning.make_agent(network, loss, sections, problem)
 
 
 def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
@@ -66,11 +40,15 @@ def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
         rng_tm1, rng_target = jax.random.split(rng)
         q_tm1 = apply(params, rng_tm1, transition.s_tm1)
         q_target = apply(target_params, rng_target, transition.s_t)
+        if agent.munchausen.enabled:
+            rng_policy = jax.random.fold_in(rng_target, 0)
+            policy = apply(target_params, rng_policy, transition.s_tm1)
+            transition = soft_q.with_bonus(transition, policy, agent.munchausen)
+            # One value, of which the largest is taken.
+            temperature = agent.munchausen.temperature
+            q_target = soft_q.soft_values(q_target, q_target, temperature)[:, None]
         errors = td_errors(q_tm1, transition.a_tm1, transition.r_t, transition.discount_t, q_target)
-        losses = losses_of(errors, agent)
-        chex.assert_equal_shape([losses, weights])
-        metrics = {"q_value": jnp.mean(q_tm1), "td_loss": jnp.mean(losses)}
-        return jnp.mean(losses * weights), value_based.LossOutput(None, metrics)
+        return q_learning.mean_loss(q_learning.losses_of(errors, agent), weights, q_tm1)
 
     return loss
 
@@ -83,13 +61,3 @@ def td_errors(
     return batch_errors(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
         q_tm1, a_tm1, r_t, discount_t, q_t
     )
-
-
-def losses_of(errors: jax.Array, agent: Settings) -> jax.Array:
-    """The losses [B] of temporal-difference errors [B]."""
-    # The annotations of rlax don't match its own values.
-    if agent.loss == "huber":
-        return rlax.huber_loss(errors)  # pyright: ignore[reportReturnType]
-    bound = agent.max_td_gradient
-    errors = rlax.clip_gradient(errors, -bound, bound)  # pyright: ignore[reportAssignmentType]
-    return rlax.l2_loss(errors)  # pyright: ignore[reportReturnType]

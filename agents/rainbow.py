@@ -5,14 +5,14 @@ The last two are done by the replay; this file has the network's use, loss and a
 """
 
 import dataclasses
+from typing import Protocol
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import rlax
 
-from agents import base, exploration, optimizers, value_based
+from agents import base, exploration, optimizers, q_learning, value_based
 from core import checks, settings, types
 from networks import value_network
 from networks.heads import c51
@@ -22,15 +22,15 @@ OptimizerSettings = optimizers.Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(c51.SupportSettings):
     """The section `agent`."""
 
     module: str = settings.key("rainbow", checks.one_of("rainbow"), "this agent")
-    num_atoms: int = settings.key(
-        51, checks.integer(2), "of the support of the return's distribution", "DQN Zoo"
-    )
-    v_max: float = settings.key(
-        10.0, checks.number(0, open_low=True), "the support reaches from -v_max to it", "DQN Zoo"
+    double: bool = settings.key(
+        True,
+        checks.boolean(),
+        "whether the online network chooses the target's action, or the target network itself",
+        "DQN Zoo",
     )
     exploration_epsilon: float = settings.key(
         0.0, checks.number(0, 1), "of uniform actions; the noisy network explores", "DQN Zoo"
@@ -43,20 +43,19 @@ class Settings:
     )
 
 
+class Categorical(Protocol):
+    """What the loss asks of an agent's settings."""
+
+    @property
+    def atoms(self) -> jax.Array: ...  # noqa: D102
+    @property
+    def double(self) -> bool: ...  # noqa: D102
+
+
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds Rainbow; see agents.base.make."""
-    agent, head = sections.agent, sections.network.head
-    network = value_network.make(sections.network, problem.num_actions, agent.num_atoms)
-
-    def init_params(rng: jax.Array, observations: jax.Array) -> base.Params:
-        return network.init(rng, observations, False)
-
-    def output(params, rng, observations, noise) -> c51.C51Output:
-        logits = network.apply(params, rng, observations, noise == "per_sample")
-        return c51.distribution(logits, c51.support(agent.v_max, agent.num_atoms))
-
-    def apply(params: base.Params, rng: jax.Array, observations: jax.Array) -> c51.C51Output:
-        return output(params, rng, observations, head.noise)
+    agent = sections.agent
+    network = q_learning.make_network(sections, problem, agent.num_atoms, agent.distribution)
 
     def act(params, rng, observations, steps, mode) -> jax.Array:
         del steps
@@ -64,28 +63,31 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         is_training = mode == "training"
         if not (is_training or agent.evaluation_noise):
             params = without_noise(params)
-        q_values = output(params, rng_noise, observations, head.acting_noise).q_values
+        q_values = network.acting(params, rng_noise, observations).q_values
         epsilon = agent.exploration_epsilon if is_training else agent.evaluation_epsilon
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
-    loss = make_loss(apply, agent)
-    trainer = value_based.make_trainer(init_params, apply, loss, sections, problem)
+    loss = make_loss(network.apply, agent)
+    trainer = value_based.make_trainer(network.init, network.apply, loss, sections, problem)
     return value_based.make_agent(trainer, act)
 
 
-def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
-    """The weighted mean of cross-entropies, from three passes with independent noise."""
+def make_loss(apply: value_based.Apply, agent: Categorical) -> value_based.Loss:
+    """The weighted mean of cross-entropies, from three passes with independent noise.
+
+    Without double Q-learning there are two: the target network chooses the action as well.
+    """
 
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)
         output_tm1 = apply(params, rng_tm1, transition.s_tm1)
-        selector = apply(jax.lax.stop_gradient(params), rng_selector, transition.s_t)
+        selector = None
+        if agent.double:
+            selector = apply(jax.lax.stop_gradient(params), rng_selector, transition.s_t)
         target = apply(target_params, rng_target, transition.s_t)
-        atoms = c51.support(agent.v_max, agent.num_atoms)
-        losses = categorical_double_q_losses(output_tm1, selector, target, transition, atoms)
-        chex.assert_equal_shape([losses, weights])
-        metrics = {"q_value": jnp.mean(output_tm1.q_values), "td_loss": jnp.mean(losses)}
-        return jnp.mean(losses * weights), value_based.LossOutput(jnp.abs(losses), metrics)
+        selector = target if selector is None else selector
+        losses = categorical_double_q_losses(output_tm1, selector, target, transition, agent.atoms)
+        return q_learning.mean_loss(losses, weights, output_tm1, jnp.abs(losses))
 
     return loss
 
@@ -101,7 +103,7 @@ def categorical_double_q_losses(
 
     Args:
       output_tm1: online network at s_tm1.
-      selector: online network at s_t with its own noise; its q-values choose the action.
+      selector: at s_t; its q-values choose the action: the online network with its own noise.
       target: target network at s_t.
       transition: the batch.
       atoms: the support [atoms] of all three.

@@ -12,6 +12,16 @@ from configs import rainbow
 from core import checks, plugins, settings
 from networks.torsos import mlp
 
+_WITH_PRIORITIES = ("rainbow", "prioritized")
+# Of agents that have these keys: distributions that are quick to learn.
+_AGENT = {
+    "v_max": 2.0,
+    "num_quantiles": 25,
+    "tau_samples_policy": 16,
+    "tau_samples_tm1": 16,
+    "tau_samples_t": 16,
+}
+
 
 def get_config(probe: str = "1") -> Any:
     """The config; `probe` is a probe environment's number, 1 to 5, maybe after an agent's name.
@@ -24,15 +34,15 @@ def get_config(probe: str = "1") -> Any:
         raise checks.ConfigError(f"probe = {probe!r}: expected a number from 1 to 5")
     agent = agent or "rainbow"
     plugins.find("agents", agent, "probe")
-    config = rainbow.make("probes", agent, "prioritized" if agent == "rainbow" else "uniform")
+    replay = "prioritized" if agent in _WITH_PRIORITIES else "uniform"
+    config = rainbow.make("probes", agent, replay)
     config.name = "probe" if agent == "rainbow" else f"probe_{agent}"
     config.environment.probe = int(number)
     config.transition.n_step = 1
     with config.unlocked():
         _shrink(config.network)
     _learn_fast(config.optimizer)
-    if "v_max" in config.agent:
-        config.agent.v_max = 2.0
+    config.agent.update({key: _AGENT[key] for key in _AGENT if key in config.agent})
     if "epsilon" in config.agent:
         config.agent.epsilon.begin_steps = 100
         config.agent.epsilon.decay_steps = 1_000

@@ -29,28 +29,31 @@ class Recorder:
         """Nothing is declared yet."""
         self.layers: list[types.DeclaredLayer] = []
         self.units: list[types.DeclaredUnits] = []
-        # By an array's id, kept so that no other array gets it: the units in it, and the number of
-        # positions that each of them has along its last axis.
-        self._sources: dict[int, tuple[jax.Array, str, int]] = {}
+        # By an array's id, kept so that no other array gets it: the units in it, each layer's with
+        # the number of positions that each of them has along its last axis.
+        self._sources: dict[int, tuple[jax.Array, dict[str, int]]] = {}
 
     def name_units(self, units: types.DeclaredUnits, x: jax.Array) -> None:
         """Says what units an array [B, ..., C] consists of."""
         if all(known.name != units.name for known in self.units):
             self.units.append(units)
-        self._sources[id(x)] = (x, units.name, 1)
+        self._sources[id(x)] = (x, {units.name: 1})
 
     def carry(self, x: jax.Array, y: jax.Array) -> None:
         """Says that y [B, ...] holds the units of x [B, ..., C], at several positions each."""
-        if id(x) in self._sources:
-            _, name, positions = self._sources[id(x)]
-            self._sources[id(y)] = (y, name, positions * (y.shape[-1] // x.shape[-1]))
+        if id(x) not in self._sources:
+            return
+        times = y.shape[-1] // x.shape[-1]
+        _, carried = self._sources.setdefault(id(y), (y, {}))
+        for name, positions in self._sources[id(x)][1].items():
+            carried[name] = positions * times
 
     def read(self, x: jax.Array, module: str) -> None:
         """Notes that a layer reads the units of an array, if it has any."""
-        _, name, positions = self._sources.get(id(x), (None, None, 0))
+        _, read = self._sources.get(id(x), (x, {}))
         for i, units in enumerate(self.units):
-            reader = types.Reader(module, positions)
-            if units.name == name and reader not in units.readers:
+            reader = types.Reader(module, read.get(units.name, 0))
+            if units.name in read and reader not in units.readers:
                 self.units[i] = units._replace(readers=(*units.readers, reader))
 
 
@@ -101,7 +104,10 @@ def name_units(name: str, x: jax.Array, modules: Sequence[hk.Module | None]) -> 
 
 
 def carry(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Says that y, x pooled or flattened [B, positions * C], has the units of x; returns y."""
+    """Says that y, x pooled or flattened [B, positions * C], has the units of x; returns y.
+
+    Said of several x, such as the factors of a product, y has the units of all of them.
+    """
     found = _recorder()
     if found is not None:
         found.carry(x, y)

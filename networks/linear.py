@@ -34,6 +34,27 @@ class _Linear(hk.Linear):
         return super().__call__(inputs, precision=precision)
 
 
+class SharedBiasLinear(hk.Module):
+    """y[B, A, K] = x w + b with biases b [K] that A groups of outputs share.
+
+    With K = 1 it is the output layer of DQN Zoo's Double DQN.
+    """
+
+    def __init__(self, groups: int, size: int, name: str, kind: types.LayerKind = "hidden"):
+        """Creates a layer of `groups` times `size` outputs, declared as `kind`."""
+        super().__init__(name=name)
+        self._groups, self._size = groups, size
+        declared.declare(self, kind, ("w",), ("b",))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, I] to [B, groups * size], the groups one after another."""
+        declared.reads(self, x)
+        init = uniform_fan_in(x.shape[-1])
+        w = hk.get_parameter("w", (x.shape[-1], self._groups * self._size), init=init)
+        b = hk.get_parameter("b", (self._size,), init=init)
+        return x @ w + jnp.tile(b, self._groups)[None]
+
+
 def factorised_noise(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """f(e) with f(x) = sign(x) sqrt|x| and e truncated normal in ±2, as in DQN Zoo.
 

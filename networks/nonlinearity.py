@@ -16,10 +16,13 @@ class Nonlinearity:
     Attributes:
       norm: of each hidden layer.
       activation: the same for all of them.
+      samples: S, rows of a batch for each observation; where it is not 1, units are seen as
+        [B, S, C].
     """
 
     norm: normalization.Normalization = normalization.Normalization()
     activation: activations.Settings = activations.Settings()
+    samples: int = 1
 
     @property
     def layer_has_bias(self) -> bool:
@@ -29,6 +32,10 @@ class Nonlinearity:
     def units(self, width: int) -> int:
         """The units of a layer that gives `width` features; see activations.Settings.units."""
         return self.activation.units(width)
+
+    def width_for(self, features: int) -> int:
+        """The units of a layer that gives exactly so many features, whatever `width` is set to."""
+        return dataclasses.replace(self.activation, width="output").units(features)
 
     def __call__(
         self,
@@ -50,11 +57,18 @@ class Nonlinearity:
         name = activations.qualified(name)
         if self.norm.position == "pre":
             x, norm = self.norm(x, norm_name, role)
-            y = activations.activate(x, name, self.activation)
+            y = self._activate(x, name)
         else:
-            y, norm = self.norm(activations.activate(x, name, self.activation), norm_name, role)
+            y, norm = self.norm(self._activate(x, name), norm_name, role)
         declared.name_units(name, y, (after, norm))
         return y
+
+    def _activate(self, x: jax.Array, name: str) -> jax.Array:
+        if self.samples == 1:
+            return activations.activate(x, name, self.activation)
+        by_observation = x.reshape(-1, self.samples, x.shape[-1])
+        y = activations.activate(by_observation, name, self.activation)
+        return y.reshape(x.shape[0], -1)
 
 
 def check_invariance(chosen: Nonlinearity, what: str) -> None:

@@ -36,6 +36,13 @@ class Settings:
         "initial sigma times sqrt(fan_in)",
         "DQN Zoo; 0.5 in Hessel et al. 2018",
     )
+    shared_bias: bool = settings.key(
+        False,
+        checks.boolean(),
+        "one output bias for all actions (with several numbers for each action: one for each of "
+        "them), or each action's own; with one plain stream",
+        "DQN Zoo's Double DQN and Prioritized DQN: true",
+    )
     noise: Literal["shared", "per_sample"] = settings.key(
         "shared",
         checks.one_of("shared", "per_sample"),
@@ -48,6 +55,13 @@ class Settings:
         "in acting: one draw for all environments, or one for each",
         "ours; DQN Zoo acts in one environment",
     )
+
+    def __post_init__(self):
+        """Raises ConfigError for a shared bias where there is no place for it."""
+        if self.shared_bias and (self.dueling or self.noisy):
+            raise checks.ConfigError(
+                "network.head.shared_bias = True: expected dueling = False and noisy = False"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +108,11 @@ class ActionValueHead:
         hidden = f"{name}_hidden"
         layer = self._linear(x, units, (has_bias, has_bias), per_sample, hidden, "hidden")
         x = self.nonlinear(layer(x), hidden, f"{name}_norm", layer, "free_norm")
+        output = f"{name}_output"
+        if self.settings.shared_bias:
+            return linear.SharedBiasLinear(self.num_actions, self.size, output, "output")(x)
         biases = (not self.settings.noisy, True)
-        return self._linear(x, size, biases, per_sample, f"{name}_output", "output")(x)
+        return self._linear(x, size, biases, per_sample, output, "output")(x)
 
     def _linear(
         self,

@@ -1,10 +1,13 @@
 """Categorical distributions of the return (C51, Bellemare et al. 2017)."""
 
+import dataclasses
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from core import checks, settings
 
 
 class C51Output(NamedTuple):
@@ -25,3 +28,24 @@ def distribution(logits: jax.Array, atoms: jax.Array) -> C51Output:
 def support(v_max: float, num_atoms: int) -> jax.Array:
     """The atoms float32 [num_atoms], evenly spaced from -v_max to v_max."""
     return jnp.linspace(-v_max, v_max, num_atoms, dtype=jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class SupportSettings:
+    """The keys of agents whose network gives such distributions."""
+
+    num_atoms: int = settings.key(
+        51, checks.integer(2), "of the support of the return's distribution", "DQN Zoo"
+    )
+    v_max: float = settings.key(
+        10.0, checks.number(0, open_low=True), "the support reaches from -v_max to it", "DQN Zoo"
+    )
+
+    @property
+    def atoms(self) -> jax.Array:
+        """The support [num_atoms]."""
+        return support(self.v_max, self.num_atoms)
+
+    def distribution(self, logits: jax.Array) -> C51Output:
+        """The distributions of logits [B, A, num_atoms]."""
+        return distribution(logits, self.atoms)

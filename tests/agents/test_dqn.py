@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from agents import dqn, exploration
+from agents import dqn, exploration, q_learning
 from core import types
 from tests.agents import small_agents
 from tests.agents.small_agents import NUM_ACTIONS, observations, transitions
@@ -62,7 +62,7 @@ def test_weights_weigh_losses_before_the_mean():
 
 def test_hubers_loss_by_hand():
     """Half the square up to 1, then straight: 0.5 of 1, and 1.5 of 2."""
-    losses = dqn.losses_of(jnp.float32([0.5, 2, -2, 1]), dqn.Settings(loss="huber"))
+    losses = q_learning.losses_of(jnp.float32([0.5, 2, -2, 1]), dqn.Settings(loss="huber"))
     np.testing.assert_allclose(losses, [0.125, 1.5, 1.5, 0.5], rtol=1e-6)
     value, _, gradient = loss_and_gradient(loss="huber")
     assert value == pytest.approx((2.6 + 5.5) / 2, rel=1e-6)

@@ -46,5 +46,6 @@ def test_the_steps_make_an_agent_that_learns(tmp_path):
         last = list(csv.DictReader(stream))[-1]
     # With a fifth of uniform actions, half of which are right, the policy's 1 becomes 0.8.
     assert float(last["mean_return"]) > 0.6
+    assert "logsumexp" in (directory / "my_lab" / "mellow_dqn.py").read_text()
     config = (directory / "runs" / "mellow" / "config.json").read_text()
     assert '"note": "tried"' in config

@@ -142,6 +142,26 @@ def test_biases_of_the_layers(noisy):
             assert names[kind][f"{stream_name}_output"] == weights | (biases - {"mu_b"})
 
 
+def test_a_shared_bias_is_the_same_for_all_actions():
+    """Of three atoms three biases; every action's logits move with them."""
+    head = make_head(dueling=False, shared_bias=True)
+    params, x = random_params(head), features()
+    output = params["action_output"]
+    assert {name: leaf.shape for name, leaf in output.items()} == {"w": (6, 12), "b": (3,)}
+    raised = {**params, "action_output": {**output, "b": output["b"] + np.float32([1, -2, 3])}}
+    moved = head.apply(raised, None, x).q_logits - head.apply(params, None, x).q_logits
+    np.testing.assert_allclose(moved, np.tile(np.float32([1, -2, 3]), (3, 4, 1)), atol=1e-5)
+    plain = {**params, "action_output": {"w": output["w"], "b": np.tile(output["b"], 4)}}
+    expected = make_head(dueling=False).apply(plain, None, x).q_logits
+    np.testing.assert_allclose(head.apply(params, None, x).q_logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"noisy": True, "dueling": False}, {"dueling": True}])
+def test_a_shared_bias_needs_one_plain_stream(change):
+    with pytest.raises(checks.ConfigError, match=r"^network\.head\.shared_bias = True: expected"):
+        action_values.Settings(**{"noisy": False, "shared_bias": True, **change})
+
+
 def test_one_number_for_each_action_is_a_value_head():
     """As DQN's: [B, A, 1], without dueling the output layer itself."""
     settings = action_values.Settings(hidden_size=6, dueling=False, noisy=False)

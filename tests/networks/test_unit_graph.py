@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from core import plugins, types
-from networks import activations, declared, nonlinearity, normalization, value_network
+from networks import (
+    activations,
+    declared,
+    implicit_quantiles,
+    nonlinearity,
+    normalization,
+    value_network,
+)
 from networks.heads import action_values
 
 _SMALL = {
@@ -19,7 +26,12 @@ _SMALL = {
     "mlp": ({"hidden_sizes": (6, 4)}, (3,)),
     "nature": ({}, (4, 44, 44)),
 }
-_HEADS = {"dueling, noisy": (True, True), "plain": (False, False)}
+_HEADS = {
+    "dueling, noisy": (True, True),
+    "plain": (False, False),
+    "plain, of implicit quantiles": (False, False),
+}
+_TAUS = np.float32([[0.1, 0.4, 0.9], [0.2, 0.3, 0.7]])
 
 
 @dataclasses.dataclass
@@ -39,16 +51,15 @@ def _make(torso, head="plain", norm="none", kind="relu", **activation):
     changes, shape = _SMALL[torso]
     dueling, noisy = _HEADS[head]
     chosen = plugins.find("networks.torsos", torso, "torso").Settings(**changes)
-    network = value_network.make(
-        value_network.Settings(
-            torso=chosen,
-            norm=normalization.Normalization(norm),
-            activation=activations.Settings(kind, **activation),
-            head=action_values.Settings(hidden_size=6, dueling=dueling, noisy=noisy),
-        ),
-        num_actions=3,
-        size=2,
+    section = value_network.Settings(
+        torso=chosen,
+        norm=normalization.Normalization(norm),
+        activation=activations.Settings(kind, **activation),
+        head=action_values.Settings(hidden_size=6, dueling=dueling, noisy=noisy),
     )
+    network = value_network.make(section, num_actions=3, size=2)
+    if head.endswith("implicit quantiles"):
+        network = _at_shares(implicit_quantiles.make(section, num_actions=3, latent_size=5))
     random = np.random.RandomState(1)
     x = random.normal(size=(2, *shape)).astype(np.float32)
     if len(shape) == 3:
@@ -58,6 +69,14 @@ def _make(torso, head="plain", norm="none", kind="relu", **activation):
     params = jax.tree.map(lambda p: p + 0.1 * random.normal(size=p.shape).astype(p.dtype), params)
     whole = types.DeclaredNetwork(tuple(found.layers), tuple(found.units))
     return _Network(network, params, whole, x)
+
+
+def _at_shares(network):
+    """The network of implicit quantiles at given shares, called as the others are."""
+    return hk.Transformed(
+        lambda rng, x, noise: network.init(rng, x, _TAUS, noise),
+        lambda params, rng, x, noise: network.apply(params, rng, x, _TAUS, noise),
+    )
 
 
 def _without_outgoing(made, units, unit):
@@ -89,7 +108,7 @@ def test_a_unit_whose_outgoing_weights_are_zero_is_not_heard(torso, head, norm, 
     for units in made.declared.units:
         if torso == "impala" and units.name.endswith(("norm_0", "last")):
             assert not [m for m in units.incoming if "conv" in m]  # several layers add up to it
-        unit = _width(made, units) - 1
+        unit = _audible(made, units)
         silent = _without_outgoing(made, units, unit)
         before, heard_before = made(silent), made(made.params)
         with monkeypatch.context() as patch:
@@ -97,6 +116,16 @@ def test_a_unit_whose_outgoing_weights_are_zero_is_not_heard(torso, head, norm, 
             after, heard_after = made(silent), made(made.params)
         np.testing.assert_array_equal(before, after, err_msg=units.name)
         assert (heard_before != heard_after).any(), units.name
+
+
+def _audible(made, units):
+    """The last unit; of embedded shares the one whose other factor is largest, and so not 0."""
+    if units.name != "tau_embedding":
+        return _width(made, units) - 1
+    with activations.recording() as seen:
+        made(made.params)
+    features = list(seen.values())[-3].post.reshape(2, -1)
+    return int(np.argmax(np.abs(features).min(0)))
 
 
 def _perturb(patch, name, unit):
@@ -113,10 +142,11 @@ def _perturb(patch, name, unit):
 
 
 @pytest.mark.parametrize("torso", ["nature", "mlp"])
+@pytest.mark.parametrize("head", ["plain", "plain, of implicit quantiles"])
 @pytest.mark.parametrize("norm", ["none", "layer"])
-def test_incoming_weights_alone_move_a_unit(torso, norm):
+def test_incoming_weights_alone_move_a_unit(torso, head, norm):
     """Of its layer the column, of its norm the element; no other unit's pre-activation moves."""
-    made = _make(torso, norm=norm)
+    made = _make(torso, head, norm)
     for units in made.declared.units:
         moved = {module: dict(leaves) for module, leaves in made.params.items()}
         for module in units.incoming:
@@ -134,6 +164,33 @@ def _pre(made, params, name):
     with activations.recording() as seen:
         made(params)
         return np.asarray(seen[name].pre)
+
+
+@pytest.mark.parametrize("torso", ["nature", "mlp"])
+def test_a_product_s_reader_reads_the_units_of_both_factors(torso):
+    """The torso's at all their positions, and those of the embedded shares."""
+    made = _make(torso, "plain, of implicit quantiles")
+    units = {units.name: units for units in made.declared.units}
+    size = made.params["action_hidden"]["w"].shape[0]
+    last, embedded = list(units)[-3:-1]
+    assert embedded == "tau_embedding"
+    assert units[embedded].readers == (types.Reader("action_hidden", 1),)
+    positions = size // _width(made, units[last])
+    assert units[last].readers == (types.Reader("action_hidden", positions),)
+    assert (positions > 1) == (torso == "nature")
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), list(itertools.product(["crelu", "fourier"], ["output", "input"]))
+)
+def test_embedded_shares_are_as_many_as_features(kind, width):
+    """Also where the torso gives twice as many: else they could not be multiplied."""
+    made = _make("mlp", "plain, of implicit quantiles", kind=kind, width=width)
+    with activations.recording() as seen:
+        assert made(made.params).shape == (2, 3, 3)
+    sizes = {name: units.post.shape[-1] for name, units in seen.items()}
+    assert sizes["tau_embedding"] == sizes["torso/linear_1"] == (4 if width == "output" else 8)
+    assert seen["tau_embedding"].pre.shape == (2, 3, sizes["tau_embedding"] // 2)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,14 @@ def test_every_agent_learns_every_probe(tmp_path, agent, probe):
         assert _actions(run, observations) == np.argmax(expected, axis=1).tolist()
 
 
+@pytest.mark.parametrize("agent", ["dqn", "iqn"])
+def test_munchausen_s_values_of_a_probe(tmp_path, agent):
+    """The worse action's -1 has all of the bonus, -0.9; the better one's is 0."""
+    run = _train(f"{agent}:4", tmp_path / "run", **{"agent.munchausen.enabled": True})
+    np.testing.assert_allclose(_values(run, [1.0]), [[-1.9, 1.0]], atol=0.25)
+    assert _actions(run, [1.0]) == [1]
+
+
 @pytest.mark.parametrize("probe", [3, 5])
 def test_iql_learns_from_recorded_steps_alone(tmp_path, probe):
     """Of uniform actions; not a step is played before the values are looked at."""
