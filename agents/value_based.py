@@ -273,7 +273,8 @@ def declared_network(
 ) -> types.DeclaredNetwork:
     """What a network declares when traced with the problem's observations."""
     with declared.recording() as found:
-        jax.eval_shape(init_params, jax.random.key(0), problem.observations)
+        # A function of its own: one that was traced before would not be traced again.
+        jax.eval_shape(lambda *x: init_params(*x), jax.random.key(0), problem.observations)
     return types.DeclaredNetwork(tuple(found.layers), tuple(found.units))
 
 

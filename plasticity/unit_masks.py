@@ -63,14 +63,16 @@ def of_units(
             is_norm = layer.kind in ("norm", "free_norm")
             of_weights = masks.scales if is_norm else masks.weights
             of_biases = masks.offsets if is_norm else masks.biases
-            of_weights |= {paths[module, name]: mask for name in layer.weights}
-            of_biases |= {paths[module, name]: mask for name in layer.biases}
+            for found, names in ((of_weights, layer.weights), (of_biases, layer.biases)):
+                for path in (paths[module, name] for name in names):
+                    found[path] = mask.reshape((1,) * (leaves[path].ndim - 1) + mask.shape)
         features = jnp.tile(mask, features_per_unit)
         for reader in units.readers:
-            rows = jnp.tile(features, reader.positions)[:, None]
+            rows = jnp.tile(features, reader.positions)
             for name in own[reader.module].weights:
                 path = paths[reader.module, name]
                 assert leaves[path].shape[-2] == rows.shape[0]
+                rows = rows.reshape((1,) * (leaves[path].ndim - 2) + (rows.size, 1))
                 before = masks.outgoing.get(path)
                 masks.outgoing[path] = rows if before is None else before | rows
     return masks
