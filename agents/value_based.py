@@ -247,6 +247,7 @@ def make_trainer(
         lambda rng: _start(init_params, rng, problem, sections, declare),
         problem.update_period_frames,
         lambda params, rng, observations: _seen(apply, params, rng, observations),
+        problem.observations,
     )
     used = interventions_lib.make(sections.interventions, subject)
     optimizer = optimizers.make(

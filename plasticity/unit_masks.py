@@ -78,6 +78,52 @@ def of_units(
     return masks
 
 
+class Connection(NamedTuple):
+    """The weights by which a layer reads units, without a noisy layer's sigma.
+
+    Attributes:
+      path: of the weights [..., positions * features, outputs].
+      positions: of each feature along the rows: feature f is at f, f + features, ....
+      bias: the path of that layer's bias [outputs]; None if it has none.
+    """
+
+    path: str
+    positions: int
+    bias: str | None
+
+
+def connections(params: Any, declared: types.DeclaredNetwork, name: str) -> list[Connection]:
+    """The connections from the units of that name to the layers that read them."""
+    paths = _paths(params)
+    own = {layer.module: layer for layer in declared.layers}
+    found = []
+    for reader in _units(declared, name).readers:
+        layer = own[reader.module]
+        biases = [paths[reader.module, x] for x in layer.biases if x not in layer.noise]
+        for weights in (x for x in layer.weights if x not in layer.noise):
+            bias = biases[0] if biases else None
+            found.append(Connection(paths[reader.module, weights], reader.positions, bias))
+    return found
+
+
+def incoming(params: Any, declared: types.DeclaredNetwork, name: str) -> list[str]:
+    """The paths of the weights [..., C] that lead into units, without a noisy layer's sigma."""
+    paths = _paths(params)
+    own = {layer.module: layer for layer in declared.layers}
+    found = (own[module] for module in _units(declared, name).incoming)
+    return [
+        paths[layer.module, weights]
+        for layer in found
+        if layer.kind in ("hidden", "output")
+        for weights in layer.weights
+        if weights not in layer.noise
+    ]
+
+
+def _units(declared: types.DeclaredNetwork, name: str) -> types.DeclaredUnits:
+    return next(units for units in declared.units if units.name == name)
+
+
 def begin_anew(params: Any, fresh: Any, masks: UnitMasks) -> Any:
     """The parameters with units that begin anew, and are not heard by the layers that read them.
 
