@@ -278,6 +278,7 @@ def make_trainer(
         lambda rng: _start(init_params, rng, problem, sections, declare),
         problem.update_period_frames,
         lambda params, rng, observations: _seen(apply, params, rng, observations),
+        problem.observations,
     )
     used = interventions_lib.make(sections.interventions, subject)
     optimizer = optimizers.make(
@@ -304,7 +305,8 @@ def declared_network(
 ) -> types.DeclaredNetwork:
     """What a network declares when traced with the problem's observations."""
     with declared.recording() as found:
-        jax.eval_shape(init_params, jax.random.key(0), problem.observations)
+        # A function of its own: one that was traced before would not be traced again.
+        jax.eval_shape(lambda *x: init_params(*x), jax.random.key(0), problem.observations)
     return types.DeclaredNetwork(tuple(found.layers), tuple(found.units))
 
 

@@ -64,18 +64,64 @@ def of_units(
             of_weights = masks.scales if is_norm else masks.weights
             of_biases = masks.offsets if is_norm else masks.biases
             for found, names in ((of_weights, layer.weights), (of_biases, layer.biases)):
-                for name in names:
-                    path = paths[module, name]
+                for path in (paths[module, name] for name in names):
                     found[path] = mask.reshape((1,) * (leaves[path].ndim - 1) + mask.shape)
         features = jnp.tile(mask, features_per_unit)
         for reader in units.readers:
-            rows = jnp.tile(features, reader.positions)[:, None]
+            rows = jnp.tile(features, reader.positions)
             for name in own[reader.module].weights:
                 path = paths[reader.module, name]
                 assert leaves[path].shape[-2] == rows.shape[0]
+                rows = rows.reshape((1,) * (leaves[path].ndim - 2) + (rows.size, 1))
                 before = masks.outgoing.get(path)
                 masks.outgoing[path] = rows if before is None else before | rows
     return masks
+
+
+class Connection(NamedTuple):
+    """The weights by which a layer reads units, without a noisy layer's sigma.
+
+    Attributes:
+      path: of the weights [..., positions * features, outputs].
+      positions: of each feature along the rows: feature f is at f, f + features, ....
+      bias: the path of that layer's bias [outputs]; None if it has none.
+    """
+
+    path: str
+    positions: int
+    bias: str | None
+
+
+def connections(params: Any, declared: types.DeclaredNetwork, name: str) -> list[Connection]:
+    """The connections from the units of that name to the layers that read them."""
+    paths = _paths(params)
+    own = {layer.module: layer for layer in declared.layers}
+    found = []
+    for reader in _units(declared, name).readers:
+        layer = own[reader.module]
+        biases = [paths[reader.module, x] for x in layer.biases if x not in layer.noise]
+        for weights in (x for x in layer.weights if x not in layer.noise):
+            bias = biases[0] if biases else None
+            found.append(Connection(paths[reader.module, weights], reader.positions, bias))
+    return found
+
+
+def incoming(params: Any, declared: types.DeclaredNetwork, name: str) -> list[str]:
+    """The paths of the weights [..., C] that lead into units, without a noisy layer's sigma."""
+    paths = _paths(params)
+    own = {layer.module: layer for layer in declared.layers}
+    found = (own[module] for module in _units(declared, name).incoming)
+    return [
+        paths[layer.module, weights]
+        for layer in found
+        if layer.kind in ("hidden", "output")
+        for weights in layer.weights
+        if weights not in layer.noise
+    ]
+
+
+def _units(declared: types.DeclaredNetwork, name: str) -> types.DeclaredUnits:
+    return next(units for units in declared.units if units.name == name)
 
 
 def begin_anew(params: Any, fresh: Any, masks: UnitMasks) -> Any:

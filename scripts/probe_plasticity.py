@@ -2,7 +2,7 @@
 
 python -m scripts.probe_plasticity --run_dir=runs/rainbow/pong/seed_1 --checkpoints=all
 
-Writes probe.csv and probe.png to the run's directory: losses of the checkpoint's networks over those
+Writes probe.csv and probe.png to the run's directory: losses of a checkpoint's networks over those
 of new ones, 1 if they learn as well; see docs/metrics.md. Checkpoints are snapshots, and the copies
 of parameters of snapshot.parameters_period_frames. The inputs come from the replay of the run's
 newest snapshot. What probe.csv has already is not done again.

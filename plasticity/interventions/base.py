@@ -30,6 +30,7 @@ class Subject(NamedTuple):
       init_params: (rng) -> new parameters, as a run begins with.
       frames_per_update: emulator frames for each update.
       units: (params, rng, observations [B, ...]) -> {name: units, pre and post}.
+      observations: shape and type [1, ...] of one.
     """
 
     declared: types.DeclaredNetwork
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
     init_params: Callable[[jax.Array], Any]
     frames_per_update: float
     units: Callable[[Any, jax.Array, jax.Array], Mapping[str, Any]]
+    observations: jax.ShapeDtypeStruct
 
     def declare(self, params: Any) -> tuple[types.DeclaredLayer, ...]:
         """What the layers of the parameters are, as plasticity.layers asks it."""
@@ -96,6 +98,7 @@ class Intervention(NamedTuple):
       transform: of the updates, after the learning rate.
       constraint: wraps the whole optimizer, so that the parameters land where allowed; NaP is
         one (plasticity/projection.py).
+      held: paths of the parameters that the constraint holds; no two may hold the same.
       operation: see there.
     """
 
@@ -103,6 +106,7 @@ class Intervention(NamedTuple):
     transform: optax.GradientTransformation | None = None
     constraint: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
     operation: Operation | None = None
+    held: frozenset[str] = frozenset()
 
 
 def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ...]:
@@ -138,6 +142,6 @@ def make(listed: Sequence[Any], subject: Subject) -> dict[str, Intervention]:
         name = f"{item.module}_#{count + 1}" if count else item.module
         module = plugins.find(PACKAGE, item.module, "interventions.module")
         made[name] = module.make(item, subject)
-        if not any(part is not None for part in made[name]):
+        if made[name] == Intervention():
             raise checks.ConfigError(f"interventions: {name!r} has no part")
     return made

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, settings
-from plasticity import moments, unit_masks
-from plasticity.interventions import base, selection
+from plasticity.interventions import base, hidden_units, selection
 from plasticity.metrics import unit_metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(selection.LayerSettings):
     """An item of `interventions`."""
 
     module: str = settings.key("redo", checks.one_of("redo"), "this intervention")
@@ -36,24 +35,14 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
       ConfigError: if the network declares no hidden units with weights of their own.
     """
     period = selection.period_updates(chosen.period_frames, subject, chosen.module)
-    modules = {layer.module for layer in subject.declared.layers if layer.kind == "hidden"}
-    names = [x.name for x in subject.declared.units if modules.intersection(x.incoming)]
-    if not names:
-        raise checks.ConfigError(
-            f"interventions: {chosen.module}: expected a network that declares its hidden units "
-            "(networks/nonlinearity.py)"
-        )
+    hidden = hidden_units.find(chosen, subject, chosen.module)
 
     def recycle(state, rng, transition):
         rng_units, rng_fresh = jax.random.split(rng)
-        seen = subject.units(state.params, rng_units, transition.s_tm1)
-        dormant = {name: is_dormant(seen[name], chosen.threshold) for name in names}
-        features = seen[names[0]].post.shape[-1] // seen[names[0]].pre.shape[-1]
-        masks = unit_masks.of_units(state.params, subject.declared, dormant, features)
-        params = unit_masks.begin_anew(state.params, subject.init_params(rng_fresh), masks)
-        opt_state = moments.reset(state.opt_state, masks.touched())
+        seen = hidden.see(state.params, rng_units, transition.s_tm1)
+        dormant = {name: is_dormant(units, chosen.threshold) for name, units in seen.items()}
         share = jnp.mean(jnp.concatenate(list(dormant.values())), dtype=jnp.float32)
-        return state._replace(params=params, opt_state=opt_state), share
+        return hidden.begin_anew(state, rng_fresh, dormant), share
 
     def apply(state, own, rng, transition):
         state, share = jax.lax.cond(

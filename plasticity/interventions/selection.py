@@ -2,19 +2,27 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import optax
 
 from core import checks, settings
 from plasticity import layers as layers_lib
 from plasticity.interventions import base
 
 
-def _is_pattern(value: object) -> bool:
-    try:
-        return isinstance(value, str) and re.compile(value) is not None
-    except re.error:
-        return False
+def pattern() -> checks.Check:
+    """A regular expression."""
+
+    def is_pattern(value: object) -> bool:
+        try:
+            return isinstance(value, str) and re.compile(value) is not None
+        except re.error:
+            return False
+
+    return checks.Check("a regular expression", is_pattern)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +31,7 @@ class LayerSettings:
 
     layers: str = settings.key(
         ".*",
-        checks.Check("a regular expression", _is_pattern),
+        pattern(),
         "searched in the names of the layers (the column layer of layers.csv): which to act on",
     )
 
@@ -81,7 +89,7 @@ class LeafSettings(LayerSettings):
 
 
 def period_key(default: int) -> int:
-    """The key `period_frames` of an operation."""
+    """The key of an operation's period, `period_frames` mostly."""
     return settings.key(
         default,
         checks.integer(1),
@@ -89,12 +97,32 @@ def period_key(default: int) -> int:
     )
 
 
-def period_updates(period_frames: int, subject: base.Subject, module: str) -> int:
+def period_updates(
+    period_frames: int, subject: base.Subject, module: str, key: str = "period_frames"
+) -> int:
     """The period in updates; raises ConfigError if it is shorter than one."""
     updates = int(period_frames / subject.frames_per_update)
     if updates < 1:
         raise checks.ConfigError(
-            f"interventions: {module}.period_frames = {period_frames}: expected at least the "
+            f"interventions: {module}.{key} = {period_frames}: expected at least the "
             f"{subject.frames_per_update:g} frames of an update"
         )
     return updates
+
+
+def land(
+    updates: Any,
+    params: Any,
+    place: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
+) -> Any:
+    """The updates of a constraint: they lead where it places the parameters.
+
+    Args:
+      updates: of the optimizer that it wraps.
+      params: before them; optimizers with a constraint must be given them.
+      place: from the parameters where the updates would land, by path, to those it changes.
+    """
+    assert params is not None, "an optimizer's update is given the parameters"
+    before = layers_lib.leaves_by_path(params)
+    placed = place(layers_lib.leaves_by_path(optax.apply_updates(params, updates)))
+    return layers_lib.map_leaves(lambda path, _: placed[path] - before[path], updates, placed)

@@ -2,7 +2,8 @@
 
 fresh: every period, w <- share * w + (1 - share) * (a new initialization), as in SR-SPR and BBF
 (share 0.8 of the encoder there). initial: the same towards the parameters that the run began with;
-with a period of one update and a share of 1 - 1e-6 that is Plasticine's. The moments stay.
+with a period of one update and a share of 1 - 1e-6 that is Plasticine's, in every update. The
+moments stay. The form of Dohare et al. 2024 is optimizer.name = "adamw" with the noise of noise.py.
 """
 
 import dataclasses
@@ -50,7 +51,8 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
         def move(params):
             goal = initial or layers.leaves_by_path(subject.init_params(rng))
-            blend = lambda path, w: chosen.share * w + (1 - chosen.share) * goal[path]  # noqa: E731
+            # Not share * w + ...: in float32 a share near 1 is rounded more than its distance to 1.
+            blend = lambda path, w: w + (1 - chosen.share) * (goal[path] - w)  # noqa: E731
             return layers.map_leaves(blend, params, paths)
 
         params = jax.lax.cond(is_due, move, lambda params: params, state.params)

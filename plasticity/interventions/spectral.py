@@ -46,14 +46,27 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
 def largest_singular_value(w: jax.Array, iterations: int) -> jax.Array:
     """sigma_max of weights [..., units] by power iteration, differentiable in w, a scalar."""
+    v = right_vector(jax.lax.stop_gradient(w), iterations)
+    return jnp.linalg.norm(w.reshape(-1, w.shape[-1]) @ v)
+
+
+def right_vector(w: jax.Array, iterations: int, start: jax.Array | None = None) -> jax.Array:
+    """The right singular vector [units] of sigma_max by power iteration, of norm 1.
+
+    Args:
+      w: weights [..., units].
+      iterations: so many.
+      start: from which vector; None: from a fixed one.
+    """
     matrix = w.reshape(-1, w.shape[-1])
-    fixed = jax.lax.stop_gradient(matrix)
-    start = jnp.ones(matrix.shape[1], matrix.dtype) + jnp.arange(matrix.shape[1]) / 1e3
+    if start is None:
+        start = jnp.ones(matrix.shape[1], matrix.dtype) + jnp.arange(matrix.shape[1]) / 1e3
+        start = start / jnp.linalg.norm(start)
 
     def step(v, _):
-        v = fixed.T @ (fixed @ v)
-        return v / (jnp.linalg.norm(v) + 1e-12), None
+        after = matrix.T @ (matrix @ v)
+        norm = jnp.linalg.norm(after)
+        # Of a matrix of zeros every direction is as good: it must not become 0 for ever.
+        return jnp.where(norm > 0, after / (norm + 1e-12), v), None
 
-    v, _ = jax.lax.scan(step, start / jnp.linalg.norm(start), None, length=iterations)
-    v = jax.lax.stop_gradient(v)
-    return jnp.linalg.norm(matrix @ v)
+    return jax.lax.scan(step, start, None, length=iterations)[0]

@@ -5,6 +5,7 @@ kappa times the bound of the uniform initialization, which DQN Zoo's is as well.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -38,21 +39,16 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         limits |= dict.fromkeys(layer.leaves.values(), chosen.kappa / fan_in**0.5)
 
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+        def place(landing: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+            return {path: jnp.clip(landing[path], -most, most) for path, most in limits.items()}
+
         def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-            assert params is not None, "an optimizer's update is given the parameters"
             updates, state = inner.update(updates, state, params)
-            landing = layers.leaves_by_path(optax.apply_updates(params, updates))
-            before = layers.leaves_by_path(params)
-
-            def clip(path: str, leaf: jax.Array) -> jax.Array:
-                del leaf
-                return jnp.clip(landing[path], -limits[path], limits[path]) - before[path]
-
-            return layers.map_leaves(clip, updates, limits), state
+            return selection.land(updates, params, place), state
 
         return optax.GradientTransformation(inner.init, update)
 
-    return base.Intervention(constraint=constrain)
+    return base.Intervention(constraint=constrain, held=frozenset(limits))
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

@@ -140,6 +140,7 @@ def test_of_two_features_a_unit_both_must_be_dormant():
 def test_a_network_without_declared_units_is_refused():
     params = {"hidden": {"w": jnp.ones((2, 2))}}
     declared = types.DeclaredNetwork((types.DeclaredLayer("hidden", "hidden", ("w",), ()),))
-    subject = base.Subject(declared, params, lambda rng: params, 4.0, lambda *_: {})
+    seen = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+    subject = base.Subject(declared, params, lambda rng: params, 4.0, lambda *_: {}, seen)
     with pytest.raises(checks.ConfigError, match="redo: expected a network that declares its"):
         redo.make(dataclasses.replace(DUE), subject)

@@ -1,0 +1,80 @@
+"""Spectral ball: no layer multiplies a vector's norm by more than `limit`.
+
+After each update W <- W min(1, limit / sigma_max(W)), matrix by matrix, kernels as
+[H W inputs, units]; biases are left alone. sigma_max comes from a power iteration that goes on from
+update to update. This is a constraint: spectral normalization proper (Gogianu et al. 2021) divides
+within the forward pass, which would need a place of its own in the networks, and is not included.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from core import checks, settings
+from plasticity import layers
+from plasticity.interventions import base, selection, spectral
+
+_START_ITERATIONS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(selection.LayerSettings):
+    """An item of `interventions`."""
+
+    module: str = settings.key("spectral_ball", checks.one_of("spectral_ball"), "this intervention")
+    layers: str = settings.key(
+        "hidden$",
+        selection.pattern(),
+        "regular expression, searched in the names of layers: which to hold",
+        "Gogianu et al. 2021: one hidden layer, not the output",
+    )
+    limit: float = settings.key(
+        1.0, checks.number(0, open_low=True), "of the largest singular value", "ours"
+    )
+    iterations: int = settings.key(
+        1, checks.integer(1), "of the power method in each update", "Gogianu et al. 2021"
+    )
+
+
+class BallState(NamedTuple):
+    """The wrapped optimizer's state, and right singular vectors [units] by path."""
+
+    inner: Any
+    vectors: dict[str, jax.Array]
+
+
+def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
+    """Builds it; see plasticity/interventions/base.py."""
+    found = chosen.select(subject, chosen.module, ("hidden", "output", "sigma"))
+    paths = [path for layer in found for path in layer.weights]
+
+    def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+        def init(params: Any) -> BallState:
+            leaves = layers.leaves_by_path(params)
+            advance = lambda w: spectral.right_vector(w, _START_ITERATIONS)  # noqa: E731
+            return BallState(inner.init(params), {path: advance(leaves[path]) for path in paths})
+
+        def update(updates: Any, state: BallState, params: Any = None) -> tuple[Any, BallState]:
+            updates, of_inner = inner.update(updates, state.inner, params)
+            vectors = {}
+
+            def land(landing: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+                placed = {}
+                for path in paths:
+                    w = landing[path]
+                    v = spectral.right_vector(w, chosen.iterations, state.vectors[path])
+                    sigma = jnp.linalg.norm(w.reshape(-1, w.shape[-1]) @ v)
+                    placed[path] = w * jnp.minimum(1, chosen.limit / jnp.maximum(sigma, 1e-12))
+                    vectors[path] = v
+                return placed
+
+            updates = selection.land(updates, params, land)
+            return updates, BallState(of_inner, vectors)
+
+        return optax.GradientTransformation(init, update)
+
+    return base.Intervention(constraint=constrain, held=frozenset(paths))

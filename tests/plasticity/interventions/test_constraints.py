@@ -1,0 +1,101 @@
+"""Constraints by hand: where parameters land, and which constraints can't go together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from core import types
+from plasticity import layers
+from plasticity.interventions import base, row_projection, spectral, spectral_ball
+from tests.agents import small_agents
+
+PARAMS = {
+    "hidden": {"w": jnp.array([[3.0, 0.0], [0.0, 1.0]]), "b": jnp.array([4.0, 0.0])},
+    "output": {"w": jnp.array([[1.0], [2.0]])},
+}
+
+
+def _subject(params):
+    declared = types.DeclaredNetwork(tuple(layers.by_name(params)))
+    shapes = jax.eval_shape(lambda: params)
+    seen = small_agents.PROBLEM.observations
+    return base.Subject(declared, shapes, lambda rng: params, 4.0, lambda *_: {}, seen)
+
+
+def _after(module, chosen, gradient, params=None):
+    """The parameters after a step of gradient descent of rate 1."""
+    params = PARAMS if params is None else params
+    optimizer = module.make(chosen, _subject(params)).constraint(optax.sgd(1.0))
+    grads = jax.tree.map(jnp.zeros_like, params)
+    grads["hidden"]["w"] = gradient
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    return optax.apply_updates(params, updates)
+
+
+def test_each_units_vector_returns_to_its_initial_norm():
+    """Of w and b together: 5 and 1 at first; they land as 10 and 2 in the same directions."""
+    gradient = jnp.array([[-3.0, 0.0], [0.0, -1.0]])
+    after = _after(row_projection, row_projection.Settings(), gradient)
+    norm = (6**2 + 4**2) ** 0.5
+    np.testing.assert_allclose(
+        after["hidden"]["w"], [[6 * 5 / norm, 0], [0, 1]], rtol=1e-6, atol=1e-7
+    )
+    np.testing.assert_allclose(after["hidden"]["b"], [4 * 5 / norm, 0], rtol=1e-6)
+    np.testing.assert_array_equal(after["output"]["w"], PARAMS["output"]["w"])
+
+
+def test_rows_of_a_norm_of_0_are_left_alone():
+    params = {**PARAMS, "hidden": {"w": jnp.array([[0.0, 1], [0, 0]]), "b": jnp.zeros(2)}}
+    gradient = jnp.array([[-1.0, -1.0], [0.0, 0.0]])
+    after = _after(row_projection, row_projection.Settings(), gradient, params)
+    np.testing.assert_allclose(after["hidden"]["w"], [[1, 1], [0, 0]])
+
+
+def test_every_units_norm_stays_in_an_agent_of_noisy_layers():
+    agent = small_agents.make(
+        "rainbow", interventions=(row_projection.Settings(),), optimizer={"learning_rate": 1e-2}
+    )
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    declare = lambda _: agent.declared.layers  # noqa: E731
+    hidden = [x for x in layers.find_layers(state.params, declare) if x.kind == "hidden"]
+    norms = lambda s: [row_projection.row_norms(layers.leaves_by_path(s.params), x) for x in hidden]  # noqa: E731
+    before = norms(state)
+    for k in range(3):
+        batch = small_agents.transitions(8, seed=k)
+        state = agent.update(state, jax.random.key(k), batch, jnp.ones(8)).state
+    assert len(hidden) == 3
+    for x, y in zip(before, norms(state)):
+        np.testing.assert_allclose(x, y, rtol=1e-5)
+
+
+def test_outside_of_the_ball_a_matrix_is_scaled_and_inside_it_is_not():
+    chosen = spectral_ball.Settings(limit=2.0)
+    zero = jnp.zeros((2, 2))
+    after = _after(spectral_ball, chosen, zero)
+    np.testing.assert_allclose(after["hidden"]["w"], [[2, 0], [0, 2 / 3]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after["hidden"]["b"], PARAMS["hidden"]["b"])
+    inside = _after(spectral_ball, spectral_ball.Settings(limit=3.5), zero)
+    np.testing.assert_array_equal(inside["hidden"]["w"], PARAMS["hidden"]["w"])
+
+
+def test_the_power_iteration_goes_on_from_update_to_update():
+    """A single step each, after thirty at the start: a moving matrix stays within 1 % of it."""
+    random = np.random.RandomState(0)
+    params = {"hidden": {"w": jnp.asarray(random.normal(size=(20, 10)), jnp.float32)}}
+    chosen = spectral_ball.Settings(limit=1.0)
+    optimizer = spectral_ball.make(chosen, _subject(params)).constraint(optax.sgd(1e-2))
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    for _ in range(50):
+        grads = {"hidden": {"w": jnp.asarray(random.normal(size=(20, 10)), jnp.float32)}}
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    assert np.linalg.norm(params["hidden"]["w"], 2) < 1.01
+
+
+def test_the_power_iteration_of_diag_3_1():
+    v = spectral.right_vector(jnp.diag(jnp.array([3.0, 1.0])), 30)
+    np.testing.assert_allclose(v, [1, 0], atol=1e-6)
+    again = spectral.right_vector(jnp.zeros((2, 2)), 3, v)
+    np.testing.assert_array_equal(again, v)
