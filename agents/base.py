@@ -90,6 +90,8 @@ class Agent(NamedTuple):
         norm, gradient_norm, update_ratio, learning_rate.
       forget: (state, fresh state, Forget) -> the state that a task begins with; the Forget is
         static.
+      adopt: (state of an agent with the same networks, but other interventions, optimizer or
+        settings) -> its continuation by this agent: what fits is kept, what is new begins now.
       norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
       declared: what the networks declare of their layers and hidden units.
       observations: shape and type [1, ...] of what it sees of one environment.
@@ -111,6 +113,7 @@ class Agent(NamedTuple):
         [types.TrainState, jax.Array, types.Transition, jax.Array], Mapping[str, Scalars]
     ]
     forget: Callable[[types.TrainState, types.TrainState, Forget], types.TrainState]
+    adopt: Callable[[types.TrainState], types.TrainState]
     norms: Callable[[Params], Scalars]
     declared: types.DeclaredNetwork
     observations: jax.ShapeDtypeStruct

@@ -85,6 +85,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         update=agent.update,
         measure=agent.measure,
         forget=agent.forget,
+        adopt=agent.adopt,
         norms=agent.norms,
         declared=agent.declared,
         observations=problem.observations,
@@ -284,6 +285,16 @@ class _Iql:
         target_params = jax.tree.map(jnp.copy, params["q"]) if what.target else state.target_params
         opt_state = optimizers.forget(state.opt_state, fresh.opt_state, what)
         return state._replace(params=params, target_params=target_params, opt_state=opt_state)
+
+    def adopt(self, state: types.TrainState) -> types.TrainState:
+        """See base.Agent."""
+        opt_state = {
+            name: optimizers.carry_over(
+                self._optimizers[name].init(state.params[name]), state.opt_state[name]
+            )
+            for name in NETWORKS
+        }
+        return state._replace(opt_state=opt_state)
 
     def norms(self, params: base.Params) -> base.Scalars:
         """See base.Agent."""

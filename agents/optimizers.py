@@ -227,6 +227,39 @@ def _replace(opt_state: Any, fresh: Any, kind: type) -> Any:
     )
 
 
+def carry_over(fresh: Any, old: Any) -> Any:
+    """A new optimizer's state with what fits of another's: moments, counts, radii.
+
+    Args:
+      fresh: initialized with the parameters that are to be continued.
+      old: of the optimizer before.
+    """
+    is_part = lambda node: isinstance(node, (ChainState, projection_lib.ProjectionState))  # noqa: E731
+    found = {kind: _parts(old, kind) for kind in (ChainState, projection_lib.ProjectionState)}
+
+    def carry(node):
+        before = found[type(node)] if is_part(node) else []
+        if not before:
+            return node
+        kept = carry_over_parts(node._asdict(), before[0]._asdict())
+        return type(node)(**kept)
+
+    return jax.tree.map(carry, fresh, is_leaf=is_part)
+
+
+def carry_over_parts(fresh: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a fresh state, those that the old one has in the same shape taken from it."""
+
+    def layout(tree):
+        shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
+        return jax.tree.structure(tree), shapes
+
+    return {
+        name: old[name] if name in old and layout(old[name]) == layout(part) else part
+        for name, part in fresh.items()
+    }
+
+
 def start_params(params: Any, chosen: Settings, declare: layers.Declare) -> Any:
     """New parameters at their radii, so the first projection causes no jump."""
     projected = projection_lib.Projection(chosen.projection, declare)

@@ -76,14 +76,7 @@ class Trainer:
             target_params=jax.tree.map(jnp.copy, params),
             opt_state=self.optimizer.init(params),
             updates=jnp.zeros((), jnp.int32),
-            interventions={
-                name: {
-                    kind: part.init(params)
-                    for kind, part in (("regularizer", x.regularizer), ("operation", x.operation))
-                    if part is not None
-                }
-                for name, x in self.interventions.items()
-            },
+            interventions=self._init_interventions(params),
         )
 
     def update(
@@ -174,6 +167,25 @@ class Trainer:
             opt_state=optimizers.forget(state.opt_state, fresh.opt_state, what),
             interventions=fresh.interventions if what.moments else state.interventions,
         )
+
+    def adopt(self, state: types.TrainState) -> types.TrainState:
+        """The continuation of another agent's state; see base.Agent."""
+        return state._replace(
+            opt_state=optimizers.carry_over(self.optimizer.init(state.params), state.opt_state),
+            interventions=optimizers.carry_over_parts(
+                self._init_interventions(state.params), state.interventions
+            ),
+        )
+
+    def _init_interventions(self, params: Any) -> dict[str, Any]:
+        return {
+            name: {
+                kind: part.init(params)
+                for kind, part in (("regularizer", x.regularizer), ("operation", x.operation))
+                if part is not None
+            }
+            for name, x in self.interventions.items()
+        }
 
     def norms(self, params: Any) -> base.Scalars:
         """The norms of the layers that are projected, or would be; see base.Agent."""
@@ -318,6 +330,7 @@ def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
         update=trainer.update,
         measure=trainer.measure,
         forget=trainer.forget,
+        adopt=trainer.adopt,
         norms=trainer.norms,
         declared=trainer.declared,
         observations=trainer.problem.observations,

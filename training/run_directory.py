@@ -113,7 +113,7 @@ def claim(path: Path, config: ml_collections.ConfigDict) -> None:
     """
     check(path, config)
     if (path / "config.json").exists():
-        for line in derived.describe_changes(_read_given(path), config):
+        for line in derived.describe_changes(read_given(path), config):
             logging.info("%s", line)
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
@@ -129,7 +129,7 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     if path.exists() and not path.is_dir():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not a directory")
     if (path / "config.json").exists():
-        _check_same(path, _read_given(path), config)
+        _check_same(path, read_given(path), config)
     elif path.exists() and {entry.name for entry in path.iterdir()} - _OF_A_BEGINNING:
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
 
@@ -142,7 +142,7 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
     """
     if not (path / "config.json").exists():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: expected a directory with a run")
-    return derived.resolve(_read_given(path))
+    return derived.resolve(read_given(path))
 
 
 def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
@@ -169,8 +169,12 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
         stream.write(json.dumps(record) + "\n")
 
 
-def _read_given(path: Path) -> ml_collections.ConfigDict:
-    """The configuration in a run's directory, as given."""
+def read_given(path: Path) -> ml_collections.ConfigDict:
+    """The configuration of the run in a directory, as given: keys that follow others are None.
+
+    Raises:
+      ConfigError: if it can't be read.
+    """
     config_path = path / "config.json"
     try:
         found = json.loads(config_path.read_text())
@@ -188,8 +192,8 @@ def _check_same(
 
     A key given in only one of the two must equal what it follows in the other.
     """
-    given = [_flatten(x.to_dict()) for x in (found, asked)]
-    resolved = [_flatten(derived.resolve(x).to_dict()) for x in (found, asked)]
+    given = [flatten(x.to_dict()) for x in (found, asked)]
+    resolved = [flatten(derived.resolve(x).to_dict()) for x in (found, asked)]
     for key in sorted(set(given[0]) | set(given[1])):
         if key.startswith(_FREE):
             continue
@@ -207,7 +211,8 @@ def _check_same(
             )
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration by their paths, such as "agent.module"."""
     return dict(_items(config, prefix))
 
 

@@ -46,6 +46,16 @@ def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> An
     )
 
 
+def check_same_shapes(path: Path, expected: Any, found: Any) -> None:
+    """Checks that two trees of shapes have the same arrays.
+
+    Raises:
+      SnapshotError: naming the first that differs.
+    """
+    trees = (_data_by_path(jax.eval_shape(_raw_keys, tree)) for tree in (expected, found))
+    snapshot.check_fits(path, *trees)
+
+
 def check_finite(arrays: Mapping[str, np.ndarray], what: str, first_seed: int) -> None:
     """Checks that all numbers of a state, or of a part of it, are finite.
 

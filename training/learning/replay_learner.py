@@ -240,6 +240,15 @@ class Learner:
         """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
         return self._on_probe(self.agent.measure_ranks)
 
+    @functools.cached_property
+    def adopt(self):
+        """(state of another agent with these networks) -> its continuation by this one. Jitted."""
+
+        def adopt(state: LearnerState) -> LearnerState:
+            return state._replace(train=self.agent.adopt(state.train))
+
+        return jax.jit(seeds.over_seeds(adopt, self.num_seeds, (self.axes,), self.axes))
+
     def draw_observations(self, state: LearnerState, rng: jax.Array, number: int) -> jax.Array:
         """What agents saw at transitions drawn uniformly from the replay, [K, number, ...]."""
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from agents import base as agents_base
 
+METRIC = "metric_"
+"""In front of a metric's name in the interval's saved state."""
+
 
 class _Learned(NamedTuple):
     """Metrics [K] of one or several updates, and the run's counts when they were done."""
@@ -75,14 +78,14 @@ class LogInterval:
     def get_state(self) -> dict[str, np.ndarray]:
         """What was gathered, so that a resumed run's rows are whole."""
         gathered = jax.device_get([learned.metrics for learned in self._learned])
-        state = {f"metric_{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
+        state = {f"{METRIC}{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
         state["returns"] = np.concatenate([np.array(r, np.float64) for r in self.returns])
         return state | {"return_counts": np.array([len(returns) for returns in self.returns])}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores `get_state`'s result."""
         names = self._metric_names
-        columns = zip(*(state[f"metric_{name}"] for name in names))
+        columns = zip(*(state[f"{METRIC}{name}"] for name in names))
         # Counts serve messages about non-finite metrics, which are never saved.
         self._learned = [_Learned(0, 0, dict(zip(names, values))) for values in columns]
         self._num_checked = len(self._learned)

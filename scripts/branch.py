@@ -1,0 +1,56 @@
+"""Continues a run from one of its snapshots under another configuration, in another directory.
+
+python -m scripts.branch --run_dir=RUN --at=50000 --to=BRANCH -- --config.optimizer.name=sgd
+
+Up to that frame a branch is its run bit for bit, so that a comparison of branches is free of the
+variance between seeds. Keys are changed as for scripts.train. Snapshots to branch off from are kept
+by snapshot.keep_at. The same command continues a branch that was stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from core import flag_errors
+from scripts import command_line
+from training import branching, loop, run_directory
+from training.system import jax_platform
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run to branch off from.", required=True)
+_AT = flags.DEFINE_integer("at", None, "Which snapshot, in frames.", required=True)
+_TO = flags.DEFINE_string("to", None, "The branch's directory.", required=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Branches and trains; returns 0 when all frames are played and 3 when stopped early."""
+    run_dir, to = Path(_RUN_DIR.value), Path(_TO.value)
+    run_directory.read_config(run_dir)
+    config = change(run_directory.read_given(run_dir), argv[1:])
+    jax_platform.set_up(config.platform, config.precision)
+    if not (to / branching.RECORD).exists():
+        branching.make(run_dir, _AT.value, config, to)
+    logging.info("branch of %s at frame %d: %s", run_dir, _AT.value, to)
+    is_finished = loop.train(config, to)
+    logging.info("finished" if is_finished else "stopped; the same command continues")
+    return 0 if is_finished else command_line.STOPPED
+
+
+def change(config: Any, arguments: Sequence[str]) -> Any:
+    """The configuration with the changes of flags --config.KEY=VALUE; ends in one line if bad."""
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    try:
+        left = values([sys.argv[0], *arguments])
+    except (flags.Error, LookupError, AttributeError, TypeError, ValueError, SyntaxError) as error:
+        command_line.fail(flag_errors.describe(error, [sys.argv[0], *arguments]))
+    if len(left) > 1:
+        command_line.fail(f"unexpected argument {left[1]!r}: flags start with --config.")
+    return holder.value
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

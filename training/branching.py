@@ -1,0 +1,126 @@
+"""Branches: a run continued from one of its snapshots under another configuration.
+
+Until that moment a branch is its trunk bit for bit: what differs later is the change's doing, and
+not another seed's.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from core import checks, durable_files
+from training import agent_loop, derived, run_directory, run_settings
+from training import experiment as experiment_lib
+from training.checkpoints import snapshot, state_arrays
+from training.logs import interval
+
+RECORD = "branch.json"
+"""In a branch's directory: where and when it left its trunk, and what was changed."""
+
+# What the saved environments, replay and counters rest on.
+_FIXED = ("seed", "num_seeds", "num_envs", "environment", "transition", "replay.capacity")
+
+
+def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path) -> None:
+    """Makes a directory that `training.loop.train` continues, with one snapshot.
+
+    Args:
+      run_dir: the trunk's directory.
+      frames: of one of its snapshots.
+      config: of the branch, as given.
+      to: a new directory; its CSV files begin at this moment.
+
+    Raises:
+      ConfigError: if there is no such snapshot, the directory is not new, or a key was changed that
+        may not be.
+      SnapshotError: if the snapshot can't be read or does not fit the configuration.
+    """
+    trunk = run_directory.read_given(run_dir)
+    changes = _changes(trunk, config)
+    source = _find(run_dir, frames)
+    if to.exists():
+        raise checks.ConfigError(f"to = {str(to)!r}: expected a directory that is not there yet")
+    counters = snapshot.verify(source)
+    contents = _contents(source, counters, trunk, config)
+    run_directory.claim(to, config)
+    record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changes}
+    durable_files.replace_text(to / RECORD, json.dumps(record, indent=1) + "\n")
+    store = snapshot.SnapshotStore(to / "snapshots", keep=1)
+    store.save(lambda _: contents)
+    store.wait()
+
+
+def _find(run_dir: Path, frames: int) -> Path:
+    saved = {int(path.name): path for path in snapshot.list_saved(run_dir / "snapshots")}
+    if frames not in saved:
+        listed = ", ".join(map(str, sorted(saved))) or "none"
+        raise checks.ConfigError(f"at = {frames}: expected a snapshot of {run_dir}: {listed}")
+    return saved[frames]
+
+
+def _changes(trunk: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What the branch's configuration has otherwise, by key."""
+    before, after = (run_directory.flatten(x.to_dict()) for x in (trunk, config))
+    changed = {
+        key: after.get(key)
+        for key in sorted(set(before) | set(after))
+        if json.dumps(before.get(key)) != json.dumps(after.get(key))
+    }
+    for key in changed:
+        if any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED):
+            raise checks.ConfigError(
+                f"{key} = {changed[key]!r}: expected the trunk's {before.get(key)!r}, on which "
+                "the snapshot rests"
+            )
+    return changed
+
+
+def _contents(
+    source: Path,
+    counters: dict[str, int],
+    trunk: ml_collections.ConfigDict,
+    config: ml_collections.ConfigDict,
+) -> snapshot.Contents:
+    """The trunk's snapshot as one of the branch."""
+    old, new = (_make(x) for x in (trunk, config))
+    try:
+        old.restore(source, counters)
+        learner = new.experiment.learner
+        expected = experiment_lib.state_shapes(new.experiment)
+        adopted = jax.eval_shape(learner.adopt, old.state)
+        state_arrays.check_same_shapes(source, expected, adopted)
+        new.state = learner.adopt(old.state)
+        new.counts.counters = dict(counters)
+        arrays = state_arrays.to_host(learner.replay, new.state)
+        return snapshot.Contents(
+            counters=dict(counters),
+            arrays={
+                "learner": arrays,
+                "environment": snapshot.read_arrays(source, "environment"),
+                "loop": _gathered(source, experiment_lib.metric_names(new.experiment)),
+            },
+            rows=state_arrays.copy_rows(learner.replay, new.state, None),
+        )
+    finally:
+        for loop in (old, new):
+            loop.experiment.environment.close()
+
+
+def _make(config: ml_collections.ConfigDict) -> agent_loop.AgentLoop:
+    settings = run_settings.parse(derived.resolve(config))
+    return agent_loop.AgentLoop(settings, experiment_lib.make(settings))
+
+
+def _gathered(source: Path, metric_names: list[str]) -> dict[str, np.ndarray]:
+    """The recorder's state; without the interval's metrics if the branch has others."""
+    saved = snapshot.read_arrays(source, "loop")
+    names = {name for name in saved if name.startswith(interval.METRIC)}
+    wanted = [f"{interval.METRIC}{name}" for name in metric_names]
+    if names == set(wanted):
+        return saved
+    kept = {name: array for name, array in saved.items() if name not in names}
+    return {**kept, **{name: np.zeros((0, 1)) for name in wanted}}
