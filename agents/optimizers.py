@@ -11,6 +11,7 @@ import optax
 
 from agents import base
 from core import checks, settings, types
+from networks import activations
 from plasticity import adam_ages, layers, norm_growth, schedules
 from plasticity import projection as projection_lib
 from plasticity.interventions import base as interventions
@@ -147,6 +148,37 @@ def make(
     return optax.with_extra_args_support(projection_lib.project(chain, projected))
 
 
+def check(
+    chosen: Settings,
+    used: Mapping[str, interventions.Intervention],
+    shapes: Any,
+    declare: layers.Declare,
+    activation: activations.Settings,
+) -> None:
+    """Raises ConfigError if NaP contradicts a constraint or the network's nonlinearity.
+
+    Args:
+      chosen: the section.
+      used: interventions by name.
+      shapes: of the parameters.
+      declare: says what the network's layers are.
+      activation: its nonlinearity.
+    """
+    if not chosen.projection.enabled:
+        return
+    projected = projection_lib.Projection(chosen.projection, declare)
+    found = projection_lib.selected_layers(shapes, projected)
+    nap = frozenset(path for layer in found for path in layer.leaves.values())
+    for name, item in used.items():
+        interventions.check_held({name: item.held, "optimizer.projection": nap})
+    if chosen.projection.scale_offset == "joint_sqrt_d" and not activation.is_homogeneous:
+        raise checks.ConfigError(
+            "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or "
+            f"'decay_to_init' with network.activation.kind = {activation.kind!r}, to which the "
+            "scale of its input matters"
+        )
+
+
 def _make_moments(chosen: Settings) -> optax.GradientTransformation:
     # A learning rate of 1 only flips the sign: the schedule's comes after it.
     optimizer = _find(chosen.name)(learning_rate=1.0, **chosen.kwargs)
@@ -204,6 +236,7 @@ def forget(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
     """An optimizer's state, or several in a tree, with parts taken from a fresh one."""
     if what.params:
         opt_state = _replace(opt_state, fresh, projection_lib.ProjectionState)
+        opt_state = _forget_constraints(opt_state, fresh)
     return _forget_parts(opt_state, fresh, what)
 
 
@@ -218,6 +251,18 @@ def _forget_parts(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
         return old._replace(rate=new.rate, factors=new.factors) if what.schedule else old
 
     return jax.tree.map(replace, opt_state, fresh, is_leaf=is_chain)
+
+
+def _forget_constraints(opt_state: Any, fresh: Any) -> Any:
+    """The state with the constraints' own parts, such as radii, from a fresh one."""
+    is_constraint = lambda part: isinstance(part, interventions.ConstraintState)  # noqa: E731
+
+    def replace(old, new):
+        if not is_constraint(old):
+            return old
+        return old._replace(inner=_forget_constraints(old.inner, new.inner), own=new.own)
+
+    return jax.tree.map(replace, opt_state, fresh, is_leaf=is_constraint)
 
 
 def _replace(opt_state: Any, fresh: Any, kind: type) -> Any:

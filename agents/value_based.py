@@ -33,12 +33,12 @@ Loss = Callable[[Any, Any, jax.Array, types.Transition, jax.Array], tuple[jax.Ar
 
 
 class _Gradients(NamedTuple):
-    """Of one batch: gradients, loss without regularizers, its output, regularizers' metrics."""
+    """Of one batch: gradients, loss without regularizers, its output, regularizers' scalars."""
 
     grads: Any
     loss: jax.Array
     output: LossOutput
-    metrics: dict[str, jax.Array]
+    scalars: dict[str, base.Scalars]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,6 +94,7 @@ class Trainer:
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             updates=num_updates,
+            interventions=self._advance(state, transition, found),
         )
         after, of_operations = self._operate(after, rng, transition)
         target_params = optax.periodic_update(
@@ -101,7 +102,7 @@ class Trainer:
         )
         metrics = {
             **found.output.metrics,
-            **found.metrics,
+            **_named(found.scalars),
             **of_operations,
             "loss": found.loss,
             "gradient_norm": optax.global_norm(found.grads),
@@ -228,39 +229,62 @@ class Trainer:
 
         def regularized(params):
             loss, output = self.loss(params, state.target_params, rng, transition, weights)
-            total, metrics = loss, {}
+            total, scalars = loss, {}
             for (name, regularizer), key in zip(used.items(), keys):
                 context = interventions_lib.Context(
-                    state.target_params, transition, key, self.apply
+                    state.target_params, transition, key, self.apply, self._q_values
                 )
                 own_state = state.interventions[name]["regularizer"]
-                term, of_term = regularizer.loss(params, own_state, state.updates, context)
+                term, scalars[name] = regularizer.loss(params, own_state, state.updates, context)
                 total = total + term
-                metrics |= {f"{name}_{key}": value for key, value in of_term.items()}
-            return total, (loss, output, metrics)
+            return total, (loss, output, scalars)
 
         (_, found), grads = jax.value_and_grad(regularized, has_aux=True)(state.params)
         return _Gradients(grads, *found)
+
+    def _q_values(self, params: Any, rng: jax.Array, observations: jax.Array) -> jax.Array:
+        """The expected values [B, A] in the network's output: all of it, or its `q_values`."""
+        output = self.apply(params, rng, observations)
+        return getattr(output, "q_values", output)
+
+    def _advance(
+        self, state: types.TrainState, transition: types.Transition, found: _Gradients
+    ) -> Any:
+        """The interventions' states with those of the regularizers after an update."""
+        after = dict(state.interventions)
+        for name, scalars in found.scalars.items():
+            regularizer = self.interventions[name].regularizer
+            if regularizer is not None and regularizer.advance is not None:
+                done = interventions_lib.Done(state.params, transition, found.loss, scalars)
+                own = regularizer.advance(after[name]["regularizer"], state.updates, done)
+                after[name] = {**after[name], "regularizer": own}
+        return after
 
     def _operate(
         self, state: types.TrainState, rng: jax.Array, transition: types.Transition
     ) -> tuple[types.TrainState, dict[str, jax.Array]]:
         """Carries out the operations in order."""
-        metrics: dict[str, jax.Array] = {}
+        scalars: dict[str, base.Scalars] = {}
         used = {n: x.operation for n, x in self.interventions.items() if x.operation}
         for i, (name, operation) in enumerate(used.items()):
             states = state.interventions[name]
             key = jax.random.fold_in(rng, 1 + i)
-            state, after, found = operation.apply(state, states["operation"], key, transition)
+            state, after, scalars[name] = operation.apply(
+                state, states["operation"], key, transition
+            )
             own = {**states, "operation": after}
             state = state._replace(interventions={**state.interventions, name: own})
-            metrics |= {f"{name}_{key}": value for key, value in found.items()}
         if used:
             params = optimizers.on_spheres(
                 state.params, state.opt_state, self.sections.optimizer, self._declare
             )
             state = state._replace(params=params)
-        return state, metrics
+        return state, _named(scalars)
+
+
+def _named(scalars: Mapping[str, base.Scalars]) -> dict[str, jax.Array]:
+    """The scalars of interventions, as the log names them."""
+    return {f"{name}_{key}": x for name, own in scalars.items() for key, x in own.items()}
 
 
 def make_trainer(
@@ -293,6 +317,8 @@ def make_trainer(
         problem.observations,
     )
     used = interventions_lib.make(sections.interventions, subject)
+    activation = sections.network.activation
+    optimizers.check(sections.optimizer, used, subject.shapes, declare, activation)
     optimizer = optimizers.make(
         sections.optimizer, problem.update_period_frames, declare, list(used.values())
     )

@@ -8,6 +8,7 @@ A file of this folder has `Settings`, a section with the key `module`, and
 `make(settings, subject) -> Intervention`. Without any, an update is bit for bit unchanged.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,12 +55,30 @@ class Context(NamedTuple):
       transition: the batch.
       rng: a key of its own.
       apply: (params, rng, observations) -> the network's output.
+      q_values: the same -> the expected values of all actions, [B, A].
     """
 
     target_params: Any
     transition: types.Transition
     rng: jax.Array
     apply: Callable[[Any, jax.Array, jax.Array], Any]
+    q_values: Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+class Done(NamedTuple):
+    """What a regularizer's state may advance by, after the gradients of an update.
+
+    Attributes:
+      params: those that the gradients are of.
+      transition: the batch.
+      loss: the agent's own, a scalar.
+      scalars: what the regularizer's `loss` gave for the log.
+    """
+
+    params: Any
+    transition: types.Transition
+    loss: jax.Array
+    scalars: Scalars
 
 
 class Regularizer(NamedTuple):
@@ -68,10 +87,12 @@ class Regularizer(NamedTuple):
     Attributes:
       init: (params) -> its state.
       loss: (params, state, updates done, Context) -> scalar, scalars by name for the log.
+      advance: (state, updates done before this one, Done) -> its state; None: it never changes.
     """
 
     init: Callable[[Any], Any]
     loss: Callable[[Any, Any, jax.Array, Context], tuple[jax.Array, Scalars]]
+    advance: Callable[[Any, jax.Array, Done], Any] | None = None
 
 
 class Operation(NamedTuple):
@@ -88,6 +109,18 @@ class Operation(NamedTuple):
         [types.TrainState, Any, jax.Array, types.Transition],
         tuple[types.TrainState, Any, Scalars],
     ]
+
+
+class ConstraintState(NamedTuple):
+    """State of a constraint.
+
+    Attributes:
+      inner: of the optimizer that it wraps.
+      own: its own, which begins anew with the parameters.
+    """
+
+    inner: Any
+    own: Any
 
 
 class Intervention(NamedTuple):
@@ -117,10 +150,20 @@ def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ..
     """
     parsed = []
     for i, section in enumerate(sections):
+        whole = _completed(f"{path}[{i}]", section)
         module = settings.find_plugin(PACKAGE, f"{path}[{i}]", section)
-        whole = {**settings.to_config(module.Settings()).to_dict(), **dict(section)}
         parsed.append(settings.parse(module.Settings, whole, f"{path}[{i}]"))
     return tuple(parsed)
+
+
+def _completed(path: str, section: Any) -> dict[str, Any]:
+    """A section with the defaults of the keys left out, of sections in it as well."""
+    module = settings.find_plugin(PACKAGE, path, section)
+    whole = settings.to_config(module.Settings()).to_dict()
+    for key, value in dict(section).items():
+        is_section = isinstance(whole.get(key), Mapping) and "module" in whole[key]
+        whole[key] = _completed(f"{path}.{key}", value) if is_section else value
+    return whole
 
 
 def make(listed: Sequence[Any], subject: Subject) -> dict[str, Intervention]:
@@ -144,4 +187,15 @@ def make(listed: Sequence[Any], subject: Subject) -> dict[str, Intervention]:
         made[name] = module.make(item, subject)
         if made[name] == Intervention():
             raise checks.ConfigError(f"interventions: {name!r} has no part")
+    check_held({name: item.held for name, item in made.items()})
     return made
+
+
+def check_held(held: Mapping[str, frozenset[str]]) -> None:
+    """Raises ConfigError if two constraints, paths by name, hold the same parameters."""
+    for (first, own), (second, others) in itertools.combinations(held.items(), 2):
+        if own & others:
+            raise checks.ConfigError(
+                f"interventions: {first} and {second} both hold {min(own & others)}: expected one "
+                "constraint for each layer (key layers)"
+            )

@@ -9,7 +9,7 @@ have a learned scale for each unit. A unit whose norm, or initial norm, is 0 is 
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,37 +29,34 @@ class Settings(selection.LayerSettings):
     )
 
 
-class RowState(NamedTuple):
-    """The wrapped optimizer's state, and the units' radii [units] by layer."""
-
-    inner: Any
-    radii: dict[str, jax.Array]
-
-
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
     found = chosen.select(subject, chosen.module, ("hidden",))
 
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-        def init(params: Any) -> RowState:
+        def init(params: Any) -> base.ConstraintState:
             leaves = layers.leaves_by_path(params)
-            return RowState(inner.init(params), {x.name: row_norms(leaves, x) for x in found})
+            radii = {x.name: row_norms(leaves, x) for x in found}
+            return base.ConstraintState(inner.init(params), radii)
 
-        def land(landing: Mapping[str, jax.Array], state: RowState) -> dict[str, jax.Array]:
+        def place(
+            landing: Mapping[str, jax.Array], of_layers: Mapping[str, jax.Array]
+        ) -> dict[str, jax.Array]:
             placed = {}
             for layer in found:
-                norms, radii = row_norms(landing, layer), state.radii[layer.name]
+                norms, radii = row_norms(landing, layer), of_layers[layer.name]
                 factors = jnp.where((norms > 0) & (radii > 0), radii / (norms + (norms == 0)), 1)
                 for path in layer.leaves.values():
                     shape = (1,) * (landing[path].ndim - 1) + factors.shape
                     placed[path] = landing[path] * factors.reshape(shape)
             return placed
 
-        def update(updates: Any, state: RowState, params: Any = None) -> tuple[Any, RowState]:
+        def update(
+            updates: Any, state: Any, params: Any = None
+        ) -> tuple[Any, base.ConstraintState]:
             updates, of_inner = inner.update(updates, state.inner, params)
-            return selection.land(updates, params, lambda x: land(x, state)), state._replace(
-                inner=of_inner
-            )
+            updates = selection.land(updates, params, lambda landing: place(landing, state.own))
+            return updates, state._replace(inner=of_inner)
 
         return optax.GradientTransformation(init, update)
 

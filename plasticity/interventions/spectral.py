@@ -59,9 +59,8 @@ def right_vector(w: jax.Array, iterations: int, start: jax.Array | None = None) 
       start: from which vector; None: from a fixed one.
     """
     matrix = w.reshape(-1, w.shape[-1])
-    if start is None:
-        start = jnp.ones(matrix.shape[1], matrix.dtype) + jnp.arange(matrix.shape[1]) / 1e3
-        start = start / jnp.linalg.norm(start)
+    fixed = jnp.ones(matrix.shape[1], matrix.dtype) + jnp.arange(matrix.shape[1]) / 1e3
+    first = fixed / jnp.linalg.norm(fixed) if start is None else start
 
     def step(v, _):
         after = matrix.T @ (matrix @ v)
@@ -69,4 +68,4 @@ def right_vector(w: jax.Array, iterations: int, start: jax.Array | None = None) 
         # Of a matrix of zeros every direction is as good: it must not become 0 for ever.
         return jnp.where(norm > 0, after / (norm + 1e-12), v), None
 
-    return jax.lax.scan(step, start, None, length=iterations)[0]
+    return jax.lax.scan(step, first, None, length=iterations)[0]

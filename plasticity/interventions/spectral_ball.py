@@ -8,7 +8,7 @@ within the forward pass, which would need a place of its own in the networks, an
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,25 +40,24 @@ class Settings(selection.LayerSettings):
     )
 
 
-class BallState(NamedTuple):
-    """The wrapped optimizer's state, and right singular vectors [units] by path."""
-
-    inner: Any
-    vectors: dict[str, jax.Array]
-
-
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
-    """Builds it; see plasticity/interventions/base.py."""
+    """Builds it; see plasticity/interventions/base.py.
+
+    Its own state is the right singular vectors [units] by path.
+    """
     found = chosen.select(subject, chosen.module, ("hidden", "output", "sigma"))
     paths = [path for layer in found for path in layer.weights]
 
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-        def init(params: Any) -> BallState:
+        def init(params: Any) -> base.ConstraintState:
             leaves = layers.leaves_by_path(params)
             advance = lambda w: spectral.right_vector(w, _START_ITERATIONS)  # noqa: E731
-            return BallState(inner.init(params), {path: advance(leaves[path]) for path in paths})
+            vectors = {path: advance(leaves[path]) for path in paths}
+            return base.ConstraintState(inner.init(params), vectors)
 
-        def update(updates: Any, state: BallState, params: Any = None) -> tuple[Any, BallState]:
+        def update(
+            updates: Any, state: Any, params: Any = None
+        ) -> tuple[Any, base.ConstraintState]:
             updates, of_inner = inner.update(updates, state.inner, params)
             vectors = {}
 
@@ -66,14 +65,14 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
                 placed = {}
                 for path in paths:
                     w = landing[path]
-                    v = spectral.right_vector(w, chosen.iterations, state.vectors[path])
+                    v = spectral.right_vector(w, chosen.iterations, state.own[path])
                     sigma = jnp.linalg.norm(w.reshape(-1, w.shape[-1]) @ v)
                     placed[path] = w * jnp.minimum(1, chosen.limit / jnp.maximum(sigma, 1e-12))
                     vectors[path] = v
                 return placed
 
             updates = selection.land(updates, params, land)
-            return updates, BallState(of_inner, vectors)
+            return updates, base.ConstraintState(of_inner, vectors)
 
         return optax.GradientTransformation(init, update)
 

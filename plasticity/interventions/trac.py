@@ -54,18 +54,16 @@ class Tuners(NamedTuple):
     scale: jax.Array
 
 
-class TracState(NamedTuple):
-    """The wrapped optimizer's state and the tuners'.
+class Moved(NamedTuple):
+    """How far the parameters have moved.
 
     Attributes:
-      inner: of the optimizer.
       tuners: see there.
       reference: w0.
       distance: w - w0 as of the last update, with all its digits.
       landed: w as of the last update.
     """
 
-    inner: Any
     tuners: Tuners
     reference: Any
     distance: Any
@@ -81,27 +79,30 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 def around(inner: optax.GradientTransformation, chosen: Settings) -> optax.GradientTransformation:
     """The optimizer with TRAC around it."""
 
-    def init(params: Any) -> TracState:
+    def init(params: Any) -> base.ConstraintState:
         copy = lambda: jax.tree.map(jnp.copy, params)  # noqa: E731
         distance = jax.tree.map(jnp.zeros_like, params)
-        return TracState(inner.init(params), new_tuners(chosen), copy(), distance, copy())
+        moved = Moved(new_tuners(chosen), copy(), distance, copy())
+        return base.ConstraintState(inner.init(params), moved)
 
-    def update(updates: Any, state: TracState, params: Any = None) -> tuple[Any, TracState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, base.ConstraintState]:
         assert params is not None, "an optimizer's update is given the parameters"
-        grads = updates
+        grads, own = updates, state.own
         updates, of_inner = inner.update(grads, state.inner, params)
-        before = jnp.sum(state.tuners.scale) + chosen.epsilon
+        before = jnp.sum(own.tuners.scale) + chosen.epsilon
         unscaled = jax.tree.map(
             lambda d, w, landed: (d + (w - landed)) / before.astype(w.dtype),
-            *(state.distance, params, state.landed),
+            *(own.distance, params, own.landed),
         )
         products = jax.tree.map(lambda d, g: jnp.sum(d * g, dtype=float), unscaled, grads)
-        tuners = advance(state.tuners, sum(jax.tree.leaves(products)), chosen)
+        product = sum(jax.tree.leaves(products), start=jnp.zeros(()))
+        tuners = advance(own.tuners, product, chosen)
         scale = jnp.maximum(jnp.sum(tuners.scale), 0)
         distance = jax.tree.map(lambda d, u: scale.astype(d.dtype) * (d + u), unscaled, updates)
-        updates = jax.tree.map(lambda w0, d, w: (w0 + d) - w, state.reference, distance, params)
+        updates = jax.tree.map(lambda w0, d, w: (w0 + d) - w, own.reference, distance, params)
         landed = optax.apply_updates(params, updates)
-        return updates, TracState(of_inner, tuners, state.reference, distance, landed)
+        moved = Moved(tuners, own.reference, distance, landed)
+        return updates, base.ConstraintState(of_inner, moved)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,13 +1,24 @@
 """Constraints by hand: where parameters land, and which constraints can't go together."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from core import types
+from agents import base as agents_base
+from core import checks, types
+from networks import activations
 from plasticity import layers
-from plasticity.interventions import base, row_projection, spectral, spectral_ball
+from plasticity.interventions import (
+    base,
+    row_projection,
+    spectral,
+    spectral_ball,
+    weight_clipping,
+)
 from tests.agents import small_agents
 
 PARAMS = {
@@ -99,3 +110,64 @@ def test_the_power_iteration_of_diag_3_1():
     np.testing.assert_allclose(v, [1, 0], atol=1e-6)
     again = spectral.right_vector(jnp.zeros((2, 2)), 3, v)
     np.testing.assert_array_equal(again, v)
+
+
+NAP = {"projection": small_agents.PROJECTED}
+
+
+def _refusal(**changes):
+    with pytest.raises(checks.ConfigError) as error:
+        small_agents.make("dqn", **changes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_two_constraints_on_one_layer_are_refused():
+    listed = (spectral_ball.Settings(layers="torso"), weight_clipping.Settings())
+    found = _refusal(interventions=listed)
+    assert "spectral_ball and weight_clipping both hold ['torso/linear_0']['w']" in found
+    apart = (spectral_ball.Settings(layers="torso"), weight_clipping.Settings(layers="output"))
+    small_agents.make("dqn", interventions=apart)
+
+
+@pytest.mark.parametrize(
+    "chosen", [row_projection.Settings(), weight_clipping.Settings(), spectral_ball.Settings()]
+)
+def test_nap_with_a_constraint_on_its_layers_is_refused(chosen):
+    found = _refusal(interventions=(chosen,), norm="layer", optimizer=NAP)
+    assert f"{chosen.module} and optimizer.projection both hold" in found
+
+
+def test_nap_with_a_constraint_on_the_output_alone_is_not():
+    clipped = weight_clipping.Settings(layers="output")
+    small_agents.make("dqn", interventions=(clipped,), norm="layer", optimizer=NAP)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "gelu", "fourier"])
+def test_scales_and_offsets_on_a_sphere_before_such_a_nonlinearity_are_refused(kind):
+    sections = small_agents.sections("dqn", norm="layer", optimizer=NAP)
+    network = dataclasses.replace(sections.network, activation=activations.Settings(kind))
+    with pytest.raises(checks.ConfigError) as error:
+        agents_base.make(sections._replace(network=network), small_agents.PROBLEM)
+    expected = "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or"
+    assert str(error.value).startswith(expected)
+    assert f"network.activation.kind = '{kind}'" in str(error.value)
+    free = dataclasses.replace(small_agents.PROJECTED, scale_offset="free")
+    optimizer = dataclasses.replace(sections.optimizer, projection=free)
+    sections = sections._replace(network=network, optimizer=optimizer)
+    agents_base.make(sections, small_agents.PROBLEM)
+
+
+def test_a_constraints_own_state_begins_anew_with_the_parameters():
+    """Radii belong to the parameters; the optimizer's moments inside stay."""
+    agent = small_agents.make("dqn", interventions=(row_projection.Settings(),))
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    batch = small_agents.transitions(8)
+    state = agent.update(state, jax.random.key(0), batch, jnp.ones(8)).state
+    fresh = agent.init(jax.random.key(1), small_agents.observations(1))
+    after = agent.forget(state, fresh, agents_base.Forget(params=True)).opt_state
+    assert after.own.keys() == fresh.opt_state.own.keys()
+    for name, radii in fresh.opt_state.own.items():
+        np.testing.assert_array_equal(after.own[name], radii)
+    pairs = (jax.tree.leaves(x.inner.moments) for x in (after, state.opt_state))
+    assert all(np.array_equal(x, y) for x, y in zip(*pairs))

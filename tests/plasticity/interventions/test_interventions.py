@@ -21,14 +21,17 @@ from plasticity.interventions import (
     shrink_and_perturb,
     spectral,
     towards_initial,
+    trigger,
     weight_clipping,
 )
 from tests.agents import small_agents
 from training.checkpoints import state_arrays
 
 NAMES = plugins.names("plasticity.interventions")
+RESET = layer_reset.Settings(layers="hidden")
 # So strong, or so often, that three updates show it.
 STRONG = {
+    "c_chain": {"start_coefficient": 1e3},
     "continual_backprop": {"rate": 0.25, "maturity_updates": 0},
     "hare_and_tortoise": {"return_period_frames": 8, "momentum": 0.5},
     "l2": {"strength": 0.1},
@@ -42,11 +45,13 @@ STRONG = {
     "spectral": {"strength": 0.1},
     "spectral_ball": {"limit": 0.2},
     "trac": {},
+    "trigger": {"operation": RESET, "metric": "dormant", "threshold": 0.0, "period_frames": 4},
     "towards_initial": {"strength": 10.0},
     "weight_clipping": {"kappa": 0.5},
 }
 # So weak that nothing is left of it. Some have no such form.
 OFF = {
+    "c_chain": {"start_coefficient": 0.0},
     "continual_backprop": {"rate": 0.0, "maturity_updates": 0},
     "hare_and_tortoise": {"return_period_frames": 8, "momentum": 0.0},
     "l2": {"strength": 0.0},
@@ -59,6 +64,7 @@ OFF = {
     "spectral": {"strength": 0.0},
     "spectral_ball": {"limit": 1e6},
     "towards_initial": {"strength": 0.0},
+    "trigger": {"operation": RESET, "metric": "dormant", "threshold": 1.0, "period_frames": 4},
     "weight_clipping": {"kappa": 1e6},
 }
 
@@ -417,4 +423,8 @@ def test_keys_that_are_left_out_have_their_defaults():
     assert parsed == l2.Settings(strength=0.5)
     with pytest.raises(checks.ConfigError, match=r"interventions\[0\].*strenght"):
         base.parse([{"module": "l2", "strenght": 0.5}])
+    (nested,) = base.parse([{"module": "trigger", "operation": {"module": "layer_reset"}}])
+    assert nested == trigger.Settings(operation=layer_reset.Settings())
+    with pytest.raises(checks.ConfigError, match=r"interventions\[0\].operation.layer = "):
+        base.parse([{"module": "trigger", "operation": {"module": "redo", "layer": "x"}}])
     assert spectral.Settings().module == "spectral"

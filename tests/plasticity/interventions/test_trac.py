@@ -57,9 +57,9 @@ def test_updates_equal_a_numpy_trace():
             grads = {"a": scale[:2] * params["a"], "b": scale[2:] * params["b"]}
             updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
-            moved = np.concatenate([state.distance["a"], state.distance["b"]])
+            moved = np.concatenate([state.own.distance["a"], state.own.distance["b"]])
             np.testing.assert_allclose(moved, expected - w0, rtol=2e-3, atol=1e-12)
-            np.testing.assert_allclose(state.tuners.scale, s, rtol=2e-3, atol=1e-14)
+            np.testing.assert_allclose(state.own.tuners.scale, s, rtol=2e-3, atol=1e-14)
             found = np.concatenate([params["a"], params["b"]])
             np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -72,4 +72,4 @@ def test_what_others_do_to_the_parameters_is_kept():
     _, state = optimizer.update(grads, state, params)
     shifted = {"w": params["w"].at[0].add(-1e-3)}
     _, after = optimizer.update(grads, state, shifted)
-    assert abs(float(after.distance["w"][0])) > 100 * abs(float(after.distance["w"][1]))
+    assert abs(float(after.own.distance["w"][0])) > 100 * abs(float(after.own.distance["w"][1]))

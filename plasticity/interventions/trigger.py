@@ -1,0 +1,166 @@
+"""Does an operation not on a clock, but when a metric of the hidden units asks for it.
+
+Every period the metric is measured on the batch of the update, and averaged over the measurements.
+The operation is done once when the average crosses the threshold; then nothing is measured for
+`refractory_frames`, and average and peak begin anew.
+
+dormant, dead: the share of such units is above `threshold` (unit_metrics; dormant with tau 0.025).
+srank: the srank of features, a mean over the chosen layers that are no convolutions, is below its
+peak by the share `threshold` of it (rank_metrics; it is at most the size of the batch).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from core import checks, plugins, settings
+from plasticity.interventions import base, hidden_units, selection
+from plasticity.metrics import rank_metrics, unit_metrics
+
+# Those that are done at once. Others watch every update.
+_OPERATIONS = ("layer_reset", "redo", "shrink_and_perturb")
+_DORMANT = 0.025
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(selection.LayerSettings):
+    """An item of `interventions`."""
+
+    module: str = settings.key("trigger", checks.one_of("trigger"), "this intervention")
+    operation: Any = settings.plugin(base.PACKAGE, "redo")
+    metric: Literal["srank", "dormant", "dead"] = settings.key(
+        "srank", checks.one_of("srank", "dormant", "dead"), "what is measured"
+    )
+    threshold: float = settings.key(
+        0.2, checks.number(0, 1), "srank: the fall from its peak; others: the share", "ours"
+    )
+    momentum: float = settings.key(
+        0.9, checks.number(0, 1), "of the average, per measurement", "ours"
+    )
+    period_frames: int = selection.period_key(16_000)
+    refractory_frames: int = settings.key(
+        4_000_000, checks.integer(0), "after the operation, until it is measured again", "ours"
+    )
+
+
+class Watch(NamedTuple):
+    """Of the metric: its average and that one's peak, float32 [], and when to go on, int32 [].
+
+    Attributes:
+      average: over the measurements since the operation was last done.
+      peak: of the average.
+      count: of these measurements.
+      closed_until: the update before which nothing is measured.
+    """
+
+    average: jax.Array
+    peak: jax.Array
+    count: jax.Array
+    closed_until: jax.Array
+
+
+def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
+    """Builds it; see plasticity/interventions/base.py.
+
+    Raises:
+      ConfigError: if the operation can't be triggered, or the metric has no layer.
+    """
+    hidden = hidden_units.find(chosen, subject, chosen.module)
+    _check_vectors(chosen, hidden)
+    period = selection.period_updates(chosen.period_frames, subject, chosen.module)
+    refractory = int(chosen.refractory_frames / subject.frames_per_update)
+    operation = _make_operation(chosen, subject)
+
+    def init(params):
+        return {"watch": new_watch(), "operation": operation.init(params)}
+
+    def look(state, watch, rng, transition):
+        seen = hidden.see(state.params, rng, transition.s_tm1)
+        return judge(measure(seen, chosen.metric), watch, state.updates, chosen, refractory)
+
+    def apply(state, own, rng, transition):
+        rng_units, rng_operation = jax.random.split(rng)
+        is_due = (state.updates % period == 0) & (state.updates >= own["watch"].closed_until)
+        fires, watch = jax.lax.cond(
+            is_due,
+            lambda watch: look(state, watch, rng_units, transition),
+            lambda watch: (jnp.zeros((), bool), watch),
+            own["watch"],
+        )
+        state, inner = jax.lax.cond(
+            fires,
+            lambda s, inner: operation.apply(s, inner, rng_operation, transition)[:2],
+            lambda s, inner: (s, inner),
+            *(state, own["operation"]),
+        )
+        scalars = {"fired": fires.astype(jnp.int32), chosen.metric: watch.average}
+        return state, {"watch": watch, "operation": inner}, scalars
+
+    return base.Intervention(operation=base.Operation(init, apply))
+
+
+def _check_vectors(chosen: Settings, hidden: hidden_units.HiddenUnits) -> None:
+    if chosen.metric == "srank" and all(x.post.ndim > 2 for x in hidden.shapes().values()):
+        raise checks.ConfigError(
+            f"interventions: {chosen.module}.layers = {chosen.layers!r}: expected a layer that is "
+            "no convolution with metric = 'srank'"
+        )
+
+
+def _make_operation(chosen: Settings, subject: base.Subject) -> base.Operation:
+    name = chosen.operation.module
+    if name not in _OPERATIONS:
+        raise checks.ConfigError(
+            f"interventions: {chosen.module}.operation.module = {name!r}: expected one of "
+            f"{', '.join(_OPERATIONS)}"
+        )
+    # It decides by the number of updates: with a period of one it is always due.
+    always = dataclasses.replace(chosen.operation, period_frames=1)
+    module = plugins.find(base.PACKAGE, name, f"{chosen.module}.operation.module")
+    return module.make(always, subject._replace(frames_per_update=1.0)).operation
+
+
+def new_watch() -> Watch:
+    """Of nothing measured yet."""
+    count = lambda: jnp.zeros((), jnp.int32)  # noqa: E731
+    return Watch(jnp.zeros(()), jnp.zeros(()), count(), count())
+
+
+def measure(seen: Mapping[str, unit_metrics.Units], metric: str) -> jax.Array:
+    """The metric of the units of one network, float32 []."""
+    posts = {name: units.post for name, units in seen.items()}
+    if metric == "dormant":
+        return unit_metrics.dormant_fractions(posts, _DORMANT)[1]
+    if metric == "dead":
+        return unit_metrics.dormant_fractions(posts, 0.0)[1]
+    values = [rank_metrics.singular_values(h) for h in posts.values() if h.ndim == 2]
+    return jnp.mean(jnp.stack([rank_metrics.srank(x) for x in values]), dtype=jnp.float32)
+
+
+def judge(
+    value: jax.Array, watch: Watch, updates: jax.Array, chosen: Settings, refractory: int
+) -> tuple[jax.Array, Watch]:
+    """Whether to do the operation, bool [], and what is known after a measurement.
+
+    Args:
+      value: measured, a scalar.
+      watch: what was known before.
+      updates: done so far.
+      chosen: the settings.
+      refractory: updates without measurements after the operation.
+    """
+    is_first = watch.count == 0
+    blended = chosen.momentum * watch.average + (1 - chosen.momentum) * value
+    average = jnp.where(is_first, value, blended)
+    peak = jnp.where(is_first, average, jnp.maximum(watch.peak, average))
+    limit = (1 - chosen.threshold) * peak if chosen.metric == "srank" else chosen.threshold
+    fires = average < limit if chosen.metric == "srank" else average > limit
+    return fires, Watch(
+        average,
+        peak,
+        jnp.where(fires, 0, watch.count + 1).astype(jnp.int32),
+        jnp.where(fires, updates + refractory, watch.closed_until).astype(jnp.int32),
+    )

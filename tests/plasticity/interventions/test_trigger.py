@@ -1,0 +1,88 @@
+"""Operations that a metric triggers: when, once, and not again at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from core import checks
+from networks import activations
+from plasticity.interventions import layer_reset, noise, self_normalized_resets, trigger
+from tests.agents import small_agents
+
+
+def _fires(values, refractory=4, **changes):
+    """The updates, from 1 on, in which a scripted metric fires; measured in each that is open."""
+    chosen = trigger.Settings(**{"momentum": 0.0, **changes})
+    watch, found = trigger.new_watch(), []
+    for k, value in enumerate(values, 1):
+        if k >= int(watch.closed_until):
+            fires, watch = trigger.judge(
+                jnp.float32(value), watch, jnp.int32(k), chosen, refractory
+            )
+            found += [k] if fires else []
+    return found
+
+
+def test_srank_fires_once_when_it_fell_by_a_fifth_of_its_peak():
+    """From 8 up to 10, below 8 in update 5; closed until 9, where the peak begins anew."""
+    trace = [8, 9, 10, 8, 7.9, 7, 6, 5, 5, 5, 4.5, 4.1]
+    assert _fires(trace) == [5]
+    assert _fires([*trace, 3.9]) == [5, 13]
+
+
+def test_a_share_fires_above_its_threshold_and_again_after_the_refractory_time():
+    trace = [0.1, 0.3, 0.3, 0.1, 0.1, 0.1, 0.1, 0.3]
+    assert _fires(trace, metric="dead", threshold=0.2) == [2, 8]
+    assert _fires(trace, metric="dead", threshold=0.3) == []
+
+
+def test_the_average_is_what_has_to_cross():
+    """With momentum 0.5: 0, .25, .375, .4375."""
+    half = {"metric": "dormant", "momentum": 0.5, "threshold": 0.4}
+    assert _fires([0.0, 0.5, 0.5, 0.5], **half) == [4]
+
+
+def test_metrics_by_hand():
+    h = jnp.array([[1.0, 0, 0, 0.001], [1.0, 0, 0, 0]])
+    seen = {"a": activations.Units(h, h)}
+    assert float(trigger.measure(seen, "dead")) == 0.5
+    assert float(trigger.measure(seen, "dormant")) == 0.75
+    convolution = jnp.ones((2, 3, 3, 1))
+    both = {**seen, "b": activations.Units(convolution, convolution)}
+    assert float(trigger.measure(both, "srank")) == 1
+
+
+def test_in_an_agent_it_resets_once_and_leaves_other_updates_alone():
+    """The threshold is below what is dead from the start; measured every second update."""
+    chosen = trigger.Settings(
+        operation=layer_reset.Settings(layers="hidden"),
+        metric="dead",
+        threshold=0.0,
+        period_frames=8,
+    )
+    optimizer = {"learning_rate": 1e-30, "kwargs": {}}
+    agent = small_agents.make("dqn", interventions=(chosen,), optimizer=optimizer)
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    params = {name: dict(leaves) for name, leaves in state.params.items()}
+    params["torso/linear_0"]["b"] = params["torso/linear_0"]["b"].at[3].set(-100.0)
+    state, fired, changed = state._replace(params=params), [], []
+    for k in range(6):
+        before = state.params["value_hidden"]["mu_w"]
+        batch = small_agents.transitions(8, seed=k)
+        updated = agent.update(state, jax.random.key(k), batch, jnp.ones(8))
+        state = updated.state
+        fired.append(int(updated.metrics["trigger_fired"]))
+        changed.append(bool((before != state.params["value_hidden"]["mu_w"]).any()))
+    assert fired == [0, 1, 0, 0, 0, 0]
+    assert changed == [bool(x) for x in fired]
+    np.testing.assert_array_equal(
+        state.params["torso/linear_0"]["b"], params["torso/linear_0"]["b"]
+    )
+
+
+@pytest.mark.parametrize("operation", [self_normalized_resets.Settings(), noise.Settings()])
+def test_what_can_not_be_triggered_is_refused(operation):
+    expected = f"trigger.operation.module = '{operation.module}': expected one of layer_reset, redo"
+    with pytest.raises(checks.ConfigError, match=expected):
+        small_agents.make("dqn", interventions=(trigger.Settings(operation=operation),))
