@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 from absl import flags, logging
 from ml_collections import config_flags
 
@@ -41,15 +42,29 @@ def main(argv: Sequence[str]) -> int:
 
 def change(config: Any, arguments: Sequence[str]) -> Any:
     """The configuration with the changes of flags --config.KEY=VALUE; ends in one line if bad."""
-    values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    values, given = flags.FlagValues(), [sys.argv[0], *arguments]
     try:
-        left = values([sys.argv[0], *arguments])
+        holder = config_flags.DEFINE_config_dict(
+            "config", _with_tuples(config), flag_values=values, sys_argv=given
+        )
+        left = values(given)
     except (flags.Error, LookupError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-        command_line.fail(flag_errors.describe(error, [sys.argv[0], *arguments]))
+        command_line.fail(flag_errors.describe(error, given))
     if len(left) > 1:
         command_line.fail(f"unexpected argument {left[1]!r}: flags start with --config.")
     return holder.value
+
+
+def _with_tuples(config: Any) -> Any:
+    """JSON's lists as the tuples that they were, which flags can change."""
+    plain = config.to_dict()
+
+    def convert(value):
+        if isinstance(value, dict):
+            return {key: convert(item) for key, item in value.items()}
+        return tuple(map(convert, value)) if isinstance(value, (list, tuple)) else value
+
+    return ml_collections.ConfigDict(convert(plain)).lock()
 
 
 if __name__ == "__main__":
