@@ -11,7 +11,8 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis import report, run_records
+from analysis import run_records
+from analysis.reporting import report
 from scripts import command_line
 
 _OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", required=True)

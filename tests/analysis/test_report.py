@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from analysis import report, run_records
+from analysis import run_records
+from analysis.reporting import report
 from core import checks
 
 SEQUENCE = {

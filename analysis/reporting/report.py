@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import comparison, continual, report_figures, report_page, run_records, statistics
+from analysis import comparison, continual, run_records, statistics
+from analysis.reporting import report_figures, report_page
 from core import checks
 
 CONTROL = "continual_reset"
