@@ -5,19 +5,19 @@ regressed on r + discount V, and the policy on actions of the data, weighted by 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, exploration, measuring, optimizers, value_based
+from agents import base, exploration, iql_networks, measuring, optimizers
 from core import checks, settings, types
-from networks import activations, value_network
 
-NETWORKS = ("q", "value", "policy")
+NETWORKS = iql_networks.NETWORKS
+NetworkSettings = iql_networks.Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +50,6 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkSettings:
-    """The section `network`: one like any value-based agent's for each of the three."""
-
-    q: value_network.Settings = settings.section(value_network.Settings)
-    value: value_network.Settings = settings.section(value_network.Settings)
-    policy: value_network.Settings = settings.section(value_network.Settings)
-
-
-@dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
     """The section `optimizer`: one like any value-based agent's for each of the three."""
 
@@ -87,22 +78,14 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         forget=agent.forget,
         adopt=agent.adopt,
         norms=agent.norms,
-        declared=agent.declared,
+        declared=agent.networks.declared,
         observations=problem.observations,
-        apply=agent.apply,
-        units=agent.units,
-        measure_units=agent.measure_units,
-        measure_ranks=agent.measure_ranks,
+        apply=agent.networks.apply,
+        units=agent.networks.units,
+        measure_units=agent.networks.measure_units,
+        measure_ranks=agent.networks.measure_ranks,
         measure_network=agent.measure_network,
     )
-
-
-class IqlOutput(NamedTuple):
-    """Action values [B, A], the state's value [B, 1], and logits of actions [B, A]."""
-
-    q_values: jax.Array
-    value: jax.Array
-    policy: jax.Array
 
 
 class _Iql:
@@ -110,43 +93,27 @@ class _Iql:
 
     def __init__(self, sections: base.Sections, problem: base.Problem):
         self._settings, self._sections, self._problem = sections.agent, sections, problem
-        sizes = {"q": problem.num_actions, "value": 1, "policy": problem.num_actions}
-        self._networks = {
-            name: value_network.make(getattr(sections.network, name), sizes[name], size=1)
-            for name in NETWORKS
-        }
-        self._declared = {
-            name: value_based.declared_network(self._init_of(name), problem) for name in NETWORKS
-        }
+        self.networks = iql_networks.Networks(sections.network, problem)
         self._optimizers = {
             name: optimizers.make(
-                self._optimizer_settings(name), problem.update_period_frames, self._declare(name)
+                self._optimizer_settings(name),
+                problem.update_period_frames,
+                self.networks.declare(name),
             )
             for name in NETWORKS
         }
-        whole = [network.under(name) for name, network in self._declared.items()]
-        self.declared = types.DeclaredNetwork(
-            tuple(layer for network in whole for layer in network.layers),
-            tuple(units for network in whole for units in network.units),
-        )
 
     def _optimizer_settings(self, name: str) -> optimizers.Settings:
         return getattr(self._sections.optimizer, name)
-
-    def _init_of(self, name: str) -> Callable[[jax.Array, jax.Array], Any]:
-        return lambda rng, observations: self._networks[name].init(rng, observations, False)
-
-    def _declare(self, name: str) -> Callable[[Any], tuple[types.DeclaredLayer, ...]]:
-        return lambda params: self._declared[name].layers
 
     def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
         """See base.Agent; target_params are Q's alone."""
         rngs = dict(zip(NETWORKS, jax.random.split(rng, len(NETWORKS))))
         params = {
             name: optimizers.start_params(
-                self._init_of(name)(rngs[name], observations),
+                self.networks.init(name, rngs[name], observations),
                 self._optimizer_settings(name),
-                self._declare(name),
+                self.networks.declare(name),
             )
             for name in NETWORKS
         }
@@ -158,26 +125,11 @@ class _Iql:
             interventions={},
         )
 
-    def _values(
-        self, name: str, params: Any, rng: jax.Array, observations: jax.Array, noise: str
-    ) -> jax.Array:
-        """A network's output, [B, A]; [B, 1] for V."""
-        return self._networks[name].apply(params, rng, observations, noise == "per_sample")[..., 0]
-
-    def apply(self, params: base.Params, rng: jax.Array, observations: jax.Array) -> IqlOutput:
-        """The outputs of the three networks."""
-
-        def output(name):
-            noise = getattr(self._sections.network, name).head.noise
-            return self._values(name, params[name], rng, observations, noise)
-
-        return IqlOutput(output("q"), output("value"), output("policy"))
-
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
         """The policy's most likely action, or a uniform one with probability epsilon."""
         rng_noise, rng_epsilon = jax.random.split(rng)
         noise = self._sections.network.policy.head.acting_noise
-        logits = self._values("policy", params["policy"], rng_noise, observations, noise)
+        logits = self.networks.values("policy", params["policy"], rng_noise, observations, noise)
         epsilon = self._settings.epsilon.at(steps, mode)
         return exploration.epsilon_greedy(rng_epsilon, logits, epsilon)
 
@@ -191,12 +143,11 @@ class _Iql:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The sum of three losses, each with gradients for its own network alone."""
         rng_tm1, rng_t, rng_target = jax.random.split(rng, 3)
-        outputs = self.apply(params, rng_tm1, transition.s_tm1)
-        noise = self._sections.network
-        target = self._values("q", target_params, rng_target, transition.s_tm1, noise.q.head.noise)
-        v_t = self._values("value", params["value"], rng_t, transition.s_t, noise.value.head.noise)
+        outputs = self.networks.apply(params, rng_tm1, transition.s_tm1)
+        q = self.networks.values("q", target_params, rng_target, transition.s_tm1)
+        v_t = self.networks.values("value", params["value"], rng_t, transition.s_t)
         taken = jax.vmap(lambda values, action: values[action])
-        q_target = jax.lax.stop_gradient(taken(target, transition.a_tm1))
+        q_target = jax.lax.stop_gradient(taken(q, transition.a_tm1))
         advantage = q_target - outputs.value[:, 0]
         chex.assert_equal_shape([advantage, weights])
         goal = jax.lax.stop_gradient(transition.r_t + transition.discount_t * v_t[:, 0])
@@ -252,7 +203,7 @@ class _Iql:
     def measure(self, state, rng, transition, weights) -> Mapping[str, base.Scalars]:
         """See base.Agent."""
         _, _, grads, updates, opt_state = self._step(state, rng, transition, weights)
-        return _joined(
+        return iql_networks.joined(
             {
                 name: optimizers.measure(
                     state.params[name],
@@ -260,7 +211,7 @@ class _Iql:
                     updates[name],
                     opt_state[name],
                     self._optimizer_settings(name),
-                    self._declare(name),
+                    self.networks.declare(name),
                 )
                 for name in NETWORKS
             }
@@ -272,7 +223,7 @@ class _Iql:
         network = measuring.Network(
             state.params,
             optax.apply_updates(state.params, updates),
-            lambda params, observations: self.apply(params, rng, observations).q_values,
+            lambda params, observations: self.networks.apply(params, rng, observations).q_values,
             lambda params, some: self._losses(
                 params, state.target_params, rng, some, jnp.ones_like(some.r_t)
             )[0],
@@ -302,57 +253,9 @@ class _Iql:
             f"{name}/{layer}": norm
             for name in NETWORKS
             for layer, norm in optimizers.norms(
-                params[name], self._optimizer_settings(name), self._declare(name)
+                params[name], self._optimizer_settings(name), self.networks.declare(name)
             ).items()
         }
-
-    def units(self, params, rng, observations) -> Mapping[str, activations.Units]:
-        """See base.Agent."""
-        return {
-            f"{name}/{layer}": units
-            for name in NETWORKS
-            for layer, units in self._units_of(name, params, rng, observations).items()
-        }
-
-    def _units_of(self, name: str, params, rng, observations) -> dict[str, activations.Units]:
-        with activations.recording() as seen:
-            self._values(name, params[name], rng, observations, "shared")
-        return seen
-
-    def measure_units(self, params, rng, observations) -> Mapping[str, base.Scalars]:
-        """See base.Agent."""
-        return _joined(
-            {
-                name: measuring.measure_units(
-                    self._units_of(name, params, rng, observations),
-                    getattr(self._sections.network, name).activation,
-                )
-                for name in NETWORKS
-            }
-        )
-
-    def measure_ranks(self, params, rng, observations) -> Mapping[str, base.Scalars]:
-        """See base.Agent."""
-        return _joined(
-            {
-                name: measuring.measure_ranks(
-                    params[name],
-                    self._units_of(name, params, rng, observations),
-                    self._declared[name],
-                )
-                for name in NETWORKS
-            }
-        )
-
-
-def _joined(measured: Mapping[str, Mapping[str, base.Scalars]]) -> dict[str, dict[str, jax.Array]]:
-    """{quantity: {network/layer: scalar}} of what was measured of each network."""
-    joined: dict[str, dict[str, jax.Array]] = {}
-    for name, quantities in measured.items():
-        for quantity, by_layer in quantities.items():
-            prefixed = {f"{name}/{layer}": value for layer, value in by_layer.items()}
-            joined.setdefault(quantity, {}).update(prefixed)
-    return joined
 
 
 def expectile_losses(errors: jax.Array, expectile: float) -> jax.Array:

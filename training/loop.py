@@ -192,15 +192,13 @@ class Run:
                 self.counters, _params_by_seed(self), stop, self.progress.write
             )
 
-    def save(self) -> None:
-        """Starts writing a snapshot; returns once the state is copied to the host."""
+    def save(self, parameters_only: bool = False) -> None:
+        """Starts writing a snapshot, or parameters; returns once they are copied to the host."""
         with self._guarded():
-            self.store.save(self._contents)
-
-    def save_parameters(self) -> None:
-        """Starts writing the networks' parameters; returns once they are copied to the host."""
-        with self._guarded():
-            self.parameters.save(self.loop.parameters)
+            if parameters_only:
+                self.parameters.save(self.loop.parameters)
+            else:
+                self.store.save(self._contents)
 
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         contents = self.loop.contents(earlier)
@@ -292,7 +290,7 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
                 run.evaluate(lambda: stop.requested)
         if loop.is_due(settings.snapshot.parameters_period_frames):
             with timer.stage("snapshot", always=True):
-                run.save_parameters()
+                run.save(parameters_only=True)
         if loop.is_due(settings.snapshot.period_frames) or loop.is_kept(run.counters["frames"]):
             with timer.stage("snapshot", always=True):
                 run.save()

@@ -39,7 +39,12 @@ def outputs(agent, state, s):
     """Of q, value, policy, and of q with the target's parameters, by name."""
     found = agent.apply(state.params, RNG, s)
     of_target = agent.apply({**state.params, "q": state.target_params}, RNG, s)
-    return {**found, "target": of_target["q"]}
+    return {
+        "q": found.q_values,
+        "value": found.value,
+        "policy": found.policy,
+        "target": of_target.q_values,
+    }
 
 
 def losses(agent, state, batch, changes=CHANGES):
@@ -173,7 +178,7 @@ def test_actions_are_the_policys_most_likely_ones():
     agent = make(epsilon=dataclasses.replace(iql.Settings().epsilon, evaluation=0.0))
     params, x = init(agent).params, observations(64)
     actions = agent.act(params, RNG, x, jnp.int32(0), "evaluation")
-    logits = np.asarray(agent.apply(params, RNG, x)["policy"])
+    logits = np.asarray(agent.apply(params, RNG, x).policy)
     np.testing.assert_array_equal(actions, logits.argmax(1))
     assert len(set(np.asarray(actions).tolist())) > 1
 

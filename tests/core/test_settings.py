@@ -253,7 +253,7 @@ def test_a_part_of_a_plugin_has_the_class_of_its_owners_module():
     assert settings.parse(Whole, config).network == iql.NetworkSettings()
     config.network = settings.to_config(value_network.Settings())
     message = refused(config, Whole, "")
-    assert message.startswith("network.head = ")
+    assert message.startswith("network.activation = ")
     assert message.endswith("unknown key; known: policy, q, value")
     del config.agent["module"]
     message = refused(config, Whole, "")

@@ -171,7 +171,7 @@ class Recorder:
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]
     ) -> None:
         """Records the measurements of every layer: {quantity: {layer: [K]}}."""
-        for k, layer, numbers in self._by_layer(measured):
+        for k, layer, numbers in _by_layer(measured, self._settings.num_seeds):
             rate, norm = numbers["learning_rate"], numbers["norm"]
             numbers["learning_rate_over_norm"] = _ratio(rate, norm)
             numbers["learning_rate_over_norm2"] = _ratio(rate, norm**2)
@@ -191,7 +191,7 @@ class Recorder:
           counters: of the run.
           measured: a quantity that a layer lacks is left empty in its row.
         """
-        for k, layer, numbers in self._by_layer(measured):
+        for k, layer, numbers in _by_layer(measured, self._settings.num_seeds):
             row = {name: numbers.get(name, float("nan")) for name in measured}
             self._add_measured(log, counters, k, {"layer": layer}, row)
 
@@ -202,22 +202,6 @@ class Recorder:
             for name, number in numbers.items():
                 finite.check(f"{name} of the network", np.array(number))
             self._add_measured("network", counters, k, {}, numbers)
-
-    def _by_layer(
-        self, measured: Mapping[str, Mapping[str, np.ndarray]]
-    ) -> Iterator[tuple[int, str, dict[str, float]]]:
-        """(seed's place, layer, its quantities), all of them finite."""
-        layers = dict.fromkeys(layer for values in measured.values() for layer in values)
-        for k in range(self._settings.num_seeds):
-            for layer in layers:
-                numbers = {
-                    name: float(values[layer][k])
-                    for name, values in measured.items()
-                    if layer in values
-                }
-                for name, number in numbers.items():
-                    finite.check(f"{name} of layer {layer!r}", np.array(number))
-                yield k, layer, numbers
 
     def _add_measured(
         self,
@@ -279,3 +263,20 @@ class Recorder:
 
 def _ratio(x: float, y: float) -> float:
     return x / y if y else 0.0
+
+
+def _by_layer(
+    measured: Mapping[str, Mapping[str, np.ndarray]], num_seeds: int
+) -> Iterator[tuple[int, str, dict[str, float]]]:
+    """(seed's place, layer, its quantities), all of them finite."""
+    layers = dict.fromkeys(layer for values in measured.values() for layer in values)
+    for k in range(num_seeds):
+        for layer in layers:
+            numbers = {
+                name: float(values[layer][k])
+                for name, values in measured.items()
+                if layer in values
+            }
+            for name, number in numbers.items():
+                finite.check(f"{name} of layer {layer!r}", np.array(number))
+            yield k, layer, numbers
