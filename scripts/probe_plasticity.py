@@ -120,7 +120,7 @@ def make_probe(
     try:
         loop = agent_loop.AgentLoop(settings, parts)
         loop.restore(saved[0], snapshot.verify(saved[0]))
-        drawn = parts.learner.draw_observations(loop.state, jax.random.key(0), _INPUTS.value)
+        drawn = parts.measurements.observations(loop.state, jax.random.key(0), _INPUTS.value)
     finally:
         parts.environment.close()
     inputs, agent = drawn[_SEED_INDEX.value], parts.learner.agent

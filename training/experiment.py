@@ -13,7 +13,12 @@ from envs import base as envs_base
 from replay import base as replay_base
 from training import run_settings
 from training.acting import choosing, evaluation
-from training.learning import prioritizing, replay_learner, task_switching
+from training.learning import (
+    prioritizing,
+    probe_measurements,
+    replay_learner,
+    task_switching,
+)
 from training.system import memory
 
 
@@ -23,12 +28,14 @@ class Experiment(NamedTuple):
     Attributes:
       environment: num_seeds * num_envs environments; seed k has the k-th num_envs of them.
       learner: joins agent and replay.
+      measurements: of its units, ranks and network.
       evaluator: plays whole episodes.
       task_switch: what happens when a sequence goes to its next task.
     """
 
     environment: envs_base.VectorEnvironment
     learner: replay_learner.Learner
+    measurements: probe_measurements.ProbeMeasurements
     evaluator: evaluation.Evaluator
     task_switch: task_switching.TaskSwitch
 
@@ -65,13 +72,13 @@ def _assemble(
         frame_stack=settings.transition.frame_stack,
         batch_size=settings.replay.batch_size,
         max_abs_reward=settings.transition.max_abs_reward,
-        probe_size=settings.log.probe_size,
     )
     evaluator = evaluation.Evaluator(
         agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
     )
     task_switch = task_switching.TaskSwitch(learner, settings.task_switch)
-    experiment = Experiment(environment, learner, evaluator, task_switch)
+    measurements = probe_measurements.ProbeMeasurements(learner, settings.log.probe_size)
+    experiment = Experiment(environment, learner, measurements, evaluator, task_switch)
     check_shapes(experiment, settings)
     return experiment
 

@@ -148,15 +148,14 @@ class Run:
           log: "units", "ranks" or "network".
         """
         with self._guarded():
-            learner, state = self.experiment.learner, self.loop.state
-            if not np.all(learner.replay_size(state)):
+            parts, state = self.experiment, self.loop.state
+            if not np.all(parts.learner.replay_size(state)):
                 return
+            measured = jax.device_get(getattr(parts.measurements, log)(state))
             if log == "network":
-                measured = jax.device_get(learner.measure_network(state))
                 self.recorder.network(self.counters, measured)
             else:
-                measure = {"units": learner.measure_units, "ranks": learner.measure_ranks}[log]
-                self.recorder.probe(log, self.counters, jax.device_get(measure(state)))
+                self.recorder.probe(log, self.counters, measured)
 
     def _record_norms(self) -> None:
         norms = [self.experiment.learner.agent.norms(params) for params in _params_by_seed(self)]

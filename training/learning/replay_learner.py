@@ -7,7 +7,7 @@ Every array has a leading axis over independent seeds.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -22,9 +22,6 @@ from training.learning import seeds
 from training.system import jax_platform
 
 Metrics = Mapping[str, jax.Array]
-
-_NETWORK_PROBE_SIZE = 64
-"""Transitions on which gradients are compared one by one (Lyle et al. 2024, 2402.18762)."""
 
 
 class LearnerState(NamedTuple):
@@ -73,7 +70,6 @@ class Learner:
       frame_stack: frames of an observation the agent sees; 0 for vectors.
       batch_size: transitions of an update.
       max_abs_reward: what rewards are clipped to before they are observed; 0: no clipping.
-      probe_size: observations on which units and ranks are measured.
     """
 
     agent: agents_base.Agent
@@ -84,7 +80,6 @@ class Learner:
     frame_stack: int
     batch_size: int
     max_abs_reward: float
-    probe_size: int = 2_048
 
     @functools.cached_property
     def axes(self) -> LearnerState:
@@ -194,14 +189,15 @@ class Learner:
             state.train,
             rng_loss,
             sample.transition,
-            self._weights(state, sample),
+            self.weights(state, sample),
         )
         replay = state.replay
         if updated.priorities is not None:
             replay = self.replay.update_priorities(replay, sample.keys, updated.priorities)
         return state._replace(train=updated.state, rng=rng, replay=replay), updated.metrics
 
-    def _weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
+    def weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
+        """The importance weights [B] of one seed's batch."""
         steps = self.replay.num_added(state.replay) - state.importance_start
         return prioritizing_lib.weigh(self.prioritizing, sample.probabilities, steps)
 
@@ -227,18 +223,8 @@ class Learner:
     def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:
         rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
-        weights = self._weights(state, sample)
+        weights = self.weights(state, sample)
         return self.agent.measure(state.train, rng_loss, sample.transition, weights)
-
-    @functools.cached_property
-    def measure_units(self):
-        """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
-        return self._on_probe(self.agent.measure_units)
-
-    @functools.cached_property
-    def measure_ranks(self):
-        """(state) -> {quantity: {layer: [K]}}, as agents.base.Agent's. Jitted."""
-        return self._on_probe(self.agent.measure_ranks)
 
     @functools.cached_property
     def adopt(self):
@@ -248,41 +234,6 @@ class Learner:
             return state._replace(train=self.agent.adopt(state.train))
 
         return jax.jit(seeds.over_seeds(adopt, self.num_seeds, (self.axes,), self.axes))
-
-    def draw_observations(self, state: LearnerState, rng: jax.Array, number: int) -> jax.Array:
-        """What agents saw at transitions drawn uniformly from the replay, [K, number, ...]."""
-
-        def draw(state: LearnerState) -> jax.Array:
-            return self.replay.sample_uniform(state.replay, rng, number).transition.s_tm1
-
-        mapped = seeds.over_seeds(draw, self.num_seeds, (self.axes,), 0)
-        return jax.jit(mapped)(state)
-
-    @functools.cached_property
-    def measure_network(self):
-        """(state) -> {quantity: [K]}, as agents.base.Agent's. Jitted."""
-        measure_one = self.agent.measure_network
-        assert measure_one is not None, "checked when the run was put together"
-
-        def measure(state: LearnerState) -> Metrics:
-            rng_batch, rng_probe, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 2), 3)
-            batch = self.replay.sample(state.replay, rng_batch, self.batch_size)
-            weights = self._weights(state, batch)
-            probe = self.replay.sample_uniform(state.replay, rng_probe, _NETWORK_PROBE_SIZE)
-            return measure_one(state.train, rng_loss, batch.transition, weights, probe.transition)
-
-        return jax.jit(seeds.over_seeds(measure, self.num_seeds, (self.axes,), 0))
-
-    def _on_probe(self, measure: Callable[..., Mapping[str, Metrics]] | None):
-        """Measures on observations drawn uniformly from the replay, without changing the state."""
-        assert measure is not None, "checked when the run was put together"
-
-        def on_probe(state: LearnerState) -> Mapping[str, Metrics]:
-            rng_sample, rng_apply = jax.random.split(jax.random.fold_in(state.rng, 1))
-            sample = self.replay.sample_uniform(state.replay, rng_sample, self.probe_size)
-            return measure(state.train.params, rng_apply, sample.transition.s_tm1)
-
-        return jax.jit(seeds.over_seeds(on_probe, self.num_seeds, (self.axes,), 0))
 
 
 def empty_stack(observation: jax.Array, frame_stack: int) -> jax.Array:
