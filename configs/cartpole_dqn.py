@@ -1,6 +1,11 @@
-"""DQN on CartPole through gymnasium: a few minutes on a CPU.
+"""DQN on CartPole through gymnasium: solved in a few minutes on a CPU.
 
-python -m scripts.train --config=configs/cartpole_dqn.py
+    python -m scripts.train --config=configs/cartpole_dqn.py
+
+Expected, of 500 with seeds 1 to 5: 500, 495, 500, 500, 500 (settings chosen on other seeds).
+
+Returns of 5 steps: with those of one, and learning rates, batches and target periods of all kinds
+tried, it stays at about 100 of 500, as another implementation with the same settings does.
 """
 
 from typing import Any
@@ -16,7 +21,11 @@ def get_config(environment_id: str = "CartPole-v1") -> Any:
     modifiers.with_plain_head(config)
     config = cartpole.short(modifiers.named(config, "cartpole_dqn"))
     config.environment.id = environment_id
-    config.transition.n_step = 1
+    config.num_frames = 60_000
+    config.transition.n_step = 5
+    config.replay.capacity = 60_000
+    config.replay.batch_size = 64
+    config.training.target_update_period_frames = 200
     config.network.head.hidden_size = 128
     config.agent.loss = "huber"
     config.agent.epsilon.begin_steps = 500
@@ -25,4 +34,6 @@ def get_config(environment_id: str = "CartPole-v1") -> Any:
     config.agent.epsilon.evaluation = 0.0
     config.optimizer.learning_rate = 1e-3
     config.optimizer.kwargs.eps = 1e-6
+    config.optimizer.schedule.name = "linear"
+    config.optimizer.schedule.unit = "frames"
     return config.lock()
