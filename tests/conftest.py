@@ -18,6 +18,19 @@ from training.system import jax_platform
 jax_platform.set_up()
 
 
+# Rooms whose tests compile many small programs and run each of them a few times.
+_QUICK = {"agents", "networks", "plasticity"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation(request):
+    """There code is less optimized, but compiled in a third of the time."""
+    is_quick = bool(_QUICK.intersection(request.path.parts))
+    jax.config.update("jax_disable_most_optimizations", is_quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def float64():
     """Computes in float64 what is given in float64."""

@@ -30,14 +30,6 @@ def make(name):
     return agent, jax.jit(agent.update)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Code is less optimized, but compiled in a third of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def init(agent, seed=0):
     return jax.jit(agent.init)(jax.random.key(seed), observations(1))
