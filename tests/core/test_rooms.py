@@ -25,6 +25,8 @@ ROOMS = {
     "scripts": {*_SIDES, "training", "cluster", "analysis"},
 }
 _MOST_FILES = 12
+# A list of alternatives that don't know each other: it may be as long as it gets.
+_LISTS = {"plasticity/interventions"}
 _MOST_METHODS = 16
 
 
@@ -58,7 +60,8 @@ def test_every_room_says_what_it_is_for(room):
 def test_no_room_is_too_full(room):
     for directory in {path.parent for path in _files(room)}:
         modules = {path.name for path in directory.glob("*.py")} - {"__init__.py"}
-        assert len(modules) <= _MOST_FILES, f"{directory.relative_to(_ROOT)}: {len(modules)} files"
+        name = str(directory.relative_to(_ROOT))
+        assert len(modules) <= _MOST_FILES or name in _LISTS, f"{name}: {len(modules)} files"
 
 
 @pytest.mark.parametrize("room", ROOMS)
