@@ -110,7 +110,8 @@ def test_unknown_optimizers_are_refused_in_one_line(name):
     with pytest.raises(checks.ConfigError) as error:
         sections.parse(optimizers.Settings, "optimizer", name=name, kwargs={})
     assert str(error.value) == (
-        f"optimizer.name = {name!r}: expected an optimizer of optax, such as 'adam' or 'sgd'"
+        f"optimizer.name = {name!r}: expected an optimizer of optax, such as 'adam' or "
+        "'sgd', or adam_ages"
     )
 
 

@@ -1,6 +1,7 @@
 """Each intervention's defining property by hand, and what all of them have in common."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -314,21 +315,29 @@ def test_a_layer_reset_leaves_the_other_layers_as_they_are():
 # Of all of them.
 
 
+# Compiled once for all tests of an agent.
+_jitted = functools.cache(lambda agent: jax.jit(agent.update))
+
+
 def _run(agent, num_updates=3, state=None, done=0):
     state = state or agent.init(jax.random.key(0), small_agents.observations(1))
-    update = jax.jit(agent.update)
     for k in range(done, num_updates):
         batch = small_agents.transitions(8, seed=10 + k)
-        updated = update(state, jax.random.key(100 + k), batch, jnp.ones(8))
+        updated = _jitted(agent)(state, jax.random.key(100 + k), batch, jnp.ones(8))
         assert all(np.isfinite(value) for value in updated.metrics.values())
         state = updated.state
     return state
 
 
-def _make(name=None, values=STRONG, agent="dqn", **changes):
-    listed = (settings_of(name, **values[name]),) if name else ()
-    optimizer = {"learning_rate": 1e-2, **changes.pop("optimizer", {})}
-    return small_agents.make(agent, interventions=listed, optimizer=optimizer, **changes)
+@functools.cache
+def _make(name=None, is_strong=True, is_projected=False):
+    values = (STRONG if is_strong else OFF)[name] if name else {}
+    listed = (settings_of(name, **values),) if name else ()
+    optimizer = {"learning_rate": 1e-2}
+    if is_projected:
+        optimizer["projection"] = small_agents.PROJECTED
+    norm = "layer" if is_projected else "none"
+    return small_agents.make("dqn", interventions=listed, optimizer=optimizer, norm=norm)
 
 
 def _same(first, second):
@@ -346,7 +355,7 @@ def test_it_changes_a_run_and_its_weakest_form_does_not(name):
     assert not _same(plain, _run(_make(name)))
     if name not in OFF:
         return
-    off = _run(_make(name, OFF))
+    off = _run(_make(name, is_strong=False))
     for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(off.params)):
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
 
@@ -356,11 +365,12 @@ def test_norms_stay_on_their_spheres(name):
     """NaP's, after each of several updates, whatever the intervention does."""
     if name in ("row_projection", "spectral_ball", "weight_clipping"):
         pytest.skip("holds the same layers: refused")
-    agent = _make(name, norm="layer", optimizer={"projection": small_agents.PROJECTED})
-    start = agent.init(jax.random.key(0), small_agents.observations(1))
-    norms = agent.norms(start.params)
-    for num_updates in (1, 2, 3):
-        after = agent.norms(_run(agent, num_updates).params)
+    agent = _make(name, is_projected=True)
+    state = _run(agent, 0)
+    norms = agent.norms(state.params)
+    for done in range(3):
+        state = _run(agent, done + 1, state, done)
+        after = agent.norms(state.params)
         for layer, norm in norms.items():
             assert float(after[layer]) == pytest.approx(float(norm), rel=1e-5), layer
 
@@ -374,13 +384,13 @@ def test_seeds_in_one_program_equal_separate_runs(name):
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)._replace(updates=states[0].updates)
     update = lambda s, r, b, w: agent.update(s, r, b, w).state  # noqa: E731
     together = jax.jit(jax.vmap(update, in_axes=(axes, 0, 0, 0), out_axes=axes))
-    alone = jax.jit(update)
     for k in range(3):
         keys = [jax.random.key(100 * k + seed) for seed in seeds]
         batches = [small_agents.transitions(8, seed=20 + k + 7 * seed) for seed in seeds]
         both = jax.tree.map(lambda *x: jnp.stack(x), *batches)
         stacked = together(stacked, jnp.stack(keys), both, jnp.ones((2, 8)))
-        states = [alone(s, r, b, jnp.ones(8)) for s, r, b in zip(states, keys, batches)]
+        alone = [_jitted(agent)(s, r, b, jnp.ones(8)) for s, r, b in zip(states, keys, batches)]
+        states = [updated.state for updated in alone]
     for i, state in enumerate(states):
         for x, y in zip(jax.tree.leaves(state.params), jax.tree.leaves(stacked.params)):
             np.testing.assert_allclose(x, y[i], rtol=1e-4, atol=1e-5)
@@ -390,7 +400,8 @@ def test_seeds_in_one_program_equal_separate_runs(name):
 def test_a_saved_state_goes_on_bit_for_bit(name, tmp_path):
     """Saved after two of five updates, each of which may do what it does."""
     agent = _make(name)
-    straight, before = _run(agent, 5), _run(agent, 2)
+    before = _run(agent, 2)
+    straight = _run(agent, 5, state=before, done=2)
     arrays = state_arrays.to_arrays(before)
     restored = state_arrays.from_arrays(tmp_path, arrays, jax.eval_shape(lambda: before))
     resumed = _run(agent, 5, state=restored, done=2)
