@@ -21,7 +21,7 @@ import numpy as np
 from dm_env import specs
 
 from core import checks, settings
-from envs import base, episodes, saved_settings, turns
+from envs import base, episodes, random_bits, saved_settings, turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,16 +209,5 @@ class ProbeEnvironment(base.VectorEnvironment):
 
 
 def _random_sign(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """-1 or +1 for each episode: the top bit of a hash, so there is no generator to save.
-
-    The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-    generators"), with the environment's key mixed before the episode's number is added.
-    """
-    bits = _mix(_mix(keys) + counts * np.uint64(0x9E3779B97F4A7C15))
-    return 2 * (bits >> np.uint64(63)).astype(np.int64) - 1
-
-
-def _mix(bits: np.ndarray) -> np.ndarray:
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    """-1 or +1 for each episode: the top bit of a hash."""
+    return 2 * (random_bits.bits(keys, counts) >> np.uint64(63)).astype(np.int64) - 1

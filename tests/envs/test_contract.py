@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from core import checks, plugins, settings
-from envs import atari, base, environment_sequence, game_sequence, gymnasium_vector, probes
+from envs import atari, base, environment_sequence, game_sequence, gymnasium_vector, point_mass, probes
 from tests.envs.playing import assert_equal, draw_actions, play
 
 FIRST, MID, LAST = dm_env.StepType
@@ -20,6 +20,7 @@ OVERRIDES = {
         {"environments": [{"module": "probes", "probe": p} for p in (5, 4)]},
     ),
     "gymnasium": (gymnasium_vector, {"id": "CartPole-v1"}),
+    "point_mass": (point_mass, {"map": "easy", "max_steps": 40}),
     "probe_1": (probes, {"probe": 1}),
     "probe_2": (probes, {"probe": 2}),
     "probe_3": (probes, {"probe": 3}),
