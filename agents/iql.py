@@ -5,7 +5,7 @@ regressed on r + discount V, and the policy on actions of the data, weighted by 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import chex
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, exploration, iql_networks, measuring, optimizers
+from agents import base, exploration, intervening, iql_networks, measuring, optimizers
 from core import checks, settings, types
 
 NETWORKS = iql_networks.NETWORKS
@@ -59,16 +59,7 @@ class OptimizerSettings:
 
 
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
-    """Builds IQL; see agents.base.make.
-
-    Raises:
-      ConfigError: also for interventions, which it can't use yet.
-    """
-    if sections.interventions:
-        raise checks.ConfigError(
-            f"interventions = {[x.module for x in sections.interventions]}: expected none with "
-            "agent.module = 'iql'"
-        )
+    """Builds IQL; see agents.base.make. Interventions are in the critic, Q, alone."""
     agent = _Iql(sections, problem)
     return base.Agent(
         init=agent.init,
@@ -94,14 +85,21 @@ class _Iql:
     def __init__(self, sections: base.Sections, problem: base.Problem):
         self._settings, self._sections, self._problem = sections.agent, sections, problem
         self.networks = iql_networks.Networks(sections.network, problem)
-        self._optimizers = {
-            name: optimizers.make(
-                self._optimizer_settings(name),
-                problem.update_period_frames,
-                self.networks.declare(name),
-            )
+        self._intervening = {
+            name: self._make_intervening(name, sections.interventions if name == "q" else ())
             for name in NETWORKS
         }
+
+    def _make_intervening(self, name: str, listed: Sequence[Any]) -> intervening.Intervening:
+        return intervening.make(
+            listed,
+            self._optimizer_settings(name),
+            getattr(self._sections.network, name).activation,
+            self.networks.declared_of(name),
+            lambda rng, observations: self.networks.init(name, rng, observations),
+            lambda params, rng, observations: self.networks.values(name, params, rng, observations),
+            self._problem,
+        )
 
     def _optimizer_settings(self, name: str) -> optimizers.Settings:
         return getattr(self._sections.optimizer, name)
@@ -120,9 +118,11 @@ class _Iql:
         return types.TrainState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params["q"]),
-            opt_state={name: self._optimizers[name].init(params[name]) for name in NETWORKS},
+            opt_state={
+                name: own.optimizer.init(params[name]) for name, own in self._intervening.items()
+            },
             updates=jnp.zeros((), jnp.int32),
-            interventions={},
+            interventions=self._intervening["q"].init(params["q"]),
         )
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
@@ -162,28 +162,43 @@ class _Iql:
         return sum(means.values(), start=jnp.zeros(())), metrics
 
     def _step(self, state: types.TrainState, rng, transition, weights):
-        """Loss, metrics, gradients, updates and optimizers' states for one batch."""
-        value_and_grad = jax.value_and_grad(self._losses, has_aux=True)
-        (loss, metrics), grads = value_and_grad(
-            state.params, state.target_params, rng, transition, weights
-        )
-        updates, opt_state = {}, {}
-        for name in NETWORKS:
-            updates[name], opt_state[name] = self._optimizers[name].update(
-                grads[name], state.opt_state[name], state.params[name]
+        """Loss, metrics, regularizers' scalars, gradients, updates, optimizers' states."""
+
+        def regularized(params):
+            loss, metrics = self._losses(params, state.target_params, rng, transition, weights)
+            term, scalars = self._intervening["q"].terms(
+                params["q"], _critic(state), rng, transition
             )
-        return loss, metrics, grads, updates, opt_state
+            return loss + term, (loss, metrics, scalars)
+
+        (_, found), grads = jax.value_and_grad(regularized, has_aux=True)(state.params)
+        updates, opt_state = {}, {}
+        for name, own in self._intervening.items():
+            grads[name] = own.of_learning(grads[name], state.params[name])
+            updates[name], opt_state[name] = own.optimize(
+                grads[name], state.params[name], state.opt_state[name]
+            )
+        return *found, grads, updates, opt_state
 
     def update(self, state, rng, transition, weights) -> base.Updated:
         """See base.Agent."""
-        loss, metrics, grads, updates, opt_state = self._step(state, rng, transition, weights)
-        params: Any = optax.apply_updates(state.params, updates)
-        num_updates = state.updates + 1
+        loss, metrics, scalars, grads, updates, opt_state = self._step(
+            state, rng, transition, weights
+        )
+        of_critic = self._intervening["q"]
+        after = state._replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            updates=state.updates + 1,
+            interventions=of_critic.advance(_critic(state), transition, metrics["q_loss"], scalars),
+        )
+        critic, of_operations = of_critic.operate(_critic(after), rng, transition)
+        after = _with_critic(after, critic)
         moved = optax.incremental_update(
-            params["q"], state.target_params, self._settings.target_step_size
+            critic.params, critic.target_params, self._settings.target_step_size
         )
         target_params = optax.periodic_update(
-            moved, state.target_params, num_updates, self._problem.target_period_updates
+            moved, critic.target_params, after.updates, self._problem.target_period_updates
         )
         rates = {
             f"{name}_learning_rate": optimizers.learning_rate(opt_state[name]) for name in NETWORKS
@@ -191,18 +206,17 @@ class _Iql:
         metrics = {
             **metrics,
             **rates,
+            **intervening.named(scalars),
+            **intervening.named(of_operations),
             "loss": loss,
             "gradient_norm": optax.global_norm(grads),
             "learning_rate": rates["q_learning_rate"],
         }
-        after = state._replace(
-            params=params, target_params=target_params, opt_state=opt_state, updates=num_updates
-        )
-        return base.Updated(after, None, metrics)
+        return base.Updated(after._replace(target_params=target_params), None, metrics)
 
     def measure(self, state, rng, transition, weights) -> Mapping[str, base.Scalars]:
         """See base.Agent."""
-        _, _, grads, updates, opt_state = self._step(state, rng, transition, weights)
+        _, _, _, grads, updates, opt_state = self._step(state, rng, transition, weights)
         return iql_networks.joined(
             {
                 name: optimizers.measure(
@@ -219,7 +233,7 @@ class _Iql:
 
     def measure_network(self, state, rng, transition, weights, probe) -> base.Scalars:
         """See base.Agent; of the three networks together, and Q's values."""
-        updates = self._step(state, rng, transition, weights)[3]
+        updates = self._step(state, rng, transition, weights)[4]
         network = measuring.Network(
             state.params,
             optax.apply_updates(state.params, updates),
@@ -235,17 +249,25 @@ class _Iql:
         params = fresh.params if what.params else state.params
         target_params = jax.tree.map(jnp.copy, params["q"]) if what.target else state.target_params
         opt_state = optimizers.forget(state.opt_state, fresh.opt_state, what)
-        return state._replace(params=params, target_params=target_params, opt_state=opt_state)
+        return state._replace(
+            params=params,
+            target_params=target_params,
+            opt_state=opt_state,
+            interventions=fresh.interventions if what.moments else state.interventions,
+        )
 
     def adopt(self, state: types.TrainState) -> types.TrainState:
         """See base.Agent."""
         opt_state = {
             name: optimizers.carry_over(
-                self._optimizers[name].init(state.params[name]), state.opt_state[name]
+                own.optimizer.init(state.params[name]), state.opt_state[name]
             )
-            for name in NETWORKS
+            for name, own in self._intervening.items()
         }
-        return state._replace(opt_state=opt_state)
+        interventions = optimizers.carry_over_parts(
+            self._intervening["q"].init(state.params["q"]), state.interventions
+        )
+        return state._replace(opt_state=opt_state, interventions=interventions)
 
     def norms(self, params: base.Params) -> base.Scalars:
         """See base.Agent."""
@@ -256,6 +278,19 @@ class _Iql:
                 params[name], self._optimizer_settings(name), self.networks.declare(name)
             ).items()
         }
+
+
+def _critic(state: types.TrainState) -> types.TrainState:
+    """Q's part of a state; the target's parameters are Q's alone anyway."""
+    return state._replace(params=state.params["q"], opt_state=state.opt_state["q"])
+
+
+def _with_critic(state: types.TrainState, critic: types.TrainState) -> types.TrainState:
+    """The state with Q's part replaced."""
+    return critic._replace(
+        params={**state.params, "q": critic.params},
+        opt_state={**state.opt_state, "q": critic.opt_state},
+    )
 
 
 def expectile_losses(errors: jax.Array, expectile: float) -> jax.Array:

@@ -62,6 +62,10 @@ class Networks:
         """New parameters of one network."""
         return self._networks[name].init(rng, observations, False)
 
+    def declared_of(self, name: str) -> types.DeclaredNetwork:
+        """What one network declares."""
+        return self._declared[name]
+
     def declare(self, name: str) -> Callable[[Any], tuple[types.DeclaredLayer, ...]]:
         """What one network's layers are, as plasticity.layers asks it."""
         return lambda params: self._declared[name].layers

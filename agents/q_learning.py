@@ -70,17 +70,12 @@ def make_agent(
 
     def act(params, rng, observations, steps, mode) -> jax.Array:
         rng_noise, rng_epsilon = jax.random.split(rng)
-        q_values = q_values_of(network.acting(params, rng_noise, observations))
+        q_values = base.action_values(network.acting(params, rng_noise, observations))
         epsilon = sections.agent.epsilon.at(steps, mode)
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
     trainer = value_based.make_trainer(network.init, network.apply, loss, sections, problem)
     return value_based.make_agent(trainer, act)
-
-
-def q_values_of(output: Any) -> jax.Array:
-    """The q-values [B, A] of a network's output."""
-    return getattr(output, "q_values", output)
 
 
 def mean_loss(
@@ -95,7 +90,7 @@ def mean_loss(
       priorities: for the transitions, [B], or None.
     """
     chex.assert_equal_shape([losses, weights])
-    metrics = {"q_value": jnp.mean(q_values_of(output)), "td_loss": jnp.mean(losses)}
+    metrics = {"q_value": jnp.mean(base.action_values(output)), "td_loss": jnp.mean(losses)}
     return jnp.mean(losses * weights), value_based.LossOutput(priorities, metrics)
 
 

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, measuring, optimizers
+from agents import base, intervening, measuring, optimizers
 from core import types
 from networks import activations, declared
-from plasticity.interventions import base as interventions_lib
 
-Apply = Callable[[Any, jax.Array, jax.Array], Any]
+Apply = intervening.Apply
 
 
 class LossOutput(NamedTuple):
@@ -38,7 +37,7 @@ class _Gradients(NamedTuple):
     grads: Any
     loss: jax.Array
     output: LossOutput
-    scalars: dict[str, base.Scalars]
+    scalars: intervening.Scalars
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,8 +51,7 @@ class Trainer:
       sections: the agent's parts of the configuration.
       problem: what it learns.
       declared: its network's layers and hidden units.
-      interventions: those of the section `interventions`, by name.
-      optimizer: built from the section `optimizer`, with the interventions' parts in it.
+      intervening: with the optimizer of the section `optimizer`.
     """
 
     init_params: Callable[[jax.Array, jax.Array], Any]
@@ -62,8 +60,7 @@ class Trainer:
     sections: base.Sections
     problem: base.Problem
     declared: types.DeclaredNetwork
-    interventions: Mapping[str, interventions_lib.Intervention]
-    optimizer: optax.GradientTransformation
+    intervening: intervening.Intervening
 
     def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
         """The state of a new agent for observations like these [B, ...]."""
@@ -74,9 +71,9 @@ class Trainer:
             params=params,
             # A buffer of its own: the two are donated together.
             target_params=jax.tree.map(jnp.copy, params),
-            opt_state=self.optimizer.init(params),
+            opt_state=self.intervening.optimizer.init(params),
             updates=jnp.zeros((), jnp.int32),
-            interventions=self._init_interventions(params),
+            interventions=self.intervening.init(params),
         )
 
     def update(
@@ -88,22 +85,22 @@ class Trainer:
     ) -> base.Updated:
         """Does an update on a batch; see base.Agent."""
         found = self._gradients(state, rng, transition, weights)
-        updates, opt_state = self.optimizer.update(found.grads, state.opt_state, state.params)
+        updates, opt_state = self._optimize(found, state)
         num_updates = state.updates + 1
         after = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             updates=num_updates,
-            interventions=self._advance(state, transition, found),
+            interventions=self.intervening.advance(state, transition, found.loss, found.scalars),
         )
-        after, of_operations = self._operate(after, rng, transition)
+        after, of_operations = self.intervening.operate(after, rng, transition)
         target_params = optax.periodic_update(
             after.params, after.target_params, num_updates, self.problem.target_period_updates
         )
         metrics = {
             **found.output.metrics,
-            **_named(found.scalars),
-            **of_operations,
+            **intervening.named(found.scalars),
+            **intervening.named(of_operations),
             "loss": found.loss,
             "gradient_norm": optax.global_norm(found.grads),
             "learning_rate": optimizers.learning_rate(opt_state),
@@ -119,15 +116,15 @@ class Trainer:
         weights: jax.Array,
     ) -> Mapping[str, base.Scalars]:
         """{quantity: {layer: scalar}} of an update that is not applied; see base.Agent."""
-        grads = self._gradients(state, rng, transition, weights).grads
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        found = self._gradients(state, rng, transition, weights)
+        updates, opt_state = self._optimize(found, state)
         td_grads = None
-        if any(x.regularizer for x in self.interventions.values()):
+        if self.intervening.regularizes:
             loss = lambda p: self.loss(p, state.target_params, rng, transition, weights)[0]  # noqa: E731
             td_grads = jax.grad(loss)(state.params)
         return optimizers.measure(
             state.params,
-            grads,
+            found.grads,
             updates,
             opt_state,
             self.sections.optimizer,
@@ -144,8 +141,7 @@ class Trainer:
         probe: types.Transition,
     ) -> base.Scalars:
         """Scalars of the whole network; see base.Agent."""
-        grads = self._gradients(state, rng, transition, weights).grads
-        updates, _ = self.optimizer.update(grads, state.opt_state, state.params)
+        updates, _ = self._optimize(self._gradients(state, rng, transition, weights), state)
         network = measuring.Network(
             state.params,
             optax.apply_updates(state.params, updates),
@@ -172,21 +168,13 @@ class Trainer:
     def adopt(self, state: types.TrainState) -> types.TrainState:
         """The continuation of another agent's state; see base.Agent."""
         return state._replace(
-            opt_state=optimizers.carry_over(self.optimizer.init(state.params), state.opt_state),
+            opt_state=optimizers.carry_over(
+                self.intervening.optimizer.init(state.params), state.opt_state
+            ),
             interventions=optimizers.carry_over_parts(
-                self._init_interventions(state.params), state.interventions
+                self.intervening.init(state.params), state.interventions
             ),
         )
-
-    def _init_interventions(self, params: Any) -> dict[str, Any]:
-        return {
-            name: {
-                kind: part.init(params)
-                for kind, part in (("regularizer", x.regularizer), ("operation", x.operation))
-                if part is not None
-            }
-            for name, x in self.interventions.items()
-        }
 
     def norms(self, params: Any) -> base.Scalars:
         """The norms of the layers that are projected, or would be; see base.Agent."""
@@ -196,7 +184,7 @@ class Trainer:
         self, params: Any, rng: jax.Array, observations: jax.Array
     ) -> Mapping[str, activations.Units]:
         """{layer: Units(pre, post)} for observations [B, ...]; see base.Agent."""
-        return _seen(self.apply, params, rng, observations)
+        return intervening.seen(self.apply, params, rng, observations)
 
     def measure_units(
         self, params: Any, rng: jax.Array, observations: jax.Array
@@ -223,68 +211,17 @@ class Trainer:
         transition: types.Transition,
         weights: jax.Array,
     ) -> _Gradients:
-        used = {n: x.regularizer for n, x in self.interventions.items() if x.regularizer}
-        # What is off draws no key, so that results stay the same.
-        keys = jax.random.split(jax.random.fold_in(rng, 0), len(used)) if used else ()
-
         def regularized(params):
             loss, output = self.loss(params, state.target_params, rng, transition, weights)
-            total, scalars = loss, {}
-            for (name, regularizer), key in zip(used.items(), keys):
-                context = interventions_lib.Context(
-                    state.target_params, transition, key, self.apply, self._q_values
-                )
-                own_state = state.interventions[name]["regularizer"]
-                term, scalars[name] = regularizer.loss(params, own_state, state.updates, context)
-                total = total + term
-            return total, (loss, output, scalars)
+            term, scalars = self.intervening.terms(params, state, rng, transition)
+            return loss + term, (loss, output, scalars)
 
         (_, found), grads = jax.value_and_grad(regularized, has_aux=True)(state.params)
-        return _Gradients(grads, *found)
+        return _Gradients(self.intervening.of_learning(grads, state.params), *found)
 
-    def _q_values(self, params: Any, rng: jax.Array, observations: jax.Array) -> jax.Array:
-        """The expected values [B, A] in the network's output: all of it, or its `q_values`."""
-        output = self.apply(params, rng, observations)
-        return getattr(output, "q_values", output)
-
-    def _advance(
-        self, state: types.TrainState, transition: types.Transition, found: _Gradients
-    ) -> Any:
-        """The interventions' states with those of the regularizers after an update."""
-        after = dict(state.interventions)
-        for name, scalars in found.scalars.items():
-            regularizer = self.interventions[name].regularizer
-            if regularizer is not None and regularizer.advance is not None:
-                done = interventions_lib.Done(state.params, transition, found.loss, scalars)
-                own = regularizer.advance(after[name]["regularizer"], state.updates, done)
-                after[name] = {**after[name], "regularizer": own}
-        return after
-
-    def _operate(
-        self, state: types.TrainState, rng: jax.Array, transition: types.Transition
-    ) -> tuple[types.TrainState, dict[str, jax.Array]]:
-        """Carries out the operations in order."""
-        scalars: dict[str, base.Scalars] = {}
-        used = {n: x.operation for n, x in self.interventions.items() if x.operation}
-        for i, (name, operation) in enumerate(used.items()):
-            states = state.interventions[name]
-            key = jax.random.fold_in(rng, 1 + i)
-            state, after, scalars[name] = operation.apply(
-                state, states["operation"], key, transition
-            )
-            own = {**states, "operation": after}
-            state = state._replace(interventions={**state.interventions, name: own})
-        if used:
-            params = optimizers.on_spheres(
-                state.params, state.opt_state, self.sections.optimizer, self._declare
-            )
-            state = state._replace(params=params)
-        return state, _named(scalars)
-
-
-def _named(scalars: Mapping[str, base.Scalars]) -> dict[str, jax.Array]:
-    """The scalars of interventions, as the log names them."""
-    return {f"{name}_{key}": x for name, own in scalars.items() for key, x in own.items()}
+    def _optimize(self, found: _Gradients, state: types.TrainState) -> tuple[Any, Any]:
+        """The updates, and the optimizer's state after them."""
+        return self.intervening.optimize(found.grads, state.params, state.opt_state)
 
 
 def make_trainer(
@@ -307,35 +244,16 @@ def make_trainer(
       ConfigError: if an intervention or the optimizer's settings don't fit.
     """
     network = declared_network(init_params, problem)
-    declare = lambda params: network.layers  # noqa: E731
-    subject = interventions_lib.Subject(
+    made = intervening.make(
+        sections.interventions,
+        sections.optimizer,
+        sections.network.activation,
         network,
-        jax.eval_shape(init_params, jax.random.key(0), problem.observations),
-        lambda rng: _start(init_params, rng, problem, sections, declare),
-        problem.update_period_frames,
-        lambda params, rng, observations: _seen(apply, params, rng, observations),
-        problem.observations,
+        init_params,
+        apply,
+        problem,
     )
-    used = interventions_lib.make(sections.interventions, subject)
-    activation = sections.network.activation
-    optimizers.check(sections.optimizer, used, subject.shapes, declare, activation)
-    optimizer = optimizers.make(
-        sections.optimizer, problem.update_period_frames, declare, list(used.values())
-    )
-    return Trainer(init_params, apply, loss, sections, problem, network, used, optimizer)
-
-
-def _seen(apply: Apply, params: Any, rng, observations) -> dict[str, activations.Units]:
-    with activations.recording() as found:
-        apply(params, rng, observations)
-    return dict(found)
-
-
-def _start(init_params, rng, problem: base.Problem, sections: base.Sections, declare) -> Any:
-    """New parameters at their radii."""
-    shape, dtype = problem.observations.shape, problem.observations.dtype
-    params = init_params(rng, jnp.zeros(shape, dtype))
-    return optimizers.start_params(params, sections.optimizer, declare)
+    return Trainer(init_params, apply, loss, sections, problem, network, made)
 
 
 def declared_network(

@@ -102,6 +102,11 @@ def recording() -> Iterator[dict[str, Units]]:
         _RECORDERS.found = before
 
 
+def is_recording() -> bool:
+    """Whether the network that is applied now is recorded."""
+    return getattr(_RECORDERS, "found", None) is not None
+
+
 def activate(x: jax.Array, name: str, chosen: Settings) -> jax.Array:
     """Applies the nonlinearity to pre-activations [B, ..., C] of the units `name`.
 

@@ -10,7 +10,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from networks import declared, linear, nonlinearity, value_network
+from networks import declared, injection, linear, nonlinearity, value_network
 from networks.heads import action_values
 
 
@@ -28,12 +28,16 @@ def make(network: value_network.Settings, num_actions: int, latent_size: int) ->
     def forward(observations: jax.Array, taus: jax.Array, per_row_noise: bool) -> jax.Array:
         once = nonlinearity.Nonlinearity(network.norm, network.activation)
         each = dataclasses.replace(once, samples=taus.shape[1])
-        features = value_network.make_torso(network.torso, once)(observations)
-        products = _multiply(features, _embed(taus, features.shape[-1], latent_size, each))
         head = action_values.ActionValueHead(network.head, num_actions, 1, each)
-        return head(products, per_row_noise).reshape(*taus.shape, num_actions)
 
-    return hk.transform(forward)
+        def torso() -> jax.Array:
+            features = value_network.make_torso(network.torso, once)(observations)
+            return _multiply(features, _embed(taus, features.shape[-1], latent_size, each))
+
+        outputs = injection.between(torso, lambda x: head(x, per_row_noise), network.injection)
+        return outputs.reshape(*taus.shape, num_actions)
+
+    return injection.with_copies(hk.transform(forward), network.injection.times)
 
 
 def cosines(taus: jax.Array, number: int) -> jax.Array:

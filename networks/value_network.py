@@ -7,7 +7,7 @@ import haiku as hk
 import jax
 
 from core import plugins, settings
-from networks import activations, nonlinearity, normalization
+from networks import activations, injection, nonlinearity, normalization
 from networks.heads import action_values
 
 
@@ -19,6 +19,7 @@ class Settings:
     norm: normalization.Normalization = settings.section(normalization.Normalization)
     activation: activations.Settings = settings.section(activations.Settings)
     head: action_values.Settings = settings.section(action_values.Settings)
+    injection: injection.Settings = settings.section(injection.Settings)
 
 
 def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
@@ -27,9 +28,13 @@ def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
     head = action_values.ActionValueHead(network.head, num_actions, size, nonlinear)
 
     def forward(observations: jax.Array, per_sample_noise: bool) -> jax.Array:
-        return head(make_torso(network.torso, nonlinear)(observations), per_sample_noise)
+        return injection.between(
+            lambda: make_torso(network.torso, nonlinear)(observations),
+            lambda features: head(features, per_sample_noise),
+            network.injection,
+        )
 
-    return hk.transform(forward)
+    return injection.with_copies(hk.transform(forward), network.injection.times)
 
 
 def make_torso(torso: Any, nonlinear: nonlinearity.Nonlinearity):

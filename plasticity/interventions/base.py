@@ -133,6 +133,8 @@ class Intervention(NamedTuple):
         one (plasticity/projection.py).
       held: paths of the parameters that the constraint holds; no two may hold the same.
       operation: see there.
+      trainable: (params) -> by path, whether a leaf learns, bool []; leaves left out always do. The
+        others get no gradient and no update.
     """
 
     regularizer: Regularizer | None = None
@@ -140,6 +142,7 @@ class Intervention(NamedTuple):
     constraint: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None
     operation: Operation | None = None
     held: frozenset[str] = frozenset()
+    trainable: Callable[[Any], Mapping[str, jax.Array]] | None = None
 
 
 def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ...]:

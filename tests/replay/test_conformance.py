@@ -42,6 +42,7 @@ def make_on_device(
         num_added=jax.jit(replay.num_added),
         size=jax.jit(replay.size),
         sample=jax.jit(replay.sample, static_argnums=2),
+        sample_uniform=jax.jit(replay.sample_uniform, static_argnums=2),
         update_priorities=jax.jit(replay.update_priorities),
         cut=jax.jit(replay.cut),
         clear=jax.jit(replay.clear),
@@ -474,6 +475,24 @@ def test_frequencies_follow_priorities_to_the_exponent(make_prioritized):
             assert p == pytest.approx(expected[who], rel=1e-5)
     observed = np.array([counts[who] for who in expected])
     assert stats.chisquare(observed, np.array(list(expected.values())) * 25_600).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("module", ON_DEVICE.values(), ids=ON_DEVICE)
+def test_uniform_draws_are_blind_to_priorities(module):
+    """Of the same transitions as the others, 25 600 draws; a measurement needs them."""
+    make = lambda **settings: build_on_device(  # noqa: E731
+        module, capacity=40, priority_exponent=0.7, uniform_mix=0.01, **settings
+    )
+    play = Play(make).run(20)
+    found = play.found()
+    play.set_priorities(found, {who: 0.05 * (1 + who[1]) ** 2 for who in found})
+    counts = dict.fromkeys(found, 0)
+    for seed in range(100):
+        sample = play.replay.sample_uniform(play.state, jax.random.key(seed), BATCH)
+        np.testing.assert_allclose(sample.probabilities, 1 / len(found), rtol=1e-5)
+        for s_tm1 in np.asarray(sample.transition.s_tm1):
+            counts[play.identify(s_tm1)] += 1
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-4
 
 
 def test_new_transitions_get_the_largest_priority_seen(make_prioritized):

@@ -28,7 +28,8 @@ from plasticity.interventions import (
 from tests.agents import small_agents
 from training.checkpoints import state_arrays
 
-NAMES = plugins.names("plasticity.interventions")
+# Injection needs a network of its own: test_injection.py.
+NAMES = [name for name in plugins.names("plasticity.interventions") if name != "injection"]
 RESET = layer_reset.Settings(layers="hidden")
 # So strong, or so often, that three updates show it.
 STRONG = {

@@ -1,0 +1,100 @@
+"""Plasticity injection, once or several times (Nikishin et al. 2023, arXiv 2305.15555).
+
+The network has what is injected from the start (`network.injection.times` and `scope`,
+networks/injection.py), behind gates that are shut. At each of `at_frames` the next gate opens in the
+network and its target at once, which changes no output. From then on the newly injected layers
+learn, and the torso where the scope is the head; the rest is frozen: it gets no gradient, which the
+global clipping does not see either, and no update of any kind. Moments of the new layers begin at 0,
+their bias correction too with optimizer.name = adam_ages.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from core import checks, settings
+from plasticity import layers, moments
+from plasticity.interventions import base
+
+# As networks/injection.py names modules and gates.
+_GATE = re.compile(r"\['injection'\]\['gate_\d+'\]$")
+_BRANCH = re.compile(r"^\['injection_(?P<k>\d+)_(?P<kind>new|old)/")
+_FIRST = "injection_1_new"
+_NEVER = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """An item of `interventions`."""
+
+    module: str = settings.key("injection", checks.one_of("injection"), "this intervention")
+    at_frames: tuple[int, ...] = settings.key(
+        (200_000_000 // 4,),
+        checks.each(checks.integer(1)),
+        "when each gate opens, in order; as many as network.injection.times",
+        "Nikishin et al. 2023: 50M of 200M frames",
+    )
+
+
+def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
+    """Builds it; see plasticity/interventions/base.py.
+
+    Raises:
+      ConfigError: if the network has another number of gates, or the moments are not in order.
+    """
+    paths = list(layers.leaves_by_path(subject.shapes))
+    gates = [path for path in paths if _GATE.search(path)]
+    _check(chosen, len(gates))
+    at = [round(frames / subject.frames_per_update) for frames in chosen.at_frames]
+    # When each leaf learns; those that always do are left out.
+    phases = {path: phase for path in paths if (phase := _phase(path, paths)) is not None}
+
+    def apply(state, own, rng, transition):
+        del rng, transition
+        opened = [state.updates >= moment for moment in at]
+
+        def open_gates(params):
+            value = lambda path, x: opened[gates.index(path)].astype(x.dtype)  # noqa: E731
+            return layers.map_leaves(value, params, gates)
+
+        begins = {p: state.updates == at[phase - 1] for p, phase in phases.items() if phase > 0}
+        after = state._replace(
+            params=open_gates(state.params),
+            target_params=open_gates(state.target_params),
+            opt_state=moments.reset(state.opt_state, begins),
+        )
+        return after, own, {"injections": jnp.sum(jnp.stack(opened), dtype=jnp.float32)}
+
+    def trainable(params):
+        leaves = layers.leaves_by_path(params)
+        done = sum(leaves[path] for path in gates)
+        return {path: done == phase for path, phase in phases.items()}
+
+    return base.Intervention(
+        operation=base.Operation(lambda params: (), apply), trainable=trainable
+    )
+
+
+def _check(chosen: Settings, num_gates: int) -> None:
+    if len(chosen.at_frames) != num_gates:
+        raise checks.ConfigError(
+            f"interventions: injection.at_frames = {chosen.at_frames}: expected as many moments "
+            f"as network.injection.times, which is {num_gates}"
+        )
+    if list(chosen.at_frames) != sorted(set(chosen.at_frames)):
+        raise checks.ConfigError(
+            f"interventions: injection.at_frames = {chosen.at_frames}: expected them in order"
+        )
+
+
+def _phase(path: str, paths: Sequence[str]) -> int | None:
+    """After how many injections a leaf learns: -1 for never, None for always."""
+    if _GATE.search(path):
+        return _NEVER
+    if found := _BRANCH.match(path):
+        return int(found["k"]) if found["kind"] == "new" else _NEVER
+    # Layers that are injected have a counterpart in the first branch.
+    is_injected = path.replace("['", f"['{_FIRST}/", 1) in paths
+    return 0 if is_injected else None
