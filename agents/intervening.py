@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from agents import base, optimizers
-from core import types
+from core import checks, injected, types
 from networks import activations
 from plasticity import layers
 from plasticity.interventions import base as interventions
@@ -125,9 +125,12 @@ class Intervening:
         for i, (name, operation) in enumerate(used.items()):
             states = state.interventions[name]
             key = jax.random.fold_in(rng, 1 + i)
+            before = state.params
             state, after, scalars[name] = operation.apply(
                 state, states["operation"], key, transition
             )
+            if self.used[name].trainable is None:
+                state = state._replace(params=self.of_learning(state.params, before, before))
             own = {**states, "operation": after}
             state = state._replace(interventions={**state.interventions, name: own})
         if used:
@@ -187,10 +190,22 @@ def make(
     )
     used = interventions.make(listed, subject)
     optimizers.check(chosen, used, subject.shapes, declare, activation)
-    optimizer = optimizers.make(
-        chosen, problem.update_period_frames, declare, list(used.values())
-    )
-    on_spheres = lambda params, opt_state: optimizers.on_spheres(  # noqa: E731
-        params, opt_state, chosen, declare
-    )
+    optimizer = optimizers.make(chosen, problem.update_period_frames, declare, list(used.values()))
+    _check_gates(subject.shapes, used)
+
+    def on_spheres(params, opt_state):
+        # With a longer period parameters leave their spheres between projections anyway.
+        if chosen.projection.period_updates > 1:
+            return params
+        return optimizers.on_spheres(params, opt_state, chosen, declare)
+
     return Intervening(used, optimizer, apply, on_spheres)
+
+
+def _check_gates(shapes: Any, used: Mapping[str, interventions.Intervention]) -> None:
+    """Raises ConfigError if a network waits for an injection that never comes."""
+    has_gates = any(injected.GATE.search(path) for path in layers.leaves_by_path(shapes))
+    if has_gates and not any(item.trainable for item in used.values()):
+        raise checks.ConfigError(
+            "network.injection.times: expected 0, or the intervention 'injection' beside it"
+        )

@@ -217,6 +217,13 @@ class _Iql:
     def measure(self, state, rng, transition, weights) -> Mapping[str, base.Scalars]:
         """See base.Agent."""
         _, _, _, grads, updates, opt_state = self._step(state, rng, transition, weights)
+        td_grads = grads
+        if self._intervening["q"].regularizes:
+            losses = lambda p: self._losses(p, state.target_params, rng, transition, weights)[0]  # noqa: E731
+            td_grads = {
+                name: self._intervening[name].of_learning(part, state.params[name])
+                for name, part in jax.grad(losses)(state.params).items()
+            }
         return iql_networks.joined(
             {
                 name: optimizers.measure(
@@ -226,6 +233,7 @@ class _Iql:
                     opt_state[name],
                     self._optimizer_settings(name),
                     self.networks.declare(name),
+                    td_grads[name],
                 )
                 for name in NETWORKS
             }

@@ -121,7 +121,7 @@ class Trainer:
         td_grads = None
         if self.intervening.regularizes:
             loss = lambda p: self.loss(p, state.target_params, rng, transition, weights)[0]  # noqa: E731
-            td_grads = jax.grad(loss)(state.params)
+            td_grads = self.intervening.of_learning(jax.grad(loss)(state.params), state.params)
         return optimizers.measure(
             state.params,
             found.grads,

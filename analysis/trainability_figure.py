@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from analysis import curves, run_records
 from core import checks
 
+_KIND = ("seed_index", "inputs", "num_updates", "batch_size", "learning_rate")
 _TITLES = {"regression": "own outputs + N(0, 1)", "labels": "random labels"}
 
 
@@ -23,6 +24,10 @@ def draw(path: Path) -> Figure:
     table = run_records.read_table(path)
     if not table or not len(table["frames"]):
         raise checks.ConfigError(f"{path}: has no row")
+    # Fits of one kind: those like the newest.
+    same = [table[name] == table[name][-1] for name in _KIND]
+    kept = np.logical_and.reduce(same)
+    table = {name: column[kept] for name, column in table.items()}
     figure = Figure(figsize=(11, 4))
     for i, (task, title) in enumerate(_TITLES.items()):
         axes = figure.add_subplot(1, 2, i + 1)

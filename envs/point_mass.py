@@ -1,9 +1,9 @@
 """A point that is pushed through rooms towards a goal: PointmassHard.
 
-Berkeley's CS285, fall 2023, homework 5, where implicit Q-learning goes from offline data to playing.
-An action moves the point by one along an axis, with noise of N(0, 0.5^2) on both axes, in ten parts; a
-part that would lead into a wall or outside is not made, axis by axis. The reward is -1 a step and 0
-in the goal, within a distance of 2, where the episode ends; it is cut after 100 steps.
+Berkeley's CS285, fall 2023, homework 5, where implicit Q-learning goes from offline data to
+playing. An action moves the point by one along an axis, with noise of N(0, 0.5^2) on both axes, in
+ten parts; a part that would lead into a wall or outside is not made, axis by axis. The reward is -1
+a step and 0 in the goal, within a distance of 2, where the episode ends; it is cut after 100 steps.
 """
 
 import dataclasses

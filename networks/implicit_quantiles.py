@@ -10,7 +10,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from networks import declared, injection, linear, nonlinearity, value_network
+from networks import declared, injecting, linear, nonlinearity, value_network
 from networks.heads import action_values
 
 
@@ -34,10 +34,10 @@ def make(network: value_network.Settings, num_actions: int, latent_size: int) ->
             features = value_network.make_torso(network.torso, once)(observations)
             return _multiply(features, _embed(taus, features.shape[-1], latent_size, each))
 
-        outputs = injection.between(torso, lambda x: head(x, per_row_noise), network.injection)
+        outputs = injecting.between(torso, lambda x: head(x, per_row_noise), network.injection)
         return outputs.reshape(*taus.shape, num_actions)
 
-    return injection.with_copies(hk.transform(forward), network.injection.times)
+    return hk.transform(forward)
 
 
 def cosines(taus: jax.Array, number: int) -> jax.Array:

@@ -7,7 +7,7 @@ import haiku as hk
 import jax
 
 from core import plugins, settings
-from networks import activations, injection, nonlinearity, normalization
+from networks import activations, injecting, nonlinearity, normalization
 from networks.heads import action_values
 
 
@@ -19,7 +19,7 @@ class Settings:
     norm: normalization.Normalization = settings.section(normalization.Normalization)
     activation: activations.Settings = settings.section(activations.Settings)
     head: action_values.Settings = settings.section(action_values.Settings)
-    injection: injection.Settings = settings.section(injection.Settings)
+    injection: injecting.Settings = settings.section(injecting.Settings)
 
 
 def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
@@ -28,13 +28,13 @@ def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
     head = action_values.ActionValueHead(network.head, num_actions, size, nonlinear)
 
     def forward(observations: jax.Array, per_sample_noise: bool) -> jax.Array:
-        return injection.between(
+        return injecting.between(
             lambda: make_torso(network.torso, nonlinear)(observations),
             lambda features: head(features, per_sample_noise),
             network.injection,
         )
 
-    return injection.with_copies(hk.transform(forward), network.injection.times)
+    return hk.transform(forward)
 
 
 def make_torso(torso: Any, nonlinear: nonlinearity.Nonlinearity):

@@ -94,15 +94,17 @@ class Connection(NamedTuple):
 
 def connections(params: Any, declared: types.DeclaredNetwork, name: str) -> list[Connection]:
     """The connections from the units of that name to the layers that read them."""
-    paths = _paths(params)
+    paths, leaves = _paths(params), layers.leaves_by_path(params)
     own = {layer.module: layer for layer in declared.layers}
     found = []
     for reader in _units(declared, name).readers:
         layer = own[reader.module]
         biases = [paths[reader.module, x] for x in layer.biases if x not in layer.noise]
         for weights in (x for x in layer.weights if x not in layer.noise):
-            bias = biases[0] if biases else None
-            found.append(Connection(paths[reader.module, weights], reader.positions, bias))
+            path = paths[reader.module, weights]
+            # A bias that actions share is not one of a column.
+            fits = biases and leaves[biases[0]].shape[-1] == leaves[path].shape[-1]
+            found.append(Connection(path, reader.positions, biases[0] if fits else None))
     return found
 
 

@@ -32,7 +32,9 @@ def main(argv: Sequence[str]) -> int:
     run_directory.read_config(run_dir)
     config = change(run_directory.read_given(run_dir), argv[1:])
     jax_platform.set_up(config.platform, config.precision)
-    if not (to / branching.RECORD).exists():
+    if (to / branching.RECORD).exists():
+        branching.check_record(to, run_dir, _AT.value)
+    else:
         branching.make(run_dir, _AT.value, config, to)
     logging.info("branch of %s at frame %d: %s", run_dir, _AT.value, to)
     is_finished = loop.train(config, to)

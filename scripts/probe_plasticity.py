@@ -125,9 +125,13 @@ def make_probe(
         parts.environment.close()
     inputs, agent = drawn[_SEED_INDEX.value], parts.learner.agent
 
-    # The same noise for all: the fit is of one function.
+    # Inputs one by one and with the same noise, so that it is one function of each.
     def values(params, observations):
-        return agents_base.action_values(agent.apply(params, jax.random.key(0), observations))
+        def one(x):
+            output = agent.apply(params, jax.random.key(0), x[None])
+            return agents_base.action_values(output)[0]
+
+        return jax.vmap(one)(observations)
 
     @functools.partial(jax.jit, static_argnums=1)
     def fit(params, task, rng):

@@ -22,7 +22,10 @@ RECORD = "branch.json"
 """In a branch's directory: where and when it left its trunk, and what was changed."""
 
 # What the saved environments, replay and counters rest on.
-_FIXED = ("seed", "num_seeds", "num_envs", "environment", "transition", "replay.capacity")
+_FIXED = (
+    *("seed", "num_seeds", "num_envs", "environment", "transition", "replay.capacity"),
+    *("training.update_period_frames", "training.offline_updates"),
+)
 
 
 def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path) -> None:
@@ -48,10 +51,26 @@ def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path
     contents = _contents(source, counters, trunk, config)
     run_directory.claim(to, config)
     record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changes}
-    durable_files.replace_text(to / RECORD, json.dumps(record, indent=1) + "\n")
     store = snapshot.SnapshotStore(to / "snapshots", keep=1)
     store.save(lambda _: contents)
     store.wait()
+    # Last: with it the branch is whole.
+    durable_files.replace_text(to / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def check_record(to: Path, run_dir: Path, frames: int) -> None:
+    """Checks that a branch left that run at that frame.
+
+    Raises:
+      ConfigError: if it did not.
+    """
+    record = json.loads((to / RECORD).read_text())
+    found = (record["run_dir"], record["frames"])
+    if found != (str(run_dir.resolve()), frames):
+        raise checks.ConfigError(
+            f"to = {str(to)!r}: expected a branch of {run_dir} at {frames}, found one of "
+            f"{found[0]} at {found[1]}"
+        )
 
 
 def _find(run_dir: Path, frames: int) -> Path:

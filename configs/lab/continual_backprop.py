@@ -7,6 +7,8 @@ from configs.lab import task
 
 def get_config() -> Any:
     """The config."""
-    config = task.make("continual_backprop", {"module": "continual_backprop"})
+    config = task.make(
+        "continual_backprop", {"module": "continual_backprop", "maturity_updates": 1_000}
+    )
     config.optimizer.name = "adam_ages"
     return config.lock()

@@ -7,5 +7,7 @@ from configs.lab import task
 
 def get_config() -> Any:
     """The config."""
-    config = task.make("hare_and_tortoise", {"module": "hare_and_tortoise", "return_period_frames": 5_000})
+    config = task.make(
+        "hare_and_tortoise", {"module": "hare_and_tortoise", "return_period_frames": 5_000}
+    )
     return config.lock()

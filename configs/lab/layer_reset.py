@@ -7,6 +7,8 @@ from configs.lab import task
 
 def get_config() -> Any:
     """The config."""
-    config = task.make("layer_reset", {"module": "layer_reset", "layers": "output", "period_frames": 5_000})
+    config = task.make(
+        "layer_reset", {"module": "layer_reset", "layers": "output", "period_frames": 5_000}
+    )
     config.optimizer.name = "adam_ages"
     return config.lock()

@@ -7,6 +7,7 @@ from configs.lab import task
 
 def get_config() -> Any:
     """The config."""
-    config = task.make("shrink_and_perturb", {"module": "shrink_and_perturb", "share": 0.8, "period_frames": 5_000})
-    config.optimizer.name = "adam_ages"
+    config = task.make(
+        "shrink_and_perturb", {"module": "shrink_and_perturb", "share": 0.8, "period_frames": 5_000}
+    )
     return config.lock()

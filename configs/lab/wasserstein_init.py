@@ -7,5 +7,7 @@ from configs.lab import task
 
 def get_config() -> Any:
     """The config."""
-    config = task.make("wasserstein_init", {"module": "towards_initial", "distance": "wasserstein", "strength": 1e-2})
+    config = task.make(
+        "wasserstein_init", {"module": "towards_initial", "form": "wasserstein", "strength": 1e-2}
+    )
     return config.lock()

@@ -1,27 +1,22 @@
 """Plasticity injection, once or several times (Nikishin et al. 2023, arXiv 2305.15555).
 
 The network has what is injected from the start (`network.injection.times` and `scope`,
-networks/injection.py), behind gates that are shut. At each of `at_frames` the next gate opens in the
-network and its target at once, which changes no output. From then on the newly injected layers
+networks/injecting.py), behind gates that are shut. At each of `at_frames` the next gate opens in
+the network and its target at once, which changes no output. From then on the newly injected layers
 learn, and the torso where the scope is the head; the rest is frozen: it gets no gradient, which the
-global clipping does not see either, and no update of any kind. Moments of the new layers begin at 0,
-their bias correction too with optimizer.name = adam_ages.
+global clipping does not see either, no update, and nothing of other operations. Moments of the new
+layers begin at 0, their bias correction too with optimizer.name = adam_ages.
 """
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from core import checks, settings
+from core import checks, injected, settings
 from plasticity import layers, moments
 from plasticity.interventions import base
 
-# As networks/injection.py names modules and gates.
-_GATE = re.compile(r"\['injection'\]\['gate_\d+'\]$")
-_BRANCH = re.compile(r"^\['injection_(?P<k>\d+)_(?P<kind>new|old)/")
-_FIRST = "injection_1_new"
 _NEVER = -1
 
 
@@ -33,7 +28,8 @@ class Settings:
     at_frames: tuple[int, ...] = settings.key(
         (200_000_000 // 4,),
         checks.each(checks.integer(1)),
-        "when each gate opens, in order; as many as network.injection.times",
+        "when each gate opens, in order, counted from the first update on; as many as "
+        "network.injection.times",
         "Nikishin et al. 2023: 50M of 200M frames",
     )
 
@@ -45,9 +41,9 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
       ConfigError: if the network has another number of gates, or the moments are not in order.
     """
     paths = list(layers.leaves_by_path(subject.shapes))
-    gates = [path for path in paths if _GATE.search(path)]
-    _check(chosen, len(gates))
+    gates = [path for path in paths if injected.GATE.search(path)]
     at = [round(frames / subject.frames_per_update) for frames in chosen.at_frames]
+    _check(chosen, len(gates), at)
     # When each leaf learns; those that always do are left out.
     phases = {path: phase for path in paths if (phase := _phase(path, paths)) is not None}
 
@@ -69,7 +65,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
     def trainable(params):
         leaves = layers.leaves_by_path(params)
-        done = sum(leaves[path] for path in gates)
+        done = jnp.sum(jnp.stack([leaves[path] for path in gates]))
         return {path: done == phase for path, phase in phases.items()}
 
     return base.Intervention(
@@ -77,24 +73,25 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     )
 
 
-def _check(chosen: Settings, num_gates: int) -> None:
+def _check(chosen: Settings, num_gates: int, at: Sequence[int]) -> None:
     if len(chosen.at_frames) != num_gates:
         raise checks.ConfigError(
             f"interventions: injection.at_frames = {chosen.at_frames}: expected as many moments "
             f"as network.injection.times, which is {num_gates}"
         )
-    if list(chosen.at_frames) != sorted(set(chosen.at_frames)):
+    if list(at) != sorted(set(at)) or at[:1] == [0]:
         raise checks.ConfigError(
-            f"interventions: injection.at_frames = {chosen.at_frames}: expected them in order"
+            f"interventions: injection.at_frames = {chosen.at_frames}: expected them in order, at "
+            "least an update apart and from the start"
         )
 
 
 def _phase(path: str, paths: Sequence[str]) -> int | None:
     """After how many injections a leaf learns: -1 for never, None for always."""
-    if _GATE.search(path):
+    if injected.GATE.search(path):
         return _NEVER
-    if found := _BRANCH.match(path):
+    if found := injected.LAYER.match(path):
         return int(found["k"]) if found["kind"] == "new" else _NEVER
     # Layers that are injected have a counterpart in the first branch.
-    is_injected = path.replace("['", f"['{_FIRST}/", 1) in paths
+    is_injected = path.replace("['", f"['{injected.branch(1, 'new')}/", 1) in paths
     return 0 if is_injected else None

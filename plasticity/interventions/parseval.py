@@ -26,7 +26,7 @@ class Settings(selection.LayerSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    paths = [p for x in chosen.select(subject, chosen.module, ("hidden",)) for p in x.weights]
+    paths = chosen.matrices(subject, chosen.module, ("hidden",))
 
     def loss(params, state, updates, context):
         del state, updates, context

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import optax
 
-from core import checks, settings
+from core import checks, injected, settings
 from plasticity import layers as layers_lib
 from plasticity.interventions import base
 
@@ -51,7 +51,7 @@ class LayerSettings:
         found = [
             layer
             for layer in layers_lib.find_layers(subject.shapes, subject.declare)
-            if not kinds or layer.kind in kinds
+            if layer.name != injected.MODULE and (not kinds or layer.kind in kinds)
         ]
         chosen = [layer for layer in found if re.search(self.layers, layer.name)]
         if not chosen:
@@ -61,6 +61,23 @@ class LayerSettings:
                 f"found in one of {names}"
             )
         return chosen
+
+    def matrices(
+        self, subject: base.Subject, module: str, kinds: Sequence[layers_lib.Kind]
+    ) -> list[str]:
+        """The paths of the layers' weights, without a noisy layer's sigma, which is no map.
+
+        Args:
+          subject: has the layers.
+          module: of the intervention, for the message.
+          kinds: of layers that can be acted on.
+
+        Raises:
+          ConfigError: as `select` does.
+        """
+        noise = {f"['{x.module}']['{name}']" for x in subject.declared.layers for name in x.noise}
+        found = self.select(subject, module, kinds)
+        return [path for layer in found for path in layer.weights if path not in noise]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,7 @@ def fires(units: unit_metrics.Units) -> jax.Array:
 def advance(silences: Silences, is_firing: jax.Array) -> tuple[jax.Array, Silences]:
     """The units that begin anew, bool [C], and the silences after one more update."""
     ages = jnp.where(is_firing, silences.ages, silences.ages + 1)
-    is_late = ages > silences.thresholds
+    is_late = ~is_firing & (ages > silences.thresholds)
     ends = (is_firing & (ages > 0)) | is_late
     counts = silences.counts.at[jnp.arange(ages.size), ages].add(ends.astype(jnp.int32))
     ages = jnp.where(is_firing | is_late, 0, ages)

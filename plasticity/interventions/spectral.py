@@ -20,7 +20,7 @@ class Settings(selection.LayerSettings):
 
     module: str = settings.key("spectral", checks.one_of("spectral"), "this intervention")
     strength: float = settings.key(1e-4, checks.number(0), "of it", "ours")
-    exponent: int = settings.key(2, checks.integer(1), "k", "Lewandowski et al. 2024")
+    exponent: int = settings.key(2, checks.integer(2), "k", "Lewandowski et al. 2024")
     iterations: int = settings.key(
         8, checks.integer(1), "of the power method in each update, from a fixed start", "ours"
     )
@@ -28,8 +28,8 @@ class Settings(selection.LayerSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    found = chosen.select(subject, chosen.module, ("hidden", "output", "sigma"))
-    weights = [path for layer in found for path in layer.weights]
+    found = chosen.select(subject, chosen.module, ("hidden", "output"))
+    weights = chosen.matrices(subject, chosen.module, ("hidden", "output"))
     biases = [p for x in found for p in x.leaves.values() if p not in x.weights]
 
     def loss(params, state, updates, context):

@@ -45,8 +45,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
     Its own state is the right singular vectors [units] by path.
     """
-    found = chosen.select(subject, chosen.module, ("hidden", "output", "sigma"))
-    paths = [path for layer in found for path in layer.weights]
+    paths = chosen.matrices(subject, chosen.module, ("hidden", "output"))
 
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> base.ConstraintState:

@@ -63,7 +63,10 @@ def updated_units(grads: Any, layers: Sequence[layers_lib.Layer]) -> Scalars:
             jnp.any((leaves[path] != 0).reshape(-1, leaves[path].shape[-1]), axis=0)
             for path in layer.leaves.values()
         ]
-        return jnp.mean(jnp.any(jnp.stack(moved), axis=0), dtype=jnp.float32)
+        # A bias that actions share belongs to the columns of all of them.
+        width = max(x.size for x in moved)
+        columns = jnp.stack([jnp.tile(x, width // x.size) for x in moved])
+        return jnp.mean(jnp.any(columns, axis=0), dtype=jnp.float32)
 
     return {layer.name: share(layer) for layer in layers if layer.kind in _WEIGHTED}
 

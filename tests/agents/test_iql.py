@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agents import base, iql, optimizers
-from core import checks, types
+from core import types
 from tests.agents import small_agents, toy_intervention
 from tests.agents.small_agents import observations, transitions
 
@@ -192,9 +192,12 @@ def test_layers_are_named_by_network():
     assert {name.partition("/")[0] for name in found} == set(iql.NETWORKS)
 
 
-def test_interventions_are_refused():
-    with pytest.raises(checks.ConfigError) as error:
-        make(interventions=(toy_intervention.Settings(),))
-    assert str(error.value) == (
-        "interventions = ['tests.agents.toy_intervention']: expected none with agent.module = 'iql'"
-    )
+def test_interventions_change_the_critic_alone():
+    """Half of each of Q's parameters is left by a step of 1 along 2 * 0.25 w."""
+    optimizer = {"name": "sgd", "kwargs": {}, "learning_rate": 1.0, "max_gradient_norm": 0.0}
+    agent = make(interventions=(toy_intervention.Settings(strength=0.25),), optimizer=optimizer)
+    state = init(agent)
+    batch = transitions(BATCH)
+    after = agent.update(state, RNG, batch, jnp.zeros(BATCH)).state.params
+    expected = {**state.params, "q": jax.tree.map(lambda p: p / 2, state.params["q"])}
+    jax.tree.map(np.testing.assert_array_equal, after, expected)

@@ -12,7 +12,9 @@ from training import derived, experiment, run_settings
 
 # What changes an experiment into another is none itself.
 _PARTS = {"modifiers"}
-NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)} - _PARTS)
+NAMES = sorted(
+    {module.name for module in pkgutil.iter_modules(configs.__path__) if not module.ispkg} - _PARTS
+)
 
 
 def _get(name: str) -> ml_collections.ConfigDict:

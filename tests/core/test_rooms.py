@@ -27,7 +27,7 @@ ROOMS = {
     "scripts": {*_SIDES, "training", "cluster", "analysis"},
 }
 _MOST_FILES = 12
-_PLUGIN_ROOMS = ("agents", "plasticity/interventions")
+_PLUGIN_ROOMS = ("agents", "envs", "plasticity/interventions")
 _MOST_METHODS = 16
 
 

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from core import checks, plugins, settings
-from envs import atari, base, environment_sequence, game_sequence, gymnasium_vector, point_mass, probes
+from envs import (
+    atari,
+    base,
+    environment_sequence,
+    game_sequence,
+    gymnasium_vector,
+    point_mass,
+    probes,
+)
 from tests.envs.playing import assert_equal, draw_actions, play
 
 FIRST, MID, LAST = dm_env.StepType

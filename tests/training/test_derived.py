@@ -17,7 +17,9 @@ from training.learning import prioritizing
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
-_NAMES = sorted({module.name for module in pkgutil.iter_modules(configs.__path__)})
+_NAMES = sorted(
+    {module.name for module in pkgutil.iter_modules(configs.__path__) if not module.ispkg}
+)
 _PARTS = ("modifiers",)
 _CONFIGS = [(name, "") for name in _NAMES if name not in _PARTS]
 _CONFIGS += [(name, "small") for name in _NAMES if name.startswith("continual")]

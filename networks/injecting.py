@@ -1,24 +1,22 @@
 """Plasticity injection: new networks that start as the difference of two equal ones.
 
 Q(x) = h(x) + sum over k of gate_k (new_k(x) - old_k(x)), where old_k is new_k's copy at birth
-(Nikishin et al. 2023, arXiv 2305.15555). When gate_k opens nothing changes; from then on new_k alone
-learns: plasticity/interventions/injection.py opens gates and says what learns. With distributions the
-sum is of logits, so that the softmax after it keeps the output.
+(Nikishin et al. 2023, arXiv 2305.15555). When gate_k opens nothing changes; from then on new_k
+alone learns: plasticity/interventions/injection.py opens gates and says what learns. With
+distributions the sum is of logits, so that the softmax after it keeps the output.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from core import checks, settings
+from core import checks, injected, settings
 from networks import activations
-
-MODULE = "injection"
-"""The module of the gates, in the tree of parameters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +32,6 @@ class Settings:
         "what is added: heads on the torso's features, which go on learning; or whole networks",
         "Nikishin et al. 2023: head",
     )
-
-
-def gate(k: int) -> str:
-    """The name of the gate of the k-th injection, from 1."""
-    return f"gate_{k}"
-
-
-def branch(k: int, kind: Literal["new", "old"]) -> str:
-    """The module under which the k-th injection's new or old layers are, from 1."""
-    return f"{MODULE}_{k}_{kind}"
 
 
 def between(
@@ -67,11 +55,10 @@ def _injected(call: Callable[[], jax.Array], times: int) -> jax.Array:
     output = call()
     if not times:
         return output
-    gates = _Gates(times, name=MODULE)()
+    gates = _Gates(times, name=injected.MODULE)()
     for k in range(1, times + 1):
-        # The two must draw the same noise, or their difference would not be 0.
         rng = hk.next_rng_key()
-        difference = lambda k=k, rng=rng: _branch(k, "new", call, rng) - _branch(k, "old", call, rng)  # noqa: E731
+        difference = functools.partial(_difference, k, call, rng)
         if hk.running_init() or activations.is_recording():
             output = output + gates[k - 1] * difference()
         else:
@@ -89,7 +76,7 @@ class _Gates(hk.Module):
         self._times = times
 
     def __call__(self) -> list[jax.Array]:
-        names = [gate(k) for k in range(1, self._times + 1)]
+        names = [injected.gate(k) for k in range(1, self._times + 1)]
         return [hk.get_parameter(name, (), init=jnp.zeros) for name in names]
 
 
@@ -100,24 +87,11 @@ class _Branch(hk.Module):
         return call()
 
 
-def _branch(k: int, kind: Literal["new", "old"], call: Callable[[], jax.Array], rng) -> jax.Array:
-    with hk.with_rng(rng):
-        return _Branch(name=branch(k, kind))(call)
-
-
-def with_copies(network: hk.Transformed, times: int) -> hk.Transformed:
-    """The network whose old layers are initialized as copies of the new ones."""
-    if not times:
-        return network
-
-    def init(*arguments: Any) -> dict[str, Any]:
-        params = dict(network.init(*arguments))
-        for k in range(1, times + 1):
-            old, new = f"{branch(k, 'old')}/", f"{branch(k, 'new')}/"
-            for module in [name for name in params if name.startswith(old)]:
-                # Arrays of their own: parameters are donated.
-                source = params[new + module.removeprefix(old)]
-                params[module] = jax.tree.map(jnp.copy, source)
-        return params
-
-    return hk.Transformed(init, network.apply)
+def _difference(k: int, call: Callable[[], jax.Array], rng: jax.Array) -> jax.Array:
+    """What the k-th injection adds: its new layers' output less its old ones'."""
+    outputs = []
+    for kind in ("new", "old"):
+        # The same draws of noise; and of initial parameters, so that the difference is 0 at first.
+        with hk.with_rng(rng):
+            outputs.append(_Branch(name=injected.branch(k, kind))(call))
+    return outputs[0] - outputs[1]
