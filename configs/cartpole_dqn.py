@@ -4,8 +4,8 @@
 
 Expected, of 500 with seeds 1 to 5: 500, 495, 500, 500, 500 (settings chosen on other seeds).
 
-Returns of 5 steps: with those of one, and learning rates, batches and target periods of all kinds
-tried, it stays at about 100 of 500, as another implementation with the same settings does.
+Returns of 5 steps: with those of one step no learning rate, batch or target period that was tried
+solves it with all of three seeds; most end at about 100, here and in an independent implementation.
 """
 
 from typing import Any
