@@ -68,14 +68,22 @@ class Forget(NamedTuple):
     Attributes:
       params: new ones, at their own radii.
       target: the target network becomes a copy of the parameters.
-      moments: of the optimizers, with their counts, and the states of interventions.
+      moments: of the optimizers, with their counts.
       schedule: the learning-rate schedule restarts.
+
+    The states of interventions begin anew with the moments, and with the parameters, of which many
+    keep copies or ages.
     """
 
     params: bool = False
     target: bool = False
     moments: bool = False
     schedule: bool = False
+
+    @property
+    def interventions(self) -> bool:
+        """Whether the states of interventions begin anew."""
+        return self.params or self.moments
 
 
 class Agent(NamedTuple):

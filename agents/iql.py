@@ -261,7 +261,7 @@ class _Iql:
             params=params,
             target_params=target_params,
             opt_state=opt_state,
-            interventions=fresh.interventions if what.moments else state.interventions,
+            interventions=(fresh if what.interventions else state).interventions,
         )
 
     def adopt(self, state: types.TrainState) -> types.TrainState:

@@ -19,15 +19,13 @@ from plasticity.metrics import gradient_metrics, layer_metrics
 
 _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
-_ADAM_DEFAULTS = {"b2": 0.999, "eps": 1e-8}
-
-
-_OWN = {"adam_ages": adam_ages.adam_ages}
+_OPTAX_ADAM = {"b2": 0.999, "eps": 1e-8}
+_OWN_OPTIMIZERS = {"adam_ages": adam_ages.adam_ages}
 
 
 def _find(name: str) -> Any:
     """The function of that name, ours or optax's; None if there is none."""
-    return _OWN.get(name) or getattr(optax, name, None)
+    return _OWN_OPTIMIZERS.get(name) or getattr(optax, name, None)
 
 
 def _is_optimizer(name: Any) -> bool:
@@ -289,18 +287,38 @@ def carry_over(fresh: Any, old: Any) -> Any:
         kept = carry_over_parts(node._asdict(), before[0]._asdict())
         return type(node)(**kept)
 
-    return jax.tree.map(carry, fresh, is_leaf=is_part)
+    owns = [x.own for x in _constraints(old)]
+    return jax.tree.map(carry, _carry_constraints(fresh, owns), is_leaf=is_part)
+
+
+def _constraints(opt_state: Any) -> list[interventions.ConstraintState]:
+    """The states of constraints, also of those around others."""
+    outer = _parts(opt_state, interventions.ConstraintState)
+    return outer + [inner for state in outer for inner in _constraints(state.inner)]
+
+
+def _carry_constraints(fresh: Any, owns: Sequence[Any]) -> Any:
+    """A fresh state, with those of `owns` that fit its constraints."""
+    is_constraint = lambda part: isinstance(part, interventions.ConstraintState)  # noqa: E731
+
+    def carry(node):
+        if not is_constraint(node):
+            return node
+        own = next((x for x in owns if _layout(x) == _layout(node.own)), node.own)
+        return node._replace(inner=_carry_constraints(node.inner, owns), own=own)
+
+    return jax.tree.map(carry, fresh, is_leaf=is_constraint)
+
+
+def _layout(tree: Any) -> tuple[Any, list[Any]]:
+    shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jax.tree.structure(tree), shapes
 
 
 def carry_over_parts(fresh: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a fresh state, those that the old one has in the same shape taken from it."""
-
-    def layout(tree):
-        shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)]
-        return jax.tree.structure(tree), shapes
-
     return {
-        name: old[name] if name in old and layout(old[name]) == layout(part) else part
+        name: old[name] if name in old and _layout(old[name]) == _layout(part) else part
         for name, part in fresh.items()
     }
 
@@ -355,7 +373,7 @@ def measure(
     """
     found = layers.find_layers(params, declare, chosen.projection.noisy)
     td_grads = grads if td_grads is None else td_grads
-    b2, eps = (float(chosen.kwargs.get(key, value)) for key, value in _ADAM_DEFAULTS.items())
+    b2, eps = (float(chosen.kwargs.get(key, value)) for key, value in _OPTAX_ADAM.items())
     return {
         "norm": layer_metrics.layer_norms(params, found),
         "mean_abs_weight": gradient_metrics.mean_abs_weights(params, found),

@@ -10,7 +10,8 @@ padding it is exact away from the border). A unit's share in utility:
 contribution: mean |h| * mean |outgoing w|, which they use in reinforcement learning.
 adaptable_contribution: mean |h - average h| * mean |outgoing w| / mean |incoming w|.
 
-Means are over the batch and positions. Costs a forward pass on the batch in every update.
+Means are over the batch and positions. What lies between a unit and the layer that reads it is left
+out: iqn multiplies its features with those of the shares of the return. Costs a forward pass on the batch in every update.
 """
 
 import dataclasses

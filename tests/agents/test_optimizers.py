@@ -12,6 +12,7 @@ from agents import optimizers
 from core import checks
 from plasticity import layers, norm_growth, projection, schedules
 from plasticity.interventions import base as interventions
+from plasticity.interventions import trac
 from tests.core import sections
 
 FRAMES_PER_UPDATE = 4
@@ -186,3 +187,19 @@ def test_a_run_starts_on_its_spheres():
     assert {name: float(norm) for name, norm in norms.items()} == pytest.approx({"a": 2, "b": 2})
     assert_same(started["output"], params()["output"])
     assert_same(optimizers.start_params(params(), optimizers.Settings(), layers.by_name), params())
+
+
+@pytest.mark.parametrize("is_projected", [False, True])
+def test_the_state_of_a_constraint_is_carried_over(is_projected):
+    """As into a branch with another learning rate."""
+    used = [trac.make(trac.Settings(), None)]
+    projected = projection.ProjectionSettings(enabled=is_projected, scale_offset="free")
+    _, state = run(make(used, projection=projected))
+    fresh = make(used, projection=projected, learning_rate=1.0).init(params())
+    assert_same(optimizers.carry_over(fresh, state), state)
+
+
+def test_moments_and_rate_are_carried_over_where_a_constraint_goes():
+    _, state = run(make([trac.make(trac.Settings(), None)]))
+    kept = optimizers.carry_over(make().init(params()), state)
+    assert_same(kept, state.inner)
