@@ -15,7 +15,7 @@ from absl import logging
 from core import checks
 from envs import base as envs_base
 
-_TABLES = ("train", "episodes", "evaluation", "layers")
+_TABLES = ("train", "episodes", "evaluation", "layers", "units", "ranks", "network")
 
 # Columns that may look like numbers but are not: probes are called 1, 2, ...
 _TEXT = ("game", "layer")
@@ -49,14 +49,16 @@ class RunRecord(NamedTuple):
     Attributes:
       path: its directory.
       config: as plain values; keys that follow others have their values in the newest start.
-      tables: columns of train, episodes, evaluation and layers; empty ones for missing files.
+      tables: columns of each CSV file by its name; empty ones for missing files.
       starts: a record of commit, hardware and versions for each start of the run.
+      left: of a branch: `run_dir` that it left, at which `frames`, and its `changes` by key.
     """
 
     path: Path
     config: Mapping[str, Any]
     tables: Mapping[str, Columns]
     starts: Sequence[Mapping[str, Any]]
+    left: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -133,7 +135,16 @@ def load(path: Path) -> RunRecord:
     config = _resolve(config, next((s["resolved"] for s in starts[::-1] if "resolved" in s), {}))
     if config["num_frames"] is None:
         raise checks.ConfigError(f"{path / 'provenance.jsonl'}: does not tell the run's num_frames")
-    return RunRecord(path, config, tables, starts)
+    return RunRecord(path, config, tables, starts, _read_branch(path / "branch.json"))
+
+
+def _read_branch(path: Path) -> Mapping[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise checks.ConfigError(f"{path}: damaged ({error})") from error
 
 
 def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

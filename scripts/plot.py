@@ -1,18 +1,23 @@
 """Draws the learning curves of one or several runs into a picture.
 
 python -m scripts.plot --output=curve.png runs/rainbow/pong/seed_1 runs/rainbow_nap/pong/seed_1
+python -m scripts.plot --metrics=units.dead,ranks.feature_effective_rank runs/lab_redo/seed_1
+
+A metric is a column of layers.csv, units.csv, ranks.csv or network.csv: see docs/metrics.md.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags, logging
+from matplotlib.figure import Figure
 
-from analysis import curves, run_records
+from analysis import curves, metric_curves, run_records
 from scripts import command_line
 
 _OUTPUT = flags.DEFINE_string("output", "learning_curve.png", "The picture: .png, .svg or .pdf.")
 _LAYERS = flags.DEFINE_bool("layers", False, "Norms and relative updates of each layer as well.")
+_METRICS = flags.DEFINE_list("metrics", [], "Instead of returns: such as units.dead,layers.norm.")
 _SHOW = flags.DEFINE_bool("show", False, "Open a window too; needs a display.")
 
 
@@ -23,11 +28,20 @@ def main(argv: Sequence[str]) -> None:
     runs = [run_records.load(Path(path)) for path in argv[1:]]
     if _SHOW.value:
         curves.use_windows()
-    figure = curves.draw(runs, with_layers=_LAYERS.value)
+    figure = _draw(runs)
     curves.save(figure, Path(_OUTPUT.value))
     logging.info("wrote %s", _OUTPUT.value)
     if _SHOW.value:
         curves.show()
+
+
+def _draw(runs: Sequence[run_records.RunRecord]) -> Figure:
+    if not _METRICS.value:
+        return curves.draw(runs, with_layers=_LAYERS.value)
+    if _LAYERS.value:
+        command_line.fail("--layers and --metrics: expected one of them")
+    by_label = {f"{curves.label(run)}, {run.path.name}": run for run in runs}
+    return metric_curves.draw(by_label, _METRICS.value)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import comparison, continual, run_records, statistics
+from analysis import branches, comparison, continual, run_records, statistics
 from analysis.reporting import report_figures, report_page
 from core import checks
 
@@ -59,13 +59,16 @@ def _check_output(output: Path) -> None:
 def _sections(
     runs: Sequence[run_records.RunRecord], mixed_protocols: bool
 ) -> Iterator[report_page.Section]:
-    single = [run for run in runs if not run.is_sequence]
-    sequences = [run for run in runs if run.is_sequence]
+    whole = [run for run in runs if run.left is None]
+    single = [run for run in whole if not run.is_sequence]
+    sequences = [run for run in whole if run.is_sequence]
     if single:
         yield _single_games(comparison.make_arms(single, mixed_protocols))
     for number, games in enumerate(dict.fromkeys(run.games for run in sequences), 1):
         same = [run for run in sequences if run.games == games]
         yield _sequence(f"sequence_{number}", comparison.make_arms(same, mixed_protocols))
+    if len(whole) < len(runs):
+        yield _branches(runs)
     yield _provenance(runs)
 
 
@@ -81,6 +84,7 @@ def _single_games(arms: Sequence[comparison.Arm]) -> report_page.Section:
         improvements = report_figures.improvements(arms, comparable)
         figures.append(_figure("single_improvements", _IMPROVEMENTS, improvements))
     figures.append(_figure("single_layers", _LAYERS, report_figures.layers(arms)))
+    figures += _trainability("single_trainability", arms)
     tables = [_game_table("single_games", evaluated, games), _aggregate_table(known)]
     return report_page.Section("Single games", _protocol_notes(arms), figures, tables)
 
@@ -90,6 +94,7 @@ def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
         _figure(f"{name}_passes", _PASSES, report_figures.pass_returns(arms)),
         _figure(f"{name}_layers", _LAYERS, report_figures.layers(arms)),
     ]
+    figures += _trainability(f"{name}_trainability", arms)
     tables = [_pass_table(name, arms), _change_table(name, arms)]
     matrices = {arm.label: continual.transfer(arm) for arm in arms}
     for number, (label, matrix) in enumerate(matrices.items(), 1):
@@ -100,6 +105,46 @@ def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
         tables.append(_transfer_table(name, arms, matrices))
     title = f"Sequence of {len(arms[0].runs[0].games)} games"
     return report_page.Section(title, _protocol_notes(arms), figures, tables)
+
+
+def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
+    pairs, notes = branches.find(runs)
+    groups: dict[tuple[str, int, str], list[branches.Pair]] = {}
+    for pair in pairs:
+        key = (", ".join(pair.run.games), pair.frames, pair.label)
+        groups.setdefault(key, []).append(pair)
+    rows = []
+    for (games, frames, label), group in groups.items():
+        training = branches.training_difference(group)
+        evaluation = branches.evaluation_difference(group)
+        number = max((found.pairs for found in (training, evaluation) if found), default=0)
+        cells = [*_difference_cells(training), *_difference_cells(evaluation)]
+        rows.append([label, group[0].run.name, games, f"{frames}", f"{number}", *cells])
+    header = ["what changed", "run", "game", "at frame", "pairs"]
+    header += ["training: run", "branch", "difference", "evaluation: run", "branch", "difference"]
+    caption = (
+        "Branches and the runs they left, pair by pair: mean return of training episodes since, "
+        "and of the last evaluation of both; differences with 95 % intervals (bootstrap over pairs)"
+    )
+    table = report_page.Table("branches", caption, header, rows)
+    figures = (
+        [_figure("branches", _BRANCHES, report_figures.branch_returns(groups))] if rows else []
+    )
+    notes = [*notes, "One pair has no interval: its bounds are the difference itself."]
+    return report_page.Section("Branches", notes, figures, [table])
+
+
+def _difference_cells(found: branches.Difference | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
+    change = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return [f"{found.run:.2f}", f"{found.branch:.2f}", change]
+
+
+def _trainability(name: str, arms: Sequence[comparison.Arm]) -> list[report_page.Picture]:
+    """The figure of what was measured; nothing if nothing was."""
+    figure = report_figures.trainability(arms)
+    return [] if figure is None else [_figure(name, _TRAINABILITY, figure)]
 
 
 def _protocol_notes(arms: Sequence[comparison.Arm]) -> list[str]:
@@ -294,3 +339,10 @@ _LAYERS = (
 )
 _PASSES = "Evaluation return at the end of each game, a point per seed; dotted: random play"
 _TRANSFER = "Scores on every game played so far, after each game of the run"
+_TRAINABILITY = (
+    "Metrics of trainability (docs/metrics.md): means over hidden layers, over runs and seeds, "
+    "shaded from least to greatest"
+)
+_BRANCHES = (
+    "Training returns of runs and of their branches, means over the pairs; dotted: where they part"
+)

@@ -1,13 +1,20 @@
 """The figures of a comparison report. Arms keep their colour from figure to figure."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 
-from analysis import comparison, continual, reference_scores, run_records, statistics
+from analysis import (
+    branches,
+    comparison,
+    continual,
+    metric_curves,
+    reference_scores,
+    run_records,
+    statistics,
+)
 
 matplotlib.use("Agg")
 
@@ -141,6 +148,28 @@ def _draw_evaluations(axis: Any, runs: Sequence[run_records.RunRecord], color: s
     axis.plot([r.frames / 1e3 for r in rows], [r.mean_return for r in rows], "o", color=color, ms=4)
 
 
+def branch_returns(groups: Mapping[tuple[str, int, str], Sequence[branches.Pair]]) -> Figure:
+    """Training returns of runs and of their branches, a panel per game and moment of parting.
+
+    Args:
+      groups: pairs by games, frame and what the branch has otherwise.
+    """
+    places = list(dict.fromkeys((games, frames) for games, frames, _ in groups))
+    figure, axes = _panels(len(places), 3)
+    for axis, place in zip(axes, places):
+        there = {label: pairs for (*where, label), pairs in groups.items() if (*where,) == place}
+        left = {pair.run.path: pair.run for pairs in there.values() for pair in pairs}
+        _draw_curve(axis, list(_binned_returns(list(left.values()))), "grey", "untouched")
+        for i, (label, pairs) in enumerate(there.items()):
+            returns = list(_binned_returns([pair.branch for pair in pairs]))
+            _draw_curve(axis, returns, f"C{i}", label)
+        axis.axvline(place[1] / 1e3, color="grey", linestyle=":")
+        axis.set(title=place[0], xlabel="frames (thousands)", ylabel="episode return")
+        axis.grid(alpha=0.3)
+        _add_legend(axis, "x-small")
+    return _tight(figure)
+
+
 def pass_returns(arms: Sequence[comparison.Arm]) -> Figure:
     """Returns before each game is left, pass by pass, a panel per game."""
     games = list(dict.fromkeys(arms[0].runs[0].games))
@@ -192,6 +221,49 @@ def layers(arms: Sequence[comparison.Arm]) -> Figure:
     return _tight(figure)
 
 
+TRAINABILITY = (
+    "units.dormant_0.025",
+    "units.dead",
+    "units.linearised",
+    "ranks.feature_effective_rank",
+    "layers.updated_units",
+    "network.value_churn",
+    "network.gradient_cosine_mean",
+    "network.sharpness",
+)
+"""What a report shows of the metrics of trainability, where measured."""
+
+
+def trainability(arms: Sequence[comparison.Arm]) -> Figure | None:
+    """Metrics of trainability: means over hidden layers, and over runs and seeds with their range.
+
+    A panel for each that was measured; None if none was.
+    """
+    runs = [run for arm in arms for run in arm.runs]
+    metrics = [name for name in TRAINABILITY if name in metric_curves.available(runs)]
+    if not metrics:
+        return None
+    figure, axes = _panels(len(metrics), 3)
+    for axis, metric in zip(axes, metrics):
+        for i, arm in enumerate(arms):
+            _draw_metric(axis, arm, metric, f"C{i}")
+        axis.set(title=metric, xlabel="frames (thousands)")
+        axis.grid(alpha=0.3)
+    _add_legend(axes[0], "x-small")
+    return _tight(figure)
+
+
+def _draw_metric(axis: Any, arm: comparison.Arm, metric: str, color: str) -> None:
+    found = [c for run in arm.runs if (c := metric_curves.mean_over_layers(run, metric))]
+    if not found:
+        return
+    moments = min(len(curve.frames) for curve in found)
+    frames = found[0].frames[:moments] / 1e3
+    values = np.concatenate([curve.values[:, :moments] for curve in found])
+    axis.plot(frames, values.mean(axis=0), color=color, label=arm.label)
+    axis.fill_between(frames, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15)
+
+
 def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Frames, and geometric means over the hidden layers of the first seed; None without any.
 
@@ -200,7 +272,9 @@ def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, 
     if not table or not len(table["frames"]):
         return None
     of_seed = table["seed"] == table["seed"].min()
-    hidden = [name for name in set(table["layer"][of_seed].tolist()) if _is_hidden(name)]
+    hidden = [
+        name for name in set(table["layer"][of_seed].tolist()) if metric_curves.is_hidden(name)
+    ]
     rows = [np.flatnonzero(of_seed & (table["layer"] == name)) for name in sorted(hidden)]
     moments = min((len(r) for r in rows), default=0)
     if not moments:
@@ -211,12 +285,6 @@ def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, 
     with np.errstate(divide="ignore"):
         means = [np.exp(np.log(x).mean(axis=0)) for x in (norms / norms[:, :1], ratios)]
     return table["frames"][rows[0][:moments]], means[0], means[1]
-
-
-def _is_hidden(layer: str) -> bool:
-    """Whether a layer is neither a norm nor an output, by the project's own names."""
-    name = layer.rpartition("/")[2]
-    return not re.search(r"(^|_)(norm|output)(_|$)", name)
 
 
 def _panels(number: int, columns: int, height: float = 3.2) -> tuple[Figure, Sequence[Any]]:

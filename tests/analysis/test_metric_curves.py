@@ -1,0 +1,55 @@
+"""Metrics over training, read from a run's files."""
+
+import numpy as np
+import pytest
+
+from analysis import metric_curves, run_records
+from analysis.reporting import report
+from core import checks
+from tests.analysis import conftest
+
+
+@pytest.fixture
+def run(make_run):
+    """One with units of three layers and numbers of the network."""
+    path = make_run("rainbow", "boxing", 1, [(100, 0, None, 1.0)])
+    units = [
+        {"frames": frames, "updates": frames, "seed": 1, "layer": layer, "dead": dead}
+        for frames, factor in ((10, 1), (20, 2))
+        for layer, dead in (("conv_0", 0.1), ("value_hidden", 0.3), ("value_output", 0.9))
+        for dead in (dead * factor,)
+    ]
+    conftest.write_csv(path / "units.csv", units)
+    network = [{"frames": 10, "updates": 1, "seed": 1, "sharpness": 7.0}]
+    conftest.write_csv(path / "network.csv", network)
+    return run_records.load(path)
+
+
+def test_a_metric_is_of_the_hidden_layers(run):
+    found = metric_curves.curves(run, "units.dead")
+    assert list(found) == ["conv_0", "value_hidden"]
+    np.testing.assert_allclose(found["value_hidden"].values, [[0.3, 0.6]])
+    np.testing.assert_allclose(found["value_hidden"].frames, [10, 20])
+    np.testing.assert_allclose(
+        metric_curves.mean_over_layers(run, "units.dead").values, [[0.2, 0.4]]
+    )
+    assert metric_curves.mean_over_layers(run, "ranks.feature_srank") is None
+
+
+def test_a_metric_of_the_network_has_no_layer(run):
+    assert metric_curves.curves(run, "network.sharpness")[""].values.tolist() == [[7.0]]
+    figure = metric_curves.draw({"run": run}, ["network.sharpness", "units.dead"])
+    lines = [len(axis.get_lines()) for axis in figure.axes]
+    assert lines == [1, 2]
+
+
+def test_an_unknown_metric_is_refused_with_those_there(run):
+    with pytest.raises(
+        checks.ConfigError, match=r"metrics = 'units.alive': expected one of .*dead"
+    ):
+        metric_curves.draw({"run": run}, ["units.alive"])
+
+
+def test_a_report_shows_what_was_measured(run, tmp_path):
+    report.write([run], tmp_path / "out", report.Options())
+    assert (tmp_path / "out" / "single_trainability.png").exists()
