@@ -3,5 +3,5 @@
     python -m scripts.train --config=configs/lab/redo.py
 
 They show how a method is switched on, in a minute or two on a CPU; their settings are defaults
-scaled to the task's length, not tuned. Imports configs/ alone.
+scaled to the task's length, not tuned.
 """
