@@ -31,6 +31,17 @@ def _quick_compilation(request):
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _free_programs():
+    """Compiled programs of a file are not kept for the next.
+
+    Each is some mappings of memory, of which a process has 65,530 by Linux's default: beyond that
+    it dies.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
     """Computes in float64 what is given in float64."""
