@@ -3,6 +3,7 @@
 python -m scripts.collect --config=configs/cartpole.py --steps=20_000 --output=datasets/cartpole.npz
 
 The actions are uniform, or those of a run's agent: --run_dir=RUN, with --epsilon of them uniform.
+Or --explore: the config's agent learns from novelty alone (training/novelty.py) while it plays.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from core import checks
 from envs import base as envs_base
 from replay import base as replay_base
 from scripts import command_line
-from training import derived, run_settings
+from training import derived, novelty, run_settings
 from training.acting import choosing, policy
 from training.learning import dataset, replay_learner
 from training.system import jax_platform, stopping
@@ -33,6 +34,7 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "A run whose agent plays; defaul
 _EPSILON = flags.DEFINE_float(
     "epsilon", 0.0, "Share of uniform actions of that agent.", lower_bound=0.0, upper_bound=1.0
 )
+_EXPLORE = flags.DEFINE_bool("explore", False, "Play with an agent that looks for novelty.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
 
 Choose = Callable[[dm_env.TimeStep], np.ndarray]
@@ -46,8 +48,11 @@ def main(argv: Sequence[str]) -> int:
     output = Path(_OUTPUT.value)
     if output.suffix != ".npz" or output.exists():
         raise checks.ConfigError(f"output = {str(output)!r}: expected a new file .npz")
+    if _EXPLORE.value and _RUN_DIR.value:
+        raise checks.ConfigError("explore = True: expected no run_dir, whose agent has learned")
+    play = novelty.record if _EXPLORE.value else record
     with stopping.StopRequest("ending without a data set") as stop:
-        steps = record(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
+        steps = play(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
     if steps is None:
         return command_line.STOPPED
     try:

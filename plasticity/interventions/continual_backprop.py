@@ -11,7 +11,8 @@ contribution: mean |h| * mean |outgoing w|, which they use in reinforcement lear
 adaptable_contribution: mean |h - average h| * mean |outgoing w| / mean |incoming w|.
 
 Means are over the batch and positions. What lies between a unit and the layer that reads it is left
-out: iqn multiplies its features with those of the shares of the return. Costs a forward pass on the batch in every update.
+out: iqn multiplies its features with those of the shares of the return. Costs a forward pass on the
+batch in every update.
 """
 
 import dataclasses

@@ -19,8 +19,8 @@ class SwitchSettings:
     reset_params: bool = settings.key(
         False,
         checks.boolean(),
-        "new parameters, spheres of their norms, and interventions' states: the freshly initialized "
-        "control that plasticity is measured against",
+        "new parameters, spheres of their norms, and states of interventions: the freshly "
+        "initialized control that plasticity is measured against",
     )
     reset_target: bool = settings.key(
         False, checks.boolean(), "the target network becomes a copy of the parameters"
