@@ -101,7 +101,7 @@ def filled_replay(make_learner, random_steps):
 def make_state(learner, replay, size):
     """A learner in the middle of a run, with two unequal networks."""
     params = random_params(learner, 1, size)
-    optimizer = learner.agent.update.__self__.optimizer
+    optimizer = learner.agent.update.__self__.intervening.optimizer
     return replay_learner.LearnerState(
         train=types.TrainState(
             params=params,
