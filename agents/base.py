@@ -101,6 +101,7 @@ class Agent(NamedTuple):
       adopt: (state of an agent with the same networks, but other interventions, optimizer or
         settings) -> its continuation by this agent: what fits is kept, what is new begins now.
       norms: (params) -> the norms of the layers that NaP projects or would, scalars by name.
+      of_learning: (gradients, params) -> gradients with 0 for parameters that do not learn now.
       declared: what the networks declare of their layers and hidden units.
       observations: shape and type [1, ...] of what it sees of one environment.
       apply: (params, rng, observations [B, ...]) -> the network's output, for analysis: action
@@ -123,6 +124,7 @@ class Agent(NamedTuple):
     forget: Callable[[types.TrainState, types.TrainState, Forget], types.TrainState]
     adopt: Callable[[types.TrainState], types.TrainState]
     norms: Callable[[Params], Scalars]
+    of_learning: Callable[[Any, Params], Any]
     declared: types.DeclaredNetwork
     observations: jax.ShapeDtypeStruct
     apply: Callable[[Params, jax.Array, jax.Array], Any]

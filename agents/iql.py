@@ -69,6 +69,7 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         forget=agent.forget,
         adopt=agent.adopt,
         norms=agent.norms,
+        of_learning=agent.of_learning,
         declared=agent.networks.declared,
         observations=problem.observations,
         apply=agent.networks.apply,
@@ -276,6 +277,13 @@ class _Iql:
             self._intervening["q"].init(state.params["q"]), state.interventions
         )
         return state._replace(opt_state=opt_state, interventions=interventions)
+
+    def of_learning(self, grads: Mapping[str, Any], params: base.Params) -> dict[str, Any]:
+        """See base.Agent."""
+        return {
+            name: own.of_learning(grads[name], params[name])
+            for name, own in self._intervening.items()
+        }
 
     def norms(self, params: base.Params) -> base.Scalars:
         """See base.Agent."""

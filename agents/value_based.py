@@ -276,6 +276,7 @@ def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
         forget=trainer.forget,
         adopt=trainer.adopt,
         norms=trainer.norms,
+        of_learning=trainer.intervening.of_learning,
         declared=trainer.declared,
         observations=trainer.problem.observations,
         apply=trainer.apply,

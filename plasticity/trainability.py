@@ -48,7 +48,13 @@ class Fit(NamedTuple):
 
 
 def fit(
-    values: Values, params: Any, inputs: jax.Array, task: Task, rng: jax.Array, budget: Budget
+    values: Values,
+    params: Any,
+    inputs: jax.Array,
+    task: Task,
+    rng: jax.Array,
+    budget: Budget,
+    of_learning: Callable[[Any, Any], Any] = lambda grads, params: grads,
 ) -> Fit:
     """Fits a network to new targets for its inputs.
 
@@ -62,6 +68,7 @@ def fit(
       task: what it is to learn.
       rng: of targets and batches; the same gives two networks the same ones.
       budget: how long it may learn.
+      of_learning: (gradients, params) -> gradients with 0 for parameters that do not learn.
     """
     rng_targets, rng_batches = jax.random.split(rng)
     before = jax.lax.stop_gradient(values(params, inputs))
@@ -77,7 +84,7 @@ def fit(
         params, opt_state = state
         chosen = jax.random.randint(rng, (budget.batch_size,), 0, inputs.shape[0])
         value, grads = jax.value_and_grad(loss)(params, chosen)
-        updates, opt_state = optimizer.update(grads, opt_state)
+        updates, opt_state = optimizer.update(of_learning(grads, params), opt_state)
         return (optax.apply_updates(params, updates), opt_state), value
 
     start = (params, optimizer.init(params))

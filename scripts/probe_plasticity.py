@@ -135,7 +135,7 @@ def make_probe(
 
     @functools.partial(jax.jit, static_argnums=1)
     def fit(params, task, rng):
-        return trainability.fit(values, params, inputs, task, rng, budget)
+        return trainability.fit(values, params, inputs, task, rng, budget, agent.of_learning)
 
     return Probe(agent, inputs, budget, fit)
 

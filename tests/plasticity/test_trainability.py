@@ -63,3 +63,12 @@ def test_a_network_whose_hidden_units_are_dead_learns_worse():
     for seed in range(3):
         dead = {**_params(seed), "b": jnp.full(16, -1e6)}
         assert float(_ratio(dead, _params(50 + seed), jax.random.key(seed))) > 1.1
+
+
+def test_what_does_not_learn_is_not_fitted():
+    """With no parameter that learns, the loss stays where all networks begin: at 1."""
+    nothing = lambda grads, params: jax.tree.map(jnp.zeros_like, grads)  # noqa: E731
+    found = trainability.fit(
+        _values, _params(0), _INPUTS, "regression", jax.random.key(1), _BUDGET, nothing
+    )
+    assert float(found.final_loss) == pytest.approx(1, abs=0.2)

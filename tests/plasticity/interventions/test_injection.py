@@ -89,6 +89,10 @@ def test_an_injection_changes_no_output_and_then_the_new_layers_alone_learn(name
         np.testing.assert_allclose(output(agent, params), output(agent, shut(params)), atol=1e-6)
     after = run(made, 3, at)
     learned = changed(at.params, after.params)
+    ones = jax.tree.map(jnp.ones_like, at.params)
+    kept = layers.leaves_by_path(agent.of_learning(ones, at.params))
+    assert learned <= {path for path, mask in kept.items() if np.all(mask)}
+    assert not any(np.any(mask) for path, mask in kept.items() if is_of(path, "1_old"))
     assert any(is_of(path, "1_new") for path in learned)
     assert not any(is_of(path, "1_old") for path in learned)
     others = {path for path in learned if not is_of(path, "1_new")}

@@ -1,0 +1,159 @@
+"""What methods and measurements of plasticity cost, beside a plain update.
+
+    python -m benchmarks.methods --config=data_efficient --output=methods.json
+
+Every method of configs/lab is put into the same agent; its update is timed in turns of plain,
+method, plain, method ... so that their ratio does not depend on what else the machine does. What is
+done only now and then, as by resets, is in it as often as it comes in the turns: next to never.
+Measurements are timed once compiled, and given in plain updates.
+"""
+
+import importlib
+import json
+import pkgutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+import configs.lab
+from benchmarks import machine, prepared
+from scripts import command_line
+from training import run_settings
+from training.system import jax_platform
+
+_CONFIG = flags.DEFINE_string("config", "data_efficient", "Into which config methods are put.")
+_GAME = flags.DEFINE_string("game", "pong", "The game.")
+_REPEATS = flags.DEFINE_integer("repeats", 12, "Turns of each method.", lower_bound=3)
+_CAPACITY = flags.DEFINE_integer("capacity", 20_000, "Transitions in the replay.", lower_bound=5000)
+_UPDATES = flags.DEFINE_integer("updates", 4, "Of a call.", lower_bound=1)
+_ONLY = flags.DEFINE_list("only", [], "These methods of configs/lab alone; none: plain.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
+
+# Keys by which the configs of configs/lab differ, besides the agent.
+_KEYS = (
+    "interventions",
+    "optimizer.name",
+    "optimizer.kwargs",
+    "optimizer.projection.enabled",
+    "network.norm",
+    "network.activation",
+    "network.injection",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures, prints the table and writes the files."""
+    del argv
+    jax_platform.set_up("auto")
+    plain = prepared.Prepared(_settings({}))
+    plain.learn(_UPDATES.value)
+    report = {
+        "machine": {**machine.describe(), "device": jax_platform.describe_device()},
+        "config": _CONFIG.value,
+        "updates": {},
+        "measurements": _measure_measurements(plain),
+    }
+    for name in _methods():
+        report["updates"][name] = _measure_method(name, plain)
+        print(f"{name}: {report['updates'][name]['ratio']['median']:.2f}", flush=True)
+        jax.clear_caches()
+        plain.learn(_UPDATES.value)
+    text = _markdown(report)
+    print(text)
+    if _OUTPUT.value:
+        path = Path(_OUTPUT.value)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+
+
+def _methods() -> list[str]:
+    """The methods of configs/lab that leave the agent as it is; "plain" is the noise's control."""
+    names = [module.name for module in pkgutil.iter_modules(configs.lab.__path__)]
+    asked = [name for name in names if not _ONLY.value or name in _ONLY.value]
+    plain_agent = _lab("plain").agent.module
+    return [n for n in asked if n != "task" and _lab(n).agent.module == plain_agent]
+
+
+def _lab(name: str) -> Any:
+    return importlib.import_module(f"configs.lab.{name}").get_config()
+
+
+def _changes(name: str) -> dict[str, Any]:
+    """What a method's config has otherwise than configs/lab/plain.py, by key."""
+    plain, method = (_flat(_lab(x).to_dict()) for x in ("plain", name))
+    own = {key: value for key, value in method.items() if plain.get(key) != value}
+    return {k: v for k, v in own.items() if k.startswith(_KEYS)}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def _settings(changes: Mapping[str, Any]) -> run_settings.RunSettings:
+    changes = {"replay.capacity": _CAPACITY.value, **changes}
+    return prepared.settings_of(_CONFIG.value, _GAME.value, changes)
+
+
+def _measure_method(name: str, plain: prepared.Prepared) -> dict[str, Any]:
+    method = prepared.Prepared(_settings(_changes(name)))
+    call = lambda learner: prepared.seconds(lambda: learner.learn(_UPDATES.value))  # noqa: E731
+    call(method)
+    turns = [(call(plain), call(method)) for _ in range(_REPEATS.value)]
+    milliseconds = [1e3 * after / _UPDATES.value for _, after in turns]
+    return {
+        "milliseconds": machine.spread(milliseconds),
+        "ratio": machine.spread([after / before for before, after in turns]),
+    }
+
+
+def _measure_measurements(plain: prepared.Prepared) -> dict[str, Any]:
+    """Each kind of measurement in plain updates, timed beside them."""
+    parts = plain.experiment
+    calls = {
+        "layers.csv": lambda: parts.learner.measure(plain.state),
+        **{
+            f"{log}.csv": lambda log=log: getattr(parts.measurements, log)(plain.state)
+            for log in ("units", "ranks", "network")
+        },
+    }
+    found = {}
+    for name, call in calls.items():
+        prepared.seconds(call)
+        pairs = [
+            (prepared.seconds(lambda: plain.learn(_UPDATES.value)) / _UPDATES.value, seconds)
+            for seconds in (prepared.seconds(call) for _ in range(max(3, _REPEATS.value // 3)))
+        ]
+        found[name] = {
+            "milliseconds": 1e3 * statistics.median(seconds for _, seconds in pairs),
+            "updates": statistics.median(seconds / update for update, seconds in pairs),
+        }
+    return found
+
+
+def _markdown(report: Mapping[str, Any]) -> str:
+    lines = [json.dumps({**report["machine"], "config": report["config"]}), ""]
+    lines += ["| method | ms an update | ratio to plain (quartiles) |", "|---|---|---|"]
+    for name, found in report["updates"].items():
+        ratio = found["ratio"]
+        lines.append(
+            f"| `{name}` | {found['milliseconds']['median']:.1f} | {ratio['median']:.2f} "
+            f"({ratio['first_quartile']:.2f} to {ratio['third_quartile']:.2f}) |"
+        )
+    lines += ["", "| measurement | ms | in plain updates |", "|---|---|---|"]
+    lines += [
+        f"| `{name}` | {found['milliseconds']:.0f} | {found['updates']:.1f} |"
+        for name, found in report["measurements"].items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
