@@ -18,6 +18,10 @@ from scripts import command_line
 _OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", required=True)
 _TITLE = flags.DEFINE_string("title", "Comparison of runs", "The page's title.")
 _MIXED = flags.DEFINE_bool("mixed_protocols", False, "Compare runs of several protocols.")
+_MARGIN = flags.DEFINE_float(
+    "margin", 0.0, "Test whether final returns are within this of the first agent's; 0: don't."
+)
+_THRESHOLD = flags.DEFINE_float("threshold", None, "Tell when evaluations reach this return.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -26,7 +30,8 @@ def main(argv: Sequence[str]) -> None:
         command_line.fail("no run directory given: report needs one or several")
     runs = run_records.find([Path(path) for path in argv[1:]])
     output = Path(_OUTPUT.value)
-    report.write(runs, output, report.Options(_TITLE.value, _MIXED.value))
+    options = report.Options(_TITLE.value, _MIXED.value, _MARGIN.value, _THRESHOLD.value)
+    report.write(runs, output, options)
     logging.info("wrote %s, %d runs", output / "index.html", len(runs))
 
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import branches, comparison, continual, run_records, statistics
+from analysis import branches, comparison, continual, equivalence, run_records, statistics
 from analysis.reporting import report_figures, report_page
 from core import checks
 
@@ -19,10 +19,19 @@ CONTROL = "continual_reset"
 
 
 class Options(NamedTuple):
-    """Attributes: the page's title, and whether protocols may be mixed."""
+    """What a report shows besides.
+
+    Attributes:
+      title: the page's.
+      mixed_protocols: whether protocols may be mixed.
+      margin: within which final returns count as the same as the first agent's; 0: not tested.
+      threshold: a return, of which is told when it is first reached; None: not told.
+    """
 
     title: str = "Comparison of runs"
     mixed_protocols: bool = False
+    margin: float = 0.0
+    threshold: float | None = None
 
 
 def write(runs: Sequence[run_records.RunRecord], output: Path, options: Options) -> None:
@@ -35,7 +44,7 @@ def write(runs: Sequence[run_records.RunRecord], output: Path, options: Options)
     if not runs:
         raise checks.ConfigError("no runs to report on: expected one directory or more")
     _check_output(output)
-    sections = list(_sections(runs, options.mixed_protocols))
+    sections = list(_sections(runs, options))
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,22 +66,22 @@ def _check_output(output: Path) -> None:
 
 
 def _sections(
-    runs: Sequence[run_records.RunRecord], mixed_protocols: bool
+    runs: Sequence[run_records.RunRecord], options: Options
 ) -> Iterator[report_page.Section]:
     whole = [run for run in runs if run.left is None]
     single = [run for run in whole if not run.is_sequence]
     sequences = [run for run in whole if run.is_sequence]
     if single:
-        yield _single_games(comparison.make_arms(single, mixed_protocols))
+        yield _single_games(comparison.make_arms(single, options.mixed_protocols), options)
     for number, games in enumerate(dict.fromkeys(run.games for run in sequences), 1):
         same = [run for run in sequences if run.games == games]
-        yield _sequence(f"sequence_{number}", comparison.make_arms(same, mixed_protocols))
+        yield _sequence(f"sequence_{number}", comparison.make_arms(same, options.mixed_protocols))
     if len(whole) < len(runs):
         yield _branches(runs)
     yield _provenance(runs)
 
 
-def _single_games(arms: Sequence[comparison.Arm]) -> report_page.Section:
+def _single_games(arms: Sequence[comparison.Arm], options: Options) -> report_page.Section:
     games = sorted({game for arm in arms for run in arm.runs for game in run.games})
     evaluated = [arm for arm in arms if comparison.final_returns(arm)]
     known = [arm for arm in evaluated if comparison.normalized(comparison.final_returns(arm))]
@@ -86,6 +95,10 @@ def _single_games(arms: Sequence[comparison.Arm]) -> report_page.Section:
     figures.append(_figure("single_layers", _LAYERS, report_figures.layers(arms)))
     figures += _trainability("single_trainability", arms)
     tables = [_game_table("single_games", evaluated, games), _aggregate_table(known)]
+    if options.margin:
+        tables.append(_equivalence_table(arms, games, options.margin))
+    if options.threshold is not None:
+        tables.append(_threshold_table(arms, games, options.threshold))
     return report_page.Section("Single games", _protocol_notes(arms), figures, tables)
 
 
@@ -182,6 +195,56 @@ def _aggregate_table(arms: Sequence[comparison.Arm]) -> report_page.Table:
     header = ["agent", *report_figures.STATISTICS, "games", "seeds"]
     caption = "Human-normalized scores over games [95 % interval]"
     return report_page.Table("single_aggregates", caption, header, rows)
+
+
+def _equivalence_table(
+    arms: Sequence[comparison.Arm], games: Sequence[str], margin: float
+) -> report_page.Table:
+    """Each arm's final returns beside the first arm's, game by game."""
+    rows = []
+    for game in games:
+        by_seed = [_final_by_seed(arm, game) for arm in arms]
+        for arm, own in zip(arms, by_seed):
+            if len(own) < 2:
+                continue
+            mean, low, high = equivalence.mean_interval(list(own.values()))
+            cells = [game, arm.label, f"{len(own)}", f"{mean:.2f} [{low:.2f}, {high:.2f}]"]
+            if arm is arms[0] or len(own.keys() & by_seed[0].keys()) < 2:
+                rows.append([*cells, "", ""])
+                continue
+            found = equivalence.test(by_seed[0], own, margin)
+            change = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+            rows.append([*cells, change, "yes" if found.is_shown else "not shown"])
+    header = ["game", "agent", "seeds", "final return [95 %]"]
+    header += [f"minus {arms[0].label} [90 %]", f"within ±{margin:g}"]
+    caption = (
+        f"Last evaluations, and whether they are those of {arms[0].label}: two one-sided t-tests "
+        "paired by seed, at 5 %"
+    )
+    return report_page.Table("equivalence", caption, header, rows)
+
+
+def _final_by_seed(arm: comparison.Arm, game: str) -> dict[int, float]:
+    rows = [row for run in arm.runs for row in run.last_evaluations().values()]
+    return {row.seed: row.mean_return for row in rows if row.game == game}
+
+
+def _threshold_table(
+    arms: Sequence[comparison.Arm], games: Sequence[str], threshold: float
+) -> report_page.Table:
+    rows = []
+    for game in games:
+        for arm in arms:
+            runs = [run for run in arm.runs if run.games == (game,)]
+            frames = np.array(list(equivalence.first_reached(runs, threshold).values()))
+            if len(frames):
+                quartiles = np.quantile(frames, [0.25, 0.5, 0.75], method="inverted_cdf")
+                cells = ["never" if np.isinf(x) else f"{x:.0f}" for x in quartiles]
+                reached = f"{np.isfinite(frames).sum()} of {len(frames)}"
+                rows.append([game, arm.label, reached, *cells])
+    header = ["game", "agent", "seeds that reach it", "first quartile", "median", "third quartile"]
+    caption = f"Frames until an evaluation of at least {threshold:g}"
+    return report_page.Table("threshold", caption, header, rows)
 
 
 def _pass_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
