@@ -30,7 +30,7 @@ def get_config(times: str = "0") -> Any:
     if times not in ("0", "1", "2"):
         raise checks.ConfigError(f"times = {times!r}: expected 0, 1 or 2")
     config = point_mass.make("iql", "hard")
-    modifiers.named(config, f"point_mass_iql_{times}")
+    modifiers.named(config, "point_mass_iql" if times == "0" else f"point_mass_iql_{times}")
     for name, (size, learning_rate) in _NETWORKS.items():
         modifiers.with_torso(config, mlp.Settings(hidden_sizes=(size,)), network=name)
         modifiers.with_plain_head(config, network=name)

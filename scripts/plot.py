@@ -12,7 +12,8 @@ from pathlib import Path
 from absl import flags, logging
 from matplotlib.figure import Figure
 
-from analysis import curves, metric_curves, run_records
+from analysis import run_records
+from analysis.figures import curves, metric_curves
 from scripts import command_line
 
 _OUTPUT = flags.DEFINE_string("output", "learning_curve.png", "The picture: .png, .svg or .pdf.")

@@ -18,7 +18,7 @@ import jax
 from absl import flags, logging
 
 from agents import base as agents_base
-from analysis import curves, trainability_figure
+from analysis.figures import curves, trainability_figure
 from core import checks
 from plasticity import trainability
 from scripts import command_line

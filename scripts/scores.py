@@ -11,7 +11,8 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis import curves, run_records, score_figures, score_tables
+from analysis import run_records, score_tables
+from analysis.figures import curves, score_figures
 from core import checks
 from scripts import command_line
 

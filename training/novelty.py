@@ -146,14 +146,15 @@ class _Memory:
     """Steps in their order, and transitions drawn uniformly from them."""
 
     def __init__(self, num_steps: int, shape: tuple[int, ...]):
-        self.steps = replay_base.Step(
-            observation=np.zeros((num_steps, *shape), np.float32),
-            is_first=np.zeros(num_steps, bool),
-            is_last=np.zeros(num_steps, bool),
-            reward=np.zeros(num_steps, np.float32),
-            discount=np.zeros(num_steps, np.float32),
-            action=np.zeros(num_steps, np.int32),
-        )
+        flags = lambda: np.zeros(num_steps, bool)  # noqa: E731
+        numbers = lambda: np.zeros(num_steps, np.float32)  # noqa: E731
+        columns: list[Any] = [
+            np.zeros((num_steps, *shape), np.float32),
+            *(flags(), flags()),
+            *(numbers(), numbers()),
+            np.zeros(num_steps, np.int32),
+        ]
+        self.steps = replay_base.Step(*columns)
         self._begins: list[int] = []
         self._size = 0
 

@@ -10,11 +10,11 @@ from analysis import (
     branches,
     comparison,
     continual,
-    metric_curves,
     reference_scores,
     run_records,
     statistics,
 )
+from analysis.figures import metric_curves
 
 matplotlib.use("Agg")
 

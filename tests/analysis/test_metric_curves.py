@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis import metric_curves, run_records
+from analysis import run_records
+from analysis.figures import metric_curves
 from analysis.reporting import report
 from core import checks
 from tests.analysis import conftest

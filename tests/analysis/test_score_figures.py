@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from analysis import score_figures, score_tables
+from analysis import score_tables
+from analysis.figures import score_figures
 
 
 @pytest.fixture

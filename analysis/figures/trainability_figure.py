@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import curves, run_records
+from analysis import run_records
+from analysis.figures import curves
 from core import checks
 
 _KIND = ("seed_index", "inputs", "num_updates", "batch_size", "learning_rate")
