@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))
     jax_platform.set_up(_PLATFORM.value, settings.precision)
-    frames = choose(policy.saved_frames(run_dir), _CHECKPOINTS.value)
+    frames = policy.choose_frames(run_dir, _CHECKPOINTS.value)
     budget = trainability.Budget(_UPDATES.value, _BATCH_SIZE.value, _LEARNING_RATE.value)
     output = run_dir / "probe.csv"
     with stopping.StopRequest("ending after a fit") as stop, run_directory.locked(run_dir):
@@ -85,23 +85,6 @@ def main(argv: Sequence[str]) -> int:
     curves.save(trainability_figure.draw(output), output.with_suffix(".png"))
     logging.info("wrote %s and %s", output, output.with_suffix(".png"))
     return 0
-
-
-def choose(saved: Sequence[int], wanted: str) -> list[int]:
-    """The frames of the checkpoints to probe.
-
-    Raises:
-      ConfigError: if there are none, or not those.
-    """
-    listed = ", ".join(map(str, saved)) or "none"
-    if wanted in ("newest", "all") and saved:
-        return list(saved) if wanted == "all" else [saved[-1]]
-    chosen = [int(part) for part in wanted.split(",") if part.strip().isdecimal()]
-    if not chosen or not set(chosen) <= set(saved):
-        raise checks.ConfigError(
-            f"checkpoints = {wanted!r}: expected newest, all, or some of {listed}"
-        )
-    return sorted(chosen)
 
 
 def make_probe(

@@ -71,6 +71,28 @@ def saved_frames(run_dir: Path) -> list[int]:
     return sorted({int(path.name) for path in _saved(run_dir)})
 
 
+def choose_frames(run_dir: Path, wanted: str) -> list[int]:
+    """The frame counts, in order, of the checkpoints that are asked for.
+
+    Args:
+      run_dir: the run's directory.
+      wanted: "newest", "all", or frame counts with commas between.
+
+    Raises:
+      ConfigError: if there are none, or not those.
+    """
+    saved = saved_frames(run_dir)
+    listed = ", ".join(map(str, saved)) or "none"
+    if wanted in ("newest", "all") and saved:
+        return list(saved) if wanted == "all" else [saved[-1]]
+    chosen = [int(part) for part in wanted.split(",") if part.strip().isdecimal()]
+    if not chosen or not set(chosen) <= set(saved):
+        raise checks.ConfigError(
+            f"checkpoints = {wanted!r}: expected newest, all, or some of {listed}"
+        )
+    return sorted(chosen)
+
+
 def _saved(run_dir: Path) -> list[Path]:
     snapshots = snapshot.list_saved(run_dir / "snapshots")
     return [*snapshots, *snapshot.list_saved(run_dir / "parameters")]
