@@ -95,7 +95,7 @@ class Agent(NamedTuple):
         [N]; the mode is static.
       update: (state, rng, transitions [B, ...], weights [B]) -> Updated.
       measure: the same arguments -> {quantity: {layer: scalar}} of an update that is not applied:
-        norm, gradient_norm, update_ratio, learning_rate.
+        those of optimizers.measure.
       forget: (state, fresh state, Forget) -> the state that a task begins with; the Forget is
         static.
       adopt: (state of an agent with the same networks, but other interventions, optimizer or

@@ -41,7 +41,8 @@ class Difference(NamedTuple):
     Attributes:
       run: the mean of the runs' scores.
       branch: of the branches'.
-      value: mean difference, with the bounds of its 95 % interval.
+      value: mean difference, with the bounds of its 95 % interval, which resamples pairs.
+      unpaired: the bounds as they are if runs and branches are resampled apart.
       pairs: how many pairs of seeds; the bounds of one pair say nothing.
     """
 
@@ -50,6 +51,7 @@ class Difference(NamedTuple):
     value: float
     low: float
     high: float
+    unpaired: tuple[float, float]
     pairs: int
 
 
@@ -119,11 +121,15 @@ def _difference(scores: Sequence[tuple[dict[int, float], dict[int, float]]]) -> 
         return None
     run, branch = np.array(both).T
     interval = statistics.stratified_bootstrap(statistics.mean, {"": branch - run})
+    apart = statistics.stratified_bootstrap(
+        lambda x, y: statistics.mean(x) - statistics.mean(y), {"": branch}, {"": run}
+    )
     return Difference(
         float(run.mean()),
         float(branch.mean()),
         float((branch - run).mean()),
         float(interval.low),
         float(interval.high),
+        (float(apart.low), float(apart.high)),
         len(both),
     )

@@ -134,10 +134,12 @@ def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
         cells = [*_difference_cells(training), *_difference_cells(evaluation)]
         rows.append([label, group[0].run.name, games, f"{frames}", f"{number}", *cells])
     header = ["what changed", "run", "game", "at frame", "pairs"]
-    header += ["training: run", "branch", "difference", "evaluation: run", "branch", "difference"]
+    for kind in ("training", "evaluation"):
+        header += [f"{kind}: run", "branch", "difference", "unpaired"]
     caption = (
         "Branches and the runs they left, pair by pair: mean return of training episodes since, "
-        "and of the last evaluation of both; differences with 95 % intervals (bootstrap over pairs)"
+        "and of the last evaluation of both; differences with 95 % intervals (bootstrap over "
+        "pairs, and over runs and branches apart)"
     )
     table = report_page.Table("branches", caption, header, rows)
     figures = (
@@ -149,9 +151,10 @@ def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
 
 def _difference_cells(found: branches.Difference | None) -> list[str]:
     if found is None:
-        return ["", "", ""]
+        return [""] * 4
     change = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-    return [f"{found.run:.2f}", f"{found.branch:.2f}", change]
+    unpaired = "[{:+.2f}, {:+.2f}]".format(*found.unpaired)
+    return [f"{found.run:.2f}", f"{found.branch:.2f}", change, unpaired]
 
 
 def _trainability(name: str, arms: Sequence[comparison.Arm]) -> list[report_page.Picture]:

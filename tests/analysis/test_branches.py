@@ -46,6 +46,8 @@ def test_pairs_are_compared_after_they_parted(make_pair):
     assert training.run == pytest.approx(3.5)
     assert training.branch == pytest.approx(5.5)
     assert (training.value, training.low, training.high) == pytest.approx((2.0, 1.0, 3.0))
+    # Runs 2 and 5, branches 5 and 6, resampled apart: from 5 - 5 to 6 - 2.
+    assert training.unpaired == pytest.approx((0.0, 4.0))
     # The last that both have is at frame 80: 3 -> 6 and 5 -> 7.
     evaluation = branches.evaluation_difference(pairs)
     assert (evaluation.value, evaluation.low, evaluation.high) == pytest.approx((2.5, 2.0, 3.0))
@@ -57,7 +59,7 @@ def test_a_report_has_branches_apart_from_whole_runs(make_pair, tmp_path):
     report.write(runs, tmp_path / "out", report.Options())
     row = (tmp_path / "out" / "branches.csv").read_text().splitlines()[1]
     assert row.startswith("optimizer.learning_rate: 0.1; interventions: redo,rainbow,boxing,40,1,")
-    assert '1.00,4.00,"+3.00 [+3.00, +3.00]"' in row
+    assert '1.00,4.00,"+3.00 [+3.00, +3.00]","[+3.00, +3.00]"' in row
     assert (tmp_path / "out" / "branches.png").exists()
     assert "rainbow_ln" not in (tmp_path / "out" / "single_games.csv").read_text()
 
