@@ -18,6 +18,11 @@ from tests.agents.small_agents import NUM_ACTIONS, observations, transitions
 BATCH = 4
 every_agent = pytest.mark.parametrize("name", small_agents.NAMES)
 
+# Made of the parts of value_based and q_learning that dqn, rainbow and iqn are made of: what these
+# do with any loss is asked of those three.
+_ALIKE = {"classification", "c51", "double_q", "prioritized", "qrdqn"}
+every_kind = pytest.mark.parametrize("name", sorted(set(small_agents.NAMES) - _ALIKE))
+
 # Rates that change from one update to the next, and are large enough to see what they do.
 DECAY = schedules.ScheduleSettings(name="linear", duration=10, end_value=0.0)
 OPTIMIZER = {"learning_rate": 1e-2, "schedule": DECAY}
@@ -110,7 +115,7 @@ def test_weights_weigh_transitions(name):
     assert float(updated.metrics["loss"]) == 0
 
 
-@every_agent
+@every_kind
 def test_the_target_is_a_buffer_of_its_own(name):
     """So the whole state can be given away to a jitted update."""
     agent, _ = make(name)
@@ -124,7 +129,7 @@ def test_the_target_is_a_buffer_of_its_own(name):
     assert int(state.updates) == 2
 
 
-@every_agent
+@every_kind
 def test_the_target_stays_until_it_is_due(name):
     """Every second update."""
     agent, update = make(name)
@@ -134,7 +139,7 @@ def test_the_target_stays_until_it_is_due(name):
     assert_same(targets[3], targets[2])
 
 
-@every_agent
+@every_kind
 def test_seeds_along_an_axis_are_independent(name):
     """Two seeds under vmap are two runs."""
     agent, update = make(name)
@@ -278,7 +283,7 @@ def test_the_units_graph_names_layers_that_are_there(name):
         assert {reader.module for reader in units.readers} <= modules
 
 
-@every_agent
+@every_kind
 def test_an_update_is_measured_without_being_carried_out(name):
     """Its relative size by layer is that of the update itself; rates are the optimizer's."""
     agent, update = make(name)
@@ -306,7 +311,7 @@ def test_an_update_is_measured_without_being_carried_out(name):
     assert squares**0.5 == pytest.approx(total, rel=1e-4)
 
 
-@every_agent
+@every_kind
 def test_projected_layers_stay_on_their_initial_norms(name):
     """Of NaP, with a LayerNorm before each nonlinearity, over three large updates."""
     optimizer = {"learning_rate": 1e-2, "projection": small_agents.PROJECTED}
@@ -369,7 +374,7 @@ def test_each_part_is_forgotten_alone(name, flag):
         assert_same(found[flag], new[flag])
 
 
-@every_agent
+@every_kind
 def test_all_is_forgotten_together_or_nothing(name):
     """A state that forgets all but its count of updates is a fresh one."""
     agent, update = make(name)
@@ -382,7 +387,7 @@ def test_all_is_forgotten_together_or_nothing(name):
     assert not pointers(found.params) & pointers(found.target_params)
 
 
-@every_agent
+@every_kind
 def test_new_parameters_are_projected_to_their_own_norms(name):
     """Not to those of the parameters that were forgotten."""
     optimizer = {"learning_rate": 1e-2, "projection": small_agents.PROJECTED}
@@ -410,7 +415,7 @@ def test_without_interventions_a_state_has_nothing_of_them(name):
     assert run(agent, update, 1).interventions == {}
 
 
-@every_agent
+@every_kind
 def test_interventions_that_do_nothing_leave_every_bit_as_it_was(name):
     """A regularizer of strength 0 and an operation that only counts."""
     nothing = toy_intervention.Settings()
@@ -432,7 +437,7 @@ def test_interventions_that_do_nothing_leave_every_bit_as_it_was(name):
     assert_same(kept.interventions, found.interventions)
 
 
-@every_agent
+@every_kind
 def test_a_regularizer_adds_its_gradient(name):
     """2 * 0.25 w, and nothing of the loss: half of each parameter is left by a step of 1.
 
