@@ -71,19 +71,14 @@ class Forget(NamedTuple):
       moments: of the optimizers, with their counts.
       schedule: the learning-rate schedule restarts.
 
-    The states of interventions begin anew with the moments, and with the parameters, of which many
-    keep copies or ages.
+    The states of interventions are those of parameters (copies, ages of units, radii): they begin
+    anew with these alone.
     """
 
     params: bool = False
     target: bool = False
     moments: bool = False
     schedule: bool = False
-
-    @property
-    def interventions(self) -> bool:
-        """Whether the states of interventions begin anew."""
-        return self.params or self.moments
 
 
 class Agent(NamedTuple):

@@ -32,7 +32,7 @@ class Settings:
         "how a value becomes probabilities: a Gaussian around it, or its two nearest bins",
         "Farebrother et al. 2024",
     )
-    num_bins: int = settings.key(51, checks.integer(2), "of a value", "Farebrother et al. 2024")
+    num_bins: int = settings.key(51, checks.integer(2), "bins per value", "Farebrother et al. 2024")
     v_max: float = settings.key(
         10.0,
         checks.number(0, open_low=True),
@@ -70,7 +70,7 @@ class Settings:
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds it; see agents.base.make."""
     agent = sections.agent
-    read = lambda logits: value_bins.distribution(logits, agent.centers)  # noqa: E731
+    read = lambda logits: c51.distribution(logits, agent.centers)  # noqa: E731
     network = q_learning.make_network(sections, problem, agent.num_bins, read)
     loss = make_loss(network.apply, agent)
     return q_learning.make_agent(network, loss, sections, problem)

@@ -262,7 +262,7 @@ class _Iql:
             params=params,
             target_params=target_params,
             opt_state=opt_state,
-            interventions=(fresh if what.interventions else state).interventions,
+            interventions=(fresh if what.params else state).interventions,
         )
 
     def adopt(self, state: types.TrainState) -> types.TrainState:

@@ -245,7 +245,9 @@ def _forget_parts(opt_state: Any, fresh: Any, what: base.Forget) -> Any:
         if not is_chain(old):
             return old
         if what.moments:
-            old = old._replace(moments=new.moments, transforms=new.transforms)
+            old = old._replace(moments=new.moments)
+        if what.params:
+            old = old._replace(transforms=new.transforms)
         return old._replace(rate=new.rate, factors=new.factors) if what.schedule else old
 
     return jax.tree.map(replace, opt_state, fresh, is_leaf=is_chain)
@@ -287,8 +289,8 @@ def carry_over(fresh: Any, old: Any) -> Any:
         kept = carry_over_parts(node._asdict(), before[0]._asdict())
         return type(node)(**kept)
 
-    owns = [x.own for x in _constraints(old)]
-    return jax.tree.map(carry, _carry_constraints(fresh, owns), is_leaf=is_part)
+    left = [x.own for x in _constraints(old)]
+    return jax.tree.map(carry, _carry_constraints(fresh, left), is_leaf=is_part)
 
 
 def _constraints(opt_state: Any) -> list[interventions.ConstraintState]:
@@ -297,15 +299,17 @@ def _constraints(opt_state: Any) -> list[interventions.ConstraintState]:
     return outer + [inner for state in outer for inner in _constraints(state.inner)]
 
 
-def _carry_constraints(fresh: Any, owns: Sequence[Any]) -> Any:
-    """A fresh state, with those of `owns` that fit its constraints."""
+def _carry_constraints(fresh: Any, left: list[Any]) -> Any:
+    """A fresh state, with the first of `left` that fits each of its constraints, taken from it."""
     is_constraint = lambda part: isinstance(part, interventions.ConstraintState)  # noqa: E731
 
     def carry(node):
         if not is_constraint(node):
             return node
-        own = next((x for x in owns if _layout(x) == _layout(node.own)), node.own)
-        return node._replace(inner=_carry_constraints(node.inner, owns), own=own)
+        fits = (i for i, own in enumerate(left) if _layout(own) == _layout(node.own))
+        found = next(fits, None)
+        own = node.own if found is None else left.pop(found)
+        return node._replace(inner=_carry_constraints(node.inner, left), own=own)
 
     return jax.tree.map(carry, fresh, is_leaf=is_constraint)
 

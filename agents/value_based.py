@@ -162,7 +162,7 @@ class Trainer:
             params=params,
             target_params=target_params,
             opt_state=optimizers.forget(state.opt_state, fresh.opt_state, what),
-            interventions=(fresh if what.interventions else state).interventions,
+            interventions=(fresh if what.params else state).interventions,
         )
 
     def adopt(self, state: types.TrainState) -> types.TrainState:

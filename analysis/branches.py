@@ -18,7 +18,7 @@ class Pair(NamedTuple):
     """A branch and the run it left.
 
     Attributes:
-      label: what the branch has otherwise.
+      label: what the branch changes.
       frames: at which it left.
       run: that went on untouched.
       branch: see above.
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
 
 def find(runs: Sequence[run_records.RunRecord]) -> tuple[list[Pair], list[str]]:
     """The branches among the runs with what they left, and notes on those whose run is gone."""
-    by_path = {run.path.resolve(): run for run in runs}
+    by_path: dict[Path, run_records.RunRecord] = {run.path.resolve(): run for run in runs}
     pairs, notes = [], []
     for branch in runs:
         if branch.left is None:
@@ -68,18 +68,25 @@ def find(runs: Sequence[run_records.RunRecord]) -> tuple[list[Pair], list[str]]:
         except checks.ConfigError as error:
             notes.append(f"{branch.path}: the run that it left is not there ({error})")
             continue
+        by_path[path.resolve()] = run
         pairs.append(Pair(describe(branch.left["changes"]), branch.left["frames"], run, branch))
     return pairs, notes
 
 
 def describe(changes: Mapping[str, Any]) -> str:
-    """What a branch has otherwise, in a line."""
+    """What a branch changes, in a line."""
     parts = []
     for key, value in changes.items():
         if key == "interventions":
-            value = ", ".join(item["module"] for item in value or ()) or "none"
+            value = ", ".join(map(_describe_item, value or ())) or "none"
         parts.append(f"{key}: {value}")
     return "; ".join(parts) or "unchanged"
+
+
+def _describe_item(item: Mapping[str, Any]) -> str:
+    """An intervention with its keys, such as redo(rate=0.1)."""
+    keys = ", ".join(f"{key}={value}" for key, value in item.items() if key != "module")
+    return f"{item['module']}({keys})" if keys else item["module"]
 
 
 def training_difference(pairs: Sequence[Pair]) -> Difference | None:
@@ -105,14 +112,23 @@ def _training(run: run_records.RunRecord, pair: Pair) -> dict[int, float]:
 
 
 def _evaluations(pair: Pair) -> tuple[dict[int, float], dict[int, float]]:
+    """By seed, of the last moment at which both were evaluated: means over the games of both."""
     run, branch = (
-        {(row.frames, row.seed): row.mean_return for row in x.evaluations() if row.frames > at}
-        for x, at in ((pair.run, pair.frames), (pair.branch, pair.frames))
+        {
+            (row.frames, row.game, row.seed): row.mean_return
+            for row in x.evaluations()
+            if row.frames > pair.frames
+        }
+        for x in (pair.run, pair.branch)
     )
     both = sorted(run.keys() & branch.keys())
     # Later ones replace those before.
-    last = {seed: (frames, seed) for frames, seed in both}
-    return {s: run[key] for s, key in last.items()}, {s: branch[key] for s, key in last.items()}
+    last = {seed: frames for frames, _, seed in both}
+    found = []
+    for scores in (run, branch):
+        of_seed = {s: [scores[k] for k in both if (k[0], k[2]) == (last[s], s)] for s in last}
+        found.append({seed: float(np.mean(values)) for seed, values in of_seed.items()})
+    return found[0], found[1]
 
 
 def _difference(scores: Sequence[tuple[dict[int, float], dict[int, float]]]) -> Difference | None:

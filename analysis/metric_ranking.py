@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from analysis import run_records
-from analysis.figures import metric_curves
+from analysis.figures import metric_curves, trainability_figure
 from core import checks
 
 CLOCK = "frames"
@@ -27,7 +27,7 @@ class Ranked(NamedTuple):
     Attributes:
       metric: its name, as in analysis/figures/metric_curves.py.
       pooled: Spearman's correlation over the checkpoints of all runs together.
-      low: of its 95 % interval, by resampling whole runs.
+      low: of its 95 % interval, by resampling whole runs; nan with one run.
       high: of the same.
       within: the mean over runs of the correlation over each run's own checkpoints.
       runs: that have the metric and a probe.
@@ -69,8 +69,11 @@ def rank(runs: Sequence[run_records.RunRecord], task: str) -> list[Ranked]:
 
 
 def outcome(run: run_records.RunRecord, task: str) -> dict[int, float]:
-    """By frames, the geometric mean over draws of the loss over a new network's."""
-    table = run_records.read_table(run.path / "probe.csv")
+    """By frames, the geometric mean over draws of the loss over a new network's.
+
+    Of the run's first seed, and of fits of one kind: those like the newest.
+    """
+    table = trainability_figure.of_one_kind(run_records.read_table(run.path / "probe.csv"))
     if not table:
         return {}
     of_task = (table["task"] == task) & (table["seed_index"] == 0)
@@ -96,7 +99,7 @@ def _rank_one(
     value = _spearman(pooled)
     if np.isnan(value):  # a metric that never changes
         return None
-    low, high = np.nanquantile(samples, [0.025, 0.975])
+    low, high = np.nanquantile(samples, [0.025, 0.975]) if len(pairs) > 1 else (np.nan, np.nan)
     mean = float(np.mean(within)) if within else float("nan")
     return Ranked(metric, value, float(low), float(high), mean, len(pairs), pooled.shape[1])
 

@@ -142,9 +142,12 @@ def _read_branch(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except ValueError as error:
         raise checks.ConfigError(f"{path}: damaged ({error})") from error
+    if not isinstance(found, dict) or not {"run_dir", "frames", "changes"} <= found.keys():
+        raise checks.ConfigError(f"{path}: expected run_dir, frames and changes of a branch")
+    return found
 
 
 def _resolve(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,25 +2,23 @@
 
     python -m benchmarks.methods --config=data_efficient --output=methods.json
 
-Every method of configs/lab is put into the same agent; its update is timed in turns of plain,
-method, plain, method ... so that their ratio does not depend on what else the machine does. What is
-done only now and then, as by resets, is in it as often as it comes in the turns: next to never.
+Every method of configs/lab that leaves the agent's loss as it is, is put into one agent. Its update
+is timed in turns of plain, method, plain, method ... so that their ratio does not depend on what
+else the machine does. What is done only now and then, as by resets, is in it as often as it comes
+in the turns: next to never.
+
 Measurements are timed once compiled, and given in plain updates.
 """
 
-import importlib
 import json
-import pkgutil
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
-import configs.lab
-from benchmarks import machine, prepared
+from benchmarks import lab_methods, machine, prepared
 from scripts import command_line
 from training import run_settings
 from training.system import jax_platform
@@ -30,24 +28,15 @@ _GAME = flags.DEFINE_string("game", "pong", "The game.")
 _REPEATS = flags.DEFINE_integer("repeats", 12, "Turns of each method.", lower_bound=3)
 _CAPACITY = flags.DEFINE_integer("capacity", 20_000, "Transitions in the replay.", lower_bound=5000)
 _UPDATES = flags.DEFINE_integer("updates", 4, "Of a call.", lower_bound=1)
-_ONLY = flags.DEFINE_list("only", [], "These methods of configs/lab alone; none: plain.")
+_ONLY = flags.DEFINE_list("only", [], "These methods of configs/lab; none: all.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
-
-# Keys by which the configs of configs/lab differ, besides the agent.
-_KEYS = (
-    "interventions",
-    "optimizer.name",
-    "optimizer.kwargs",
-    "optimizer.projection.enabled",
-    "network.norm",
-    "network.activation",
-    "network.injection",
-)
 
 
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the table and writes the files."""
     del argv
+    outputs = machine.output_paths(_OUTPUT.value)
+    methods = machine.choose("only", _ONLY.value, lab_methods.names())
     jax_platform.set_up("auto")
     plain = prepared.Prepared(_settings({}))
     plain.learn(_UPDATES.value)
@@ -57,44 +46,14 @@ def main(argv: Sequence[str]) -> None:
         "updates": {},
         "measurements": _measure_measurements(plain),
     }
-    for name in _methods():
+    for name in methods:
         report["updates"][name] = _measure_method(name, plain)
         print(f"{name}: {report['updates'][name]['ratio']['median']:.2f}", flush=True)
         jax.clear_caches()
         plain.learn(_UPDATES.value)
     text = _markdown(report)
     print(text)
-    if _OUTPUT.value:
-        path = Path(_OUTPUT.value)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-
-
-def _methods() -> list[str]:
-    """The methods of configs/lab that leave the agent as it is; "plain" is the noise's control."""
-    names = [module.name for module in pkgutil.iter_modules(configs.lab.__path__)]
-    asked = [name for name in names if not _ONLY.value or name in _ONLY.value]
-    plain_agent = _lab("plain").agent.module
-    return [n for n in asked if n != "task" and _lab(n).agent.module == plain_agent]
-
-
-def _lab(name: str) -> Any:
-    return importlib.import_module(f"configs.lab.{name}").get_config()
-
-
-def _changes(name: str) -> dict[str, Any]:
-    """What a method's config has otherwise than configs/lab/plain.py, by key."""
-    plain, method = (_flat(_lab(x).to_dict()) for x in ("plain", name))
-    own = {key: value for key, value in method.items() if plain.get(key) != value}
-    return {k: v for k, v in own.items() if k.startswith(_KEYS)}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return flat
+    machine.write(outputs, report, text)
 
 
 def _settings(changes: Mapping[str, Any]) -> run_settings.RunSettings:
@@ -103,7 +62,7 @@ def _settings(changes: Mapping[str, Any]) -> run_settings.RunSettings:
 
 
 def _measure_method(name: str, plain: prepared.Prepared) -> dict[str, Any]:
-    method = prepared.Prepared(_settings(_changes(name)))
+    method = prepared.Prepared(_settings(lab_methods.changes(name)))
     call = lambda learner: prepared.seconds(lambda: learner.learn(_UPDATES.value))  # noqa: E731
     call(method)
     turns = [(call(plain), call(method)) for _ in range(_REPEATS.value)]

@@ -7,7 +7,8 @@
 100,000 updates on the data, then as many with a step each, the data remaining in the replay. Source
 [C]: Berkeley's CS285, fall 2023, homework 5, on which "Improving neural network plasticity in
 reinforcement learning" (Cheng, Chen, Ma) injects; it does not tell when: here after 120,000 and
-150,000 updates. The clipping of weights to 100 and batches of 128 are not told either.
+150,000 updates. Nor do we know its clipping of weights (here 100), its batches (128), or whether Q
+has the explorer's learning rate, as here, or that of the other two networks.
 """
 
 from typing import Any
@@ -17,8 +18,8 @@ from core import checks
 from networks.torsos import mlp
 
 _INJECTED_AT = (120_000, 150_000)
-# Hidden layers of equal width, and the learning rate.
-_NETWORKS = {"q": (64, 1e-3), "value": (64, 3e-4), "policy": (128, 3e-4)}  # [C]
+# Two hidden layers of that width, and the learning rate.
+_NETWORKS = {"q": (64, 1e-3), "value": (64, 3e-4), "policy": (128, 3e-4)}
 
 
 def get_config(times: str = "0") -> Any:

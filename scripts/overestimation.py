@@ -34,26 +34,30 @@ def main(argv: Sequence[str]) -> int:
     settings = run_settings.parse(run_directory.read_config(run_dir))
     jax_platform.set_up(_PLATFORM.value, settings.precision)
     frames = policy.choose_frames(run_dir, _CHECKPOINTS.value)
+    functions = overestimation.make(policy.load(run_dir, frames[0], _SEED_INDEX.value))
     try:
         with (
             stopping.StopRequest("ending with what is measured") as stop,
             run_directory.locked(run_dir),
         ):
             for number in frames:
-                _measure(run_dir, number, lambda: stop.requested)
+                _measure(run_dir, number, functions, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED
     return 0
 
 
-def _measure(run_dir: Path, frames: int, stop: Callable[[], bool]) -> None:
+def _measure(
+    run_dir: Path, frames: int, functions: overestimation.Functions, stop: Callable[[], bool]
+) -> None:
     player = policy.load(run_dir, frames, _SEED_INDEX.value)
-    found = overestimation.measure(player, _EPISODES.value, _SEED.value, stop)
+    found = overestimation.measure(player, functions, _EPISODES.value, _SEED.value, stop)
     table = csv_log.CsvLog(run_dir / "overestimation.csv", "frames", run_recorder.KEEP_ROWS)
     table.append(
         {
             "frames": frames,
             "seed_index": _SEED_INDEX.value,
+            "seed": _SEED.value,
             **found._asdict(),
             "overestimation": found.difference,
         }

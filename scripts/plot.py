@@ -41,8 +41,10 @@ def _draw(runs: Sequence[run_records.RunRecord]) -> Figure:
         return curves.draw(runs, with_layers=_LAYERS.value)
     if _LAYERS.value:
         command_line.fail("--layers and --metrics: expected one of them")
-    by_label = {f"{curves.label(run)}, {run.path.name}": run for run in runs}
-    return metric_curves.draw(by_label, _METRICS.value)
+    labels = [f"{curves.label(run)}, {run.path.name}" for run in runs]
+    if len(set(labels)) < len(labels):
+        labels = [str(run.path) for run in runs]
+    return metric_curves.draw(dict(zip(labels, runs)), _METRICS.value)
 
 
 if __name__ == "__main__":

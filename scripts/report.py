@@ -19,9 +19,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", requ
 _TITLE = flags.DEFINE_string("title", "Comparison of runs", "The page's title.")
 _MIXED = flags.DEFINE_bool("mixed_protocols", False, "Compare runs of several protocols.")
 _MARGIN = flags.DEFINE_float(
-    "margin", 0.0, "Test whether final returns are within this of the first agent's; 0: don't."
+    "margin",
+    0.0,
+    "Test whether final returns are within this of the first agent's; 0: don't.",
+    lower_bound=0.0,
 )
-_THRESHOLD = flags.DEFINE_float("threshold", None, "Tell when evaluations reach this return.")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "Report when evaluations reach this return.")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,8 +1,10 @@
 """Data of an explorer that is rewarded for novelty alone (RND, Burda et al. 2018).
 
-A network is trained to predict the output of another that never changes; where it fails, few
-observations have been. An agent learns from that failure in place of the environment's rewards, as
-in Berkeley's CS285, homework 5, whose data implicit Q-learning begins with.
+A network is trained to predict the output of another that never changes; it predicts badly where
+few observations were made. An agent learns from that error in place of the environment's rewards.
+Sizes and the fixed network's N(0, 1) parameters are those of Berkeley's CS285, homework 5, whose
+data implicit Q-learning begins with. The bonus, which the course leaves to its students, is ours:
+the error on the observation that an action leads to, of mean 0 and deviation 1 in a batch.
 """
 
 import dataclasses
@@ -16,7 +18,7 @@ import numpy as np
 import optax
 
 from agents import base as agents_base
-from core import types
+from core import checks, types
 from envs import base as envs_base
 from replay import base as replay_base
 from training import experiment, run_settings
@@ -37,15 +39,18 @@ class Novelty:
     """How badly one network predicts another, for vectors."""
 
     def __init__(self):
-        """Builds it, with the sizes of CS285."""
-        self._network = hk.without_apply_rng(
-            hk.transform(lambda x: hk.nets.MLP([*_HIDDEN, _OUTPUTS])(x))
-        )
+        """Builds it."""
+        normal = hk.initializers.RandomNormal()
+        # With biases of 0 both outputs would be 0 at the origin, and the error grow away from it.
+        self._fixed = _network(w_init=normal, b_init=normal)
+        self._predictor = _network()
         self._optimizer = optax.adam(_LEARNING_RATE)
 
     def init(self, rng: jax.Array, observations: jax.Array) -> NoveltyState:
         """The state for observations like these [B, D]."""
-        fixed, predictor = (self._network.init(key, observations) for key in jax.random.split(rng))
+        rng_fixed, rng_predictor = jax.random.split(rng)
+        predictor = self._predictor.init(rng_predictor, observations)
+        fixed = self._fixed.init(rng_fixed, observations)
         return NoveltyState(fixed, predictor, self._optimizer.init(predictor))
 
     def errors(self, state: NoveltyState, observations: jax.Array) -> jax.Array:
@@ -60,14 +65,17 @@ class Novelty:
         return NoveltyState(state.fixed, optax.apply_updates(state.predictor, updates), opt_state)
 
     def _errors(self, predictor: Any, fixed: Any, observations: jax.Array) -> jax.Array:
-        difference = self._network.apply(predictor, observations) - self._network.apply(
-            fixed, observations
-        )
-        return jnp.sum(jnp.square(difference), axis=-1)
+        found = self._predictor.apply(predictor, observations)
+        return jnp.sum(jnp.square(found - self._fixed.apply(fixed, observations)), axis=-1)
+
+
+def _network(**initializers: Any) -> hk.Transformed:
+    sizes = [*_HIDDEN, _OUTPUTS]
+    return hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP(sizes, **initializers)(x)))
 
 
 def bonuses(errors: jax.Array) -> jax.Array:
-    """Rewards [B]: the errors of a batch, of mean 0 and standard deviation 1 as in CS285."""
+    """Rewards [B]: the errors of a batch, of mean 0 and standard deviation 1."""
     return (errors - jnp.mean(errors)) / (jnp.std(errors) + 1e-8)
 
 
@@ -102,13 +110,29 @@ def record(
     """Explores one environment; returns the steps [T, ...], or None if `stop` said so.
 
     The agent, its optimizer and its epsilon, the batch's size, and from how many steps on there is
-    an update per step, are those of the settings. Rewards are the environment's own.
+    an update per step, are those of the settings. The rewards are the environment's, clipped as the
+    settings say.
+
+    Raises:
+      ConfigError: if the settings are not of vectors and one-step transitions.
     """
+    _check(settings)
     environment = envs_base.make(settings.environment, 1, seed)
     try:
         return _record(environment, settings, num_steps, seed, stop)
     finally:
         environment.close()
+
+
+def _check(settings: run_settings.RunSettings) -> None:
+    spec, _ = envs_base.make_specs(settings.environment)
+    found = (settings.transition.frame_stack, settings.transition.n_step, spec.dtype)
+    if found != (0, 1, np.float32) or len(spec.shape) != 1:
+        raise checks.ConfigError(
+            "explore: expected an environment of vectors float32, transition.frame_stack = 0 and "
+            f"transition.n_step = 1, found {spec.dtype}{list(spec.shape)}, {found[0]} and "
+            f"{found[1]}"
+        )
 
 
 def _record(
@@ -126,7 +150,8 @@ def _record(
     random, rng = np.random.default_rng(seed), jax.random.key(seed)
     timestep = environment.reset()
     first = jnp.asarray(timestep.observation)
-    state, seen = agent.init(rng, first), explorer.novelty.init(rng, first)
+    rng, rng_agent, rng_novelty = jax.random.split(rng, 3)
+    state, seen = agent.init(rng_agent, first), explorer.novelty.init(rng_novelty, first)
     memory = _Memory(num_steps, observation.shape)
     for step in range(num_steps):
         if stop():
@@ -155,8 +180,9 @@ class _Memory:
             np.zeros(num_steps, np.int32),
         ]
         self.steps = replay_base.Step(*columns)
-        self._begins: list[int] = []
-        self._size = 0
+        # Rows that a transition begins with, the first `_count` of them.
+        self._begins = np.zeros(num_steps, np.int64)
+        self._size = self._count = 0
 
     def add(self, timestep: Any, reward: np.ndarray, action: np.ndarray) -> None:
         """Adds a time step of one environment, and the action chosen on it."""
@@ -171,12 +197,13 @@ class _Memory:
         for column, value in zip(self.steps, now):
             column[self._size] = value[0]
         if self._size and not self.steps.is_first[self._size]:
-            self._begins.append(self._size - 1)
+            self._begins[self._count] = self._size - 1
+            self._count += 1
         self._size += 1
 
     def sample(self, random: np.random.Generator, size: int) -> types.Transition:
         """One-step transitions [size]."""
-        rows = random.choice(self._begins, size)
+        rows = self._begins[random.integers(self._count, size=size)]
         steps: Any = self.steps
         return types.Transition(
             s_tm1=steps.observation[rows],

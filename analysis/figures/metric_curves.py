@@ -1,7 +1,7 @@
 """What layers.csv, units.csv, ranks.csv and network.csv hold, over training.
 
-A metric is `<table>.<column>`, such as units.dead. Of layers that have it, the hidden ones are
-drawn unless there are no others; a metric of the whole network is one line.
+A metric is `<table>.<column>`, such as units.dead. Of the layers that have it the hidden ones are
+drawn, or all if none of them is hidden; a metric of the whole network is one line.
 """
 
 import re
@@ -86,7 +86,7 @@ def mean_over_layers(run: run_records.RunRecord, metric: str) -> Curve | None:
 
 
 def draw(runs: Mapping[str, run_records.RunRecord], metrics: Sequence[str]) -> Figure:
-    """A panel for each run and metric, a line for each layer, or one panel for a network's metric.
+    """A panel for each run and metric, with a line for each layer.
 
     Args:
       runs: by label.

@@ -22,13 +22,9 @@ def draw(path: Path) -> Figure:
     Raises:
       ConfigError: if it has no row.
     """
-    table = run_records.read_table(path)
-    if not table or not len(table["frames"]):
+    table = of_one_kind(run_records.read_table(path))
+    if not table:
         raise checks.ConfigError(f"{path}: has no row")
-    # Fits of one kind: those like the newest.
-    same = [table[name] == table[name][-1] for name in _KIND]
-    kept = np.logical_and.reduce(same)
-    table = {name: column[kept] for name, column in table.items()}
     figure = Figure(figsize=(11, 4))
     for i, (task, title) in enumerate(_TITLES.items()):
         axes = figure.add_subplot(1, 2, i + 1)
@@ -43,6 +39,15 @@ def draw(path: Path) -> Figure:
         axes.legend(fontsize="small")
     figure.tight_layout()
     return figure
+
+
+def of_one_kind(table: run_records.Columns) -> run_records.Columns:
+    """The rows of a probe.csv that are of the newest one's seed and budget; {} without a row."""
+    if not table or not len(table["frames"]):
+        return {}
+    same = [table[name] == table[name][-1] for name in _KIND]
+    kept = np.logical_and.reduce(same)
+    return {name: column[kept] for name, column in table.items()}
 
 
 def _draw_ratio(axes: curves.plt.Axes, frames: np.ndarray, ratios: np.ndarray, name: str) -> None:

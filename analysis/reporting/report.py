@@ -25,7 +25,7 @@ class Options(NamedTuple):
       title: the page's.
       mixed_protocols: whether protocols may be mixed.
       margin: within which final returns count as the same as the first agent's; 0: not tested.
-      threshold: a return, of which is told when it is first reached; None: not told.
+      threshold: report when evaluations first reach this return; None: don't.
     """
 
     title: str = "Comparison of runs"
@@ -124,16 +124,16 @@ def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
     pairs, notes = branches.find(runs)
     groups: dict[tuple[str, int, str], list[branches.Pair]] = {}
     for pair in pairs:
-        key = (", ".join(pair.run.games), pair.frames, pair.label)
+        key = (f"{pair.run.name}, {', '.join(pair.run.games)}", pair.frames, pair.label)
         groups.setdefault(key, []).append(pair)
     rows = []
-    for (games, frames, label), group in groups.items():
+    for (place, frames, label), group in groups.items():
         training = branches.training_difference(group)
         evaluation = branches.evaluation_difference(group)
         number = max((found.pairs for found in (training, evaluation) if found), default=0)
         cells = [*_difference_cells(training), *_difference_cells(evaluation)]
-        rows.append([label, group[0].run.name, games, f"{frames}", f"{number}", *cells])
-    header = ["what changed", "run", "game", "at frame", "pairs"]
+        rows.append([label, place, f"{frames}", f"{number}", *cells])
+    header = ["what changed", "run", "at frame", "pairs"]
     for kind in ("training", "evaluation"):
         header += [f"{kind}: run", "branch", "difference", "unpaired"]
     caption = (
@@ -145,7 +145,7 @@ def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
     figures = (
         [_figure("branches", _BRANCHES, report_figures.branch_returns(groups))] if rows else []
     )
-    notes = [*notes, "One pair has no interval: its bounds are the difference itself."]
+    notes = [*notes, "With one pair the interval is a point and says nothing."]
     return report_page.Section("Branches", notes, figures, [table])
 
 

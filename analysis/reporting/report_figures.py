@@ -1,5 +1,6 @@
 """The figures of a comparison report. Arms keep their colour from figure to figure."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -149,10 +150,10 @@ def _draw_evaluations(axis: Any, runs: Sequence[run_records.RunRecord], color: s
 
 
 def branch_returns(groups: Mapping[tuple[str, int, str], Sequence[branches.Pair]]) -> Figure:
-    """Training returns of runs and of their branches, a panel per game and moment of parting.
+    """Training returns of runs and of their branches, a panel per kind of run and moment.
 
     Args:
-      groups: pairs by games, frame and what the branch has otherwise.
+      groups: pairs by run, frame and what the branch changes.
     """
     places = list(dict.fromkeys((games, frames) for games, frames, _ in groups))
     figure, axes = _panels(len(places), 3)
@@ -257,11 +258,12 @@ def _draw_metric(axis: Any, arm: comparison.Arm, metric: str, color: str) -> Non
     found = [c for run in arm.runs if (c := metric_curves.mean_over_layers(run, metric))]
     if not found:
         return
-    moments = min(len(curve.frames) for curve in found)
-    frames = found[0].frames[:moments] / 1e3
-    values = np.concatenate([curve.values[:, :moments] for curve in found])
-    axis.plot(frames, values.mean(axis=0), color=color, label=arm.label)
-    axis.fill_between(frames, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15)
+    # Moments at which all runs were measured.
+    frames = functools.reduce(np.intersect1d, (curve.frames for curve in found))
+    values = np.concatenate([c.values[:, np.searchsorted(c.frames, frames)] for c in found])
+    axis.plot(frames / 1e3, values.mean(axis=0), color=color, label=arm.label)
+    low, high = values.min(axis=0), values.max(axis=0)
+    axis.fill_between(frames / 1e3, low, high, color=color, alpha=0.15)
 
 
 def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

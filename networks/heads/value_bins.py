@@ -1,28 +1,12 @@
 """Values as distributions over bins, learned by classification (Farebrother et al. 2024).
 
-A value is the mean of the centers of evenly spaced bins under a softmax; what it is to become is
-turned into probabilities of the bins.
+A value is the mean of the centers of evenly spaced bins under a softmax (c51.distribution); what it
+is to become is turned into probabilities of the bins.
 """
-
-from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-
-
-class BinsOutput(NamedTuple):
-    """Logits [B, A, bins] of the bins, and the values that they mean, q-values [B, A]."""
-
-    q_values: jax.Array
-    q_logits: jax.Array
-
-
-def distribution(logits: jax.Array, centers: jax.Array) -> BinsOutput:
-    """The output with logits [B, A, bins] of bins at `centers` [bins]."""
-    chex.assert_rank([logits, centers], [3, 1])
-    q_values = jnp.sum(jax.nn.softmax(logits) * centers[None, None], axis=-1)
-    return BinsOutput(q_values, logits)
 
 
 def two_hot(values: jax.Array, centers: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import pytest
 
 from analysis import branches, run_records
 from analysis.reporting import report
+from core import checks
 from tests.analysis import conftest
 
 _CHANGES = {"optimizer.learning_rate": 0.1, "interventions": [{"module": "redo", "rate": 1}]}
@@ -40,7 +41,9 @@ def test_pairs_are_compared_after_they_parted(make_pair):
     ]
     pairs, notes = branches.find(runs)
     assert not notes
-    assert {pair.label for pair in pairs} == {"optimizer.learning_rate: 0.1; interventions: redo"}
+    assert {pair.label for pair in pairs} == {
+        "optimizer.learning_rate: 0.1; interventions: redo(rate=1)"
+    }
     training = branches.training_difference(pairs)
     # Run: (1 + 3) / 2 and 5; branches: 5 and 6.
     assert training.run == pytest.approx(3.5)
@@ -58,7 +61,9 @@ def test_a_report_has_branches_apart_from_whole_runs(make_pair, tmp_path):
     runs = make_pair(1, {20: 9.0, 60: 1.0}, {60: 4.0})
     report.write(runs, tmp_path / "out", report.Options())
     row = (tmp_path / "out" / "branches.csv").read_text().splitlines()[1]
-    assert row.startswith("optimizer.learning_rate: 0.1; interventions: redo,rainbow,boxing,40,1,")
+    assert row.startswith(
+        'optimizer.learning_rate: 0.1; interventions: redo(rate=1),"rainbow, boxing",40,1,'
+    )
     assert '1.00,4.00,"+3.00 [+3.00, +3.00]","[+3.00, +3.00]"' in row
     assert (tmp_path / "out" / "branches.png").exists()
     assert "rainbow_ln" not in (tmp_path / "out" / "single_games.csv").read_text()
@@ -72,3 +77,10 @@ def test_a_branch_without_its_run_is_noted(make_pair):
     assert len(notes) == 1
     assert notes[0].startswith(f"{branch.path}: the run that it left is not there")
     assert branches.training_difference(pairs) is None
+
+
+def test_a_damaged_record_of_a_branch_is_named(make_pair):
+    _, branch = make_pair(1, {60: 1.0}, {60: 4.0})
+    (branch.path / "branch.json").write_text('{"frames": 1}')
+    with pytest.raises(checks.ConfigError, match=r"branch.json: expected run_dir, frames"):
+        run_records.load(branch.path)

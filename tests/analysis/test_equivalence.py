@@ -40,6 +40,11 @@ def test_a_report_tells_both(make_run, tmp_path):
     rows = (tmp_path / "out" / "equivalence.csv").read_text().splitlines()
     assert rows[2].startswith('boxing,rainbow_ln,2,"5.15 [')
     assert rows[2].endswith('"+0.00 [+0.00, +0.00]",yes')
+    report.write(runs, tmp_path / "far", report.Options(margin=0.0, threshold=99.0))
+    assert (tmp_path / "far" / "threshold.csv").read_text().splitlines()[1] == (
+        "boxing,rainbow,0 of 2,never,never,never"
+    )
+    assert not (tmp_path / "far" / "equivalence.csv").exists()
     thresholds = (tmp_path / "out" / "threshold.csv").read_text().splitlines()
     assert thresholds[1:] == [
         "boxing,rainbow,2 of 2,100,100,100",

@@ -7,6 +7,14 @@ from analysis import metric_ranking, run_records
 from core import checks
 from tests.analysis import conftest
 
+_KIND = {
+    "seed_index": 0,
+    "inputs": 8,
+    "num_updates": 10,
+    "batch_size": 4,
+    "learning_rate": 0.1,
+}
+
 
 @pytest.fixture
 def make_probed(make_run):
@@ -21,7 +29,7 @@ def make_probed(make_run):
         ]
         conftest.write_csv(path / "units.csv", units)
         probe = [
-            {"frames": f, "task": task, "draw": draw, "seed_index": 0, "mean_loss_ratio": ratio}
+            {"frames": f, "task": task, "draw": draw, "mean_loss_ratio": ratio, **_KIND}
             for f, value in zip(frames, ratios)
             for task, sign in (("regression", 1), ("labels", -1))
             for draw, ratio in enumerate((value**sign * 2, value**sign / 2))
@@ -60,3 +68,13 @@ def test_a_measurement_counts_from_its_moment_on(make_probed):
     run = make_probed(1, [0.1, 0.2, 0.3], [1.1, 1.2, 1.3])
     found = metric_ranking._pairs("units.dead", run, {5: 9.0, 19: 1.0, 30: 2.0})
     np.testing.assert_allclose(found, [[0.1, 0.3], [1.0, 2.0]])
+
+
+def test_probes_of_another_budget_do_not_count(make_probed):
+    run = make_probed(1, [0.1, 0.2, 0.3], [1.1, 1.2, 1.3])
+    before = metric_ranking.outcome(run, "regression")
+    lines = (run.path / "probe.csv").read_text().splitlines()
+    other = lines[1].replace(",10,", ",99,")
+    assert other != lines[1]
+    (run.path / "probe.csv").write_text("\n".join([lines[0], other, *lines[1:]]) + "\n")
+    assert metric_ranking.outcome(run, "regression") == before

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import base as agents_base
 from configs import point_mass
+from core import checks, types
 from training import derived, novelty, run_settings
 
 
@@ -15,9 +17,10 @@ def test_bonuses_have_mean_0_and_deviation_1():
 
 def test_what_was_seen_is_less_novel_than_what_was_not():
     rnd = novelty.Novelty()
-    seen, unseen = jnp.zeros((8, 2)), jnp.ones((8, 2))
+    seen, unseen = jnp.full((8, 2), 0.3), jnp.full((8, 2), -0.8)
     state = rnd.init(jax.random.key(0), seen)
     before = float(rnd.errors(state, unseen)[0])
+    assert float(rnd.errors(state, seen)[0]) > 1
     update = jax.jit(rnd.update)
     fixed = jax.tree.map(np.array, state.fixed)
     for _ in range(200):
@@ -25,6 +28,43 @@ def test_what_was_seen_is_less_novel_than_what_was_not():
     assert float(rnd.errors(state, seen)[0]) < 1e-3 * before
     assert float(rnd.errors(state, unseen)[0]) > 0.1 * before
     jax.tree.map(np.testing.assert_array_equal, fixed, state.fixed)
+
+
+def test_the_origin_is_no_special_place():
+    """It would be if the networks had no biases."""
+    rnd = novelty.Novelty()
+    states = (rnd.init(jax.random.key(seed), jnp.zeros((1, 2))) for seed in range(5))
+    assert all(float(rnd.errors(state, jnp.zeros((1, 2)))[0]) > 1 for state in states)
+
+
+def test_an_update_is_made_of_bonuses_and_discounts():
+    """What the agent is given: the errors at s_t made standard, and gamma where nothing ends."""
+    given = []
+
+    def update(state, rng, batch, weights):
+        given.append((batch, weights))
+        return agents_base.Updated(state, None, {})
+
+    agent = agents_base.Agent(**dict.fromkeys(agents_base.Agent._fields, update))
+    explorer = novelty.Explorer(agent, 0.5, novelty.Novelty())
+    x = jnp.float32([[0.1, 0.2], [0.3, 0.9], [0.7, 0.5]])
+    batch = types.Transition(x, jnp.zeros(3, int), jnp.full(3, 7.0), jnp.float32([1, 0, 1]), 1 - x)
+    seen = explorer.novelty.init(jax.random.key(0), x)
+    errors = np.asarray(explorer.novelty.errors(seen, 1 - x))
+    _, after = explorer.update((), seen, jax.random.key(1), batch)
+    ((found, weights),) = given
+    np.testing.assert_allclose(found.r_t, (errors - errors.mean()) / errors.std(), rtol=1e-5)
+    np.testing.assert_allclose(found.discount_t, [0.5, 0, 0.5])
+    np.testing.assert_allclose(weights, 1)
+    later = explorer.novelty.errors(after, 1 - x)
+    assert float(later.mean()) < errors.mean()
+
+
+def test_what_can_not_be_explored_is_refused():
+    config = point_mass.get_config("easy")
+    config.transition.n_step = 3
+    with pytest.raises(checks.ConfigError, match=r"transition.n_step = 1, found .* 0 and 3"):
+        novelty.record(run_settings.parse(derived.resolve(config)), 10, 1, lambda: False)
 
 
 @pytest.fixture

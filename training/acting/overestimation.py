@@ -35,17 +35,54 @@ class Overestimation(NamedTuple):
         return self.value - self.discounted_return
 
 
+class Functions(NamedTuple):
+    """Compiled once for any parameters of an agent.
+
+    Attributes:
+      act: see choosing.make_act.
+      value_of: (params, rng, stacks [N, ...], actions [N]) -> values [N].
+    """
+
+    act: Callable[..., Any]
+    value_of: Callable[..., jax.Array]
+
+
+def make(player: policy.Policy) -> Functions:
+    """Builds the functions of a policy's agent."""
+
+    def value_of(params, rng, stack, actions):
+        values = agents_base.action_values(player.agent.apply(params, rng, stack))
+        return jnp.take_along_axis(values, actions[:, None], axis=1)[:, 0]
+
+    frame_stack = player.settings.transition.frame_stack
+    act = choosing.make_act(player.agent, "evaluation", frame_stack)
+    return Functions(act, jax.jit(value_of))
+
+
 def measure(
-    player: policy.Policy, num_episodes: int, seed: int, stop: Callable[[], bool] = lambda: False
+    player: policy.Policy,
+    functions: Functions,
+    num_episodes: int,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Overestimation:
     """Plays one episode in each of `num_episodes` environments, as in evaluations.
+
+    Args:
+      player: whose parameters are used.
+      functions: of its agent, or of another with the same settings.
+      num_episodes: how many.
+      seed: of environments and noise.
+      stop: whether to give up; asked before every step.
 
     Raises:
       stopping.Stopped: `stop` said so.
     """
     environment = envs_base.make(player.environment, num_episodes, seed)
     try:
-        values, rewards, discounts, is_playing, has_ended = _play(player, environment, seed, stop)
+        values, rewards, discounts, is_playing, has_ended = _play(
+            player, functions, environment, seed, stop
+        )
     finally:
         environment.close()
     returns = discounted_returns(rewards, discounts)
@@ -77,6 +114,7 @@ def discounted_returns(rewards: np.ndarray, discounts: np.ndarray) -> np.ndarray
 
 def _play(
     player: policy.Policy,
+    functions: Functions,
     environment: envs_base.VectorEnvironment,
     seed: int,
     stop: Callable[[], bool],
@@ -85,8 +123,6 @@ def _play(
     settings = player.settings
     frame_stack, gamma = settings.transition.frame_stack, settings.transition.discount
     most = settings.evaluation.max_episode_frames // environment.frames_per_step
-    act = choosing.make_act(player.agent, "evaluation", frame_stack)
-    value_of = _make_value_of(player.agent)
     timestep = environment.reset()
     stack = replay_learner.empty_stack(jnp.asarray(timestep.observation), frame_stack)
     rng, is_playing = jax.random.key(seed), np.ones(environment.num_envs, bool)
@@ -97,10 +133,10 @@ def _play(
             raise stopping.Stopped("asked to end during a measurement")
         rng, rng_value = jax.random.split(rng)
         is_first = np.asarray(timestep.first())
-        rng, stack, actions = act(
+        rng, stack, actions = functions.act(
             player.params, rng, stack, timestep.observation, is_first, np.int32(0)
         )
-        values = np.asarray(value_of(player.params, rng_value, stack, actions))
+        values = np.asarray(functions.value_of(player.params, rng_value, stack, actions))
         timestep = environment.step(np.asarray(actions))
         rewards = choosing.clip_rewards(timestep.reward, settings.transition.max_abs_reward)
         discounts = gamma * np.asarray(timestep.discount)
@@ -111,13 +147,3 @@ def _play(
         has_ended |= ends & (np.asarray(timestep.discount) == 0)
         is_playing = is_playing & ~ends
     return (*(np.stack(column) for column in zip(*steps)), has_ended)
-
-
-def _make_value_of(agent: agents_base.Agent) -> Any:
-    """(params, rng, stacks [N, ...], actions [N]) -> values [N], jitted."""
-
-    def value_of(params, rng, stack, actions):
-        values = agents_base.action_values(agent.apply(params, rng, stack))
-        return jnp.take_along_axis(values, actions[:, None], axis=1)[:, 0]
-
-    return jax.jit(value_of)

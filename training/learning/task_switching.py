@@ -28,7 +28,7 @@ class SwitchSettings:
     reset_optimizer: bool = settings.key(
         False,
         checks.boolean(),
-        "the moments, the count of their bias correction and interventions' states begin anew",
+        "the moments and the count of their bias correction begin anew",
     )
     restart_schedule: bool = settings.key(
         False, checks.boolean(), "the learning-rate schedule begins anew"

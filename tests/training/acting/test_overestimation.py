@@ -28,9 +28,14 @@ def player():
     return policy.Policy(settings, agents_base.Agent(**functions), (), 0, settings.environment)
 
 
+def _measure(player, num_episodes, **options):
+    functions = overestimation.make(player)
+    return overestimation.measure(player, functions, num_episodes, seed=1, **options)
+
+
 def test_the_difference_is_that_by_hand(player):
     """The two states are worth 0.5 and 1."""
-    found = overestimation.measure(player, num_episodes=3, seed=1)
+    found = _measure(player, 3)
     assert (found.value, found.discounted_return) == pytest.approx((2.0, 0.75))
     assert found.difference == pytest.approx(1.25)
     assert (found.states, found.episodes) == (6, 3)
@@ -45,11 +50,11 @@ def test_returns_are_discounted_until_the_end():
 
 def test_episodes_that_do_not_end_are_left_out(player):
     endless = gymnasium_vector.Settings(id="endless:Endless-v0")
-    found = overestimation.measure(player._replace(environment=endless), 2, seed=1)
+    found = _measure(player._replace(environment=endless), 2)
     assert (found.states, found.episodes) == (0, 0)
     assert np.isnan(found.difference)
 
 
 def test_it_stops_when_told_to(player):
     with pytest.raises(stopping.Stopped):
-        overestimation.measure(player, 2, seed=1, stop=lambda: True)
+        _measure(player, 2, stop=lambda: True)
