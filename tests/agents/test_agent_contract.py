@@ -17,11 +17,7 @@ from tests.agents.small_agents import NUM_ACTIONS, observations, transitions
 
 BATCH = 4
 every_agent = pytest.mark.parametrize("name", small_agents.NAMES)
-
-# Made of the parts of value_based and q_learning that dqn, rainbow and iqn are made of: what these
-# do with any loss is asked of those three.
-_ALIKE = {"classification", "c51", "double_q", "prioritized", "qrdqn"}
-every_kind = pytest.mark.parametrize("name", sorted(set(small_agents.NAMES) - _ALIKE))
+every_kind = pytest.mark.parametrize("name", small_agents.KINDS)
 
 # Rates that change from one update to the next, and are large enough to see what they do.
 DECAY = schedules.ScheduleSettings(name="linear", duration=10, end_value=0.0)
@@ -354,7 +350,7 @@ def parts_of_state(state):
     }
 
 
-@every_agent
+@every_kind
 @pytest.mark.parametrize("flag", base.Forget._fields)
 def test_each_part_is_forgotten_alone(name, flag):
     """It is then a fresh state's; a target network is the copy of what the parameters are."""

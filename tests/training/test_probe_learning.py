@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from core import plugins
 from envs import base as envs_base
 from envs import probes
 from replay import base as replay_base
+from tests.agents import small_agents
 from training import loop
 from training.learning import dataset
 
@@ -67,9 +67,17 @@ def _actions(run: loop.Run, observations) -> list[int]:
     return agent.act(params, jax.random.key(0), x, np.int32(0), "evaluation").tolist()
 
 
-@pytest.mark.parametrize("probe", EXPECTED)
-@pytest.mark.parametrize("agent", plugins.names("agents"))
-def test_every_agent_learns_every_probe(tmp_path, agent, probe):
+# The others of an agent like another are no harder: these discount, and tell states and actions.
+_TELLING = (3, 5)
+_LEARNED = [
+    (agent, probe)
+    for agent in small_agents.NAMES
+    for probe in (EXPECTED if agent in small_agents.KINDS else _TELLING)
+]
+
+
+@pytest.mark.parametrize(("agent", "probe"), _LEARNED)
+def test_agents_learn_the_probes(tmp_path, agent, probe):
     run = _train(f"{agent}:{probe}", tmp_path / "run")
     observations, expected = EXPECTED[probe]
     np.testing.assert_allclose(_values(run, observations), expected, atol=0.25)
