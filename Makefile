@@ -18,8 +18,8 @@ REPLAY_PYTHON ?= python3.11
 # Pinned versions; constraints-oldest.txt has the oldest that are supported.
 CONSTRAINTS ?= constraints.txt
 RUN_DIR ?= runs/make_train
-# Files of tests that run at once.
-TEST_WORKERS ?= 2
+# Files of tests that run at once: one more than two cores, as many tests wait for processes.
+TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
 PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests

@@ -32,7 +32,7 @@ def _quick_compilation(request):
 
 
 # Of the 65,530 that Linux allows a process by default.
-_MOST_MAPPINGS = 25_000
+_MOST_MAPPINGS = 15_000
 
 
 @pytest.fixture(autouse=True)
