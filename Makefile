@@ -3,6 +3,7 @@
 #   make train   a short real training of Rainbow with NaP on an Atari game (~15 minutes, two cores)
 #   make test    lint, types and all tests
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
+#   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
 #   make replay-env   the replay server's environment, with which its tests run too (Python 3.11)
 
@@ -23,7 +24,7 @@ TEST_WORKERS ?= 2
 BIN = $(VENV)/bin
 PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
 
-.PHONY: setup train test browser lint bench replay-env replay-env-for-tests clean
+.PHONY: setup train test browser lint bench bench-gpu replay-env replay-env-for-tests clean
 
 setup: $(VENV)/.complete
 
@@ -75,6 +76,11 @@ replay-env-for-tests:
 bench: $(VENV)/.complete $(PEER_VENV)/.complete
 	$(BIN)/python -m benchmarks.components
 	$(BIN)/python -m benchmarks.end_to_end --peer_python=$(PEER_VENV)/bin/python
+
+# On a machine with a GPU, with the packages of the extra `gpu`.
+bench-gpu: $(VENV)/.complete
+	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m benchmarks.end_to_end --platform=gpu --num_envs=64
 
 clean:
 	rm -rf $(VENV) $(PEER_VENV) $(REPLAY_VENV) build *.egg-info

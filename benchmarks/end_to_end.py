@@ -36,6 +36,7 @@ _PEER_NUM_ENVS = flags.DEFINE_integer("peer_num_envs", 10, "The peer's.", lower_
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Of a turn.", lower_bound=1.0)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of each in a launch.", lower_bound=1)
 _LAUNCHES = flags.DEFINE_integer("launches", 3, "Times all are started anew.", lower_bound=1)
+_PLATFORM = flags.DEFINE_enum("platform", "cpu", ["cpu", "gpu"], "Where to compute.")
 _CAPACITY = flags.DEFINE_integer("replay_capacity", 20_000, "Of both.", lower_bound=1_000)
 _WARM_UP = flags.DEFINE_integer(
     "warm_up_steps", 3_000, "Of both, before learning.", lower_bound=500
@@ -110,7 +111,7 @@ def _commands() -> dict[str, Command]:
         f"--warm_up_steps={_WARM_UP.value}",
     ]
     ours = [sys.executable, "-m", "benchmarks.our_worker", f"--config={_CONFIG.value}"]
-    ours += [f"--num_envs={_NUM_ENVS.value}", *shared]
+    ours += [f"--num_envs={_NUM_ENVS.value}", f"--platform={_PLATFORM.value}", *shared]
     commands = {_OURS: Command(ours, _ROOT)}
     if _BASELINE.value is not None:
         directory = Path(_BASELINE.value).resolve()
@@ -127,7 +128,8 @@ def _commands() -> dict[str, Command]:
     if not os.access(python, os.X_OK) or python.is_dir():
         raise checks.ConfigError(f"peer_python = {str(python)!r}: expected a Python interpreter")
     peer = [str(python), "-m", f"benchmarks.peers.{_PEER.value}"]
-    peer += [f"--num_envs={_PEER_NUM_ENVS.value}", *shared]
+    device = "cuda" if _PLATFORM.value == "gpu" else "cpu"
+    peer += [f"--num_envs={_PEER_NUM_ENVS.value}", f"--device={device}", *shared]
     commands[_PEER.value] = Command(peer, _ROOT)
     return commands
 

@@ -22,6 +22,7 @@ from training.system import jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _NUM_ENVS = flags.DEFINE_integer("num_envs", 16, "Environments.", lower_bound=1)
+_PLATFORM = flags.DEFINE_enum("platform", "cpu", ["cpu", "gpu"], "Where to compute.")
 _CAPACITY = flags.DEFINE_integer("replay_capacity", 20_000, "In transitions.", lower_bound=1)
 _WARM_UP = flags.DEFINE_integer("warm_up_steps", 3_000, "Before learning.", lower_bound=1)
 
@@ -48,8 +49,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _without_pauses(config: Any) -> Any:
-    """The configuration of a run that only acts and learns, on the CPU."""
-    config.platform = "cpu"
+    """The configuration of a run that only acts and learns."""
+    config.platform = _PLATFORM.value
     config.num_envs = _NUM_ENVS.value
     config.num_frames = _NEVER
     config.replay.capacity = _CAPACITY.value

@@ -14,8 +14,8 @@ from jax import experimental
 
 from training.system import jax_platform
 
-# On the GPU if there is one, else on the CPU.
-jax_platform.set_up()
+# On the GPU if there is one, else on the CPU; there and here with all bits of float32.
+jax_platform.set_up(precision="float32")
 
 
 @pytest.fixture

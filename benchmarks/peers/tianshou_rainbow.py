@@ -85,7 +85,7 @@ def main() -> None:
 def make(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """The algorithm and its trainer; an epoch is a hundred steps or so."""
     environments = _make_environments(arguments.vector_env, arguments.num_envs)
-    algorithm = _make_algorithm()
+    algorithm = _make_algorithm().to(arguments.device)
     buffer = UncheckedBuffer(
         arguments.replay_capacity,
         buffer_num=arguments.num_envs,
@@ -161,7 +161,7 @@ def _anneal(policy: Any, buffer: Any, steps: int) -> None:
 
 def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
-        "settings": f"{arguments.num_envs} environments ({arguments.vector_env})",
+        "settings": f"{arguments.num_envs} environments ({arguments.vector_env}), {arguments.device}",
         "work": {
             "game": "pong",
             "batch_size": _BATCH_SIZE,
@@ -187,6 +187,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--num_envs", type=int, default=10)
     parser.add_argument("--replay_capacity", type=int, default=20_000)
     parser.add_argument("--warm_up_steps", type=int, default=3_000)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--vector_env", choices=_VECTOR_ENVS, default="dummy")
     return parser.parse_args()
 
