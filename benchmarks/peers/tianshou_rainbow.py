@@ -160,8 +160,9 @@ def _anneal(policy: Any, buffer: Any, steps: int) -> None:
 
 
 def _describe(arguments: argparse.Namespace) -> dict[str, Any]:
+    environments = f"{arguments.num_envs} environments ({arguments.vector_env})"
     return {
-        "settings": f"{arguments.num_envs} environments ({arguments.vector_env}), {arguments.device}",
+        "settings": f"{environments}, {arguments.device}",
         "work": {
             "game": "pong",
             "batch_size": _BATCH_SIZE,
