@@ -125,15 +125,16 @@ class AgentLoop:
             self.state = self.experiment.task_switch.apply(self.state)
             self.counts.begin_task(self.experiment.task_switch.settings)
         timer.wait_for(self.state.train.updates)
+        # Steps that start an episode count like all others.
+        step_frames = self._settings.num_envs * self._settings.frames_per_step
         with timer.stage("act"):
             observed = experiment_lib.observed(self.timestep, learner)
             self.state, actions = learner.observe(self.state, observed)
-            environment.send(np.asarray(actions).reshape(-1))
-        # Steps that start an episode count like all others.
-        step_frames = self._settings.num_envs * self._settings.frames_per_step
-        self.counts.report(self.counts.played + step_frames)
-        with timer.stage("learn"):
+            self.counts.report(self.counts.played + step_frames)
+            # Before the actions are fetched: a GPU has the updates to do while they travel.
             metrics = self._learn(self.counts.updates_behind)
+            environment.send(np.asarray(actions).reshape(-1))
+        with timer.stage("learn"):
             timer.wait_for(metrics)
         with timer.stage("environment"):
             self.timestep = self._receive()
