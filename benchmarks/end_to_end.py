@@ -12,7 +12,6 @@ implementations very differently.
 """
 
 import contextlib
-import json
 import os
 import statistics
 import sys
@@ -76,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     """Measures, prints the table and writes the files."""
     del argv
     commands = _commands()
-    outputs = _output_paths()
+    outputs = machine.output_paths(_OUTPUT.value)
     try:
         descriptions, repeats = _measure(commands)
     except line_protocol.WorkerError as error:
@@ -93,8 +92,7 @@ def main(argv: Sequence[str]) -> None:
         ],
     }
     _show(report)
-    for path, text in zip(outputs, (json.dumps(report, indent=1) + "\n", _markdown(report))):
-        path.write_text(text, encoding="utf-8")
+    machine.write(outputs, report, _markdown(report))
 
 
 class Command(NamedTuple):
@@ -111,7 +109,9 @@ def _commands() -> dict[str, Command]:
         f"--warm_up_steps={_WARM_UP.value}",
     ]
     ours = [sys.executable, "-m", "benchmarks.our_worker", f"--config={_CONFIG.value}"]
-    ours += [f"--num_envs={_NUM_ENVS.value}", f"--platform={_PLATFORM.value}", *shared]
+    ours += [f"--num_envs={_NUM_ENVS.value}", *shared]
+    if _PLATFORM.value != "cpu":  # the default, and all that older checkouts know
+        ours.append(f"--platform={_PLATFORM.value}")
     commands = {_OURS: Command(ours, _ROOT)}
     if _BASELINE.value is not None:
         directory = Path(_BASELINE.value).resolve()
@@ -132,20 +132,6 @@ def _commands() -> dict[str, Command]:
     peer += [f"--num_envs={_PEER_NUM_ENVS.value}", f"--device={device}", *shared]
     commands[_PEER.value] = Command(peer, _ROOT)
     return commands
-
-
-def _output_paths() -> list[Path]:
-    if _OUTPUT.value is None:
-        return []
-    path = Path(_OUTPUT.value)
-    paths = [path, path.with_suffix(".md")]
-    if path.suffix != ".json" or not path.parent.is_dir():
-        raise checks.ConfigError(
-            f"output = {str(path)!r}: expected a name ending in .json, in a directory that exists"
-        )
-    for existing in filter(Path.exists, paths):
-        raise checks.ConfigError(f"output = {str(existing)!r}: exists already, not overwritten")
-    return paths
 
 
 def _measure(commands: Mapping[str, Command]) -> tuple[dict[str, Any], list[Repeat]]:

@@ -31,28 +31,27 @@ _CAPACITY = flags.DEFINE_integer(
 )
 _UPDATES = flags.DEFINE_integer("updates", 16, "Of a call.", lower_bound=1)
 _PLATFORM = flags.DEFINE_enum("device", "gpu", ["gpu", "cpu"], "cpu: to try this program.")
-_ONLY = flags.DEFINE_list("only", [], "Measure only these variants.")
+_ONLY = flags.DEFINE_list("only", [], "Measure these variants; none: all.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 
 _LAX = {"network.torso.formulation": "lax"}
 _VARIANTS: Mapping[str, tuple[str, dict[str, Any], str]] = {
     "rainbow": ("rainbow", {}, "default"),
-    "rainbow, cuDNN": ("rainbow", _LAX, "default"),
-    "rainbow, cuDNN, float32": ("rainbow", _LAX, "float32"),
+    "rainbow_cudnn": ("rainbow", _LAX, "default"),
+    "rainbow_cudnn_float32": ("rainbow", _LAX, "float32"),
     "rainbow_nap": ("rainbow_nap", {}, "default"),
-    "rainbow_nap, cuDNN": ("rainbow_nap", _LAX, "default"),
-    "rainbow_nap, cuDNN, 4 seeds": ("rainbow_nap", {**_LAX, "num_seeds": 4}, "default"),
-    "rainbow_nap, cuDNN, 8 seeds": ("rainbow_nap", {**_LAX, "num_seeds": 8}, "default"),
+    "rainbow_nap_cudnn": ("rainbow_nap", _LAX, "default"),
+    "rainbow_nap_cudnn_4_seeds": ("rainbow_nap", {**_LAX, "num_seeds": 4}, "default"),
+    "rainbow_nap_cudnn_8_seeds": ("rainbow_nap", {**_LAX, "num_seeds": 8}, "default"),
     "data_efficient_nap": ("data_efficient_nap", {}, "default"),
 }
 """By name: a file of configs/, changes of it, and the precision of products."""
-
-_FRAMES_PER_UPDATE = 16
 
 
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the tables and writes the files."""
     del argv
+    outputs = machine.output_paths(_OUTPUT.value)
     jax_platform.set_up(_PLATFORM.value)
     learners = _prepare()
     report = {
@@ -68,10 +67,7 @@ def main(argv: Sequence[str]) -> None:
     ]
     text = _markdown(report)
     print(text)
-    if _OUTPUT.value:
-        path = Path(_OUTPUT.value)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    machine.write(outputs, report, text)
 
 
 def _settings_of(name: str, changes: Mapping[str, object]) -> run_settings.RunSettings:
@@ -80,7 +76,7 @@ def _settings_of(name: str, changes: Mapping[str, object]) -> run_settings.RunSe
 
 def _prepare() -> dict[str, prepared.Prepared]:
     """Learners by variant, compiled side by side: the compiler is the slow part."""
-    names = [name for name in _VARIANTS if not _ONLY.value or name in _ONLY.value]
+    names = machine.choose("only", _ONLY.value, list(_VARIANTS))
     with futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(_prepare_one, names)))
 
@@ -125,7 +121,9 @@ def _markdown(report: Mapping[str, Any]) -> str:
     for name, spread in report["updates"].items():
         seeds = _VARIANTS[name][1].get("num_seeds", 1)
         traced = report["kernels"][name]
-        hours = spread["median"] * 1e-6 * 200e6 / _FRAMES_PER_UPDATE / 3600
+        config, changes, _ = _VARIANTS[name]
+        period_frames = _settings_of(config, changes).training.update_period_frames
+        hours = spread["median"] * 1e-6 * 200e6 / period_frames / 3600
         lines.append(
             f"| {name} | {spread['median']:.0f} ({spread['first_quartile']:.0f} to "
             f"{spread['third_quartile']:.0f}) | {spread['median'] / seeds:.0f} | "

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import os
 import platform
 import statistics
@@ -9,6 +10,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from core import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 KEEP_FREED_MEMORY = {
@@ -61,6 +64,43 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     )
     quartiles = {"first_quartile": first, "third_quartile": third}
     return {"median": median, **quartiles, "least": min(values), "greatest": max(values)}
+
+
+def choose(flag: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What a list of names asks for, in the order known; all if it is empty.
+
+    Raises:
+      ConfigError: for a name that is not known.
+    """
+    for name in asked:
+        if name not in known:
+            raise checks.ConfigError(f"{flag} = {name!r}: expected some of {', '.join(known)}")
+    return [name for name in known if not asked or name in asked]
+
+
+def output_paths(output: str | None) -> list[Path]:
+    """The files for a report and its table, before anything is measured; none without a name.
+
+    Raises:
+      ConfigError: if they can't be written, or exist already.
+    """
+    if output is None:
+        return []
+    path = Path(output)
+    paths = [path, path.with_suffix(".md")]
+    if path.suffix != ".json" or not path.parent.is_dir():
+        raise checks.ConfigError(
+            f"output = {output!r}: expected a name ending in .json, in a directory that exists"
+        )
+    for existing in filter(Path.exists, paths):
+        raise checks.ConfigError(f"output = {str(existing)!r}: exists already, not overwritten")
+    return paths
+
+
+def write(paths: Sequence[Path], report: Any, table: str) -> None:
+    """Writes a report as JSON and its table to the files of `output_paths`."""
+    for path, text in zip(paths, (json.dumps(report, indent=1) + "\n", table)):
+        path.write_text(text, encoding="utf-8")
 
 
 def _processor() -> str:

@@ -1,6 +1,7 @@
 """A learner that is ready to be measured, and how its parts are timed."""
 
 import importlib
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -8,14 +9,22 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
+from core import checks
 from training import derived, run_settings
 from training import experiment as experiment_lib
 
 
 def settings_of(name: str, game: str, changes: Mapping[str, object]) -> run_settings.RunSettings:
-    """The settings of configs/`name`.py on a game, with some keys changed."""
+    """The settings of configs/`name`.py on a game, with some keys changed.
+
+    Raises:
+      ConfigError: if there is no such config, or a key or value is not allowed.
+    """
+    if importlib.util.find_spec(f"configs.{name}") is None:
+        raise checks.ConfigError(f"config = {name!r}: expected a file of configs/, without .py")
     config = importlib.import_module(f"configs.{name}").get_config(game)
-    config.update_from_flattened_dict(dict(changes))
+    with config.unlocked():
+        config.update_from_flattened_dict(dict(changes))
     return run_settings.parse(derived.resolve(config))
 
 
