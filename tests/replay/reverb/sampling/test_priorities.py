@@ -260,8 +260,9 @@ def test_what_is_no_priority_is_told(sending):
 def test_a_closed_sender_does_not_wait_for_its_batches(sending):
     batch = Table([1, 1]).draw([0])
     sending.client.go.clear()
-    for _ in range(2):
-        sending.sender.put(batch, np.ones(1))
+    sending.sender.put(batch, np.ones(1))
+    sending.client.called.wait(600)
+    sending.sender.put(batch, np.ones(1))
     threading.Timer(0.2, sending.client.go.set).start()
     begin = time.monotonic()
     sending.sender.close()
