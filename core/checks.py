@@ -1,6 +1,7 @@
 """Checks of configuration values: every error names the key, the value and what is allowed."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,6 +61,18 @@ def boolean() -> Check:
 def text() -> Check:
     """A string that is not empty."""
     return Check("a non-empty string", lambda v: isinstance(v, str) and bool(v))
+
+
+def pattern() -> Check:
+    """A regular expression."""
+
+    def is_pattern(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and re.compile(value) is not None
+        except re.error:
+            return False
+
+    return Check("a regular expression", is_pattern)
 
 
 def section() -> Check:

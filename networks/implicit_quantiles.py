@@ -10,7 +10,14 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from networks import declared, injecting, linear, nonlinearity, value_network
+from networks import (
+    declared,
+    injecting,
+    linear,
+    nonlinearity,
+    spectral_normalization,
+    value_network,
+)
 from networks.heads import action_values
 
 
@@ -37,7 +44,7 @@ def make(network: value_network.Settings, num_actions: int, latent_size: int) ->
         outputs = injecting.between(torso, lambda x: head(x, per_row_noise), network.injection)
         return outputs.reshape(*taus.shape, num_actions)
 
-    return hk.transform(forward)
+    return hk.transform(spectral_normalization.apply(network.spectral_norm, forward))
 
 
 def cosines(taus: jax.Array, number: int) -> jax.Array:

@@ -17,10 +17,15 @@ def uniform_fan_in(fan_in: int) -> hk.initializers.Initializer:
 
 
 def linear(
-    size: int, fan_in: int, with_bias: bool, name: str, kind: types.LayerKind = "hidden"
+    size: int,
+    fan_in: int,
+    with_bias: bool,
+    name: str,
+    kind: types.LayerKind = "hidden",
+    init: hk.initializers.Initializer | None = None,
 ) -> hk.Linear:
-    """A Haiku linear layer with DQN Zoo's initializer, declared as `kind`."""
-    init = uniform_fan_in(fan_in)
+    """A Haiku linear layer declared as `kind`; DQN Zoo's initializer if none is given."""
+    init = init or uniform_fan_in(fan_in)
     layer = _Linear(size, with_bias, w_init=init, b_init=init, name=name)
     declared.declare(layer, kind, ("w",), ("b",) if with_bias else ())
     return layer

@@ -7,7 +7,7 @@ import haiku as hk
 import jax
 
 from core import plugins, settings
-from networks import activations, injecting, nonlinearity, normalization
+from networks import activations, injecting, nonlinearity, normalization, spectral_normalization
 from networks.heads import action_values
 
 
@@ -19,6 +19,9 @@ class Settings:
     norm: normalization.Normalization = settings.section(normalization.Normalization)
     activation: activations.Settings = settings.section(activations.Settings)
     head: action_values.Settings = settings.section(action_values.Settings)
+    spectral_norm: spectral_normalization.Settings = settings.section(
+        spectral_normalization.Settings
+    )
     injection: injecting.Settings = settings.section(injecting.Settings)
 
 
@@ -34,7 +37,7 @@ def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
             network.injection,
         )
 
-    return hk.transform(forward)
+    return hk.transform(spectral_normalization.apply(network.spectral_norm, forward))
 
 
 def make_torso(torso: Any, nonlinear: nonlinearity.Nonlinearity):

@@ -19,12 +19,11 @@ from absl import flags, logging
 
 from agents import base as agents_base
 from analysis.figures import curves, trainability_figure
-from core import checks
 from plasticity import trainability
 from scripts import command_line
-from training import agent_loop, experiment, run_directory, run_settings
+from training import run_directory, run_settings
 from training.acting import policy
-from training.checkpoints import snapshot
+from training.learning import replayed_inputs
 from training.logs import csv_log, run_recorder
 from training.system import jax_platform, stopping
 
@@ -90,23 +89,9 @@ def main(argv: Sequence[str]) -> int:
 def make_probe(
     run_dir: Path, settings: run_settings.RunSettings, budget: trainability.Budget
 ) -> Probe:
-    """Draws the inputs from the replay of the run's newest snapshot.
-
-    Raises:
-      ConfigError: if there is no snapshot.
-      SnapshotError: if it has no replay, or can't be read.
-    """
-    saved = snapshot.list_saved(run_dir / "snapshots")
-    if not saved:
-        raise checks.ConfigError(f"run_dir = {str(run_dir)!r}: expected a run with a snapshot")
-    parts = experiment.make(settings)
-    try:
-        loop = agent_loop.AgentLoop(settings, parts)
-        loop.restore(saved[0], snapshot.verify(saved[0]))
-        drawn = parts.measurements.observations(loop.state, jax.random.key(0), _INPUTS.value)
-    finally:
-        parts.environment.close()
-    inputs, agent = drawn[_SEED_INDEX.value], parts.learner.agent
+    """Draws the inputs; raises as `replayed_inputs.draw`."""
+    inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, _SEED_INDEX.value)
+    agent = policy.load(run_dir, seed_index=_SEED_INDEX.value).agent
 
     # Inputs one by one and with the same noise, so that it is one function of each.
     def values(params, observations):

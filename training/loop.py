@@ -248,6 +248,9 @@ def train(config: ml_collections.ConfigDict, path: Path) -> bool:
 
 def _train(run: Run, stop: stopping.StopRequest) -> bool:
     begin = dict(run.counters)
+    is_new = not (begin["frames"] or begin["updates"])
+    if is_new and run.settings.snapshot.parameters_period_frames:
+        run.save(parameters_only=True)
     # A stopped evaluation is repeated when the run continues.
     with contextlib.suppress(stopping.Stopped):
         if run.must_evaluate:

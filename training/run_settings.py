@@ -138,7 +138,8 @@ class SnapshotSettings:
     parameters_period_frames: int = settings.key(
         0,
         checks.integer(0),
-        "frames between copies of the networks alone, all of which stay; 0: none",
+        "frames between copies of the networks alone, the first at birth, all of which stay; "
+        "0: none",
     )
 
 

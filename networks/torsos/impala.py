@@ -6,6 +6,7 @@ from typing import Any
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 from core import checks, settings
 from networks import convolution, declared, linear, nonlinearity
@@ -22,6 +23,12 @@ class Settings:
     width_multiplier: int = settings.key(1, checks.integer(1), "of the channels")
     blocks: int = settings.key(
         2, checks.integer(1), "residual blocks of each section", "Espeholt et al. 2018"
+    )
+    pooled_size: int = settings.key(
+        0,
+        checks.integer(0),
+        "to which height and width the last maps are max-pooled; 0: as they are",
+        "Espeholt et al. 2018: 0; Clark et al. 2024: 6",
     )
 
 
@@ -48,9 +55,32 @@ def make(
             for j in range(config.blocks):
                 x = _residual_block(x, nonlinear, f"section_{i}_block_{j}")
         x = nonlinear(x, "last", "norm")
-        return declared.carry(x, hk.Flatten()(x))
+        pooled = _pool_to(config.pooled_size, x) if config.pooled_size else x
+        return declared.carry(x, hk.Flatten()(pooled))
 
     return hk.to_module(torso)(name="torso")
+
+
+def _pool_to(size: int, x: jax.Array) -> jax.Array:
+    """The largest in each of size x size windows that cover [B, H, W, C] evenly.
+
+    A window goes from floor(i H / size) to ceil((i + 1) H / size), as PyTorch's do.
+
+    Raises:
+      ConfigError: if the maps are smaller.
+    """
+    if min(x.shape[1:3]) < size:
+        raise checks.ConfigError(
+            f"network.torso.pooled_size = {size}: expected at most the maps' {min(x.shape[1:3])}"
+        )
+    for axis in (1, 2):
+        length = x.shape[axis]
+        windows = [
+            jax.lax.slice_in_dim(x, i * length // size, -(-(i + 1) * length // size), axis=axis)
+            for i in range(size)
+        ]
+        x = jnp.stack([jnp.max(window, axis) for window in windows], axis)
+    return x
 
 
 def _residual_block(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: str) -> jax.Array:

@@ -13,25 +13,13 @@ from plasticity import layers as layers_lib
 from plasticity.interventions import base
 
 
-def pattern() -> checks.Check:
-    """A regular expression."""
-
-    def is_pattern(value: object) -> bool:
-        try:
-            return isinstance(value, str) and re.compile(value) is not None
-        except re.error:
-            return False
-
-    return checks.Check("a regular expression", is_pattern)
-
-
 @dataclasses.dataclass(frozen=True)
 class LayerSettings:
     """The layers of an intervention; items of `interventions` begin with it."""
 
     layers: str = settings.key(
         ".*",
-        pattern(),
+        checks.pattern(),
         "searched in the names of the layers (the column layer of layers.csv): which to act on",
     )
 

@@ -6,10 +6,9 @@ Adds strength * (sigma_max(W)^k - 1)^2 for each matrix and strength * ||b||^k fo
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
-from core import checks, settings
+from core import checks, settings, singular_values
 from plasticity import layers
 from plasticity.interventions import base, selection
 
@@ -35,37 +34,10 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     def loss(params, state, updates, context):
         del state, updates, context
         leaves = layers.leaves_by_path(params)
-        norms = [largest_singular_value(leaves[p], chosen.iterations) for p in weights]
+        norms = [singular_values.largest(leaves[p], chosen.iterations) for p in weights]
         terms = [jnp.square(norm**chosen.exponent - 1) for norm in norms]
         terms += [jnp.sum(jnp.square(leaves[p])) ** (chosen.exponent / 2) for p in biases]
         total = sum(terms, start=jnp.zeros(()))
         return chosen.strength * total, {"largest": jnp.max(jnp.stack(norms))}
 
     return base.Intervention(regularizer=base.Regularizer(lambda params: (), loss))
-
-
-def largest_singular_value(w: jax.Array, iterations: int) -> jax.Array:
-    """sigma_max of weights [..., units] by power iteration, differentiable in w, a scalar."""
-    v = right_vector(jax.lax.stop_gradient(w), iterations)
-    return jnp.linalg.norm(w.reshape(-1, w.shape[-1]) @ v)
-
-
-def right_vector(w: jax.Array, iterations: int, start: jax.Array | None = None) -> jax.Array:
-    """The right singular vector [units] of sigma_max by power iteration, of norm 1.
-
-    Args:
-      w: weights [..., units].
-      iterations: so many.
-      start: from which vector; None: from a fixed one.
-    """
-    matrix = w.reshape(-1, w.shape[-1])
-    fixed = jnp.ones(matrix.shape[1], matrix.dtype) + jnp.arange(matrix.shape[1]) / 1e3
-    first = fixed / jnp.linalg.norm(fixed) if start is None else start
-
-    def step(v, _):
-        after = matrix.T @ (matrix @ v)
-        norm = jnp.linalg.norm(after)
-        # Of a matrix of zeros every direction is as good: it must not become 0 for ever.
-        return jnp.where(norm > 0, after / (norm + 1e-12), v), None
-
-    return jax.lax.scan(step, first, None, length=iterations)[0]

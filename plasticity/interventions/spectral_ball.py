@@ -2,8 +2,8 @@
 
 After each update W <- W min(1, limit / sigma_max(W)), matrix by matrix, kernels as
 [H W inputs, units]; biases are left alone. sigma_max comes from a power iteration that goes on from
-update to update. This is a constraint: spectral normalization proper (Gogianu et al. 2021) divides
-within the forward pass, which would need a place of its own in the networks, and is not included.
+update to update. This is a constraint: spectral normalization proper divides within the
+forward pass (`network.spectral_norm`).
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core import checks, settings
+from core import checks, settings, singular_values
 from plasticity import layers
-from plasticity.interventions import base, selection, spectral
+from plasticity.interventions import base, selection
 
 _START_ITERATIONS = 30
 
@@ -28,7 +28,7 @@ class Settings(selection.LayerSettings):
     module: str = settings.key("spectral_ball", checks.one_of("spectral_ball"), "this intervention")
     layers: str = settings.key(
         "hidden$",
-        selection.pattern(),
+        checks.pattern(),
         "regular expression, searched in the names of layers: which to hold",
         "Gogianu et al. 2021: one hidden layer, not the output",
     )
@@ -50,7 +50,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> base.ConstraintState:
             leaves = layers.leaves_by_path(params)
-            advance = lambda w: spectral.right_vector(w, _START_ITERATIONS)  # noqa: E731
+            advance = lambda w: singular_values.right_vector(w, _START_ITERATIONS)  # noqa: E731
             vectors = {path: advance(leaves[path]) for path in paths}
             return base.ConstraintState(inner.init(params), vectors)
 
@@ -64,7 +64,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
                 placed = {}
                 for path in paths:
                     w = landing[path]
-                    v = spectral.right_vector(w, chosen.iterations, state.own[path])
+                    v = singular_values.right_vector(w, chosen.iterations, state.own[path])
                     sigma = jnp.linalg.norm(w.reshape(-1, w.shape[-1]) @ v)
                     placed[path] = w * jnp.minimum(1, chosen.limit / jnp.maximum(sigma, 1e-12))
                     vectors[path] = v

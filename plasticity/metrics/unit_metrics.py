@@ -44,7 +44,7 @@ def measure(seen: Mapping[str, Units], slope: Slope) -> dict[str, Scalars]:
       slope: of the nonlinearity.
     """
     posts = {name: units.post for name, units in seen.items()}
-    moments = {name: _moments(units.pre) for name, units in seen.items()}
+    of_units = {name: moments(units.pre) for name, units in seen.items()}
     dormant = {f"dormant_{tau:g}": dormant_fractions(posts, tau)[0] for tau in DORMANT_THRESHOLDS}
     return {
         **dormant,
@@ -52,8 +52,8 @@ def measure(seen: Mapping[str, Units], slope: Slope) -> dict[str, Scalars]:
         "linearised": {name: linearised_fraction(x.pre, slope) for name, x in seen.items()},
         "active": active_fractions(posts),
         "feature_norm": {name: feature_norm(h) for name, h in posts.items()},
-        "pre_mean": {name: jnp.mean(mean) for name, (mean, _) in moments.items()},
-        "pre_variance": {name: jnp.mean(variance) for name, (_, variance) in moments.items()},
+        "pre_mean": {name: jnp.mean(mean) for name, (mean, _) in of_units.items()},
+        "pre_variance": {name: jnp.mean(variance) for name, (_, variance) in of_units.items()},
     }
 
 
@@ -126,7 +126,7 @@ def _fraction_of_units(holds: jax.Array) -> jax.Array:
     return jnp.mean(everywhere, dtype=jnp.float32)
 
 
-def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Means and variances [C] over batch and positions of x [B, ..., C]."""
     x = x.reshape(-1, x.shape[-1])
     return jnp.mean(x, axis=0), jnp.var(x, axis=0)

@@ -190,7 +190,7 @@ def test_the_module_tells_the_class_of_a_section():
         (
             {"module": "transformer"},
             "n.torso.module = 'transformer': expected a module of networks.torsos: "
-            "data_efficient, impala, mlp, nature",
+            "data_efficient, hyperspherical, impala, mlp, nature",
         ),
         ({"module": ""}, "n.torso.module = '': expected the name of a module of networks.torsos"),
         ({"module": 3}, "n.torso.module = 3: expected the name of a module of networks.torsos"),

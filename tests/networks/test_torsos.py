@@ -8,7 +8,7 @@ import pytest
 
 from core import checks
 from networks import activations, declared, nonlinearity, normalization, value_network
-from networks.torsos import data_efficient, impala, mlp, nature
+from networks.torsos import data_efficient, hyperspherical, impala, mlp, nature
 from plasticity import layers as layers_lib
 from tests.core import sections
 
@@ -82,6 +82,17 @@ def test_impala_gives_eleven_by_eleven_features():
     assert count(shapes) == sum(kernels) + sum(biases)
 
 
+def test_impala_s_last_maps_are_pooled_to_windows_that_cover_them():
+    """Of 5 positions 3 windows: 0 and 1, 1 to 3, 3 and 4; the largest of 9 is at 4."""
+    x = jnp.arange(2 * 5 * 5 * 1.0).reshape(2, 5, 5, 1)
+    found = impala._pool_to(3, x)[..., 0]
+    np.testing.assert_array_equal(found[0], [[6, 8, 9], [16, 18, 19], [21, 23, 24]])
+    torso = make_torso(impala, pooled_size=6)
+    assert features_of(torso, frames())[0] == (2, 6 * 6 * 32)
+    with pytest.raises(checks.ConfigError, match=r"pooled_size = 12: expected at most .* 11"):
+        features_of(make_torso(impala, pooled_size=12), frames())
+
+
 def test_impala_can_be_widened():
     torso = make_torso(impala, width_multiplier=2)
     assert features_of(torso, frames())[0] == (2, 11 * 11 * 64)
@@ -97,6 +108,33 @@ def test_mlp_flattens_its_observation():
         "torso/linear_1/w": (7, 5),
         "torso/linear_1/b": (5,),
     }
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_features_and_weights_of_the_hyperspherical_torso_have_norm_1(blocks):
+    torso = make_torso(hyperspherical, width=6, blocks=blocks)
+    x = np.random.RandomState(3).normal(size=(4, 5)).astype(np.float32)
+    params = torso.init(jax.random.key(0), x)
+    features = torso.apply(params, x)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=-1), np.ones(4), rtol=1e-5)
+    layers = [leaves["w"] for leaves in params.values() if "w" in leaves]
+    assert len(layers) == 1 + 2 * blocks
+    for w in layers:
+        np.testing.assert_allclose(np.linalg.norm(w, axis=0), np.ones(w.shape[1]), rtol=1e-5)
+
+
+def test_the_hyperspherical_torso_by_hand():
+    """One block: x <- norm(x + (norm(W2 relu(sqrt(2) W1 x)) - x) / 2), in NumPy."""
+    torso = make_torso(hyperspherical, width=6, blocks=1, shift=3.0)
+    x = np.random.RandomState(3).normal(size=(4, 5)).astype(np.float32)
+    params = torso.init(jax.random.key(0), x)
+    w = {name: np.asarray(leaves["w"]) for name, leaves in params.items() if "w" in leaves}
+    on_sphere = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    y = on_sphere(np.concatenate([x, np.full((4, 1), 3.0)], -1))
+    y = on_sphere(2**0.5 * y @ w["torso/input"])
+    block = np.maximum(2**0.5 * y @ w["torso/block_0_hidden"], 0) @ w["torso/block_0_output"]
+    expected = on_sphere(y + (on_sphere(block) - y) / 2)
+    np.testing.assert_allclose(torso.apply(params, x), expected, atol=1e-5)
 
 
 def rainbow_network(norm=None):
@@ -276,6 +314,7 @@ def test_perceptron_flattens_whatever_it_sees(shape):
         (data_efficient, {}, (4, 84, 84)),
         (impala, {"channels": (4, 8), "blocks": 1}, (2, 8, 8)),
         (mlp, {"hidden_sizes": (6, 5)}, (3,)),
+        (hyperspherical, {"width": 5}, (3,)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -290,7 +329,8 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
         )
     sorted_layers = layers_lib.find_layers(params, lambda _: found.layers)
     kinds = {layer.kind for layer in sorted_layers}
-    assert kinds == ({"hidden"} if kind == "none" else {"hidden", "norm"})
+    free = {"free_norm"} if module is hyperspherical else set()
+    assert kinds == {"hidden"} | free | (set() if kind == "none" else {"norm"})
     assert (
         {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found.layers}
     )

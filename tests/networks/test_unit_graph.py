@@ -22,6 +22,7 @@ from networks.heads import action_values
 
 _SMALL = {
     "data_efficient": ({}, (4, 44, 44)),
+    "hyperspherical": ({"width": 4, "blocks": 2}, (3,)),
     "impala": ({"channels": (3, 4), "blocks": 1}, (2, 8, 8)),
     "mlp": ({"hidden_sizes": (6, 4)}, (3,)),
     "nature": ({}, (4, 44, 44)),
@@ -120,11 +121,14 @@ def test_a_unit_whose_outgoing_weights_are_zero_is_not_heard(torso, head, norm, 
 
 def _audible(made, units):
     """The last unit; of embedded shares the one whose other factor is largest, and so not 0."""
+    width = _width(made, units)
     if units.name != "tau_embedding":
-        return _width(made, units) - 1
+        return width - 1
     with activations.recording() as seen:
         made(made.params)
     features = list(seen.values())[-3].post.reshape(2, -1)
+    if features.shape[-1] != width:  # features on a sphere are no units, and not 0
+        return width - 1
     return int(np.argmax(np.abs(features).min(0)))
 
 

@@ -9,13 +9,12 @@ import optax
 import pytest
 
 from agents import base as agents_base
-from core import checks, types
+from core import checks, singular_values, types
 from networks import activations
 from plasticity import layers
 from plasticity.interventions import (
     base,
     row_projection,
-    spectral,
     spectral_ball,
     weight_clipping,
 )
@@ -106,9 +105,9 @@ def test_the_power_iteration_goes_on_from_update_to_update():
 
 
 def test_the_power_iteration_of_diag_3_1():
-    v = spectral.right_vector(jnp.diag(jnp.array([3.0, 1.0])), 30)
+    v = singular_values.right_vector(jnp.diag(jnp.array([3.0, 1.0])), 30)
     np.testing.assert_allclose(v, [1, 0], atol=1e-6)
-    again = spectral.right_vector(jnp.zeros((2, 2)), 3, v)
+    again = singular_values.right_vector(jnp.zeros((2, 2)), 3, v)
     np.testing.assert_array_equal(again, v)
 
 
