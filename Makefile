@@ -40,7 +40,7 @@ train: $(VENV)/.complete
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
 
 test: lint browser replay-env-for-tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # For the test that opens a report. Without it, and without the right to install it, that is skipped.
 browser:

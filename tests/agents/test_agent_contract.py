@@ -32,6 +32,13 @@ def make(name):
 
 
 @functools.cache
+def make_projected(name):
+    """The agent with NaP."""
+    optimizer = {"learning_rate": 1e-2, "projection": small_agents.PROJECTED}
+    return small_agents.make(name, norm="layer", optimizer=optimizer)
+
+
+@functools.cache
 def init(agent, seed=0):
     return jax.jit(agent.init)(jax.random.key(seed), observations(1))
 
@@ -102,9 +109,8 @@ def test_the_learning_rate_is_the_one_that_was_used(name):
 @every_agent
 def test_weights_weigh_transitions(name):
     """Of weight 0, nothing is learned."""
-    agent = small_agents.make(name, optimizer={"name": "sgd", "kwargs": {}})
+    agent, update = make(name)
     state = init(agent)
-    update = jax.jit(agent.update)
     updated = update(state, jax.random.key(1), transitions(BATCH), jnp.zeros(BATCH))
     assert_same(updated.state.params, state.params)
     assert float(updated.metrics["gradient_norm"]) == 0
@@ -113,16 +119,12 @@ def test_weights_weigh_transitions(name):
 
 @every_kind
 def test_the_target_is_a_buffer_of_its_own(name):
-    """So the whole state can be given away to a jitted update."""
-    agent, _ = make(name)
-    state = agent.init(jax.random.key(0), observations(1))
+    """So the whole state can be given away to a jitted update; also when both are equal."""
+    agent, update = make(name)
     pointers = lambda tree: {x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)}  # noqa: E731
-    assert not pointers(state.params) & pointers(state.target_params)
-    assert jax.tree.leaves(state.target_params)
-    donating = jax.jit(agent.update, donate_argnums=0)
-    for i in range(2):
-        state = donating(state, jax.random.key(i), transitions(BATCH), jnp.ones(BATCH)).state
-    assert int(state.updates) == 2
+    for state in (agent.init(jax.random.key(0), observations(1)), run(agent, update, 2)):
+        assert not pointers(state.params) & pointers(state.target_params)
+        assert jax.tree.leaves(state.target_params)
 
 
 @every_kind
@@ -144,7 +146,7 @@ def test_seeds_along_an_axis_are_independent(name):
     batches = [transitions(BATCH, seed=seed) for seed in seeds]
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     stack = lambda *x: jnp.stack(x)  # noqa: E731
-    together = jax.jit(jax.vmap(agent.update))(
+    together = jax.vmap(agent.update)(
         jax.tree.map(stack, *states), keys, jax.tree.map(stack, *batches), jnp.ones((2, BATCH))
     )
     for k, seed in enumerate(seeds):
@@ -165,9 +167,8 @@ def test_seeds_along_an_axis_are_independent(name):
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_actions_are_indices_in_both_modes(name, mode):
     agent, _ = make(name)
-    act = jax.jit(agent.act, static_argnums=4)
     for steps in (0, 10**9):
-        actions = act(
+        actions = agent.act(
             init(agent).params, jax.random.key(0), observations(64), jnp.int32(steps), mode
         )
         assert (actions.shape, actions.dtype) == ((64,), np.int32)
@@ -205,7 +206,7 @@ def test_units_are_seen_before_and_after_the_nonlinearity(name):
     params = init(agent).params
     if agent.units is None:
         pytest.skip("shows no units")
-    found = jax.jit(agent.units)(params, jax.random.key(0), observations(16))
+    found = agent.units(params, jax.random.key(0), observations(16))
     assert found
     for units in found.values():
         assert isinstance(units, activations.Units)
@@ -221,14 +222,14 @@ def test_units_and_ranks_are_measured_in_every_layer(name):
     if agent.measure_units is None:
         pytest.skip("shows no units")
     arguments = (params, jax.random.key(0), observations(16))
-    found = jax.jit(agent.measure_units)(*arguments)
+    found = agent.measure_units(*arguments)
     seen = agent.units(*arguments)
     assert all(set(by_layer) == set(seen) for by_layer in found.values())
     for layer, units in seen.items():
         share = np.mean(np.asarray(units.post) > 0)
         assert float(found["active"][layer]) == pytest.approx(share)
         assert 0 <= float(found["dead"][layer]) <= float(found["dormant_0.1"][layer]) <= 1
-    ranks = jax.jit(agent.measure_ranks)(*arguments)
+    ranks = agent.measure_ranks(*arguments)
     weights = {
         layer.module for layer in agent.declared.layers if layer.kind in ("hidden", "output")
     }
@@ -310,21 +311,22 @@ def test_an_update_is_measured_without_being_carried_out(name):
 @every_kind
 def test_projected_layers_stay_on_their_initial_norms(name):
     """Of NaP, with a LayerNorm before each nonlinearity, over three large updates."""
-    optimizer = {"learning_rate": 1e-2, "projection": small_agents.PROJECTED}
-    agent = small_agents.make(name, norm="layer", optimizer=optimizer)
+    agent = make_projected(name)
     state = init(agent)
-    after = run(agent, jax.jit(agent.update))
+    after = run(agent, agent.update)
     norms, norms_after = agent.norms(state.params), agent.norms(after.params)
     assert norms.keys() == norms_after.keys()
     hidden = {layer.module for layer in agent.declared.layers if layer.kind == "hidden"}
     assert hidden <= norms.keys()
     for layer, norm in norms.items():
         assert float(norms_after[layer]) == pytest.approx(float(norm), rel=1e-5), layer
-    # They did move, and without projection they don't stay.
     assert differs(state.params, after.params)
-    free = small_agents.make(name, norm="layer", optimizer={"learning_rate": 1e-2})
-    norms_after = free.norms(run(free, jax.jit(free.update)).params)
-    assert any(abs(float(norms_after[layer] / norms[layer]) - 1) > 1e-4 for layer in hidden)
+
+
+def test_without_projection_norms_do_not_stay():
+    agent, update = make("dqn")
+    norms, after = agent.norms(init(agent).params), agent.norms(run(agent, update).params)
+    assert any(abs(float(after[layer] / norm) - 1) > 1e-4 for layer, norm in norms.items())
 
 
 # What is forgotten at a change of task.
@@ -356,8 +358,7 @@ def test_each_part_is_forgotten_alone(name, flag):
     """It is then a fresh state's; a target network is the copy of what the parameters are."""
     agent, update = make(name)
     state, fresh = run(agent, update), init(agent, seed=7)
-    forget = jax.jit(agent.forget, static_argnums=2)
-    found = parts_of_state(forget(state, fresh, base.Forget(**{flag: True})))
+    found = parts_of_state(agent.forget(state, fresh, base.Forget(**{flag: True})))
     before, new = parts_of_state(state), parts_of_state(fresh)
     for part, tree in found.items():
         if part != flag:
@@ -386,12 +387,10 @@ def test_all_is_forgotten_together_or_nothing(name):
 @every_kind
 def test_new_parameters_are_projected_to_their_own_norms(name):
     """Not to those of the parameters that were forgotten."""
-    optimizer = {"learning_rate": 1e-2, "projection": small_agents.PROJECTED}
-    agent = small_agents.make(name, norm="layer", optimizer=optimizer)
-    update = jax.jit(agent.update)
-    state, fresh = run(agent, update, 1), init(agent, seed=7)
+    agent = make_projected(name)
+    state, fresh = run(agent, agent.update, 1), init(agent, seed=7)
     state = agent.forget(state, fresh, base.Forget(params=True))
-    after = update(state, jax.random.key(0), transitions(BATCH), jnp.ones(BATCH)).state
+    after = agent.update(state, jax.random.key(0), transitions(BATCH), jnp.ones(BATCH)).state
     norms, norms_after = agent.norms(fresh.params), agent.norms(after.params)
     for layer, norm in norms.items():
         assert float(norms_after[layer]) == pytest.approx(float(norm), rel=1e-5), layer
@@ -416,14 +415,13 @@ def test_interventions_that_do_nothing_leave_every_bit_as_it_was(name):
     """A regularizer of strength 0 and an operation that only counts."""
     nothing = toy_intervention.Settings()
     agent = make_with_interventions(name, nothing, nothing, optimizer=OPTIMIZER)
-    plain, plain_update = make(name)
-    update = jax.jit(agent.update)
-    found, expected = run(agent, update), run(plain, plain_update)
+    plain, _ = make(name)
+    found, expected = run(agent, agent.update), run(plain, plain.update)
     assert_same(found._replace(interventions={}), expected)
     key = toy_intervention.__name__
     states = {name: int(parts["operation"]) for name, parts in found.interventions.items()}
     assert states == {key: 3, f"{key}_#2": 3}
-    updated = update(found, jax.random.key(0), transitions(BATCH), jnp.ones(BATCH))
+    updated = agent.update(found, jax.random.key(0), transitions(BATCH), jnp.ones(BATCH))
     assert {f"{key}_squares", f"{key}_#2_count"} <= updated.metrics.keys()
     fresh = init(agent)
     forgot = agent.forget(found, fresh, base.Forget(params=True))

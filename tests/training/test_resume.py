@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 
-from core import plugins
 from replay import base as replay_base
 from training import loop
 from training.learning import dataset
@@ -88,7 +87,8 @@ def _assert_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
-_PROBES = {f"probe, {name}": f"{name}:5" for name in plugins.names("agents")}
+# One optimizer and priorities, or three and none: other agents have no other kind of state.
+_PROBES = ("rainbow:5", "iql:5")
 _CONFIGS = {
     "breakout, sticky actions": _atari_config,
     "probe": _probe_config,
@@ -123,7 +123,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, make_config):
                 assert found == whole
 
 
-@pytest.mark.parametrize("probe", _PROBES.values(), ids=_PROBES)
+@pytest.mark.parametrize("probe", _PROBES)
 def test_two_seeds_resume_together(tmp_path, probe):
     config = _probe_config(probe, num_seeds=2, num_frames=4_000)
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))

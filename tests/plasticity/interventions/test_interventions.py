@@ -316,34 +316,49 @@ def test_a_layer_reset_leaves_the_other_layers_as_they_are():
 # Of all of them.
 
 
-# Compiled once for all tests of an agent.
+# Compiled once for all tests of an agent; what runs a few times is faster uncompiled.
 _jitted = functools.cache(lambda agent: jax.jit(agent.update))
 
 
-def _run(agent, num_updates=3, state=None, done=0):
+def _run(agent, num_updates=3, state=None, done=0, update=None):
     state = state or agent.init(jax.random.key(0), small_agents.observations(1))
+    update = update or _jitted(agent)
     for k in range(done, num_updates):
         batch = small_agents.transitions(8, seed=10 + k)
-        updated = _jitted(agent)(state, jax.random.key(100 + k), batch, jnp.ones(8))
+        updated = update(state, jax.random.key(100 + k), batch, jnp.ones(8))
         assert all(np.isfinite(value) for value in updated.metrics.values())
         state = updated.state
     return state
 
 
+# Constraints, which would hold the layers that NaP holds: refused together with it.
+_CONSTRAINTS = ("row_projection", "spectral_ball", "weight_clipping")
+
+
 @functools.cache
-def _make(name=None, is_strong=True, is_projected=False):
+def _make(name=None, is_strong=True, is_projected=True):
+    """An agent with the intervention, and with NaP unless it is a constraint."""
     values = (STRONG if is_strong else OFF)[name] if name else {}
     listed = (settings_of(name, **values),) if name else ()
     optimizer = {"learning_rate": 1e-2}
-    if is_projected:
+    if is_projected and name not in _CONSTRAINTS:
         optimizer["projection"] = small_agents.PROJECTED
-    norm = "layer" if is_projected else "none"
-    return small_agents.make("dqn", interventions=listed, optimizer=optimizer, norm=norm)
+    return small_agents.make("dqn", interventions=listed, optimizer=optimizer, norm="layer")
 
 
-def _same(first, second):
+# Their loops are compiled anew in every call that is not compiled as a whole.
+_LOOPING = ("c_chain", "continual_backprop", "spectral", "spectral_ball", "trigger")
+
+
+@functools.cache
+def _run_plain(is_projected):
+    agent = _make(is_projected=is_projected)
+    return _run(agent, update=agent.update)
+
+
+def _close(first, second):
     pairs = zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params))
-    return all(np.array_equal(x, y) for x, y in pairs)
+    return all(np.allclose(x, y, rtol=1e-3, atol=1e-4) for x, y in pairs)
 
 
 def test_every_intervention_is_tested_here():
@@ -352,11 +367,12 @@ def test_every_intervention_is_tested_here():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_changes_a_run_and_its_weakest_form_does_not(name):
-    plain = _run(_make())
-    assert not _same(plain, _run(_make(name)))
+    plain = _run_plain(name not in _CONSTRAINTS)
+    assert not _close(plain, _run(_make(name)))
     if name not in OFF:
         return
-    off = _run(_make(name, is_strong=False))
+    weakest = _make(name, is_strong=False)
+    off = _run(weakest, update=weakest.update)
     for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(off.params)):
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
 
@@ -364,9 +380,9 @@ def test_it_changes_a_run_and_its_weakest_form_does_not(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_norms_stay_on_their_spheres(name):
     """NaP's, after each of several updates, whatever the intervention does."""
-    if name in ("row_projection", "spectral_ball", "weight_clipping"):
+    if name in _CONSTRAINTS:
         pytest.skip("holds the same layers: refused")
-    agent = _make(name, is_projected=True)
+    agent = _make(name)
     state = _run(agent, 0)
     norms = agent.norms(state.params)
     for done in range(3):
@@ -384,7 +400,9 @@ def test_seeds_in_one_program_equal_separate_runs(name):
     axes = types.TrainState(0, 0, 0, None, 0)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)._replace(updates=states[0].updates)
     update = lambda s, r, b, w: agent.update(s, r, b, w).state  # noqa: E731
-    together = jax.jit(jax.vmap(update, in_axes=(axes, 0, 0, 0), out_axes=axes))
+    together = jax.vmap(update, in_axes=(axes, 0, 0, 0), out_axes=axes)
+    if name in _LOOPING:
+        together = jax.jit(together)
     for k in range(3):
         keys = [jax.random.key(100 * k + seed) for seed in seeds]
         batches = [small_agents.transitions(8, seed=20 + k + 7 * seed) for seed in seeds]
