@@ -45,9 +45,15 @@ class Settings:
         return self.kind in ("relu", "leaky_relu", "crelu")
 
     def derivative(self, x: jax.Array) -> jax.Array:
-        """The slope at pre-activations of any shape; of two features a unit, the first one's."""
-        first = lambda value: self(value[None])[0]  # noqa: E731
-        return jax.vmap(jax.grad(first))(x.reshape(-1)).reshape(x.shape)
+        """The slope at pre-activations of any shape.
+
+        Of two features a unit it is the first one's for fourier; for crelu 1 or -1, the sign of the
+        one that is on: the unit is linear where that does not change.
+        """
+        of_unit = lambda value: self(value[None])[0]  # noqa: E731
+        if self.kind == "crelu":
+            of_unit = lambda value: jnp.sum(self(value[None]))  # noqa: E731
+        return jax.vmap(jax.grad(of_unit))(x.reshape(-1)).reshape(x.shape)
 
     def units(self, width: int) -> int:
         """The units of a layer that is to be `width` features wide.

@@ -150,6 +150,12 @@ def test_a_leaky_unit_acts_linearly_on_either_side():
     assert float(unit_metrics.linearised_fraction(pre, leaky)) == pytest.approx(2 / 3)
 
 
+def test_a_crelu_acts_linearly_where_one_of_its_features_is_always_on():
+    crelu = unit_metrics.Slope(activations.Settings("crelu").derivative, is_piecewise=True)
+    pre = jnp.array([[1.0, -1.0, 1.0], [2.0, -2.0, -1.0]])
+    assert float(unit_metrics.linearised_fraction(pre, crelu)) == pytest.approx(2 / 3)
+
+
 def test_dormant_scores_by_hand():
     """Means of 0, 1 and 3: scores of 0, 0.75 and 2.25."""
     h = jnp.array([[0.0, 1.0, 3.0]])
