@@ -72,6 +72,11 @@ def parse(
         raise checks.ConfigError(
             f"num_seeds = {run.num_seeds}: expected 1 in a distributed run; start one for each seed"
         )
+    if run.training.steps_per_call != 1:
+        raise checks.ConfigError(
+            f"training.steps_per_call = {run.training.steps_per_call}: expected 1 in a distributed "
+            "run"
+        )
     if run.training.dataset:
         raise checks.ConfigError(
             f"training.dataset = {run.training.dataset!r}: expected none in a distributed run"

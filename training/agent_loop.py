@@ -26,11 +26,13 @@ class Iteration(NamedTuple):
 
     Attributes:
       metrics: [K] of its updates; None if none was due.
-      episodes: finished in it.
+      episodes: finished in it, each after the frames learned from at that moment.
+      num_updates: that were done.
     """
 
     metrics: Mapping[str, jax.Array] | None
-    episodes: list[envs_base.Episode]
+    episodes: list[tuple[int, envs_base.Episode]]
+    num_updates: int
 
 
 class AgentLoop:
@@ -109,6 +111,11 @@ class AgentLoop:
         return snapshot.Contents(dict(self.counts.counters), {"learner": learner})
 
     @property
+    def metric_names(self) -> list[str]:
+        """Of what an iteration gives for the log."""
+        return experiment_lib.metric_names(self.experiment)
+
+    @property
     def is_offline(self) -> bool:
         """Whether updates remain to be done before anything is played."""
         return self.counts.counters["updates"] < self._settings.training.offline_updates
@@ -118,7 +125,8 @@ class AgentLoop:
         done = self.counts.counters["updates"]
         left = self._settings.training.offline_updates - done
         to_multiple = _UPDATES_AT_ONCE - done % _UPDATES_AT_ONCE
-        return Iteration(self._learn(min(left, to_multiple)), [])
+        number = min(left, to_multiple)
+        return Iteration(self._learn(number), [], number)
 
     def iterate(self, timer: stage_timer.StageTimer) -> Iteration:
         """One step of every environment; the learner works while the emulators do.
@@ -127,10 +135,7 @@ class AgentLoop:
           NotFiniteError: if a reward or an observation is not finite.
         """
         learner, environment = self.experiment.learner, self.experiment.environment
-        self._frames_before = self.counts.counters["frames"]
-        if environment.task != self.counts.counters["task"]:
-            self.state = self.experiment.task_switch.apply(self.state)
-            self.counts.begin_task(self.experiment.task_switch.settings)
+        self._begin_iteration()
         timer.wait_for(self.state.train.updates)
         # Steps that start an episode count like all others.
         step_frames = self._settings.num_envs * self._settings.frames_per_step
@@ -139,16 +144,25 @@ class AgentLoop:
             self.state, actions = learner.observe(self.state, observed)
             self.counts.report(self.counts.played + step_frames)
             # Before the actions are fetched: a GPU has the updates to do while they travel.
-            metrics = self._learn(self.counts.updates_behind)
+            num_updates = self.counts.updates_behind
+            metrics = self._learn(num_updates)
             environment.send(np.asarray(actions).reshape(-1))
         with timer.stage("learn"):
             timer.wait_for(metrics)
         with timer.stage("environment"):
             self.timestep = self._receive()
-        episodes = environment.finished_episodes()
+        frames = self.counts.counters["frames"]
+        episodes = [(frames, episode) for episode in environment.finished_episodes()]
         if self._settings.frames_per_task and self.counts.is_task_over:
             self.timestep = environment.next_task()
-        return Iteration(metrics, episodes)
+        return Iteration(metrics, episodes, num_updates)
+
+    def _begin_iteration(self) -> None:
+        """Goes to the next task, if the environment has."""
+        self._frames_before = self.counts.counters["frames"]
+        if self.experiment.environment.task != self.counts.counters["task"]:
+            self.state = self.experiment.task_switch.apply(self.state)
+            self.counts.begin_task(self.experiment.task_switch.settings)
 
     def _learn(self, num_updates: int) -> Mapping[str, jax.Array] | None:
         if not num_updates:

@@ -12,7 +12,7 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
-from training import agent_loop, derived, periods, run_directory, run_settings
+from training import agent_loop, closed_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
@@ -40,7 +40,9 @@ class Run:
         run_directory.check(path, given)
         run_directory.check_idle(path)
         self.experiment = experiment_lib.make(settings)
-        self.loop = agent_loop.AgentLoop(settings, self.experiment)
+        is_closed = settings.training.steps_per_call > 1
+        loop = closed_loop.ClosedLoop if is_closed else agent_loop.AgentLoop
+        self.loop = loop(settings, self.experiment)
         self._directory = contextlib.ExitStack()
         self._directory.enter_context(run_directory.claimed(path, given))
         run_directory.append_provenance(path, config)
@@ -65,7 +67,7 @@ class Run:
         frames = -1 if gathered is None else self.counters["frames"]
         logs: dict[str, int] = dict.fromkeys(run_recorder.LOGS, frames)
         self.recorder = run_recorder.Recorder(
-            self.path, self.settings, logs, experiment_lib.metric_names(self.experiment)
+            self.path, self.settings, logs, self.loop.metric_names
         )
         if gathered is None:
             self._record_norms()
@@ -93,14 +95,14 @@ class Run:
         if self.counters["task"] != task:
             self.recent.clear()
         if done.metrics is not None:
-            self.recorder.learned(self.counters, done.metrics)
+            self.recorder.learned(self.counters, done.metrics, done.num_updates)
             if self.timer.is_measuring and self.recorder.gathered.not_finite():
                 self.log()
         self.timer.next_iteration()
-        for episode in done.episodes:
+        for frames, episode in done.episodes:
             self.counters["episodes"] += 1
             self.recent.append(episode.episode_return)
-            self.recorder.episode(self.counters, episode)
+            self.recorder.episode({**self.counters, "frames": frames}, episode)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -25,6 +25,12 @@ class TrainingSettings:
     target_update_period_frames: int = settings.key(
         32_000, checks.integer(1), "emulator frames between copies to the target network", "DQN Zoo"
     )
+    steps_per_call: int = settings.key(
+        1,
+        checks.integer(1),
+        "steps of all environments that are one compiled loop together with their updates; more "
+        "than 1 with environments of pure functions alone",
+    )
     offline_updates: int = settings.key(
         0,
         checks.integer(0),

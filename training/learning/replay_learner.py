@@ -123,10 +123,13 @@ class Learner:
     def observe(self):
         """(state, Observed) -> state, actions int32 [K, N]. Jitted; donates the state."""
         axes = self.axes
-        mapped = seeds.over_seeds(self._observe, self.num_seeds, (axes, 0), (axes, 0))
+        mapped = seeds.over_seeds(self.observe_one, self.num_seeds, (axes, 0), (axes, 0))
         return jax.jit(mapped, donate_argnums=0)
 
-    def _observe(self, state: LearnerState, observed: Observed) -> tuple[LearnerState, jax.Array]:
+    def observe_one(
+        self, state: LearnerState, observed: Observed
+    ) -> tuple[LearnerState, jax.Array]:
+        """`observe` of one seed."""
         rng, rng_act = jax.random.split(state.rng)
         stack = push(state.stack, observed.observation, observed.is_first, self.frame_stack)
         actions = self.agent.act(state.train.params, rng_act, stack, state.steps, "training")
@@ -173,14 +176,16 @@ class Learner:
         return jax.jit(learn, static_argnums=1, donate_argnums=0, **more)
 
     def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
-        state, metrics = jax.lax.scan(lambda s, _: self._update(s), state, None, length=num_updates)
+        state, metrics = jax.lax.scan(
+            lambda s, _: self.update_one(s), state, None, length=num_updates
+        )
         means = jax.tree.map(jnp.mean, metrics)
         # A mean of equal float32 numbers is not always that number.
         rates = {name: metrics[name][-1] for name in means if agents_base.is_rate(name)}
         return state, {**means, **rates}
 
-    def _update(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
-        """Sample, update, priorities."""
+    def update_one(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
+        """An update of one seed: sample, update, priorities."""
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         updated = prioritizing_lib.update(

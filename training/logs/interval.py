@@ -1,6 +1,6 @@
 """What is gathered between two rows of train.csv: metrics of updates, and returns of episodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ class _Learned(NamedTuple):
     frames: int
     updates: int
     metrics: Mapping[str, Any]
+    weight: int
 
 
 class LogInterval:
@@ -38,9 +39,11 @@ class LogInterval:
         self._num_checked = 0
         self.returns: list[list[float]] = [[] for _ in range(num_seeds)]
 
-    def learned(self, frames: int, updates: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Keeps metrics [K] of the updates that end at these counts."""
-        self._learned.append(_Learned(frames, updates, metrics))
+    def learned(
+        self, frames: int, updates: int, metrics: Mapping[str, jax.Array], weight: int = 1
+    ) -> None:
+        """Keeps metrics [K] of the updates that end at these counts, with a weight in means."""
+        self._learned.append(_Learned(frames, updates, metrics, weight))
 
     def not_finite(self) -> str:
         """The first update that was not finite, for a message; "" if all were.
@@ -66,12 +69,13 @@ class LogInterval:
 
         Learning rates are the last update's.
         """
-        gathered, self._learned = [learned.metrics for learned in self._learned], []
+        gathered, self._learned = self._learned, []
         self._num_checked = 0
         if not gathered:
             return dict.fromkeys(self._metric_names, np.full(self._num_seeds, np.nan))
-        fetched = jax.device_get(gathered)
-        means = {name: np.mean([m[name] for m in fetched], axis=0) for name in fetched[0]}
+        fetched = jax.device_get([learned.metrics for learned in gathered])
+        mean = _mean_by([learned.weight for learned in gathered])
+        means = {name: mean([m[name] for m in fetched]) for name in fetched[0]}
         rates = {name: fetched[-1][name] for name in means if agents_base.is_rate(name)}
         return {**means, **rates}
 
@@ -79,6 +83,7 @@ class LogInterval:
         """What was gathered, so that a resumed run's rows are whole."""
         gathered = jax.device_get([learned.metrics for learned in self._learned])
         state = {f"{METRIC}{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
+        state["weights"] = np.array([learned.weight for learned in self._learned], np.int64)
         state["returns"] = np.concatenate([np.array(r, np.float64) for r in self.returns])
         return state | {"return_counts": np.array([len(returns) for returns in self.returns])}
 
@@ -87,7 +92,10 @@ class LogInterval:
         names = self._metric_names
         columns = zip(*(state[f"{METRIC}{name}"] for name in names))
         # Counts serve messages about non-finite metrics, which are never saved.
-        self._learned = [_Learned(0, 0, dict(zip(names, values))) for values in columns]
+        self._learned = [
+            _Learned(0, 0, dict(zip(names, values)), int(weight))
+            for values, weight in zip(columns, state["weights"])
+        ]
         self._num_checked = len(self._learned)
         parts = np.split(state["returns"], np.cumsum(state["return_counts"])[:-1])
         self.returns = [part.tolist() for part in parts]
@@ -95,3 +103,10 @@ class LogInterval:
     def _seeds(self, ks: np.ndarray) -> str:
         listed = ", ".join(str(self._first_seed + int(k)) for k in ks)
         return f"seed {listed}" if len(ks) == 1 else f"seeds {listed}"
+
+
+def _mean_by(weights: Sequence[int]) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """The mean of arrays [K] with these weights."""
+    if len(set(weights)) == 1:
+        return lambda arrays: np.mean(arrays, axis=0)
+    return lambda arrays: np.average(arrays, axis=0, weights=weights).astype(np.float32)

@@ -72,9 +72,11 @@ class Recorder:
         self._last_frames = frames
         self.gathered = interval.LogInterval(settings.num_seeds, settings.seed, metric_names)
 
-    def learned(self, counters: Mapping[str, int], metrics: Mapping[str, jax.Array]) -> None:
+    def learned(
+        self, counters: Mapping[str, int], metrics: Mapping[str, jax.Array], weight: int = 1
+    ) -> None:
         """Keeps metrics [K] of updates for the interval's mean; they stay on the device."""
-        self.gathered.learned(counters["frames"], counters["updates"], metrics)
+        self.gathered.learned(counters["frames"], counters["updates"], metrics, weight)
 
     def episode(
         self,

@@ -1,0 +1,145 @@
+"""The compiled loop does what the loop over single steps does."""
+
+import csv
+import importlib
+
+import jax
+import numpy as np
+import pytest
+
+from core import checks
+from training import closed_loop, loop
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+_SMALL = {
+    "environment.images": 40,
+    "environment.num_tasks": 3,
+    "environment.frames_per_task": 160,
+    "environment.episode_steps": 7,
+    "num_frames": 400,
+    "num_envs": 4,
+    "replay.min_size": 16,
+    "replay.capacity": 160,
+    "replay.batch_size": 8,
+    "training.update_period_frames": 4,
+    "training.target_update_period_frames": 40,
+    "network.head.hidden_size": 8,
+    "network.torso.hidden_sizes": (8,),
+    "log.period_frames": 60,
+    "log.layers_period_frames": 0,
+    "log.units_period_frames": 0,
+    "snapshot.period_frames": 10_000,
+}
+_TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
+
+
+def _config(argument="c51:plain", **changes):
+    config = importlib.import_module("configs.classification_stream").get_config(argument)
+    config.update_from_flattened_dict({**_SMALL, "training.steps_per_call": 8, **changes})
+    return config
+
+
+def _play(run, frames=None):
+    while not run.loop.counts.is_finished and run.counters["frames"] < (frames or 10**9):
+        run.iterate()
+        if run.loop.is_due(run.settings.log.period_frames) or run.loop.counts.is_task_over:
+            run.log()
+    return run
+
+
+def _arrays(run):
+    leaves = jax.tree_util.tree_leaves_with_path(run.loop.state._replace(rng=None))
+    return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+
+def _rows(path):
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [{k: v for k, v in row.items() if not k.endswith(_TIMINGS)} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("argument", "changes"),
+    [
+        ("c51:plain", {}),
+        ("c51:nap", {"training.update_period_frames": 1}),
+        ("rainbow:reset", {"num_seeds": 2, "training.update_period_frames": 8}),
+    ],
+    ids=["an update a step", "several updates a step", "an update each second step, two seeds"],
+)
+def test_it_equals_the_loop_over_single_steps(tmp_path, argument, changes):
+    """The same steps, updates, episodes and rows; numbers up to rounding."""
+    closed = _play(loop.Run(_config(argument, **changes), tmp_path / "closed"))
+    single = _play(
+        loop.Run(_config(argument, **changes, **{"training.steps_per_call": 1}), tmp_path / "open")
+    )
+    assert isinstance(closed.loop, closed_loop.ClosedLoop)
+    assert not isinstance(single.loop, closed_loop.ClosedLoop)
+    assert closed.counters == single.counters
+    expected = _arrays(single)
+    for name, array in _arrays(closed).items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    for run in (closed, single):
+        run.close()
+    found, rows = (_rows(tmp_path / name / "train.csv") for name in ("closed", "open"))
+    assert len(found) == len(rows) > 3
+    for ours, theirs in zip(found, rows):
+        assert {"greedy_reward"} == ours.keys() - theirs.keys()
+        for name in ("frames", "updates", "task", "seed", "episodes", "replay_size"):
+            assert ours[name] == theirs[name], name
+        for name in ("mean_return", "loss", "gradient_norm", "learning_rate"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3, nan_ok=True)
+    assert _rows(tmp_path / "closed" / "episodes.csv") == _rows(tmp_path / "open" / "episodes.csv")
+
+
+@pytest.mark.parametrize("frames", [60, 160, 200])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, frames):
+    """Stopped within a task, at its end, and after it; by this loop or by the other."""
+    whole = _play(loop.Run(_config(), tmp_path / "whole"))
+    run = _play(loop.Run(_config(), tmp_path / "resumed"), frames)
+    run.save()
+    run.close()
+    resumed = loop.Run(_config(), tmp_path / "resumed")
+    assert resumed.counters["frames"] >= frames
+    expected = _arrays(whole)
+    for name, array in _arrays(_play(resumed)).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    resumed.close()
+    whole.close()
+    assert _rows(tmp_path / "resumed" / "train.csv") == _rows(tmp_path / "whole" / "train.csv")
+
+
+def test_the_greedy_reward_is_what_the_policy_would_get(tmp_path):
+    """After many updates on few images nearly all of it; a row for each task."""
+    changes = {
+        "environment.num_tasks": 1,
+        "environment.images": 10,
+        "environment.frames_per_task": 4_000,
+        "num_frames": 4_000,
+        "replay.capacity": 4_000,
+        "log.period_frames": 2_000,
+        "replay.batch_size": 32,
+        "network.head.hidden_size": 32,
+        "network.torso.hidden_sizes": (32,),
+        "optimizer.learning_rate": 3e-3,
+    }
+    run = _play(loop.Run(_config(**changes), tmp_path / "run"))
+    run.close()
+    first, last = (float(row["greedy_reward"]) for row in _rows(tmp_path / "run" / "train.csv"))
+    assert first < last
+    assert last > 0.9
+
+
+def test_a_number_that_is_not_finite_ends_the_run(tmp_path):
+    run = loop.Run(_config(**{"optimizer.learning_rate": 1e38}), tmp_path / "run")
+    with pytest.raises(Exception, match="expected a finite number"):
+        _play(run)
+    run.close()
+
+
+def test_environments_with_a_body_are_refused(tmp_path):
+    config = importlib.import_module("configs.probe").get_config("3")
+    config.training.steps_per_call = 8
+    with pytest.raises(checks.ConfigError, match=r"steps_per_call = 8: expected 1, as .*'probes'"):
+        loop.Run(config, tmp_path / "run")

@@ -1,0 +1,293 @@
+"""Playing and learning in one compiled loop, for environments that are pure functions.
+
+The same steps as agent_loop's, with the same results up to rounding: observe, updates that are
+due, step. But hundreds of them are one call, so that nothing waits for Python, which takes longer
+than an update of a small network. Which updates are due is known before the call, from the counts
+alone; a call ends where something else is due.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import base as agents_base
+from core import checks, finite
+from envs import base as envs_base
+from envs.functional import contract, vector
+from training import agent_loop, periods, run_settings
+from training import experiment as experiment_lib
+from training.learning import replay_learner, seeds
+from training.logs import stage_timer
+
+GREEDY_REWARD = "greedy_reward"
+"""Mean expected reward of the greedy actions, on what is seen just before each update."""
+
+
+class _Plan(NamedTuple):
+    """Steps of one call: how many updates follow each, and the frames learned from after it."""
+
+    num_updates: list[int]
+    frames: list[int]
+
+
+class _Episodes(NamedTuple):
+    """Of each step [T, K * N]: whether an episode ended on it, with what return and length."""
+
+    is_last: jax.Array
+    episode_return: jax.Array
+    episode_steps: jax.Array
+
+
+class _Carry(NamedTuple):
+    """What goes from step to step.
+
+    Attributes:
+      state: the learner's.
+      running: the environments, [K * N].
+      observed: what the learner sees next, [K, N].
+      output: the same from the environments, [K * N].
+      sums: of the metrics [K] over the updates, rates as they are last.
+      episodes: filled up to this step.
+      is_finite: whether all rewards and observations were.
+    """
+
+    state: replay_learner.LearnerState
+    running: contract.Running
+    observed: replay_learner.Observed
+    output: contract.Output
+    sums: dict[str, jax.Array]
+    episodes: _Episodes
+    is_finite: jax.Array
+
+
+class ClosedLoop(agent_loop.AgentLoop):
+    """An AgentLoop whose iterations are many steps."""
+
+    def __init__(self, settings: run_settings.RunSettings, experiment: experiment_lib.Experiment):
+        """Prepares the loop.
+
+        Raises:
+          ConfigError: if the environment is not one of pure functions.
+        """
+        super().__init__(settings, experiment)
+        environment = experiment.environment
+        if not isinstance(environment, vector.FunctionalVector):
+            raise checks.ConfigError(
+                f"training.steps_per_call = {settings.training.steps_per_call}: expected 1, as "
+                f"environment.module = {settings.environment.module!r} is not made of functions"
+            )
+        self._environment = environment
+        self._names = experiment_lib.metric_names(experiment)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Those of updates, and GREEDY_REWARD where it is known."""
+        is_known = self._environment.dynamics.expected_reward is not None
+        return [*self._names, GREEDY_REWARD] if is_known else self._names
+
+    def iterate(self, timer: stage_timer.StageTimer) -> agent_loop.Iteration:
+        """Steps until something else than an update is due, or training.steps_per_call of them.
+
+        Raises:
+          NotFiniteError: if a reward or an observation is not finite.
+        """
+        self._begin_iteration()
+        environment, learner = self._environment, self.experiment.learner
+        with timer.stage("learn", always=True):
+            plan = self._plan()
+            carry = self._call(
+                self.state,
+                environment.running,
+                experiment_lib.observed(self.timestep, learner),
+                environment.parameters,
+                self._padded(plan.num_updates),
+                jnp.int32(len(plan.frames)),
+            )
+            self.state = carry.state
+            self.timestep = environment.go_to(carry.running, carry.output)
+            if not bool(carry.is_finite):
+                raise self.located(
+                    finite.NotFiniteError("a reward or an observation is not finite")
+                )
+        episodes = _ended(jax.device_get(carry.episodes), plan.frames)
+        if self._settings.frames_per_task and self.counts.is_task_over:
+            self.timestep = environment.next_task()
+        total = sum(plan.num_updates)
+        metrics = {
+            name: value if agents_base.is_rate(name) else value / total
+            for name, value in carry.sums.items()
+        }
+        return agent_loop.Iteration(metrics if total else None, episodes, total)
+
+    def _plan(self) -> _Plan:
+        """Counts the steps of the next call, and the updates that will be done in it."""
+        step_frames = self._settings.num_envs * self._settings.frames_per_step
+        plan = _Plan([], [])
+        while True:
+            self.counts.report(self.counts.played + step_frames)
+            due = self.counts.updates_behind
+            self.counts.count_updates(due)
+            plan.num_updates.append(due)
+            plan.frames.append(self.counts.counters["frames"])
+            is_full = len(plan.frames) == self._settings.training.steps_per_call
+            if is_full or self.counts.is_task_over or self._is_anything_due():
+                return plan
+
+    def _is_anything_due(self) -> bool:
+        log, snapshot = self._settings.log, self._settings.snapshot
+        found = (
+            *(log.period_frames, log.layers_period_frames, log.units_period_frames),
+            *(log.ranks_period_frames, log.network_period_frames),
+            self._settings.evaluation.period_frames,
+            *(snapshot.period_frames, snapshot.parameters_period_frames),
+        )
+        frames = self.counts.counters["frames"]
+        is_due = any(periods.is_completed(p, self._frames_before, frames) for p in found)
+        return is_due or self.is_kept(frames)
+
+    def _padded(self, num_updates: Sequence[int]) -> jax.Array:
+        padded = np.zeros(self._settings.training.steps_per_call, np.int32)
+        padded[: len(num_updates)] = num_updates
+        return jnp.asarray(padded)
+
+    @functools.cached_property
+    def _call(self):
+        """(state, running, Observed, parameters, updates of each step, steps) -> _Carry. Jitted."""
+        most_steps = self._settings.training.steps_per_call
+        dynamics = self._environment.dynamics
+        advance = jax.vmap(lambda *x: contract.advance(dynamics, *x), in_axes=(None, 0, 0))
+
+        def call(state, running, observed, parameters, num_updates, num_steps) -> _Carry:
+            def step(i: jax.Array, carry: _Carry) -> _Carry:
+                state, actions = self._observe(carry.state, carry.observed)
+                sums = carry.sums
+                state, sums = jax.lax.cond(
+                    num_updates[i] > 0,
+                    lambda: self._learn_and_measure(
+                        state, carry.running, parameters, sums, num_updates[i]
+                    ),
+                    lambda: (state, sums),
+                )
+                running, output = advance(parameters, carry.running, actions.reshape(-1))
+                episodes = jax.tree.map(
+                    lambda rows, row: rows.at[i].set(row),
+                    carry.episodes,
+                    _Episodes(output.is_last, running.episode_return, running.episode_steps),
+                )
+                is_finite = carry.is_finite & _all_finite(output.reward, output.observation)
+                return _Carry(state, running, self._seen(output), output, sums, episodes, is_finite)
+
+            carry = _Carry(
+                state=state,
+                running=running,
+                observed=jax.tree.map(jnp.asarray, observed),
+                output=_empty_output(running, observed),
+                sums=self._zeros(),
+                episodes=_no_episodes(most_steps, running),
+                is_finite=jnp.ones((), bool),
+            )
+            return jax.lax.fori_loop(0, num_steps, step, carry)
+
+        return jax.jit(call, donate_argnums=(0, 1))
+
+    def _observe(self, state, observed):
+        learner = self.experiment.learner
+        axes = learner.axes
+        return seeds.over_seeds(learner.observe_one, learner.num_seeds, (axes, 0), (axes, 0))(
+            state, observed
+        )
+
+    def _learn_and_measure(self, state, running, parameters, sums, num_updates):
+        """Several updates, and before them what the greedy actions would give."""
+        learner = self.experiment.learner
+        sums = dict(sums)
+        if GREEDY_REWARD in sums:
+            greedy = self._greedy_reward(state, running, parameters)
+            # As often as the updates it stands before.
+            sums[GREEDY_REWARD] = sums[GREEDY_REWARD] + greedy * num_updates
+        update = seeds.over_seeds(
+            learner.update_one, learner.num_seeds, (learner.axes,), (learner.axes, 0)
+        )
+
+        def do(_, carry):
+            state, sums = carry
+            state, metrics = update(state)
+            added = {
+                name: value if agents_base.is_rate(name) else sums[name] + value
+                for name, value in metrics.items()
+            }
+            return state, {**sums, **added}
+
+        return jax.lax.fori_loop(0, num_updates, do, (state, sums))
+
+    def _greedy_reward(self, state, running, parameters) -> jax.Array:
+        """The mean over the environments [K]; by the network before the update."""
+        learner, reward = self.experiment.learner, self._environment.dynamics.expected_reward
+        assert reward is not None, "asked only where it is known"
+
+        def act(state):
+            rng = jax.random.fold_in(state.rng, 3)
+            return learner.agent.act(
+                state.train.params, rng, state.stack, state.steps, "evaluation"
+            )
+
+        actions = seeds.over_seeds(act, learner.num_seeds, (learner.axes,), 0)(state)
+        of_each = jax.vmap(reward, in_axes=(None, 0, 0))
+        rewards = of_each(parameters, running.state, actions.reshape(-1))
+        return jnp.mean(rewards.reshape(learner.num_seeds, -1), axis=1)
+
+    def _seen(self, output: contract.Output) -> replay_learner.Observed:
+        """As experiment.observed, of arrays [K * N]."""
+        learner = self.experiment.learner
+        reward = output.reward
+        if learner.max_abs_reward:
+            reward = jnp.clip(reward, -learner.max_abs_reward, learner.max_abs_reward)
+        fields = (output.observation, output.is_first, output.is_last, reward, output.discount)
+        return replay_learner.Observed(
+            *(x.reshape(learner.num_seeds, learner.num_envs, *x.shape[1:]) for x in fields)
+        )
+
+    def _zeros(self) -> dict[str, jax.Array]:
+        num_seeds = self.experiment.learner.num_seeds
+        return {name: jnp.zeros(num_seeds) for name in self.metric_names}
+
+
+def _empty_output(running: contract.Running, observed: replay_learner.Observed) -> contract.Output:
+    """One to begin with, which the first step replaces."""
+    nothing = jnp.zeros_like(running.is_last)
+    observation = jnp.asarray(observed.observation)
+    return contract.Output(
+        observation=observation.reshape(-1, *observation.shape[2:]),
+        is_first=nothing,
+        is_terminal=nothing,
+        is_truncated=nothing,
+        reward=jnp.zeros_like(running.episode_return),
+    )
+
+
+def _no_episodes(most_steps: int, running: contract.Running) -> _Episodes:
+    found = _Episodes(running.is_last, running.episode_return, running.episode_steps)
+    return jax.tree.map(lambda x: jnp.zeros((most_steps, *x.shape), x.dtype), found)
+
+
+def _all_finite(*arrays: jax.Array) -> jax.Array:
+    floats = [x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _ended(found: _Episodes, frames: Sequence[int]) -> list[Any]:
+    """(frames learned from when it ended, episode) of each, in their order."""
+    is_last = np.asarray(found.is_last)[: len(frames)]
+    return [
+        (
+            frames[step],
+            envs_base.Episode(
+                int(i), float(found.episode_return[step, i]), int(found.episode_steps[step, i])
+            ),
+        )
+        for step, i in np.argwhere(is_last)
+    ]
