@@ -4,7 +4,7 @@
     python -m scripts.train --config=configs/classification_stream.py:rainbow:nap
 
 The argument is an agent, `c51` or `rainbow`, and one of ARMS. Every task permutes pixels and
-classes of the same images anew (envs/classification_stream.py); the replay is cleared. What to look
+classes of the same images anew (envs/classification_mdp.py); the replay is cleared. What to look
 at is `greedy_reward` in train.csv, the share of images that the mean network would have classified
 rightly, just before it learned from what it saw: one row a task.
 
@@ -30,7 +30,7 @@ def get_config(argument: str = "c51:plain") -> Any:
     agent, _, arm = argument.partition(":")
     modifiers.check_choice("agent", agent, tuple(_UPDATES))
     modifiers.check_choice("arm", arm or "plain", tuple(ARMS))
-    config = rainbow.make("classification_stream", agent, "prioritized")
+    config = rainbow.make("task_stream", agent, "prioritized")
     is_default = (agent, arm or "plain") == ("c51", "plain")
     modifiers.named(
         config, "classification_stream" if is_default else f"classification_{agent}_{arm}"

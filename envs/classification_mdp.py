@@ -48,7 +48,7 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    parameters = functools.cache(lambda _: parameters_of(chosen, chosen.task))
+    parameters = functools.cache(lambda _: parameters_of(chosen))
     return vector.FunctionalVector(task_name(chosen), dynamics(), parameters, num_envs, seed)
 
 
@@ -75,11 +75,11 @@ def dynamics() -> contract.Dynamics:
     )
 
 
-def parameters_of(chosen: Settings, task: int) -> dict[str, Any]:
+def parameters_of(chosen: Settings) -> dict[str, Any]:
     """Images [M, 196], the right action for each [M], and the length of an episode."""
     images, labels = _standardized(chosen.images)
-    if task:
-        random = np.random.RandomState([_TASK_SEED, task])
+    if chosen.task:
+        random = np.random.RandomState([_TASK_SEED, chosen.task])
         labels = random.permutation(_CLASSES)[labels]
         if chosen.stream == "pixel":
             images = images[:, random.permutation(images.shape[1])]

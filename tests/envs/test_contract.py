@@ -8,11 +8,14 @@ from core import checks, plugins, settings
 from envs import (
     atari,
     base,
+    cartpole,
+    classification_mdp,
     environment_sequence,
     game_sequence,
     gymnasium_vector,
     point_mass,
     probes,
+    task_stream,
 )
 from tests.envs.playing import assert_equal, draw_actions, play
 
@@ -27,6 +30,8 @@ OVERRIDES = {
         environment_sequence,
         {"environments": [{"module": "probes", "probe": p} for p in (5, 4)]},
     ),
+    "cartpole": (cartpole, {}),
+    "classification_mdp": (classification_mdp, {"images": 20, "episode_steps": 30}),
     "gymnasium": (gymnasium_vector, {"id": "CartPole-v1"}),
     "point_mass": (point_mass, {"map": "easy", "max_steps": 40}),
     "probe_1": (probes, {"probe": 1}),
@@ -34,6 +39,7 @@ OVERRIDES = {
     "probe_3": (probes, {"probe": 3}),
     "probe_4": (probes, {"probe": 4}),
     "probe_5": (probes, {"probe": 5}),
+    "task_stream": (task_stream, {"each": cartpole.Settings()}),
 }
 every_module = pytest.mark.parametrize("name", OVERRIDES)
 

@@ -13,10 +13,10 @@ from training import closed_loop, loop
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 _SMALL = {
-    "environment.images": 40,
+    "environment.each.images": 40,
     "environment.num_tasks": 3,
     "environment.frames_per_task": 160,
-    "environment.episode_steps": 7,
+    "environment.each.episode_steps": 7,
     "num_frames": 400,
     "num_envs": 4,
     "replay.min_size": 16,
@@ -114,7 +114,7 @@ def test_the_greedy_reward_is_what_the_policy_would_get(tmp_path):
     """After many updates on few images nearly all of it; a row for each task."""
     changes = {
         "environment.num_tasks": 1,
-        "environment.images": 10,
+        "environment.each.images": 10,
         "environment.frames_per_task": 4_000,
         "num_frames": 4_000,
         "replay.capacity": 4_000,
