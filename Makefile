@@ -2,6 +2,7 @@
 #
 #   make train   a short real training of Rainbow with NaP on an Atari game (~15 minutes, two cores)
 #   make test    lint, types and all tests
+#   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~30 minutes, two cores)
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
@@ -24,7 +25,7 @@ TEST_WORKERS ?= 3
 BIN = $(VENV)/bin
 PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
 
-.PHONY: setup train test browser lint bench bench-gpu replay-env replay-env-for-tests clean
+.PHONY: setup train plasticity test browser lint bench bench-gpu replay-env replay-env-for-tests clean
 
 setup: $(VENV)/.complete
 
@@ -38,6 +39,18 @@ train: $(VENV)/.complete
 	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
+
+# The configurations and seeds of it; one's own are added with PLASTICITY_ARMS=...
+PLASTICITY_ARMS ?= rainbow:plain,rainbow:ln,rainbow:nap
+PLASTICITY_SEEDS ?= 1,2,3,4,5
+PLASTICITY_DIR ?= runs/make_plasticity
+
+plasticity: $(VENV)/.complete
+	$(BIN)/python -m scripts.sweep --configs=configs/classification_stream.py \
+		--arguments=$(PLASTICITY_ARMS) --seeds=$(PLASTICITY_SEEDS) --workers=2 \
+		--root=$(PLASTICITY_DIR)
+	$(BIN)/python -m scripts.compare_streams --base=classification_rainbow_plain \
+		--output=$(PLASTICITY_DIR)/comparison $(PLASTICITY_DIR)
 
 test: lint browser replay-env-for-tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder

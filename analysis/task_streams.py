@@ -1,0 +1,169 @@
+"""How well agents learn task after task: outcomes by arm, and differences paired by seed.
+
+The score of a task is the mean of a column of train.csv over it, `greedy_reward` or `mean_return`.
+With T tasks, `early` is the mean score of tasks 5 to 10, `last` that of the last third, and `change`
+the second less the first: what an agent loses or gains with age. Tasks are exchangeable, so
+without loss of plasticity `change` is not below 0. Task 1 is no measure of a fresh agent where
+values have first to find their size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from analysis import equivalence, run_records
+from core import checks
+
+EARLY = slice(4, 10)
+"""Tasks 5 to 10."""
+
+_FEWEST_TASKS = 15
+
+Scores = Mapping[int, np.ndarray]
+"""By seed, the score of each task [T]."""
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds with the bounds of its 95 % t-interval; nan for a single seed.
+
+    Attributes:
+      mean: over the seeds.
+      low: bound.
+      high: bound.
+      seeds: how many.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+class Outcome(NamedTuple):
+    """Of an arm."""
+
+    early: Estimate
+    last: Estimate
+    change: Estimate
+
+
+class Difference(NamedTuple):
+    """An arm's `last` less another's, paired by seed.
+
+    Attributes:
+      estimate: of the differences.
+      bootstrap: bounds of the 95 % interval that resamples pairs (percentile, 10,000 draws).
+      wins: pairs in which the arm is above the other.
+      p_value: of the exact sign test, two-sided.
+      adjusted: the same after Holm's correction over all arms that are compared.
+    """
+
+    estimate: Estimate
+    bootstrap: tuple[float, float]
+    wins: int
+    p_value: float
+    adjusted: float
+
+
+def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict[int, np.ndarray]]:
+    """By the runs' name and by seed, the score of each task that was played to its end.
+
+    Raises:
+      ConfigError: if a run has no such column or is no sequence, or a seed occurs twice.
+    """
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for run in runs:
+        table = run.tables["train"]
+        if column not in table or not run.is_sequence:
+            raise checks.ConfigError(
+                f"{run.path}: expected a sequence of tasks with {column} in train.csv"
+            )
+        for seed in run.seeds:
+            if seed in found.setdefault(run.name, {}):
+                raise checks.ConfigError(f"{run.path}: seed {seed} of {run.name} occurs twice")
+            found[run.name][seed] = _of_tasks(run, table["seed"] == seed, column)
+    return found
+
+
+def _of_tasks(run: run_records.RunRecord, rows: np.ndarray, column: str) -> np.ndarray:
+    table = run.tables["train"]
+    tasks, values = table["task"][rows], table[column][rows]
+    frames_per_task = run.config["environment"]["frames_per_task"]
+    num_whole = run.frames // frames_per_task
+    return np.array([np.nanmean(values[tasks == task]) for task in range(num_whole)])
+
+
+def outcome(arm: Scores) -> Outcome:
+    """Of an arm; raises ConfigError for too few tasks."""
+    parts = [_parts(row) for row in arm.values()]
+    early, last = (np.array(column) for column in zip(*parts))
+    return Outcome(_estimate(early), _estimate(last), _estimate(last - early))
+
+
+def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
+    """Every other arm's `last` less that of `base`, over the seeds that both have.
+
+    Raises:
+      ConfigError: if there is no such arm, or an arm has no seed in common with it.
+    """
+    if base not in arms:
+        raise checks.ConfigError(f"base = {base!r}: expected one of {', '.join(arms)}")
+    pairs = {name: _paired(arm, arms[base], name) for name, arm in arms.items() if name != base}
+    p_values = {name: _sign_test(values) for name, values in pairs.items()}
+    adjusted = _holm(p_values)
+    return {
+        name: Difference(
+            _estimate(values),
+            _bootstrap(values),
+            int(np.sum(values > 0)),
+            p_values[name],
+            adjusted[name],
+        )
+        for name, values in pairs.items()
+    }
+
+
+def _parts(row: np.ndarray) -> tuple[float, float]:
+    """The scores `early` and `last` of a seed."""
+    if len(row) < _FEWEST_TASKS:
+        raise checks.ConfigError(
+            f"found {len(row)} whole tasks: expected at least {_FEWEST_TASKS}, of which 5 to 10 "
+            "are early and the last third is late"
+        )
+    return float(row[EARLY].mean()), float(row[-(len(row) // 3) :].mean())
+
+
+def _paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
+    seeds = sorted(arm.keys() & base.keys())
+    if not seeds:
+        raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
+    return np.array([_parts(arm[seed])[1] - _parts(base[seed])[1] for seed in seeds])
+
+
+def _estimate(values: np.ndarray) -> Estimate:
+    if len(values) == 1:
+        return Estimate(float(values[0]), float("nan"), float("nan"), 1)
+    return Estimate(*equivalence.mean_interval(values.tolist()), len(values))
+
+
+def _bootstrap(values: np.ndarray) -> tuple[float, float]:
+    drawn = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _sign_test(values: np.ndarray) -> float:
+    """Pairs without a difference count for neither side."""
+    wins, losses = int(np.sum(values > 0)), int(np.sum(values < 0))
+    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjustment: the i-th smallest times as many as are left, never falling."""
+    adjusted, largest = {}, 0.0
+    for i, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - i) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted

@@ -1,0 +1,106 @@
+"""Whether agents lose plasticity in a stream of tasks, and which lose less: a table and a figure.
+
+python -m scripts.compare_streams --base=classification_stream --output=DIRECTORY RUNS
+
+RUNS are directories with runs in or below them; runs of one name are an arm. Writes outcomes.csv,
+differences.csv (each arm less the base, paired by seed), tasks.csv and tasks.png to the directory;
+analysis/task_streams.py says what is compared. Run it on runs of one commit.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+
+from analysis import run_records, task_streams
+from analysis.figures import curves, stream_figure
+from core import checks
+from scripts import command_line
+
+_BASE = flags.DEFINE_string(
+    "base", None, "The arm that the others are compared with.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A directory; made if it is not there.", required=True
+)
+_COLUMN = flags.DEFINE_string("column", "greedy_reward", "Of train.csv.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints and writes the comparison."""
+    if len(argv) < 2:
+        command_line.fail("no run directory given: compare_streams needs one or several")
+    runs = run_records.find([Path(path) for path in argv[1:]])
+    _check_one_commit(runs)
+    arms = task_streams.scores(runs, _COLUMN.value)
+    outcomes = {name: task_streams.outcome(arm) for name, arm in arms.items()}
+    differences = task_streams.differences(arms, _BASE.value)
+    for name, found in outcomes.items():
+        print(f"{name:40} " + "  ".join(f"{k} {_shown(v)}" for k, v in found._asdict().items()))
+    for name, difference in differences.items():
+        print(
+            f"{name} - {_BASE.value}: {_shown(difference.estimate)}, above in "
+            f"{difference.wins} of {difference.estimate.seeds}, p = {difference.adjusted:.2g}"
+        )
+    output = Path(_OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / "outcomes.csv", _outcome_rows(outcomes))
+    _write(output / "differences.csv", _difference_rows(differences))
+    _write(output / "tasks.csv", _task_rows(arms))
+    curves.save(stream_figure.draw(arms, _COLUMN.value), output / "tasks.png")
+    logging.info("wrote outcomes.csv, differences.csv, tasks.csv and tasks.png to %s", output)
+
+
+def _check_one_commit(runs: Sequence[run_records.RunRecord]) -> None:
+    """Raises ConfigError for runs of several commits, which are not to be pooled."""
+    commits = {str(start.get("commit")) for run in runs for start in run.starts}
+    if len(commits) > 1:
+        raise checks.ConfigError(f"runs of {len(commits)} commits: expected runs of one")
+
+
+def _shown(estimate: task_streams.Estimate) -> str:
+    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def _outcome_rows(outcomes: Mapping[str, task_streams.Outcome]) -> Iterable[dict[str, Any]]:
+    for name, found in outcomes.items():
+        for quantity, estimate in found._asdict().items():
+            yield {"arm": name, "quantity": quantity, **estimate._asdict()}
+
+
+def _difference_rows(
+    differences: Mapping[str, task_streams.Difference],
+) -> Iterable[dict[str, Any]]:
+    for name, found in differences.items():
+        low, high = found.bootstrap
+        yield {
+            "arm": name,
+            "base": _BASE.value,
+            **found.estimate._asdict(),
+            "bootstrap_low": low,
+            "bootstrap_high": high,
+            "wins": found.wins,
+            "p_value": found.p_value,
+            "adjusted": found.adjusted,
+        }
+
+
+def _task_rows(arms: Mapping[str, task_streams.Scores]) -> Iterable[dict[str, Any]]:
+    for name, arm in arms.items():
+        for seed, values in arm.items():
+            for task, score in enumerate(values):
+                yield {"arm": name, "seed": seed, "task": task, "score": float(score)}
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    listed = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(listed[0]) if listed else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

@@ -1,0 +1,113 @@
+"""Outcomes of streams of tasks, by hand."""
+
+import types
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import task_streams
+from analysis.figures import stream_figure
+from core import checks
+
+
+def _row(early, last, num_tasks=18):
+    """Scores of a seed: `early` in tasks 5 to 10, `last` in the last third, 0 in task 1."""
+    row = np.full(num_tasks, 0.5)
+    row[0], row[4:10], row[-(num_tasks // 3) :] = 0, early, last
+    return row
+
+
+def test_the_outcome_of_an_arm():
+    arm = {1: _row(0.8, 0.6), 2: _row(0.6, 0.5), 3: _row(0.7, 0.4)}
+    found = task_streams.outcome(arm)
+    assert found.early.mean == pytest.approx(0.7)
+    assert found.last.mean == pytest.approx(0.5)
+    assert found.change.mean == pytest.approx(-0.2)
+    half = stats.t.ppf(0.975, 2) * np.std([-0.2, -0.1, -0.3], ddof=1) / 3**0.5
+    assert found.change.low == pytest.approx(-0.2 - half)
+    assert (found.change.high, found.change.seeds) == (pytest.approx(-0.2 + half), 3)
+    one = task_streams.outcome({1: _row(0.8, 0.6)})
+    assert one.change.mean == pytest.approx(-0.2)
+    assert np.isnan(one.change.low)
+
+
+def test_differences_are_paired_by_seed():
+    arms = {
+        "plain": {k: _row(0.8, 0.4 + 0.1 * k) for k in range(7)},
+        "nap": {k: _row(0.8, 0.5 + 0.1 * k) for k in range(1, 8)},
+        "noise": {k: _row(0.8, 0.4 + 0.1 * k + (-1) ** k) for k in range(7)},
+    }
+    found = task_streams.differences(arms, "plain")
+    assert found.keys() == {"nap", "noise"}
+    nap, noise = found["nap"], found["noise"]
+    assert nap.estimate == pytest.approx((0.1, 0.1, 0.1, 6))
+    assert nap.bootstrap == pytest.approx((0.1, 0.1))
+    assert (nap.wins, noise.wins) == (6, 4)
+    assert nap.p_value == pytest.approx(2 * 0.5**6)
+    assert nap.adjusted == pytest.approx(2 * nap.p_value)
+    assert noise.p_value == noise.adjusted == 1
+    assert noise.estimate.low < 0 < noise.estimate.high
+
+
+def test_holm_s_correction_by_hand():
+    found = task_streams._holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    assert found == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+
+
+def _run(name="plain", seed=1, frames=1_600, **columns):
+    """A run of 8 whole tasks of 200 frames, with two rows a task."""
+    rows = frames // 100
+    table = {
+        "frames": 100.0 * np.arange(1, rows + 1),
+        "task": np.repeat(np.arange(rows), 2)[:rows],
+        "seed": np.full(rows, seed),
+        "greedy_reward": np.arange(rows) / 10,
+        **columns,
+    }
+    return types.SimpleNamespace(
+        path=f"runs/{name}",
+        name=name,
+        seeds=(seed,),
+        is_sequence=True,
+        frames=frames,
+        config={"environment": {"frames_per_task": 200}},
+        tables={"train": table},
+    )
+
+
+def test_the_score_of_a_task_is_its_rows_mean():
+    found = task_streams.scores([_run(), _run(seed=2), _run("nap", frames=1_700)], "greedy_reward")
+    assert {name: sorted(arm) for name, arm in found.items()} == {"plain": [1, 2], "nap": [1]}
+    # The ninth task of the last is not over.
+    assert {len(row) for arm in found.values() for row in arm.values()} == {8}
+    np.testing.assert_allclose(found["plain"][1][:3], [0.05, 0.25, 0.45])
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([_run(), _run()], "seed 1 of plain occurs twice"),
+        ([_run(seed=3)], "found 8 whole tasks: expected at least 15"),
+    ],
+)
+def test_what_can_t_be_compared_is_refused(runs, message):
+    with pytest.raises(checks.ConfigError, match=message):
+        task_streams.outcome(task_streams.scores(runs, "greedy_reward")["plain"])
+    with pytest.raises(checks.ConfigError, match=r"with mean_score in train\.csv"):
+        task_streams.scores(runs[:1], "mean_score")
+
+
+def test_arms_without_a_common_seed_are_refused():
+    arms = {"plain": {1: _row(1, 1)}, "nap": {2: _row(1, 1)}}
+    with pytest.raises(checks.ConfigError, match="nap: has no seed in common"):
+        task_streams.differences(arms, "plain")
+    with pytest.raises(checks.ConfigError, match="base = 'ln': expected one of plain, nap"):
+        task_streams.differences(arms, "ln")
+
+
+def test_a_line_for_each_arm():
+    arms = {"plain": {k: _row(0.8, 0.1 * k) for k in range(3)}, "nap": {1: _row(1, 1)}}
+    (axes,) = stream_figure.draw(arms, "greedy_reward").axes
+    assert [line.get_label() for line in axes.lines] == ["plain (3 seeds)", "nap (1 seeds)"]
+    np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.1)
