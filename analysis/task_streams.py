@@ -1,9 +1,9 @@
 """How well agents learn task after task: outcomes by arm, and differences paired by seed.
 
 The score of a task is the mean of a column of train.csv over it, `greedy_reward` or `mean_return`.
-With T tasks, `early` is the mean score of tasks 5 to 10, `last` that of the last third, and `change`
-the second less the first: what an agent loses or gains with age. Tasks are exchangeable, so
-without loss of plasticity `change` is not below 0. Task 1 is no measure of a fresh agent where
+With T tasks, `early` is the mean score of tasks 5 to 10, `last` that of the last third, and
+`change` the second less the first: what an agent loses or gains with age. Tasks are exchangeable,
+so without loss of plasticity `change` is not below 0. Task 1 is no measure of a fresh agent where
 values have first to find their size.
 """
 

@@ -3,7 +3,7 @@
     python -m scripts.train --config=configs/classification_stream.py
     python -m scripts.train --config=configs/classification_stream.py:rainbow:nap
 
-The argument is an agent, `c51` or `rainbow`, and one of ARMS. Every task permutes pixels and
+The argument is an agent, `c51`, `rainbow` or `mse`, and one of ARMS. Every task permutes pixels and
 classes of the same images anew (envs/classification_mdp.py); the replay is cleared. What to look
 at is `greedy_reward` in train.csv, the share of images that the mean network would have classified
 rightly, just before it learned from what it saw: one row a task.
@@ -17,7 +17,13 @@ from typing import Any
 from configs import modifiers, rainbow
 from networks.torsos import mlp
 
-_ENVS, _UPDATES = 8, {"c51": 1_000, "rainbow": 2_000}
+_ENVS = 8
+# By agent: its module, updates of a task, tasks.
+_AGENTS = {
+    "c51": ("c51", 1_000, 40),
+    "rainbow": ("rainbow", 2_000, 30),
+    "mse": ("prioritized", 1_000, 30),
+}
 _WIDTH = 64
 
 
@@ -28,24 +34,29 @@ def get_config(argument: str = "c51:plain") -> Any:
       ConfigError: for another agent or arm.
     """
     agent, _, arm = argument.partition(":")
-    modifiers.check_choice("agent", agent, tuple(_UPDATES))
+    modifiers.check_choice("agent", agent, tuple(_AGENTS))
     modifiers.check_choice("arm", arm or "plain", tuple(ARMS))
-    config = rainbow.make("task_stream", agent, "prioritized")
+    module, updates, num_tasks = _AGENTS[agent]
+    config = rainbow.make("task_stream", module, "prioritized")
     is_default = (agent, arm or "plain") == ("c51", "plain")
     modifiers.named(
         config, "classification_stream" if is_default else f"classification_{agent}_{arm}"
     )
-    _shorten(config, _UPDATES[agent], num_tasks=40 if agent == "c51" else 30)
+    _shorten(config, updates, num_tasks)
     modifiers.with_torso(config, mlp.Settings(hidden_sizes=(_WIDTH,)))
     config.network.head.hidden_size = _WIDTH
-    if agent == "c51":
+    if agent == "rainbow":
+        config.agent.evaluation_epsilon = 0.0
+    else:
         modifiers.with_plain_head(config)
-        config.agent.double = True
         # Behaviour is uniform: what is seen does not depend on what was learned.
         config.agent.epsilon.begin = config.agent.epsilon.end = 1.0
         config.agent.epsilon.evaluation = 0.0
-    else:
-        config.agent.evaluation_epsilon = 0.0
+    if agent == "c51":
+        config.agent.double = True
+    if agent == "mse":
+        config.agent.loss = "squared"
+        config.transition.discount = 0.99
     config.optimizer.learning_rate = 1e-3
     config.optimizer.kwargs.eps = 1e-8
     ARMS[arm or "plain"](config)
@@ -62,7 +73,8 @@ def _shorten(config: Any, updates: int, num_tasks: int) -> None:
     config.transition.frame_stack = 0
     config.transition.n_step = 1
     config.transition.discount = 0.9
-    config.agent.v_max = 10.0
+    if "v_max" in config.agent:
+        config.agent.v_max = 10.0
     config.replay.capacity = frames
     config.replay.min_size = 10 * _ENVS
     # Constant, or their drift would be one of the outcome.
