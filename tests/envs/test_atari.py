@@ -272,17 +272,17 @@ def test_list_of_games():
 def test_every_game_runs_and_resumes(game):
     """Each of the 57 can be made, shows a changing picture, and comes back exactly.
 
-    The log of 400 steps covers what a replay depends on: sticky actions, resets and truncations.
+    The log of 200 steps covers what a replay depends on: sticky actions, resets and truncations.
     """
     changes = {"protocol": "machado", "num_envs": 2, "max_episode_frames": 600}
     environment = make_environment(game, **changes)
     first = environment.reset()
-    actions = draw_actions(environment, 450)
-    timesteps = [environment.step(row) for row in actions[:400]]
+    actions = draw_actions(environment, 240)
+    timesteps = [environment.step(row) for row in actions[:200]]
     assert any((t.observation != first.observation).any() for t in timesteps)
     restored = make_environment(game, **changes)
     restored.set_state(environment.get_state())
-    for row in actions[400:]:
+    for row in actions[200:]:
         for array, expected in zip(restored.step(row), environment.step(row)):
             np.testing.assert_array_equal(array, expected)
     environment.close()

@@ -92,7 +92,7 @@ def test_a_key_that_is_given_changes_itself_and_what_follows_it_alone(name, argu
     given, resolved = _flat(config), _flat(derived.resolve(config))
     keys = derived.values(derived.resolve(config)).keys()
     unset = {key for key, value in given.items() if value is None}
-    assert unset & keys >= keys - {"num_frames"}
+    assert unset & keys >= keys - {"num_frames"} - _GIVEN.get(name, set())
     for key, value in given.items():
         other = _other(resolved[key] if key in keys else value)
         changed = sweep_jobs._parse([f"--config={source}", f"--config.{key}={other}"])
@@ -105,6 +105,8 @@ def test_a_key_that_is_given_changes_itself_and_what_follows_it_alone(name, argu
             assert following == {key}, key
 
 
+# Of a schedule that is not as long as the run.
+_GIVEN = {"ms_pacman_dqn": {"optimizer.schedule.duration"}}
 _SOURCES = {
     "num_frames",
     "num_passes",

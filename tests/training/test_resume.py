@@ -89,16 +89,11 @@ def _assert_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -
 
 # One optimizer and priorities, or three and none: other agents have no other kind of state.
 _PROBES = ("rainbow:5", "iql:5")
-_CONFIGS = {
-    "breakout, sticky actions": _atari_config,
-    "probe": _probe_config,
-}
 
 
-@pytest.mark.parametrize("make_config", _CONFIGS.values(), ids=_CONFIGS)
-def test_resumed_run_equals_an_uninterrupted_one(tmp_path, make_config):
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
     """Parameters, optimizer, replay, logs: all bit by bit, after two interruptions."""
-    config = make_config()
+    config = _atari_config()
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
     stops = [config.num_frames // 4, config.num_frames // 2]
     for stop in stops:

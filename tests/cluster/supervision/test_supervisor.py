@@ -401,19 +401,19 @@ def _tell(**numbers) -> str:
 
 
 def test_lines_while_it_works(tmp_path, messages):
-    """One actor tells of itself again and again, one did so once, one before this run began."""
+    """One actor tells of itself again and again, one until both are seen, one told before."""
     status = tmp_path / "status" / "evaluator.json"
     status.parent.mkdir()
     status.write_text('{"time": 1}')
     again = f"while :; do {_tell(frames_per_second=10)} sleep 0.1; done"
-    once = f"{_tell(frames_per_second=20)} {_ENDS}"
+    until_both = f"until [ -e both ]; do {_tell(frames_per_second=20)} sleep 0.1; done; {_ENDS}"
     until_seen = "until [ -e seen ]; do sleep 0.02; done"
     fake = _Fake(
         tmp_path,
         report_seconds=0.2,
         learner=f"{_tell(frames=3, num_frames=12)} {until_seen}",
         actor_0=again,
-        actor_1=once,
+        actor_1=until_both,
         evaluator=until_seen,
     )
     expected = (
@@ -427,7 +427,10 @@ def test_lines_while_it_works(tmp_path, messages):
         try:
             for text in expected:
                 waiting.wait_for(lambda: any(text in line for line in messages()))  # noqa: B023
+                if text.startswith("actors 2/2"):
+                    (tmp_path / "both").touch()
         finally:
+            (tmp_path / "both").touch()
             (tmp_path / "seen").touch()
 
     thread = _in_background(see)
