@@ -35,7 +35,7 @@ class _Plan(NamedTuple):
 
 
 class _Episodes(NamedTuple):
-    """Of each step [T, K * N]: whether an episode ended on it, with what return and length."""
+    """Of each step [T, N]: whether an episode ended on it, with what return and length."""
 
     is_last: jax.Array
     episode_return: jax.Array
@@ -43,14 +43,14 @@ class _Episodes(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    """What goes from step to step.
+    """What goes from step to step, of one seed.
 
     Attributes:
       state: the learner's.
-      running: the environments, [K * N].
-      observed: what the learner sees next, [K, N].
-      output: the same from the environments, [K * N].
-      sums: of the metrics [K] over the updates, rates as they are last.
+      running: the environments, [N].
+      observed: what the learner sees next, [N].
+      output: the same from the environments, [N].
+      sums: of the metrics over the updates, rates as they are last.
       episodes: filled up to this step.
       is_finite: whether all rewards and observations were.
     """
@@ -99,17 +99,20 @@ class ClosedLoop(agent_loop.AgentLoop):
         environment, learner = self._environment, self.experiment.learner
         with timer.stage("learn", always=True):
             plan = self._plan()
+            split = lambda x: x.reshape(learner.num_seeds, learner.num_envs, *x.shape[1:])  # noqa: E731
             carry = self._call(
                 self.state,
-                environment.running,
+                jax.tree.map(split, environment.running),
                 experiment_lib.observed(self.timestep, learner),
                 environment.parameters,
                 self._padded(plan.num_updates),
                 jnp.int32(len(plan.frames)),
             )
             self.state = carry.state
-            self.timestep = environment.go_to(carry.running, carry.output)
-            if not bool(carry.is_finite):
+            join = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
+            running, output = jax.tree.map(join, (carry.running, carry.output))
+            self.timestep = environment.go_to(running, output)
+            if not bool(jnp.all(carry.is_finite)):
                 raise self.located(
                     finite.NotFiniteError("a reward or an observation is not finite")
                 )
@@ -156,66 +159,59 @@ class ClosedLoop(agent_loop.AgentLoop):
 
     @functools.cached_property
     def _call(self):
-        """(state, running, Observed, parameters, updates of each step, steps) -> _Carry. Jitted."""
+        """(state, running, Observed, parameters, updates of each step, steps) -> _Carry. Jitted.
+
+        All of it has an axis of seeds in front, but for the last three arguments.
+        """
+        learner = self.experiment.learner
+        arguments = (learner.axes, 0, 0, None, None, None)
+        own: Any = 0
+        result = _Carry(learner.axes, own, own, own, own, own, own)
+        # The axis is outside of the loop: taken off and put back within, it would copy the replay.
+        mapped = seeds.over_seeds(self._call_one, learner.num_seeds, arguments, result)
+        return jax.jit(mapped, donate_argnums=(0, 1))
+
+    def _call_one(self, state, running, observed, parameters, num_updates, num_steps) -> _Carry:
+        """Of one seed, with N environments."""
         most_steps = self._settings.training.steps_per_call
         dynamics = self._environment.dynamics
         advance = jax.vmap(lambda *x: contract.advance(dynamics, *x), in_axes=(None, 0, 0))
 
-        def call(state, running, observed, parameters, num_updates, num_steps) -> _Carry:
-            def step(i: jax.Array, carry: _Carry) -> _Carry:
-                state, actions = self._observe(carry.state, carry.observed)
-                sums = carry.sums
-                state, sums = jax.lax.cond(
-                    num_updates[i] > 0,
-                    lambda: self._learn_and_measure(
-                        state, carry.running, parameters, sums, num_updates[i]
-                    ),
-                    lambda: (state, sums),
-                )
-                running, output = advance(parameters, carry.running, actions.reshape(-1))
-                episodes = jax.tree.map(
-                    lambda rows, row: rows.at[i].set(row),
-                    carry.episodes,
-                    _Episodes(output.is_last, running.episode_return, running.episode_steps),
-                )
-                is_finite = carry.is_finite & _all_finite(output.reward, output.observation)
-                return _Carry(state, running, self._seen(output), output, sums, episodes, is_finite)
-
-            carry = _Carry(
-                state=state,
-                running=running,
-                observed=jax.tree.map(jnp.asarray, observed),
-                output=_empty_output(running, observed),
-                sums=self._zeros(),
-                episodes=_no_episodes(most_steps, running),
-                is_finite=jnp.ones((), bool),
+        def step(i: jax.Array, carry: _Carry) -> _Carry:
+            state, actions = self.experiment.learner.observe_one(carry.state, carry.observed)
+            # No branch around the updates, for which the replay would be copied too.
+            state, sums = self._learn_and_measure(
+                state, carry.running, parameters, carry.sums, num_updates[i]
             )
-            return jax.lax.fori_loop(0, num_steps, step, carry)
+            running, output = advance(parameters, carry.running, actions)
+            ended = _Episodes(output.is_last, running.episode_return, running.episode_steps)
+            episodes = jax.tree.map(lambda rows, row: rows.at[i].set(row), carry.episodes, ended)
+            is_finite = carry.is_finite & _all_finite(output.reward, output.observation)
+            return _Carry(state, running, self._seen(output), output, sums, episodes, is_finite)
 
-        return jax.jit(call, donate_argnums=(0, 1))
-
-    def _observe(self, state, observed):
-        learner = self.experiment.learner
-        axes = learner.axes
-        return seeds.over_seeds(learner.observe_one, learner.num_seeds, (axes, 0), (axes, 0))(
-            state, observed
+        carry = _Carry(
+            state=state,
+            running=running,
+            observed=observed,
+            output=_empty_output(running, observed),
+            sums={name: jnp.zeros(()) for name in self.metric_names},
+            episodes=_no_episodes(most_steps, running),
+            is_finite=jnp.ones((), bool),
         )
+        return jax.lax.fori_loop(0, num_steps, step, carry)
 
     def _learn_and_measure(self, state, running, parameters, sums, num_updates):
-        """Several updates, and before them what the greedy actions would give."""
+        """Several updates, or none; and before them what the greedy actions would give."""
         learner = self.experiment.learner
         sums = dict(sums)
         if GREEDY_REWARD in sums:
-            greedy = self._greedy_reward(state, running, parameters)
             # As often as the updates it stands before.
+            greedy = self._greedy_reward(state, running, parameters)
             sums[GREEDY_REWARD] = sums[GREEDY_REWARD] + greedy * num_updates
-        update = seeds.over_seeds(
-            learner.update_one, learner.num_seeds, (learner.axes,), (learner.axes, 0)
-        )
 
         def do(_, carry):
             state, sums = carry
-            state, metrics = update(state)
+            state, metrics = learner.update_one(state)
             added = {
                 name: value if agents_base.is_rate(name) else sums[name] + value
                 for name, value in metrics.items()
@@ -225,43 +221,28 @@ class ClosedLoop(agent_loop.AgentLoop):
         return jax.lax.fori_loop(0, num_updates, do, (state, sums))
 
     def _greedy_reward(self, state, running, parameters) -> jax.Array:
-        """The mean over the environments [K]; by the network before the update."""
-        learner, reward = self.experiment.learner, self._environment.dynamics.expected_reward
+        """The mean over the environments, by the network before the update."""
+        agent, reward = self.experiment.learner.agent, self._environment.dynamics.expected_reward
         assert reward is not None, "asked only where it is known"
-
-        def act(state):
-            rng = jax.random.fold_in(state.rng, 3)
-            return learner.agent.act(
-                state.train.params, rng, state.stack, state.steps, "evaluation"
-            )
-
-        actions = seeds.over_seeds(act, learner.num_seeds, (learner.axes,), 0)(state)
-        of_each = jax.vmap(reward, in_axes=(None, 0, 0))
-        rewards = of_each(parameters, running.state, actions.reshape(-1))
-        return jnp.mean(rewards.reshape(learner.num_seeds, -1), axis=1)
+        rng = jax.random.fold_in(state.rng, 3)
+        actions = agent.act(state.train.params, rng, state.stack, state.steps, "evaluation")
+        return jnp.mean(jax.vmap(reward, in_axes=(None, 0, 0))(parameters, running.state, actions))
 
     def _seen(self, output: contract.Output) -> replay_learner.Observed:
-        """As experiment.observed, of arrays [K * N]."""
-        learner = self.experiment.learner
-        reward = output.reward
-        if learner.max_abs_reward:
-            reward = jnp.clip(reward, -learner.max_abs_reward, learner.max_abs_reward)
-        fields = (output.observation, output.is_first, output.is_last, reward, output.discount)
+        """As experiment.observed, of one seed."""
+        bound, reward = self.experiment.learner.max_abs_reward, output.reward
+        if bound:
+            reward = jnp.clip(reward, -bound, bound)
         return replay_learner.Observed(
-            *(x.reshape(learner.num_seeds, learner.num_envs, *x.shape[1:]) for x in fields)
+            output.observation, output.is_first, output.is_last, reward, output.discount
         )
-
-    def _zeros(self) -> dict[str, jax.Array]:
-        num_seeds = self.experiment.learner.num_seeds
-        return {name: jnp.zeros(num_seeds) for name in self.metric_names}
 
 
 def _empty_output(running: contract.Running, observed: replay_learner.Observed) -> contract.Output:
     """One to begin with, which the first step replaces."""
     nothing = jnp.zeros_like(running.is_last)
-    observation = jnp.asarray(observed.observation)
     return contract.Output(
-        observation=observation.reshape(-1, *observation.shape[2:]),
+        observation=jnp.asarray(observed.observation),
         is_first=nothing,
         is_terminal=nothing,
         is_truncated=nothing,
@@ -279,15 +260,18 @@ def _all_finite(*arrays: jax.Array) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-def _ended(found: _Episodes, frames: Sequence[int]) -> list[Any]:
-    """(frames learned from when it ended, episode) of each, in their order."""
-    is_last = np.asarray(found.is_last)[: len(frames)]
+def _ended(found: Any, frames: Sequence[int]) -> list[tuple[int, envs_base.Episode]]:
+    """The episodes of arrays [K, T, N], in the order of their ends.
+
+    Args:
+      found: _Episodes, on the host.
+      frames: learned from after each step.
+
+    Returns:
+      Each after the frames learned from when it ended.
+    """
+    is_last, returns, lengths = (np.concatenate(list(x), axis=1) for x in found)
     return [
-        (
-            frames[step],
-            envs_base.Episode(
-                int(i), float(found.episode_return[step, i]), int(found.episode_steps[step, i])
-            ),
-        )
-        for step, i in np.argwhere(is_last)
+        (frames[t], envs_base.Episode(int(i), float(returns[t, i]), int(lengths[t, i])))
+        for t, i in np.argwhere(is_last[: len(frames)])
     ]
