@@ -88,6 +88,7 @@ replay-env-for-tests:
 
 bench: $(VENV)/.complete $(PEER_VENV)/.complete
 	$(BIN)/python -m benchmarks.components
+	$(BIN)/python -m benchmarks.loops
 	$(BIN)/python -m benchmarks.end_to_end --peer_python=$(PEER_VENV)/bin/python
 
 # On a machine with a GPU, with the packages of the extra `gpu`.

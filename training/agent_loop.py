@@ -111,6 +111,11 @@ class AgentLoop:
         return snapshot.Contents(dict(self.counts.counters), {"learner": learner})
 
     @property
+    def num_envs(self) -> int:
+        """Environments of a seed."""
+        return self._settings.num_envs
+
+    @property
     def metric_names(self) -> list[str]:
         """Of what an iteration gives for the log."""
         return experiment_lib.metric_names(self.experiment)

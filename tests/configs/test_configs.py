@@ -11,7 +11,7 @@ from core import checks, plugins
 from training import derived, experiment, run_settings
 
 # What changes an experiment into another is none itself.
-_PARTS = {"modifiers"}
+_PARTS = {"modifiers", "streams"}
 NAMES = sorted(
     {module.name for module in pkgutil.iter_modules(configs.__path__) if not module.ispkg} - _PARTS
 )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 _NAMES = sorted(
     {module.name for module in pkgutil.iter_modules(configs.__path__) if not module.ispkg}
 )
-_PARTS = ("modifiers",)
+_PARTS = ("modifiers", "streams")
 _CONFIGS = [(name, "") for name in _NAMES if name not in _PARTS]
 _CONFIGS += [(name, "small") for name in _NAMES if name.startswith("continual")]
 

@@ -1,0 +1,99 @@
+"""Parts of experiments on streams of tasks (docs/streams.md): small agents, and arms."""
+
+from collections.abc import Callable
+from typing import Any
+
+from configs import modifiers, rainbow
+from networks.torsos import mlp
+
+NUM_ENVS = 8
+
+# The module of an agent.
+AGENTS = {"c51": "c51", "rainbow": "rainbow", "mse": "prioritized"}
+
+
+def make(agent: str, width: int) -> Any:
+    """An agent with two hidden layers of a width in a stream, compiled with it; not locked."""
+    config = rainbow.make("task_stream", AGENTS[agent], "prioritized")
+    modifiers.with_torso(config, mlp.Settings(hidden_sizes=(width,)))
+    config.network.head.hidden_size = width
+    if agent == "rainbow":
+        config.agent.evaluation_epsilon = 0.0
+    else:
+        modifiers.with_plain_head(config)
+        config.agent.epsilon.evaluation = 0.0
+    if agent == "c51":
+        config.agent.double = True
+    if agent == "mse":
+        config.agent.loss = "squared"
+    config.num_envs = NUM_ENVS
+    config.transition.frame_stack = 0
+    # Constant, or their drift would be one of the outcome.
+    config.replay.importance_exponent_end = config.replay.importance_exponent
+    config.task_switch.clear_replay = True
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.kwargs.eps = 1e-8
+    config.training.steps_per_call = 500
+    config.evaluation.period_frames = 0
+    config.log.tensorboard = False
+    return config
+
+
+def with_tasks(config: Any, number: int, frames: int, frames_per_update: int) -> Any:
+    """So many tasks of so many frames, with a row of each log for each."""
+    config.environment.num_tasks = number
+    config.environment.frames_per_task = frames
+    config.num_frames = number * frames
+    config.replay.capacity = frames
+    config.replay.min_size = 10 * NUM_ENVS
+    config.training.update_period_frames = frames_per_update
+    config.training.target_update_period_frames = 200 * frames_per_update
+    config.log.period_frames = frames
+    config.log.layers_period_frames = frames
+    config.log.units_period_frames = frames
+    config.snapshot.period_frames = 10 * frames
+    return config
+
+
+def choose(argument: str) -> tuple[str, str]:
+    """The agent and the arm that a config's argument names.
+
+    Raises:
+      ConfigError: for another agent or arm.
+    """
+    agent, _, arm = argument.partition(":")
+    modifiers.check_choice("agent", agent, tuple(AGENTS))
+    modifiers.check_choice("arm", arm or "plain", tuple(ARMS))
+    return agent, arm or "plain"
+
+
+def _with_rewarming(config: Any) -> Any:
+    """NaP, and in every task a warm-up and half a cosine wave."""
+    modifiers.with_nap(config)
+    rate = config.optimizer.learning_rate
+    return modifiers.with_warmup_per_task(
+        config, rate, warmup_frames=config.environment.frames_per_task // 10
+    )
+
+
+def _with_l2_init(config: Any) -> Any:
+    config.interventions = ({"module": "towards_initial", "strength": 1e-4},)
+    return config
+
+
+def _with_redo(config: Any) -> Any:
+    period_frames = 1_000 * config.training.update_period_frames
+    config.optimizer.name = "adam_ages"
+    config.interventions = ({"module": "redo", "period_frames": period_frames},)
+    return config
+
+
+ARMS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda config: config,
+    "ln": modifiers.with_layer_norm,
+    "nap": modifiers.with_nap,
+    "nap_schedule": _with_rewarming,
+    "l2_init": _with_l2_init,
+    "redo": _with_redo,
+    "reset": modifiers.with_resets,
+}
