@@ -38,6 +38,7 @@ def make(agent: str, map_name: str) -> Any:
     config.replay.batch_size = 128  # [C]
     config.replay.min_size = 500
     config.training.update_period_frames = 1  # [C]
+    config.training.steps_per_call = 500
     config.training.target_update_period_frames = 300  # [C]
     return config
 
