@@ -77,6 +77,11 @@ class RunRecord(NamedTuple):
         return envs_base.is_sequence(self._environment)
 
     @property
+    def frames_per_task(self) -> int:
+        """Of one seed in each task of a sequence; 0 where there is only one."""
+        return envs_base.frames_per_task(self._environment)
+
+    @property
     def _environment(self) -> envs_base.Settings:
         return envs_base.parse_recorded(self.config["environment"])
 

@@ -68,18 +68,17 @@ class Difference(NamedTuple):
 
 
 def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict[int, np.ndarray]]:
-    """By the runs' name and by seed, the score of each task that was played to its end.
+    """By the runs' name and by seed, the score of each task.
 
     Raises:
-      ConfigError: if a run has no such column or is no sequence, or a seed occurs twice.
+      ConfigError: if a run has no such column, is no sequence or is not finished, has another
+        configuration than others of its name, or if a seed occurs twice.
     """
     found: dict[str, dict[int, np.ndarray]] = {}
+    first: dict[str, run_records.RunRecord] = {}
     for run in runs:
+        _check(run, first.setdefault(run.name, run), column)
         table = run.tables["train"]
-        if column not in table or not run.is_sequence:
-            raise checks.ConfigError(
-                f"{run.path}: expected a sequence of tasks with {column} in train.csv"
-            )
         for seed in run.seeds:
             if seed in found.setdefault(run.name, {}):
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {run.name} occurs twice")
@@ -90,9 +89,32 @@ def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict
 def _of_tasks(run: run_records.RunRecord, rows: np.ndarray, column: str) -> np.ndarray:
     table = run.tables["train"]
     tasks, values = table["task"][rows], table[column][rows]
-    frames_per_task = run.config["environment"]["frames_per_task"]
-    num_whole = run.frames // frames_per_task
-    return np.array([np.nanmean(values[tasks == task]) for task in range(num_whole)])
+    num_tasks = run.frames // run.frames_per_task
+    of_each = [values[tasks == task] for task in range(num_tasks)]
+    # Rows in which nothing was learned, or no episode ended, have none.
+    of_each = [x[np.isfinite(x)] for x in of_each]
+    empty = [task for task, x in enumerate(of_each) if not x.size]
+    if empty:
+        raise checks.ConfigError(f"{run.path}: {column} of task {empty[0]} was never a number")
+    return np.array([x.mean() for x in of_each])
+
+
+def _check(run: run_records.RunRecord, first: run_records.RunRecord, column: str) -> None:
+    if column not in run.tables["train"] or not run.is_sequence:
+        raise checks.ConfigError(
+            f"{run.path}: expected a sequence of tasks with {column} in train.csv"
+        )
+    if not run.is_finished:
+        raise checks.ConfigError(
+            f"{run.path}: not finished ({run.frames} frames): left out, or go on"
+        )
+    ours, theirs = ({**x.config, "seed": None, "num_seeds": None} for x in (run, first))
+    if ours != theirs:
+        keys = sorted(key for key in ours if ours[key] != theirs.get(key))
+        raise checks.ConfigError(
+            f"{run.path}: {', '.join(keys)} differ from those of {first.path}, which has the same "
+            "name: expected another name"
+        )
 
 
 def outcome(arm: Scores) -> Outcome:

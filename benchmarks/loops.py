@@ -23,7 +23,7 @@ from training.system import jax_platform
 _CONFIG = flags.DEFINE_string("config", "cartpole_stream", "With training.steps_per_call > 1.")
 _ARGUMENT = flags.DEFINE_string("argument", "c51:plain", "Of the config.")
 _TURNS = flags.DEFINE_integer("turns", 12, "Of each loop.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("steps", 500, "Of all environments, in a turn.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 500, "Of all environments, in a turn.", lower_bound=2)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 
 _LOOPS = ("single steps", "closed")
@@ -63,8 +63,7 @@ def _settings(steps_per_call: int) -> run_settings.RunSettings:
 
 def _make(steps_per_call: int) -> agent_loop.AgentLoop:
     settings = _settings(steps_per_call)
-    kind = closed_loop.ClosedLoop if steps_per_call > 1 else agent_loop.AgentLoop
-    loop = kind(settings, experiment_lib.make(settings))
+    loop = closed_loop.make(settings, experiment_lib.make(settings))
     loop.begin()
     return loop
 

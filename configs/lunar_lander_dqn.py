@@ -28,6 +28,7 @@ def get_config(technique: str = "none") -> Any:
     config.num_envs = 1
     config.num_frames = 300_000
     config.transition.n_step = 1
+    config.transition.max_abs_reward = 0.0
     config.replay.capacity = 300_000
     config.replay.batch_size = 128
     config.replay.min_size = 20_000

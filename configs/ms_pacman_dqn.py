@@ -74,14 +74,15 @@ def with_technique(config: Any, technique: str, frames_per_step: int) -> Any:
     if technique != "none":
         modifiers.named(config, f"{config.name}_{technique}")
     _measure_plasticity(config, 1_000 * frames_per_step)
-    half = config.num_frames // 2
+    # Counted from the first update on.
+    half = config.num_frames // 2 - config.replay.min_size * frames_per_step
     match technique:
         case "l2":
             config.interventions = ({"module": "l2", "strength": _L2},)
         case "incremental_l2":
             rise = {"strength": 0.0, "end_strength": _L2, "duration_frames": config.num_frames}
             config.interventions = ({"module": "l2", **rise},)
-        case "periodic_l2":  # on and off as the report has it, for runs of any length
+        case "periodic_l2":  # on and off for the report's shares of the run
             on, off = config.num_frames // 4, config.num_frames // 20
             period = {"strength": _L2, "on_frames": on, "off_frames": off}
             config.interventions = ({"module": "l2", **period},)

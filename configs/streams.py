@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from ml_collections import config_dict
+
 from configs import modifiers, rainbow
 from networks.torsos import mlp
 
@@ -19,6 +21,7 @@ def make(agent: str, width: int) -> Any:
     config.network.head.hidden_size = width
     if agent == "rainbow":
         config.agent.evaluation_epsilon = 0.0
+        config.agent.evaluation_noise = False
     else:
         modifiers.with_plain_head(config)
         config.agent.epsilon.evaluation = 0.0
@@ -43,7 +46,8 @@ def with_tasks(config: Any, number: int, frames: int, frames_per_update: int) ->
     """So many tasks of so many frames, with a row of each log for each."""
     config.environment.num_tasks = number
     config.environment.frames_per_task = frames
-    config.num_frames = number * frames
+    with config.unlocked():  # follows the stream's length
+        config.num_frames = config_dict.placeholder(int)
     config.replay.capacity = frames
     config.replay.min_size = 10 * NUM_ENVS
     config.training.update_period_frames = frames_per_update
@@ -82,7 +86,7 @@ def _with_l2_init(config: Any) -> Any:
 
 
 def _with_redo(config: Any) -> Any:
-    period_frames = 1_000 * config.training.update_period_frames
+    period_frames = 250 * config.training.update_period_frames
     config.optimizer.name = "adam_ages"
     config.interventions = ({"module": "redo", "period_frames": period_frames},)
     return config

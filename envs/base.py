@@ -284,6 +284,11 @@ def task(chosen: Settings, number: int) -> Settings:
     return found[number % len(found)]
 
 
+def is_functional(chosen: Settings) -> bool:
+    """Whether it is made of pure functions (envs/functional/)."""
+    return getattr(_module(chosen), "IS_FUNCTIONAL", False)
+
+
 def frames_per_task(chosen: Settings) -> int:
     """Frames of one seed in each task of a sequence; 0 where there is only one task."""
     return getattr(chosen, _module(chosen).FRAMES_PER_TASK) if is_sequence(chosen) else 0

@@ -6,7 +6,6 @@ The shifts depend on `task` alone: all runs meet the same. gymnasium computes in
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -25,6 +24,9 @@ _START = 0.05
 _TASK_SEED = 20_240_516
 
 
+IS_FUNCTIONAL = True
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The section `environment`."""
@@ -39,8 +41,9 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    parameters = functools.cache(lambda _: parameters_of(chosen))
-    return vector.FunctionalVector(task_name(chosen), dynamics(), parameters, num_envs, seed)
+    return vector.FunctionalVector(
+        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+    )
 
 
 def frames_per_step(chosen: Settings) -> int:

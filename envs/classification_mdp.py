@@ -29,6 +29,9 @@ _SIZE = 14
 _TASK_SEED = 20_230_301
 
 
+IS_FUNCTIONAL = True
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The section `environment`."""
@@ -41,15 +44,19 @@ class Settings:
     )
     task: int = settings.key(0, checks.integer(0), "which permutation")
     images: int = settings.key(
-        1_200, checks.integer(_CLASSES, 5_000), "of MNIST's, as many of each class", "ours"
+        1_200,
+        checks.Check("a multiple of 10 up to 5000", lambda v: v in range(10, 5_001, _CLASSES)),
+        "of MNIST's, as many of each class",
+        "ours",
     )
     episode_steps: int = settings.key(100, checks.integer(1), "until an episode is cut", "ours")
 
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    parameters = functools.cache(lambda _: parameters_of(chosen))
-    return vector.FunctionalVector(task_name(chosen), dynamics(), parameters, num_envs, seed)
+    return vector.FunctionalVector(
+        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+    )
 
 
 def frames_per_step(chosen: Settings) -> int:
@@ -95,8 +102,8 @@ def _standardized(number: int) -> tuple[np.ndarray, np.ndarray]:
     """The first images of each class, pooled to 14 x 14, with mean 0 and variance 1 over all."""
     images, labels = image_data.load_mnist()
     chosen = np.concatenate(
-        [np.flatnonzero(labels == k)[: -(-number // _CLASSES)] for k in range(_CLASSES)]
-    )[:number]
+        [np.flatnonzero(labels == k)[: number // _CLASSES] for k in range(_CLASSES)]
+    )
     pooled = images[chosen].reshape(-1, _SIZE, 2, _SIZE, 2).mean((2, 4)).reshape(-1, _SIZE * _SIZE)
     return ((pooled - pooled.mean()) / pooled.std()).astype(np.float32), labels[chosen]
 

@@ -7,7 +7,6 @@ a step and 0 in the goal, within a distance of 2, where the episode ends; it is 
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -43,6 +42,9 @@ _START = 2.0
 _GOAL_DISTANCE = 2.0
 
 
+IS_FUNCTIONAL = True
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The section `environment`."""
@@ -56,8 +58,9 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    parameters = functools.cache(lambda _: parameters_of(chosen))
-    return vector.FunctionalVector(task_name(chosen), dynamics(), parameters, num_envs, seed)
+    return vector.FunctionalVector(
+        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+    )
 
 
 def frames_per_step(chosen: Settings) -> int:

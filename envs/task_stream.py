@@ -14,6 +14,7 @@ from envs import base
 from envs.functional import vector
 
 FRAMES_PER_TASK = "frames_per_task"
+IS_FUNCTIONAL = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Settings:
     )
 
     def __post_init__(self):
-        """Raises ConfigError for an environment that has no tasks."""
+        """Raises ConfigError for an environment that has no tasks, or a task of its own."""
         is_one_of_tasks = hasattr(_module(self), "parameters_of") and hasattr(self.each, "task")
         if not is_one_of_tasks:
             raise checks.ConfigError(
                 f"environment.each.module = {self.each.module!r}: expected an environment of pure "
                 "functions with a key task"
+            )
+        if self.each.task:
+            raise checks.ConfigError(
+                f"environment.each.task = {self.each.task}: expected 0, as all tasks are played"
             )
 
 
@@ -44,6 +49,7 @@ def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     module = _module(chosen)
     return vector.FunctionalVector(
         task_name(chosen),
+        chosen,
         module.dynamics(),
         lambda number: module.parameters_of(_of_task(chosen, number % chosen.num_tasks)),
         num_envs,
@@ -59,9 +65,8 @@ def frames_per_step(chosen: Settings) -> int:
 
 
 def task_name(chosen: Settings) -> str:
-    """Of the first task, with number and length of all."""
-    first = base.task_name(_of_task(chosen, 0))
-    return f"{first}_and_on_{chosen.num_tasks}_tasks_of_{chosen.frames_per_task}_frames"
+    """How many tasks of what, of how many frames."""
+    return f"{chosen.num_tasks}_tasks_{chosen.each.module}_of_{chosen.frames_per_task}_frames"
 
 
 def tasks(chosen: Settings) -> tuple[base.Settings, ...]:

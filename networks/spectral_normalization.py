@@ -2,8 +2,9 @@
 
 Source: Miyato et al. 2018; in deep RL Gogianu et al. 2021 (arXiv 2105.05246) on one hidden layer,
 and Clark et al. 2024 (arXiv 2411.03820) on the convolutions of residual blocks. sigma_max comes
-from the power method, from a fixed start in every pass; the sources keep the vector between updates
-and do one iteration. The gradient passes through sigma_max, not through the vector.
+from the power method, from a fixed start in every pass, and is a few hundredths too small for large
+random weights; the sources keep the vector between updates and do one iteration. The gradient
+passes through sigma_max, not through the vector.
 """
 
 import dataclasses

@@ -54,10 +54,16 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_one_commit(runs: Sequence[run_records.RunRecord]) -> None:
-    """Raises ConfigError for runs of several commits, which are not to be pooled."""
-    commits = {str(start.get("commit")) for run in runs for start in run.starts}
+    """Raises ConfigError for runs of several commits, or of changes that no commit has."""
+    commits: dict[str, Path] = {}
+    for run in runs:
+        for start in run.starts:
+            if start.get("uncommitted_changes"):
+                logging.warning("%s: was run with uncommitted changes", run.path)
+            commits.setdefault(str(start.get("commit")), run.path)
     if len(commits) > 1:
-        raise checks.ConfigError(f"runs of {len(commits)} commits: expected runs of one")
+        listed = ", ".join(f"{commit[:9]} ({path})" for commit, path in commits.items())
+        raise checks.ConfigError(f"runs of several commits, {listed}: expected runs of one")
 
 
 def _shown(estimate: task_streams.Estimate) -> str:

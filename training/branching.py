@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from core import checks, durable_files
-from training import agent_loop, derived, run_directory, run_settings
+from training import agent_loop, closed_loop, derived, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.checkpoints import snapshot, state_arrays
 from training.logs import interval
@@ -120,7 +120,7 @@ def _contents(
             arrays={
                 "learner": arrays,
                 "environment": snapshot.read_arrays(source, "environment"),
-                "loop": _gathered(source, experiment_lib.metric_names(new.experiment)),
+                "loop": _gathered(source, new.metric_names),
             },
             rows=state_arrays.copy_rows(learner.replay, new.state, None),
         )
@@ -131,7 +131,7 @@ def _contents(
 
 def _make(config: ml_collections.ConfigDict) -> agent_loop.AgentLoop:
     settings = run_settings.parse(derived.resolve(config))
-    return agent_loop.AgentLoop(settings, experiment_lib.make(settings))
+    return closed_loop.make(settings, experiment_lib.make(settings))
 
 
 def _gathered(source: Path, metric_names: list[str]) -> dict[str, np.ndarray]:
@@ -141,5 +141,5 @@ def _gathered(source: Path, metric_names: list[str]) -> dict[str, np.ndarray]:
     wanted = [f"{interval.METRIC}{name}" for name in metric_names]
     if names == set(wanted):
         return saved
-    kept = {name: array for name, array in saved.items() if name not in names}
+    kept = {name: array for name, array in saved.items() if name not in {*names, "weights"}}
     return {**kept, **{name: np.zeros((0, 1)) for name in wanted}}

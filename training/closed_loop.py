@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import base as agents_base
-from core import checks, finite
+from core import finite
 from envs import base as envs_base
 from envs.functional import contract, vector
 from training import agent_loop, periods, run_settings
 from training import experiment as experiment_lib
 from training.learning import replay_learner, seeds
 from training.logs import stage_timer
+from training.system import jax_platform
 
 GREEDY_REWARD = "greedy_reward"
 """Mean expected reward of the greedy actions, on what is seen just before each update."""
@@ -68,18 +69,10 @@ class ClosedLoop(agent_loop.AgentLoop):
     """An AgentLoop whose iterations are many steps."""
 
     def __init__(self, settings: run_settings.RunSettings, experiment: experiment_lib.Experiment):
-        """Prepares the loop.
-
-        Raises:
-          ConfigError: if the environment is not one of pure functions.
-        """
+        """Prepares the loop; see AgentLoop."""
         super().__init__(settings, experiment)
         environment = experiment.environment
-        if not isinstance(environment, vector.FunctionalVector):
-            raise checks.ConfigError(
-                f"training.steps_per_call = {settings.training.steps_per_call}: expected 1, as "
-                f"environment.module = {settings.environment.module!r} is not made of functions"
-            )
+        assert isinstance(environment, vector.FunctionalVector), "checked with the settings"
         self._environment = environment
         self._names = experiment_lib.metric_names(experiment)
 
@@ -169,7 +162,9 @@ class ClosedLoop(agent_loop.AgentLoop):
         result = _Carry(learner.axes, own, own, own, own, own, own)
         # The axis is outside of the loop: taken off and put back within, it would copy the replay.
         mapped = seeds.over_seeds(self._call_one, learner.num_seeds, arguments, result)
-        return jax.jit(mapped, donate_argnums=(0, 1))
+        options = jax_platform.compiler_options()
+        more: dict[str, Any] = {"compiler_options": options} if options else {}
+        return jax.jit(mapped, donate_argnums=(0, 1), **more)
 
     def _call_one(self, state, running, observed, parameters, num_updates, num_steps) -> _Carry:
         """Of one seed, with N environments."""
@@ -236,6 +231,14 @@ class ClosedLoop(agent_loop.AgentLoop):
         return replay_learner.Observed(
             output.observation, output.is_first, output.is_last, reward, output.discount
         )
+
+
+def make(
+    settings: run_settings.RunSettings, experiment: experiment_lib.Experiment
+) -> agent_loop.AgentLoop:
+    """The loop that training.steps_per_call asks for."""
+    is_closed = settings.training.steps_per_call > 1
+    return (ClosedLoop if is_closed else agent_loop.AgentLoop)(settings, experiment)
 
 
 def _empty_output(running: contract.Running, observed: replay_learner.Observed) -> contract.Output:

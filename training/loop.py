@@ -12,7 +12,7 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
-from training import agent_loop, closed_loop, derived, periods, run_directory, run_settings
+from training import closed_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
@@ -40,9 +40,7 @@ class Run:
         run_directory.check(path, given)
         run_directory.check_idle(path)
         self.experiment = experiment_lib.make(settings)
-        is_closed = settings.training.steps_per_call > 1
-        loop = closed_loop.ClosedLoop if is_closed else agent_loop.AgentLoop
-        self.loop = loop(settings, self.experiment)
+        self.loop = closed_loop.make(settings, self.experiment)
         self._directory = contextlib.ExitStack()
         self._directory.enter_context(run_directory.claimed(path, given))
         run_directory.append_provenance(path, config)

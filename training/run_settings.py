@@ -244,6 +244,12 @@ def parse(config: ml_collections.ConfigDict) -> RunSettings:
     parsed = settings.parse(RunSettings, _own(config))
     interventions_lib.parse(parsed.interventions)
     _check_tasks(parsed)
+    steps = parsed.training.steps_per_call
+    if steps > 1 and not envs_base.is_functional(parsed.environment):
+        raise checks.ConfigError(
+            f"training.steps_per_call = {steps}: expected 1, as environment.module = "
+            f"{parsed.environment.module!r} is not made of pure functions"
+        )
     return parsed
 
 

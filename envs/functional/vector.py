@@ -1,5 +1,6 @@
 """An environment of pure functions as N environments like any others, alone or in a sequence."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ class FunctionalVector(base.VectorEnvironment):
     def __init__(
         self,
         name: str,
+        chosen: Any,
         dynamics: contract.Dynamics,
         tasks: Callable[[int], Any],
         num_envs: int,
@@ -40,7 +42,8 @@ class FunctionalVector(base.VectorEnvironment):
         """Environment i draws from (seed, i).
 
         Args:
-          name: for messages, and to tell states of other environments.
+          name: for messages.
+          chosen: the settings, to tell states of other environments.
           dynamics: of every task.
           tasks: (number, from 0) -> parameters of that task.
           num_envs: N.
@@ -49,7 +52,7 @@ class FunctionalVector(base.VectorEnvironment):
         """
         self.num_envs, self.dynamics, self.task = num_envs, dynamics, 0
         self._name, self._tasks, self._is_sequence = name, tasks, is_sequence
-        self._settings = {"name": name, "num_envs": num_envs, "seed": seed}
+        self._settings = {**dataclasses.asdict(chosen), "num_envs": num_envs, "seed": seed}
         self._turns = turns.Turns(num_envs, dynamics.num_actions)
         self._actions = np.zeros(num_envs, np.int32)
         self._finished: list[base.Episode] = []
@@ -100,7 +103,7 @@ class FunctionalVector(base.VectorEnvironment):
 
     def go_to(self, running: contract.Running, output: contract.Output) -> dm_env.TimeStep:
         """Goes on from where steps made elsewhere have led; who made them has their episodes."""
-        self.running = running
+        self.running, self._is_leaving = running, False
         found: Any = jax.device_get(output)
         self._timestep = base.make_timestep(
             self._name,
@@ -126,6 +129,9 @@ class FunctionalVector(base.VectorEnvironment):
         if not self._is_sequence:
             return super().next_task()
         self._turns.check_ready("next_task")
+        if self._is_leaving:
+            raise RuntimeError("next_task twice without a step between")
+        self._is_leaving = True
         self.task += 1
         self.parameters = self._tasks(self.task)
         self.running = self.running._replace(is_last=jnp.ones(self.num_envs, bool))
@@ -143,6 +149,7 @@ class FunctionalVector(base.VectorEnvironment):
         return {
             "settings": saved_settings.encode(self._settings),
             "task": np.array(self.task),
+            "is_leaving": np.array(self._is_leaving),
             "finished": np.array(self._finished, np.float64).reshape(-1, 3),
             **{f"running_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
             **{name: np.array(getattr(self._timestep, name)) for name in _FIELDS},
@@ -154,6 +161,7 @@ class FunctionalVector(base.VectorEnvironment):
         self._turns.start()
         self._is_new = False
         self.task = int(state["task"])
+        self._is_leaving = bool(state["is_leaving"])
         self.parameters = self._tasks(self.task)
         structure = jax.tree.structure(_without_key(self.running))
         leaves = [jnp.asarray(state[f"running_{i}"]) for i in range(structure.num_leaves)]

@@ -55,7 +55,7 @@ def test_holm_s_correction_by_hand():
     assert found == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
 
 
-def _run(name="plain", seed=1, frames=1_600, **columns):
+def _run(name="plain", seed=1, frames=1_600, each="", **columns):
     """A run of 8 whole tasks of 200 frames, with two rows a task."""
     rows = frames // 100
     table = {
@@ -70,16 +70,17 @@ def _run(name="plain", seed=1, frames=1_600, **columns):
         name=name,
         seeds=(seed,),
         is_sequence=True,
+        is_finished=frames % 200 == 0,
         frames=frames,
-        config={"environment": {"frames_per_task": 200}},
+        frames_per_task=200,
+        config={"seed": seed, "environment": {"frames_per_task": 200, "each": each}},
         tables={"train": table},
     )
 
 
 def test_the_score_of_a_task_is_its_rows_mean():
-    found = task_streams.scores([_run(), _run(seed=2), _run("nap", frames=1_700)], "greedy_reward")
+    found = task_streams.scores([_run(), _run(seed=2), _run("nap")], "greedy_reward")
     assert {name: sorted(arm) for name, arm in found.items()} == {"plain": [1, 2], "nap": [1]}
-    # The ninth task of the last is not over.
     assert {len(row) for arm in found.values() for row in arm.values()} == {8}
     np.testing.assert_allclose(found["plain"][1][:3], [0.05, 0.25, 0.45])
 
@@ -89,6 +90,9 @@ def test_the_score_of_a_task_is_its_rows_mean():
     [
         ([_run(), _run()], "seed 1 of plain occurs twice"),
         ([_run(seed=3)], "found 8 whole tasks: expected at least 15"),
+        ([_run(frames=1_700)], "runs/plain: not finished"),
+        ([_run(), _run(seed=2, each="other")], "environment differ from those of"),
+        ([_run(greedy_reward=np.full(16, np.nan))], "greedy_reward of task 0 was never a number"),
     ],
 )
 def test_what_can_t_be_compared_is_refused(runs, message):

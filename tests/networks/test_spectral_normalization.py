@@ -44,7 +44,9 @@ def test_of_diag_3_1(limit, always):
     np.testing.assert_allclose(chosen.normalize(w), w * limit / 3, rtol=1e-6)
     small = chosen.normalize(w / 10)
     np.testing.assert_allclose(small, w * limit / 3 if always else w / 10, rtol=1e-6)
-    np.testing.assert_array_equal(chosen.normalize(jnp.zeros((2, 2))), np.zeros((2, 2)))
+    zeros = jnp.zeros((2, 2))
+    np.testing.assert_array_equal(chosen.normalize(zeros), zeros)
+    assert jnp.isfinite(jax.grad(lambda w: jnp.sum(chosen.normalize(w)))(zeros)).all()
 
 
 def test_kernels_are_matrices_of_inputs_and_units():

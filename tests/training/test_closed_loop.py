@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from core import checks
-from training import closed_loop, loop
+from replay import base as replay_base
+from training import branching, closed_loop, loop
+from training.checkpoints import snapshot
+from training.learning import dataset
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -95,7 +98,7 @@ def test_it_equals_the_loop_over_single_steps(tmp_path, argument, changes):
 
 @pytest.mark.parametrize("frames", [60, 160, 200])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, frames):
-    """Stopped within a task, at its end, and after it; by this loop or by the other."""
+    """Stopped within a task, at its end, and after it."""
     whole = _play(loop.Run(_config(), tmp_path / "whole"))
     run = _play(loop.Run(_config(), tmp_path / "resumed"), frames)
     run.save()
@@ -138,8 +141,61 @@ def test_a_number_that_is_not_finite_ends_the_run(tmp_path):
     run.close()
 
 
-def test_environments_with_a_body_are_refused(tmp_path):
+def test_other_environments_are_refused(tmp_path):
     config = importlib.import_module("configs.probe").get_config("3")
     config.training.steps_per_call = 8
     with pytest.raises(checks.ConfigError, match=r"steps_per_call = 8: expected 1, as .*'probes'"):
         loop.Run(config, tmp_path / "run")
+
+
+def test_a_branch_goes_on_bit_for_bit(tmp_path):
+    """An unchanged one; its rows begin where it left."""
+    changes = {"snapshot.keep_at": (160,), "num_frames": 320, "evaluation.period_frames": 160}
+    changes |= {"evaluation.episodes": 2, "evaluation.num_envs": 2}
+    config = _config(**changes)
+    assert loop.train(config, tmp_path / "trunk")
+    branching.make(tmp_path / "trunk", 160, config, tmp_path / "branch")
+    assert loop.train(config, tmp_path / "branch")
+    trunk, branch = (
+        snapshot.read_arrays(tmp_path / name / "snapshots" / f"{320:012d}", "learner")
+        for name in ("trunk", "branch")
+    )
+    for name, array in trunk.items():
+        np.testing.assert_array_equal(branch[name], array, err_msg=name)
+    later = [row for row in _rows(tmp_path / "trunk" / "train.csv") if int(row["frames"]) > 160]
+    assert _rows(tmp_path / "branch" / "train.csv") == later
+    assert len(_rows(tmp_path / "trunk" / "evaluation.csv")) == 2
+
+
+def test_offline_updates_come_before_the_loop(tmp_path):
+    """Their rows have no greedy reward: nothing is played yet."""
+    count = 200
+    steps = replay_base.Step(
+        observation=np.random.RandomState(0).normal(size=(count, 196)).astype(np.float32),
+        is_first=np.arange(count) % 10 == 0,
+        is_last=np.arange(count) % 10 == 9,
+        reward=np.zeros(count, np.float32),
+        discount=np.ones(count, np.float32),
+        action=np.zeros(count, np.int32),
+    )
+    dataset.save(tmp_path / "steps.npz", steps)
+    changes = {
+        "training.dataset": str(tmp_path / "steps.npz"),
+        "training.offline_updates": 20,
+        "num_frames": 160,
+        "replay.capacity": 400,
+    }
+    config = _config(**changes)
+    assert loop.train(config, tmp_path / "run")
+    rows = _rows(tmp_path / "run" / "train.csv")
+    assert (rows[0]["frames"], rows[0]["updates"], rows[0]["greedy_reward"]) == ("0", "20", "nan")
+    assert 0 <= float(rows[-1]["greedy_reward"]) <= 1
+
+
+def test_the_greedy_reward_is_of_the_network_without_noise():
+    config = importlib.import_module("configs.classification_stream").get_config("rainbow:ln")
+    assert not config.agent.evaluation_noise
+    assert config.agent.evaluation_epsilon == 0
+    for agent in ("c51", "mse"):
+        config = importlib.import_module("configs.classification_stream").get_config(agent)
+        assert config.agent.epsilon.evaluation == 0

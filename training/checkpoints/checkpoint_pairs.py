@@ -37,7 +37,7 @@ def _visits(saved: set[int], settings: run_settings.RunSettings) -> list[tuple[i
         raise checks.ConfigError("pairs = 'visits': expected a run of a sequence of tasks")
     pairs = [(start, start + length // 2) for start in range(0, settings.num_frames, length)]
     found = [pair for pair in pairs if saved.issuperset(pair)]
-    if not found:
+    if pairs[0] not in found:
         raise checks.ConfigError(
             f"pairs = 'visits': expected checkpoints at the beginning and the middle of a visit, "
             f"such as {pairs[0][0]} and {pairs[0][1]}, found {', '.join(map(str, sorted(saved)))}"

@@ -1,5 +1,6 @@
 """What is gathered between two rows of train.csv: metrics of updates, and returns of episodes."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,14 +76,20 @@ class LogInterval:
             return dict.fromkeys(self._metric_names, np.full(self._num_seeds, np.nan))
         fetched = jax.device_get([learned.metrics for learned in gathered])
         mean = _mean_by([learned.weight for learned in gathered])
+        lacking = set(self._metric_names) - set(fetched[0])
         means = {name: mean([m[name] for m in fetched]) for name in fetched[0]}
+        means |= dict.fromkeys(lacking, np.full(self._num_seeds, np.nan))
         rates = {name: fetched[-1][name] for name in means if agents_base.is_rate(name)}
         return {**means, **rates}
 
     def get_state(self) -> dict[str, np.ndarray]:
         """What was gathered, so that a resumed run's rows are whole."""
         gathered = jax.device_get([learned.metrics for learned in self._learned])
-        state = {f"{METRIC}{n}": np.array([m[n] for m in gathered]) for n in self._metric_names}
+        none = np.full(self._num_seeds, np.nan)
+        state = {
+            f"{METRIC}{name}": np.array([metrics.get(name, none) for metrics in gathered])
+            for name in self._metric_names
+        }
         state["weights"] = np.array([learned.weight for learned in self._learned], np.int64)
         state["returns"] = np.concatenate([np.array(r, np.float64) for r in self.returns])
         return state | {"return_counts": np.array([len(returns) for returns in self.returns])}
@@ -92,9 +99,10 @@ class LogInterval:
         names = self._metric_names
         columns = zip(*(state[f"{METRIC}{name}"] for name in names))
         # Counts serve messages about non-finite metrics, which are never saved.
+        weights = state.get("weights", itertools.repeat(1))  # earlier snapshots have none
         self._learned = [
             _Learned(0, 0, dict(zip(names, values)), int(weight))
-            for values, weight in zip(columns, state["weights"])
+            for values, weight in zip(columns, weights)
         ]
         self._num_checked = len(self._learned)
         parts = np.split(state["returns"], np.cumsum(state["return_counts"])[:-1])

@@ -23,5 +23,5 @@ def test_all_in_order(which, expected):
 def test_beginning_and_middle_of_each_visit_that_has_both():
     found = checkpoint_pairs.choose("visits", [0, 50, 100, 120, 200, 250], _SEQUENCE)
     assert found == [(0, 50), (200, 250)]
-    with pytest.raises(checks.ConfigError, match="such as 0 and 50, found 50, 100"):
-        checkpoint_pairs.choose("visits", [50, 100], _SEQUENCE)
+    with pytest.raises(checks.ConfigError, match="such as 0 and 50, found 50, 100, 150"):
+        checkpoint_pairs.choose("visits", [50, 100, 150], _SEQUENCE)
