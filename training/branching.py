@@ -141,5 +141,5 @@ def _gathered(source: Path, metric_names: list[str]) -> dict[str, np.ndarray]:
     wanted = [f"{interval.METRIC}{name}" for name in metric_names]
     if names == set(wanted):
         return saved
-    kept = {name: array for name, array in saved.items() if name not in {*names, "weights"}}
+    kept = {name: array for name, array in saved.items() if name not in {*names, "update_counts"}}
     return {**kept, **{name: np.zeros((0, 1)) for name in wanted}}

@@ -90,7 +90,7 @@ class LogInterval:
             f"{METRIC}{name}": np.array([metrics.get(name, none) for metrics in gathered])
             for name in self._metric_names
         }
-        state["weights"] = np.array([learned.weight for learned in self._learned], np.int64)
+        state["update_counts"] = np.array([learned.weight for learned in self._learned], np.int64)
         state["returns"] = np.concatenate([np.array(r, np.float64) for r in self.returns])
         return state | {"return_counts": np.array([len(returns) for returns in self.returns])}
 
@@ -99,7 +99,7 @@ class LogInterval:
         names = self._metric_names
         columns = zip(*(state[f"{METRIC}{name}"] for name in names))
         # Counts serve messages about non-finite metrics, which are never saved.
-        weights = state.get("weights", itertools.repeat(1))  # earlier snapshots have none
+        weights = state.get("update_counts", itertools.repeat(1))  # earlier snapshots have none
         self._learned = [
             _Learned(0, 0, dict(zip(names, values)), int(weight))
             for values, weight in zip(columns, weights)
