@@ -120,10 +120,10 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 @pytest.mark.parametrize("probe", _PROBES)
 def test_two_seeds_resume_together(tmp_path, probe):
-    config = _probe_config(probe, num_seeds=2, num_frames=4_000)
+    config = _probe_config(probe, num_seeds=2, num_frames=2_000)
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
     run = loop.Run(config, tmp_path / "resumed")
-    while run.counters["frames"] < 2_000:
+    while run.counters["frames"] < 1_000:
         run.iterate()
     run.save()
     run.close()
@@ -156,7 +156,7 @@ def test_an_offline_phase_is_resumed_too(tmp_path):
         action=random.randint(2, size=400).astype(np.int32),
     )
     dataset.save(path, steps)
-    changes = {"training.dataset": str(path), "training.offline_updates": 1_200}
+    changes = {"training.dataset": str(path), "training.offline_updates": 600}
     config = _probe_config("iql:5", num_frames=200, **changes)
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
     run = loop.Run(config, tmp_path / "resumed")

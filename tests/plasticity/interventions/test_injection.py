@@ -15,8 +15,7 @@ from plasticity import layers
 from plasticity.interventions import injection
 from tests.agents import small_agents
 
-AGENTS = ("dqn", "rainbow", "iqn")
-SCOPES = ("head", "network")
+MADE = (("dqn", "head"), ("dqn", "network"), ("rainbow", "head"), ("iqn", "network"))
 # In updates of 4 frames: after the second and the fourth.
 AT_FRAMES = (8, 16)
 
@@ -75,8 +74,7 @@ def shut(params):
     )
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(("name", "scope"), MADE)
 def test_an_injection_changes_no_output_and_then_the_new_layers_alone_learn(name, scope):
     made = make(name, scope)
     agent = made[0]
