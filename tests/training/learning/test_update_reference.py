@@ -48,7 +48,7 @@ def make_update(learner):
             patch.setattr(linear, "factorised_noise", draw)
             patch.setattr(replay, "sample", sample_in_float64)
             patch.setattr(replay, "update_priorities", update_in_float32)
-            new_state, metrics = learner._update(state)
+            new_state, metrics = learner.update_one(state)
         assert not remaining
         return new_state, metrics, samples[0]
 
