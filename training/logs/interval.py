@@ -79,7 +79,7 @@ class LogInterval:
         lacking = set(self._metric_names) - set(fetched[0])
         means = {name: mean([m[name] for m in fetched]) for name in fetched[0]}
         means |= dict.fromkeys(lacking, np.full(self._num_seeds, np.nan))
-        rates = {name: fetched[-1][name] for name in means if agents_base.is_rate(name)}
+        rates = {name: fetched[-1][name] for name in fetched[0] if agents_base.is_rate(name)}
         return {**means, **rates}
 
     def get_state(self) -> dict[str, np.ndarray]:
