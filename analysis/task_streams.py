@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from analysis import equivalence, run_records
+from analysis import equivalence, run_records, statistics
 from core import checks
 
 EARLY = slice(4, 10)
@@ -171,9 +171,8 @@ def _estimate(values: np.ndarray) -> Estimate:
 
 
 def _bootstrap(values: np.ndarray) -> tuple[float, float]:
-    drawn = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    found = statistics.stratified_bootstrap(statistics.mean, {"": values}, num_samples=10_000)
+    return float(found.low), float(found.high)
 
 
 def _sign_test(values: np.ndarray) -> float:

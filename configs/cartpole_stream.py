@@ -11,7 +11,7 @@ Nothing was tuned. Shifts are of different sizes, and tasks not equally hard: co
 
 from typing import Any
 
-from configs import modifiers, streams
+from configs import streams
 from core import settings
 from envs import cartpole
 
@@ -24,8 +24,7 @@ def get_config(argument: str = "c51:plain") -> Any:
     """
     agent, arm = streams.choose(argument)
     config = streams.make(agent, width=128)
-    is_default = (agent, arm) == ("c51", "plain")
-    modifiers.named(config, "cartpole_stream" if is_default else f"cartpole_{agent}_{arm}")
+    streams.named(config, "cartpole", agent, arm)
     with config.unlocked():
         config.environment.each = settings.to_config(cartpole.Settings())
     streams.with_tasks(config, number=20, frames=15_000, frames_per_update=1)

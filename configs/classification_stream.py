@@ -13,7 +13,7 @@ After Lyle et al. 2023 (arXiv 2303.01486); the protocol is this project's.
 
 from typing import Any
 
-from configs import modifiers, streams
+from configs import streams
 
 # By agent: updates of a task, tasks.
 _LENGTHS = {"c51": (1_000, 40), "rainbow": (2_000, 30), "mse": (1_000, 30)}
@@ -27,9 +27,7 @@ def get_config(argument: str = "c51:plain") -> Any:
     """
     agent, arm = streams.choose(argument)
     config = streams.make(agent, width=64)
-    is_default = (agent, arm) == ("c51", "plain")
-    name = "classification_stream" if is_default else f"classification_{agent}_{arm}"
-    modifiers.named(config, name)
+    streams.named(config, "classification", agent, arm)
     updates, num_tasks = _LENGTHS[agent]
     streams.with_tasks(config, num_tasks, updates * streams.NUM_ENVS, streams.NUM_ENVS)
     config.transition.n_step = 1

@@ -59,6 +59,13 @@ def with_tasks(config: Any, number: int, frames: int, frames_per_update: int) ->
     return config
 
 
+def named(config: Any, experiment: str, agent: str, arm: str) -> Any:
+    """The experiment's own name for c51:plain, else one with agent and arm."""
+    is_default = (agent, arm) == ("c51", "plain")
+    name = f"{experiment}_stream" if is_default else f"{experiment}_{agent}_{arm}"
+    return modifiers.named(config, name)
+
+
 def choose(argument: str) -> tuple[str, str]:
     """The agent and the arm that a config's argument names.
 

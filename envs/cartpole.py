@@ -25,6 +25,7 @@ _TASK_SEED = 20_240_516
 
 
 IS_FUNCTIONAL = True
+frames_per_step = vector.frames_per_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +45,6 @@ def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     return vector.FunctionalVector(
         task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
     )
-
-
-def frames_per_step(chosen: Settings) -> int:
-    """1: there is no emulator."""
-    del chosen
-    return vector.FunctionalVector.frames_per_step
 
 
 def task_name(chosen: Settings) -> str:

@@ -43,6 +43,7 @@ _GOAL_DISTANCE = 2.0
 
 
 IS_FUNCTIONAL = True
+frames_per_step = vector.frames_per_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +62,6 @@ def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     return vector.FunctionalVector(
         task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
     )
-
-
-def frames_per_step(chosen: Settings) -> int:
-    """1: there is no emulator."""
-    del chosen
-    return vector.FunctionalVector.frames_per_step
 
 
 def task_name(chosen: Settings) -> str:

@@ -15,6 +15,7 @@ from envs.functional import vector
 
 FRAMES_PER_TASK = "frames_per_task"
 IS_FUNCTIONAL = True
+frames_per_step = vector.frames_per_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,6 @@ def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
         seed,
         is_sequence=True,
     )
-
-
-def frames_per_step(chosen: Settings) -> int:
-    """1: there is no emulator."""
-    del chosen
-    return vector.FunctionalVector.frames_per_step
 
 
 def task_name(chosen: Settings) -> str:

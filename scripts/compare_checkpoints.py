@@ -67,8 +67,7 @@ def compare(
 ) -> Iterator[Pair]:
     """Compares each pair of checkpoints."""
     seed = _SEED_INDEX.value
-    inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, seed)
-    agent = policy.load(run_dir, seed_index=seed).agent
+    agent, inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, seed)
 
     @jax.jit
     def values(params: Any) -> jax.Array:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_one_commit(runs: Sequence[run_records.RunRecord]) -> None:
-    """Raises ConfigError for runs of several commits, or of changes that no commit has."""
+    """Raises ConfigError for runs of several commits; warns of changes that no commit has."""
     commits: dict[str, Path] = {}
     for run in runs:
         for start in run.starts:

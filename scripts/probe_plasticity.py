@@ -90,8 +90,7 @@ def make_probe(
     run_dir: Path, settings: run_settings.RunSettings, budget: trainability.Budget
 ) -> Probe:
     """Draws the inputs; raises as `replayed_inputs.draw`."""
-    inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, _SEED_INDEX.value)
-    agent = policy.load(run_dir, seed_index=_SEED_INDEX.value).agent
+    agent, inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, _SEED_INDEX.value)
 
     # Inputs one by one and with the same noise, so that it is one function of each.
     def values(params, observations):

@@ -60,13 +60,12 @@ def measure(
       ConfigError: if the run has no snapshot, or its agent does not show its units.
     """
     seed = _SEED_INDEX.value
-    agent = policy.load(run_dir, seed_index=seed).agent
+    agent, inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, seed)
     if agent.units is None:
         raise checks.ConfigError(
             f"agent.module = {settings.sections.agent.module!r}: expected an agent with units"
         )
     units = agent.units
-    inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, seed)
 
     @jax.jit
     def moments(params: agents_base.Params) -> dict[str, tuple[jax.Array, jax.Array]]:

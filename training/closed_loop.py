@@ -18,7 +18,7 @@ from agents import base as agents_base
 from core import finite
 from envs import base as envs_base
 from envs.functional import contract, vector
-from training import agent_loop, periods, run_settings
+from training import agent_loop, run_settings
 from training import experiment as experiment_lib
 from training.learning import replay_learner, seeds
 from training.logs import stage_timer
@@ -133,17 +133,19 @@ class ClosedLoop(agent_loop.AgentLoop):
             if is_full or self.counts.is_task_over or self._is_anything_due():
                 return plan
 
-    def _is_anything_due(self) -> bool:
+    @functools.cached_property
+    def _periods(self) -> tuple[int, ...]:
+        """Of all that is done between calls, in frames."""
         log, snapshot = self._settings.log, self._settings.snapshot
-        found = (
+        return (
             *(log.period_frames, log.layers_period_frames, log.units_period_frames),
             *(log.ranks_period_frames, log.network_period_frames),
             self._settings.evaluation.period_frames,
             *(snapshot.period_frames, snapshot.parameters_period_frames),
         )
-        frames = self.counts.counters["frames"]
-        is_due = any(periods.is_completed(p, self._frames_before, frames) for p in found)
-        return is_due or self.is_kept(frames)
+
+    def _is_anything_due(self) -> bool:
+        return any(map(self.is_due, self._periods)) or self.is_kept(self.counts.counters["frames"])
 
     def _padded(self, num_updates: Sequence[int]) -> jax.Array:
         padded = np.zeros(self._settings.training.steps_per_call, np.int32)

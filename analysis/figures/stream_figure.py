@@ -23,9 +23,8 @@ def draw(arms: Mapping[str, task_streams.Scores], column: str) -> Figure:
     figure = Figure(figsize=(9, 4.5))
     axes = figure.add_subplot()
     for name, arm in arms.items():
-        length = min(map(len, arm.values()))
-        values = np.stack([row[:length] for row in arm.values()])
-        tasks, mean = np.arange(1, length + 1), values.mean(0)
+        values = np.stack(list(arm.values()))
+        tasks, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
         (line,) = axes.plot(tasks, mean, marker=".", label=f"{name} ({len(values)} seeds)")
         if len(values) > 1:
             half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values, axis=0)

@@ -177,6 +177,12 @@ class FunctionalVector(base.VectorEnvironment):
         self._turns.close()
 
 
+def frames_per_step(chosen: Any) -> int:
+    """Of every environment of pure functions 1: there is no emulator."""
+    del chosen
+    return FunctionalVector.frames_per_step
+
+
 def _without_key(running: contract.Running) -> contract.Running:
     """The same with the key as numbers."""
     return running._replace(rng=jax.random.key_data(running.rng))

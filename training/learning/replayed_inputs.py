@@ -1,18 +1,27 @@
 """Observations from the replay of a run's newest snapshot, on which its networks are compared."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
+from agents import base as agents_base
 from core import checks
 from training import agent_loop, experiment, run_settings
 from training.checkpoints import snapshot
 
 
+class Replayed(NamedTuple):
+    """A run's agent, and observations [number, ...] that it made."""
+
+    agent: agents_base.Agent
+    inputs: jax.Array
+
+
 def draw(
     run_dir: Path, settings: run_settings.RunSettings, number: int, seed_index: int
-) -> jax.Array:
-    """Observations [number, ...] drawn uniformly, always the same ones.
+) -> Replayed:
+    """Draws observations uniformly, always the same ones.
 
     Args:
       run_dir: the run's directory.
@@ -31,6 +40,7 @@ def draw(
     try:
         loop = agent_loop.AgentLoop(settings, parts)
         loop.restore(saved[0], snapshot.verify(saved[0]))
-        return parts.measurements.observations(loop.state, jax.random.key(0), number)[seed_index]
+        drawn = parts.measurements.observations(loop.state, jax.random.key(0), number)
+        return Replayed(parts.learner.agent, drawn[seed_index])
     finally:
         parts.environment.close()
