@@ -8,6 +8,8 @@ import pytest
 # Many tests, and the processes that some start, compile the same programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# A test's programs run for a few seconds each: code that is compiled sooner pays.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 from jax import experimental
@@ -35,19 +37,6 @@ def pytest_collection_modifyitems(items):
     """They come first; make test says --no-loadscope-reorder, so that they are begun first."""
     order = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
-
-
-# Rooms whose tests compile many small programs and run each of them a few times.
-_QUICK = {"agents", "networks", "plasticity"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation(request):
-    """There code is less optimized, but compiled in a third of the time."""
-    is_quick = bool(_QUICK.intersection(request.path.parts))
-    jax.config.update("jax_disable_most_optimizations", is_quick)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 # Of the 65,530 that Linux allows a process by default.

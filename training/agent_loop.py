@@ -84,7 +84,7 @@ class AgentLoop:
         shapes = experiment_lib.state_shapes(self.experiment)
         arrays = snapshot.read_arrays(path, "learner")
         state_arrays.check_finite(arrays, f"{path}: learner", self._settings.seed)
-        self.state = state_arrays.from_host(path, arrays, learner.replay, shapes, jax.devices()[0])
+        self.state = state_arrays.from_host(path, arrays, learner.replay, shapes)
         self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
         if not environment.exact_resume:
             logging.warning("the running episodes are abandoned: they can't be restored")

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from dm_env import specs
@@ -40,14 +39,6 @@ class _SpecsOnly(NamedTuple):
 
     def action_spec(self):
         return specs.DiscreteArray(NUM_ACTIONS)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Code is less optimized, but compiled in a third of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def make_small_learner(get_config=rainbow.get_config, changes=(), observations="frames"):

@@ -13,8 +13,6 @@ from training import branching, closed_loop, loop
 from training.checkpoints import snapshot
 from training.learning import dataset
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 _SMALL = {
     "environment.each.images": 40,
     "environment.num_tasks": 3,

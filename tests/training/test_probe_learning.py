@@ -15,8 +15,6 @@ from tests.agents import small_agents
 from training import loop
 from training.learning import dataset
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GAMMA = 0.99
 
 # By the probe: observations, and the values of the actions there.

@@ -86,16 +86,14 @@ def from_host(
     arrays: Mapping[str, np.ndarray],
     replay: replay_base.Replay,
     shapes: State,
-    device: Any,
 ) -> State:
-    """Builds the state that a verified snapshot holds.
+    """Builds the state that a verified snapshot holds, on the default device.
 
     Args:
       path: the snapshot's directory, for the replay's large part and for messages.
       arrays: what `to_host` gave.
       replay: the learner's.
       shapes: the state's shapes and types (`jax.eval_shape` of its init).
-      device: where to put the state.
 
     Raises:
       SnapshotError: if names, shapes or types are not this configuration's.
@@ -104,7 +102,8 @@ def from_host(
     array, num_rows = replay.rows(shapes.replay).array, int(replay.rows(small.replay).num_rows)
     blocks = row_blocks.RowBlocks(array.shape, np.dtype(array.dtype), num_rows, {})
     state = small._replace(replay=replay.with_rows(small.replay, blocks.read(path)))
-    return jax.device_put(state, device)
+    # Not told which device: a state that is bound to one has programs of its own to compile.
+    return jax.device_put(state)
 
 
 def params_to_arrays(params: Any) -> dict[str, np.ndarray]:

@@ -23,9 +23,6 @@ CHANGES = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(scope="module")
 def learner(make_learner):
     return make_learner(changes=CHANGES, observations="vectors")

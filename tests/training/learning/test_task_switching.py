@@ -22,9 +22,6 @@ CHANGES = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(scope="module")
 def learner(make_learner):
     return make_learner(rainbow_nap.get_config, CHANGES, "vectors")

@@ -13,7 +13,6 @@ from concurrent import futures
 from pathlib import Path
 
 import pytest
-from test_actor_journal import FullDisk
 
 from benchmarks.tcp_proxy import TcpProxy
 from replay.reverb import checkpoint_mark, connection, wire
@@ -23,6 +22,7 @@ from replay.reverb.writing.actor_journal import Journal
 from tests import waiting
 from tests.replay.reverb import numbered_items, replay_server
 from tests.replay.reverb.numbered_items import check, find, open_writer, produce
+from tests.replay.reverb.writing.test_actor_journal import FullDisk
 
 pytestmark = replay_server.needs_server
 
