@@ -182,6 +182,19 @@ def find(paths: Sequence[Path]) -> list[RunRecord]:
     return [load(directory) for directory in begun]
 
 
+def check_one_commit(runs: Sequence[RunRecord]) -> None:
+    """Raises ConfigError for runs of several commits; warns of changes that no commit has."""
+    commits: dict[str, Path] = {}
+    for run in runs:
+        for start in run.starts:
+            if start.get("uncommitted_changes"):
+                logging.warning("%s: was run with uncommitted changes", run.path)
+            commits.setdefault(str(start.get("commit")), run.path)
+    if len(commits) > 1:
+        listed = ", ".join(f"{commit[:9]} ({path})" for commit, path in commits.items())
+        raise checks.ConfigError(f"runs of several commits, {listed}: expected runs of one")
+
+
 def find_directories(paths: Sequence[Path]) -> list[Path]:
     """The run directories in or below the given ones, in their order, then by name.
 

@@ -16,7 +16,6 @@ from absl import flags, logging
 
 from analysis import run_records, task_streams
 from analysis.figures import curves, stream_figure
-from core import checks
 from scripts import command_line
 
 _BASE = flags.DEFINE_string(
@@ -33,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         command_line.fail("no run directory given: compare_streams needs one or several")
     runs = run_records.find([Path(path) for path in argv[1:]])
-    _check_one_commit(runs)
+    run_records.check_one_commit(runs)
     arms = task_streams.scores(runs, _COLUMN.value)
     outcomes = {name: task_streams.outcome(arm) for name, arm in arms.items()}
     differences = task_streams.differences(arms, _BASE.value)
@@ -49,21 +48,10 @@ def main(argv: Sequence[str]) -> None:
     _write(output / "outcomes.csv", _outcome_rows(outcomes))
     _write(output / "differences.csv", _difference_rows(differences))
     _write(output / "tasks.csv", _task_rows(arms))
-    curves.save(stream_figure.draw(arms, _COLUMN.value), output / "tasks.png")
+    num_tasks = max(len(values) for arm in arms.values() for values in arm.values())
+    figure = stream_figure.draw(arms, range(1, num_tasks + 1), "task", _COLUMN.value)
+    curves.save(figure, output / "tasks.png")
     logging.info("wrote outcomes.csv, differences.csv, tasks.csv and tasks.png to %s", output)
-
-
-def _check_one_commit(runs: Sequence[run_records.RunRecord]) -> None:
-    """Raises ConfigError for runs of several commits; warns of changes that no commit has."""
-    commits: dict[str, Path] = {}
-    for run in runs:
-        for start in run.starts:
-            if start.get("uncommitted_changes"):
-                logging.warning("%s: was run with uncommitted changes", run.path)
-            commits.setdefault(str(start.get("commit")), run.path)
-    if len(commits) > 1:
-        listed = ", ".join(f"{commit[:9]} ({path})" for commit, path in commits.items())
-        raise checks.ConfigError(f"runs of several commits, {listed}: expected runs of one")
 
 
 def _shown(estimate: task_streams.Estimate) -> str:

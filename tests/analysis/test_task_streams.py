@@ -112,6 +112,6 @@ def test_arms_without_a_common_seed_are_refused():
 
 def test_a_line_for_each_arm():
     arms = {"plain": {k: _row(0.8, 0.1 * k) for k in range(3)}, "nap": {1: _row(1, 1)}}
-    (axes,) = stream_figure.draw(arms, "greedy_reward").axes
+    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
     assert [line.get_label() for line in axes.lines] == ["plain (3 seeds)", "nap (1 seeds)"]
     np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.1)

@@ -1,0 +1,185 @@
+"""Every claim of the source documents, in their order.
+
+N: "Normalization and effective learning rates in reinforcement learning" (Lyle et al. 2024) and
+summaries of it. D: "Disentangling the causes of plasticity loss in neural networks" (Lyle et al.
+2024). P: "Improving neural network plasticity in reinforcement learning" (Cheng, Chen, Ma). The
+numbers behind these claims are not known here; what is tested is their direction.
+"""
+
+from collections.abc import Sequence
+
+from analysis.claims import experiments, rules
+from analysis.claims.ledger import Claim, Test
+
+_C51 = {arm: experiments.stream_arm("c51", arm) for arm in ("plain", "ln", "nap", "nap_schedule")}
+_RAINBOW = {arm: experiments.stream_arm("rainbow", arm) for arm in ("plain", "ln", "nap")}
+_SUPERVISED = "needs the supervised streams, which are not built yet"
+_IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
+_IQL = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
+
+CLAIMS: Sequence[Claim] = (
+    Claim(
+        "N1",
+        "Under normalization, growth of a layer's norm is decay of its effective learning rate.",
+        note=_IDENTITIES,
+    ),
+    Claim(
+        "N2",
+        "NaP keeps the norm of every layer, and with it the effective learning rate.",
+        note="docs/results/norms has one seed on Atari",
+    ),
+    Claim(
+        "N3",
+        "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
+        note=_SUPERVISED,
+    ),
+    Claim(
+        "N4",
+        "Refitting random labels: Jacobian and norms grow without normalization and loss rises; "
+        "LayerNorm slows that, NaP stays as good as at first.",
+        note=_SUPERVISED,
+    ),
+    Claim("N5", "The same of the norm of the gradient.", note=_SUPERVISED),
+    Claim(
+        "N6",
+        "With LayerNorm or RMSNorm spikes of dead units pass, with each of three optimizers.",
+        note=_SUPERVISED,
+    ),
+    Claim(
+        "N7",
+        "LayerNorm passes gradients to units that are off, through its statistics: they revive.",
+        note="the gradients are checked exactly by the tests of networks/norms.py",
+    ),
+    Claim(
+        "N8",
+        "LayerNorm keeps pre-activations at mean 0 and variance 1, which prevents dead units.",
+        note=_SUPERVISED,
+    ),
+    Claim(
+        "N9",
+        "With NaP the accuracies of seven methods against plasticity loss are higher and closer.",
+        note=_SUPERVISED,
+    ),
+    Claim(
+        "N10",
+        "Weight decay regularizes too much, or controls the growth of norms too little.",
+        note=_SUPERVISED,
+    ),
+    Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
+    Claim(
+        "N12",
+        "Rainbow needs its implicit decay of effective rates: a constant one is worse.",
+        note="on Atari it needs five games of 200M frames",
+    ),
+    Claim(
+        "N13",
+        "Constant rates are not the best for deep RL: explicit schedules on NaP do better.",
+        (Test("classification_stream", rules.ends_above(_C51["nap_schedule"], _C51["nap"])),),
+        "the schedule is a warm-up and half a cosine wave in every task",
+    ),
+    Claim(
+        "N14",
+        "Agents lose plasticity in sequences of tasks.",
+        (
+            Test("classification_stream", rules.loses_plasticity(_C51["plain"])),
+            Test("classification_stream_rainbow", rules.loses_plasticity(_RAINBOW["plain"])),
+        ),
+    ),
+    Claim(
+        "N15",
+        "With NaP an agent learns late tasks better than without, and than with LayerNorm alone.",
+        (
+            Test(
+                "classification_stream",
+                rules.ends_above(_C51["nap"], _C51["plain"], _C51["ln"]),
+            ),
+            Test(
+                "classification_stream_rainbow",
+                rules.ends_above(_RAINBOW["nap"], _RAINBOW["plain"], _RAINBOW["ln"]),
+            ),
+        ),
+        "the source compares the second of two passes through ten games with a new network",
+    ),
+    Claim(
+        "N16",
+        "NaP raises Rainbow's median and interquartile mean over 57 games.",
+        note="57 games of 200M frames",
+        is_testable=False,
+    ),
+    Claim("N17", "Projecting every 1,000 updates is like projecting after each."),
+    Claim(
+        "N18",
+        "NaP costs no accuracy on CIFAR-10 and ImageNet.",
+        note=_SUPERVISED,
+    ),
+    Claim(
+        "N19",
+        "NaP costs a language model of 400M parameters nothing.",
+        note="needs GPUs; the smaller proxy " + _SUPERVISED,
+        is_testable=False,
+    ),
+    Claim("N20", "One transform serves residual networks and transformers.", note=_SUPERVISED),
+    Claim(
+        "N21",
+        "Scales and offsets need joint treatment or regularization in long runs.",
+        note=_SUPERVISED,
+    ),
+    Claim("N22", "Normalization improves conditioning and reduces overestimation."),
+    Claim("N23", "As plasticity falls, the loss grows sharper and units saturate."),
+    Claim(
+        "N24",
+        "NaP is robust to non-stationarity over time.",
+        (Test("classification_stream", rules.ends_above(_C51["nap"], _C51["plain"])),),
+        "the sum of N9, N14 and N15",
+    ),
+    Claim("N25", "The effective rate of any optimizer can be read and replayed.", note=_IDENTITIES),
+    Claim("D1", "Several mechanisms are independent: mending one is not enough.", note=_SUPERVISED),
+    Claim("D2", "LayerNorm with weight decay is robust on synthetic streams.", note=_SUPERVISED),
+    Claim("D3", "LayerNorm with weight decay helps in the ALE.", note="on Atari it needs GPUs"),
+    Claim("D4", "Beside dead units there are linearized ones.", note=_SUPERVISED),
+    Claim("D5", "Large targets destroy plasticity in regression.", note=_SUPERVISED),
+    Claim("D6", "The tangent kernel becomes pathological in all cases.", note=_SUPERVISED),
+    Claim("D7", "Abrupt changes harm more than gradual ones.", note=_SUPERVISED),
+    Claim("D8", "Changing labels, changing inputs and growing data differ.", note=_SUPERVISED),
+    Claim("D9", "Rescaling weights without a norm slows learning.", note=_SUPERVISED),
+    Claim(
+        "P1",
+        "On MsPacman all techniques beat DQN about equally, LayerNorm most.",
+        note="seven techniques of 2M steps need a GPU: configs/ms_pacman_dqn.py",
+    ),
+    Claim("P2", "Returns on MsPacman settle near 2M steps.", note="needs a GPU", is_testable=False),
+    Claim("P3", "Injection at 1M steps helps after a dip.", note="as P1"),
+    Claim("P4", "The effective rank falls, then rises; LayerNorm's is highest.", note="as P1"),
+    Claim("P5", "Weights grow in all arms, less with L2.", note="as P1"),
+    Claim("P6", "Few units are updated in plain DQN, all of them under L2.", note="as P1"),
+    Claim("P7", "Large weights and few updated units accompany instability.", note="as P1"),
+    Claim("P8", "LayerNorm smooths the loss.", note="as P1"),
+    Claim("P9", "L2 from late on, or now and then, harms early learning less.", note="as P1"),
+    Claim(
+        "P10",
+        "IQL on PointmassHard ends at the same return, injected once, twice or never.",
+        (
+            Test(
+                "point_mass_iql",
+                rules.ends_the_same([(_IQL[1], _IQL[0]), (_IQL[2], _IQL[1])], margin=5.0),
+            ),
+        ),
+        "original scale; the moments of injection are not told by the source",
+    ),
+    Claim(
+        "P11",
+        "Injected once, IQL gets there later: injection does not make it faster.",
+        (Test("point_mass_iql", rules.reaches_later(_IQL[1], _IQL[0], threshold=-50.0)),),
+    ),
+    Claim(
+        "P12", "LunarLander's DQN with injection.", note="configs/lunar_lander_dqn.py; no result"
+    ),
+    Claim(
+        "P13",
+        "A toy problem of classes with regularization.",
+        note="arms l2_init of classification_stream; mentioned without a result",
+    ),
+    Claim("P14", "The moment of injection can be chosen by a metric."),
+    Claim("P15", "Plasticity falls as training goes on.", note="see N14"),
+    Claim("P16", "A low effective rank and large weights accompany plasticity loss.", note="as P1"),
+)

@@ -1,0 +1,117 @@
+"""What an experiment leaves: every seed's scores, and where each run comes from.
+
+A directory with `scores.csv` (arm, seed, position, score), `runs.csv` (commit, hardware and
+duration of each run) and `configs/ARM.json` (without seeds). Rules read the scores; the rest says
+how to have them again.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis import run_records
+from core import checks
+
+Scores = Mapping[str, Mapping[int, np.ndarray]]
+"""By arm and seed, the score at each position [P]."""
+
+
+class Evidence(NamedTuple):
+    """Of one experiment.
+
+    Attributes:
+      scores: by arm and seed.
+      positions: [P], tasks counted from 0, or frames.
+      hours: of all runs together, each on its own share of the machine.
+      commit: of all runs.
+      hardware: the same.
+    """
+
+    scores: Scores
+    positions: np.ndarray
+    hours: float
+    commit: str
+    hardware: str
+
+
+def write(
+    directory: Path,
+    runs: Sequence[run_records.RunRecord],
+    scores: Scores,
+    positions: Sequence[int],
+) -> None:
+    """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older."""
+    run_records.check_one_commit(runs)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_csv(directory / "scores.csv", _score_rows(scores, positions))
+    _write_csv(directory / "runs.csv", [row for run in runs for row in _run_rows(run)])
+    (directory / "configs").mkdir(exist_ok=True)
+    for run in {run.name: run for run in runs}.values():
+        config = {k: v for k, v in run.config.items() if k not in ("seed", "num_seeds")}
+        text = json.dumps(config, indent=1, sort_keys=True)
+        (directory / "configs" / f"{run.name}.json").write_text(text + "\n")
+
+
+def read(directory: Path) -> Evidence | None:
+    """The evidence in a directory; None if it has none.
+
+    Raises:
+      ConfigError: if a seed lacks some of the positions.
+    """
+    table = run_records.read_table(directory / "scores.csv")
+    if not table:
+        return None
+    positions = np.unique(table["position"]).astype(int)
+    scores: dict[str, dict[int, np.ndarray]] = {}
+    for arm in dict.fromkeys(table["arm"].tolist()):
+        of_arm = table["arm"] == arm
+        for seed in np.unique(table["seed"][of_arm]).astype(int):
+            rows = of_arm & (table["seed"] == seed)
+            if not np.array_equal(table["position"][rows].astype(int), positions):
+                raise checks.ConfigError(
+                    f"{directory / 'scores.csv'}: seed {seed} of {arm}: expected the "
+                    f"{len(positions)} positions of the others, in their order"
+                )
+            scores.setdefault(arm, {})[int(seed)] = table["score"][rows]
+    runs = run_records.read_table(directory / "runs.csv")
+    hardware = f"{runs['processor'][0]}, {runs['cores'][0]:.0f} cores, {runs['device'][0]}"
+    hours = float(runs["elapsed_seconds"].sum()) / 3600
+    return Evidence(scores, positions, hours, str(runs["commit"][0]), hardware)
+
+
+def _score_rows(scores: Scores, positions: Sequence[int]) -> Iterable[dict[str, Any]]:
+    for arm, by_seed in scores.items():
+        for seed, values in sorted(by_seed.items()):
+            for position, score in zip(positions, values, strict=True):
+                yield {"arm": arm, "seed": seed, "position": position, "score": float(score)}
+
+
+def _run_rows(run: run_records.RunRecord) -> Iterable[dict[str, Any]]:
+    start = run.starts[-1]
+    elapsed = run.tables["train"]["elapsed_seconds"]
+    # It begins anew at each start of the run.
+    ends = np.append(elapsed[1:] < elapsed[:-1], True)
+    seconds = elapsed[ends].sum() / len(run.seeds)
+    for seed in run.seeds:
+        yield {
+            "arm": run.name,
+            "seed": seed,
+            "frames": run.frames,
+            "commit": start["commit"],
+            "processor": start["processor"],
+            "cores": start["cores"],
+            "device": start["device"],
+            "elapsed_seconds": f"{seconds:.1f}",
+        }
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    listed = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(listed[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)

@@ -1,0 +1,129 @@
+"""Tests a claim of the source documents: trains what is missing and applies the protocol's rule.
+
+python -m scripts.claim N15          # a small size, to see that it works
+python -m scripts.claim N15 --full   # the protocol's, which docs/claims.md speaks of
+python -m scripts.claim --list       # all claims with verdict and cost
+python -m scripts.claim --page       # writes docs/claims.md from the numbers in docs/results
+
+The same command continues what was stopped. Scores, configurations and the figure are written to
+ROOT/EXPERIMENT/SIZE/results; copied to docs/results/EXPERIMENT, full ones become the project's.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from absl import flags, logging
+
+from analysis.claims import catalogue, experiments, ledger, page
+from analysis.claims import evidence as evidence_lib
+from analysis.figures import curves
+from core import checks
+from scripts import command_line
+
+PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
+_RESULTS = PAGE.parent / "results"
+
+_FULL = flags.DEFINE_bool("full", False, "The size of the protocol.")
+_LIST = flags.DEFINE_bool("list", False, "Tell all claims and run none.")
+_PAGE = flags.DEFINE_bool("page", False, "Write docs/claims.md and run nothing.")
+_ROOT = flags.DEFINE_string("root", "runs/claims", "Where runs and results go.")
+_EXPERIMENTS = flags.DEFINE_list("experiments", None, "Of the claim's; default: all.")
+_WORKERS = flags.DEFINE_integer("workers", 2, "Runs at once.", lower_bound=1)
+
+
+class _UnfinishedError(Exception):
+    """A script did not finish; its exit code is the argument."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the claim's experiments; returns the exit code of a script that does not finish."""
+    if _LIST.value:
+        print("\n".join(_listed()))
+        return 0
+    if _PAGE.value:
+        PAGE.write_text(make_page(), encoding="utf-8")
+        return 0
+    claim = _find(argv[1:])
+    try:
+        found = {name: _run(name) for name in _chosen(claim)}
+    except _UnfinishedError as error:
+        return error.args[0]
+    row = page.assess(claim, found)
+    print(f"{claim.id}: {claim.statement}")
+    for name, findings in row.findings.items():
+        for finding in findings:
+            print(f"  {name}: {finding}")
+        print(f"  figure: {_place(name).root / 'results' / 'figure.png'}")
+        print(f"  the source: {experiments.EXPERIMENTS[name].described}")
+    print(f"  verdict: {row.verdict}{'' if _FULL.value else ' (small size: it does not count)'}")
+    return 0
+
+
+def make_page() -> str:
+    """The text of docs/claims.md."""
+    found = page.read_evidence(_RESULTS)
+    return page.render([page.assess(claim, found) for claim in catalogue.CLAIMS], found)
+
+
+def _find(arguments: Sequence[str]) -> ledger.Claim:
+    ids = {claim.id: claim for claim in catalogue.CLAIMS}
+    if len(arguments) != 1 or arguments[0] not in ids:
+        given = " ".join(arguments)
+        raise checks.ConfigError(f"claim = {given!r}: expected one of {', '.join(ids)}")
+    claim = ids[arguments[0]]
+    if not claim.tests:
+        why = claim.note or "no experiment is built for it yet"
+        raise checks.ConfigError(f"claim = {claim.id!r}: can't be run: {why}")
+    return claim
+
+
+def _chosen(claim: ledger.Claim) -> Sequence[str]:
+    names = [test.experiment for test in claim.tests]
+    chosen = _EXPERIMENTS.value or names
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise checks.ConfigError(
+            f"experiments = {unknown[0]!r}: expected one of {claim.id}'s, {', '.join(names)}"
+        )
+    return chosen
+
+
+def _place(name: str) -> experiments.Place:
+    size = "full" if _FULL.value else "small"
+    return experiments.Place(_call, Path(_ROOT.value) / name / size, _FULL.value, _WORKERS.value)
+
+
+def _run(name: str) -> evidence_lib.Evidence:
+    """Trains what is missing, and writes results/."""
+    experiment, place = experiments.EXPERIMENTS[name], _place(name)
+    logging.info("%s: about %d minutes on two cores", name, experiment.minutes[place.is_full])
+    outcome = experiment.run(place)
+    results = place.root / "results"
+    evidence_lib.write(results, outcome.runs, outcome.scores, outcome.positions)
+    found = evidence_lib.read(results)
+    assert found is not None
+    curves.save(experiment.draw(found), results / "figure.png")
+    return found
+
+
+def _call(script: str, *arguments: str) -> None:
+    logging.info("python -m scripts.%s %s", script, " ".join(arguments))
+    done = subprocess.run([sys.executable, "-m", f"scripts.{script}", *arguments], check=False)
+    if done.returncode:
+        raise _UnfinishedError(done.returncode)
+
+
+def _listed() -> Iterable[str]:
+    found = page.read_evidence(_RESULTS)
+    for claim in catalogue.CLAIMS:
+        verdict = page.assess(claim, found).verdict
+        minutes = [experiments.EXPERIMENTS[test.experiment].minutes for test in claim.tests]
+        small, full = (sum(of_size) for of_size in zip(*minutes)) if minutes else (0, 0)
+        cost = f"{small} min, full {full}" if minutes else ""
+        yield f"{claim.id:4} {verdict:18} {cost:18} {claim.statement}"
+
+
+if __name__ == "__main__":
+    command_line.run(main, allow_arguments=True)

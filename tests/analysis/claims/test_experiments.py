@@ -1,0 +1,119 @@
+"""Experiments make the protocol's runs and keep their scores; no run here is a real one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from analysis import run_records
+from analysis.claims import evidence, experiments
+from core import checks
+
+# Of plain C51 the slowest rate is the best, of the others another one.
+_LAST = {"3e-4": 0.6, "1e-3": 0.5, "3e-3": 0.4}
+_LAST_OF_OTHERS = {"3e-4": 0.6, "1e-3": 0.5, "3e-3": 0.7}
+
+
+class _Scripts:
+    """Stands for the scripts: notes the calls, and writes the runs of a sweep."""
+
+    def __init__(self, config):
+        self.calls = []
+        self._config = config
+
+    def __call__(self, script, *arguments):
+        self.calls.append((script, *arguments))
+        if script == "sweep":
+            flags = dict(x[2:].split("=", 1) for x in arguments if "=" in x)
+            for argument in flags["arguments"].split(","):
+                for seed in flags["seeds"].split(","):
+                    path = f"{flags['root']}/{argument}/seed_{seed}"
+                    rate = flags["config.optimizer.learning_rate"]
+                    self._write(path, *argument.split(":"), int(seed), rate)
+
+    def _write(self, path, agent, arm, seed, rate):
+        path = experiments.Path(path)
+        path.mkdir(parents=True)
+        config = {**self._config, "seed": seed, "name": experiments.stream_arm(agent, arm)}
+        (path / "config.json").write_text(json.dumps(config))
+        last = (_LAST if arm == "plain" else _LAST_OF_OTHERS)[rate]
+        rows = [f"{task},{8_000 * (task + 1)},{seed},{last},{task}" for task in range(40)]
+        header = "task,frames,seed,greedy_reward,elapsed_seconds"
+        (path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+        start = {"commit": "c", "processor": "p", "cores": 2, "device": "cpu"}
+        (path / "provenance.jsonl").write_text(json.dumps(start) + "\n")
+
+
+@pytest.fixture
+def scripts():
+    from configs import classification_stream
+
+    config = classification_stream.get_config()
+    text = json.loads(config.to_json_best_effort())
+    return _Scripts({**text, "num_frames": 40 * 8_000})
+
+
+def _run(scripts, tmp_path, is_full):
+    place = experiments.Place(scripts, tmp_path, is_full, workers=3)
+    return experiments.EXPERIMENTS["classification_stream"].run(place)
+
+
+def test_the_full_size_tunes_each_arm_on_seeds_of_its_own(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path, is_full=True)
+    assert {call[0] for call in scripts.calls} == {"sweep"}
+    tuning, test = scripts.calls[:3], scripts.calls[3:]
+    assert {call[3] for call in tuning} == {"--seeds=100,101"}
+    assert [call[-1].partition("=")[2] for call in tuning] == ["3e-4", "1e-3", "3e-3"]
+    assert test[0][2] == "--arguments=c51:plain"
+    assert test[0][-2:] == ("--", "--config.optimizer.learning_rate=3e-4")
+    assert test[1][2].startswith("--arguments=c51:ln,c51:nap,")
+    assert test[1][-1] == "--config.optimizer.learning_rate=3e-3"
+    assert all("--workers=3" in call for call in scripts.calls)
+    assert len(outcome.scores) == 7
+    assert sorted(outcome.scores["classification_c51_nap"]) == list(range(1, 21))
+    assert list(outcome.positions) == list(range(40))
+
+
+def test_the_small_size_has_five_seeds_and_one_rate(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path, is_full=False)
+    ((_, _, arguments, seeds, *_, rate),) = scripts.calls
+    assert arguments == "--arguments=c51:plain,c51:ln,c51:nap,c51:nap_schedule"
+    assert (seeds, rate) == ("--seeds=1,2,3,4,5", "--config.optimizer.learning_rate=1e-3")
+    assert len(outcome.scores) == 4
+
+
+def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    for _ in range(2):  # again, over the older one
+        evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions)
+    found = evidence.read(tmp_path / "e")
+    assert found is not None
+    assert found.scores.keys() == outcome.scores.keys()
+    for arm, by_seed in outcome.scores.items():
+        for seed, values in by_seed.items():
+            np.testing.assert_array_equal(found.scores[arm][seed], values)
+    assert (found.commit, found.hardware) == ("c", "p, 2 cores, cpu")
+    assert found.hours == pytest.approx(20 * 39 / 3600)
+    config = json.loads((tmp_path / "e" / "configs" / "classification_stream.json").read_text())
+    assert config["environment"]["num_tasks"] == 40
+    assert "seed" not in config
+    assert evidence.read(tmp_path / "nothing") is None
+
+
+def test_a_seed_without_some_of_the_scores_is_refused(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions)
+    path = tmp_path / "e" / "scores.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(checks.ConfigError, match=r"seed 5 of .*: expected the 40 positions"):
+        evidence.read(tmp_path / "e")
+
+
+def test_runs_of_several_commits_leave_no_evidence(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    run = next(tmp_path.rglob("provenance.jsonl"))
+    run.write_text(run.read_text().replace('"c"', '"d"'))
+    runs = run_records.find([tmp_path / "runs"])
+    with pytest.raises(checks.ConfigError, match="several commits"):
+        evidence.write(tmp_path / "e", runs, outcome.scores, outcome.positions)
+    assert not (tmp_path / "e").exists()

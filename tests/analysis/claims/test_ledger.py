@@ -1,0 +1,83 @@
+"""Verdicts, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis.claims import catalogue, evidence, experiments, ledger, page, rules
+from analysis.claims.ledger import Verdict
+
+
+def _finding(low, high, seeds=20, expected=(0.0, math.inf), outer=None):
+    return ledger.Finding("x", (low + high) / 2, low, high, seeds, expected, outer)
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict"),
+    [
+        (_finding(0.1, 0.3), Verdict.SHOWN),
+        (_finding(0.1, 0.3, seeds=4), Verdict.NOT_SHOWN),
+        (_finding(0.0, 0.3), Verdict.NOT_SHOWN),
+        (_finding(-0.1, 0.3), Verdict.NOT_SHOWN),
+        (_finding(-0.3, -0.1), Verdict.CONTRADICTED),
+        (_finding(-0.3, -0.1, seeds=4), Verdict.NOT_SHOWN),
+        (_finding(-4, 4, expected=(-5.0, 5.0), outer=(-4.5, 4.5)), Verdict.SHOWN),
+        (_finding(4, 9, expected=(-5.0, 5.0), outer=(3.5, 9.5)), Verdict.NOT_SHOWN),
+        # The interval of 90 % is outside, that of 95 % is not.
+        (_finding(5.1, 9, expected=(-5.0, 5.0), outer=(4.9, 9.2)), Verdict.NOT_SHOWN),
+        (_finding(6, 9, expected=(-5.0, 5.0), outer=(5.5, 9.5)), Verdict.CONTRADICTED),
+        (_finding(float("nan"), float("nan")), Verdict.NOT_SHOWN),
+    ],
+)
+def test_the_verdict_on_one_finding(finding, verdict):
+    assert ledger.judge([finding], is_proxy=False) == verdict
+
+
+def test_a_claim_asks_for_all_its_findings():
+    shown, open_, against = _finding(0.1, 0.3), _finding(-0.1, 0.3), _finding(-0.3, -0.1)
+    assert ledger.judge([shown, shown], is_proxy=True) == Verdict.SHOWN_ON_PROXY
+    assert ledger.judge([shown, open_], is_proxy=True) == Verdict.NOT_SHOWN
+    assert ledger.judge([shown, against], is_proxy=True) == Verdict.CONTRADICTED
+
+
+def test_a_finding_is_told_with_what_is_expected():
+    assert str(_finding(0.1, 0.3)) == "x: +0.200 [+0.100, +0.300], 20 seeds (expected > 0)"
+    within = _finding(-4, 4, expected=(-5.0, 5.0))
+    assert str(within).endswith("(expected within -5 and 5)")
+
+
+def test_claims_have_their_own_ids_and_known_experiments():
+    ids = [claim.id for claim in catalogue.CLAIMS]
+    assert len(set(ids)) == len(ids)
+    for claim in catalogue.CLAIMS:
+        for test in claim.tests:
+            assert test.experiment in experiments.EXPERIMENTS
+
+
+def _evidence(**last):
+    """Twenty seeds that end at about a value, by arm; 15 tasks, early 0.5."""
+    scores = {
+        arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
+        for arm, value in last.items()
+    }
+    return evidence.Evidence(scores, np.arange(15), 1.0, "c" * 40, "a machine")
+
+
+def _scores(last):
+    return np.array([0.5] * 10 + [last] * 5)
+
+
+def test_the_page_has_the_verdict_and_the_numbers():
+    rule = rules.loses_plasticity("plain")
+    claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),), "so")
+    found = {"classification_stream": _evidence(plain=0.3)}
+    row = page.assess(claim, found)
+    assert row.verdict == Verdict.SHOWN_ON_PROXY
+    text = page.render([row], found)
+    assert "| N0 | It is lost. | shown on a proxy | [classification_stream](#" in text
+    assert "* N0: plain: last tasks - early tasks: -0.199 [" in text
+    assert "Commit ccccccccc, a machine, 1.0 hours" in text
+    assert page.assess(claim, {}).verdict == Verdict.NOT_RUN
+    far = claim._replace(is_testable=False, tests=())
+    assert page.assess(far, {}).verdict == Verdict.NOT_TESTABLE

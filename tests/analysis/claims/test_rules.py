@@ -1,0 +1,56 @@
+"""From scores to findings, by hand."""
+
+import numpy as np
+import pytest
+
+from analysis.claims import evidence, ledger, rules
+
+
+def _evidence(positions=15, **scores):
+    return evidence.Evidence(scores, np.arange(positions), 1.0, "commit", "a machine")
+
+
+def _tasks(early, last):
+    return np.array([0.0] * 4 + [early] * 6 + [last] * 5)
+
+
+def test_loss_is_what_the_last_tasks_are_below_the_early_ones():
+    arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(5)}
+    (found,) = rules.loses_plasticity("plain")(_evidence(plain=arm))
+    assert found.mean == pytest.approx(-0.18)
+    assert (found.seeds, found.expected) == (5, (-np.inf, 0.0))
+    assert found.is_shown
+
+
+def test_an_arm_is_compared_with_each_other_one_by_seed():
+    ours = {seed: _tasks(0.8, 0.7 + 0.1 * seed) for seed in range(5)}
+    lower = {seed: values - 0.1 for seed, values in ours.items()}
+    found = rules.ends_above("nap", "plain", "ln")(_evidence(nap=ours, plain=lower, ln=ours))
+    assert [f.mean for f in found] == pytest.approx([0.1, 0.0])
+    assert [f.is_shown for f in found] == [True, False]
+    (against,) = rules.ends_above("plain", "nap")(_evidence(nap=ours, plain=lower))
+    assert against.is_contradicted
+
+
+def test_the_same_end_is_asked_of_the_last_score_alone():
+    first = {seed: np.array([0.0, float(seed)]) for seed in range(6)}
+    second = {seed: np.array([50.0, seed + (-1.0) ** seed]) for seed in range(6)}
+    same = rules.ends_the_same([("b", "a")], margin=5.0)
+    (found,) = same(_evidence(2, a=first, b=second))
+    assert (found.mean, found.seeds, found.expected) == (0.0, 6, (-5.0, 5.0))
+    assert found.outer is not None
+    assert found.outer[0] < found.low < found.high < found.outer[1]
+    assert ledger.judge([found], is_proxy=False) == ledger.Verdict.SHOWN
+    far = {seed: values + 20 for seed, values in second.items()}
+    (found,) = same(_evidence(2, a=first, b=far))
+    assert found.is_contradicted
+
+
+def test_who_never_gets_there_counts_as_the_end():
+    quick = {seed: np.array([0.0, 1.0, 1.0, 1.0]) for seed in range(5)}
+    slow = {seed: np.array([0.0, 0.0, 0.0, float(seed > 0)]) for seed in range(5)}
+    later = rules.reaches_later("b", "a", threshold=1.0)
+    found = evidence.Evidence({"a": quick, "b": slow}, np.arange(4) * 100, 1.0, "c", "m")
+    (delay,) = later(found)
+    assert (delay.mean, delay.low, delay.high) == (200.0, 200.0, 200.0)
+    assert delay.is_shown
