@@ -43,7 +43,7 @@ class Settings:
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
     return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
     )
 
 
@@ -52,8 +52,9 @@ def task_name(chosen: Settings) -> str:
     return f"cartpole_{chosen.task}"
 
 
-def dynamics() -> contract.Dynamics:
+def dynamics(chosen: Settings) -> contract.Dynamics:
     """Of every task; see `parameters_of`."""
+    del chosen
     return contract.Dynamics(
         observation_spec=specs.Array((4,), np.float32, name="observation"),
         num_actions=2,

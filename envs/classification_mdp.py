@@ -56,7 +56,7 @@ class Settings:
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
     return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
     )
 
 
@@ -65,8 +65,9 @@ def task_name(chosen: Settings) -> str:
     return f"{chosen.stream}_{chosen.task}"
 
 
-def dynamics() -> contract.Dynamics:
+def dynamics(chosen: Settings) -> contract.Dynamics:
     """Of every task; see `parameters_of`."""
+    del chosen
     return contract.Dynamics(
         observation_spec=specs.Array((_SIZE * _SIZE,), np.float32, name="observation"),
         num_actions=_CLASSES,

@@ -60,7 +60,7 @@ class Settings:
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
     return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(), lambda _: parameters_of(chosen), num_envs, seed
+        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
     )
 
 
@@ -80,12 +80,13 @@ def goal(name: str) -> np.ndarray:
     return np.array(walls(name).shape, np.float32) - np.float32(_START)
 
 
-def dynamics() -> contract.Dynamics:
+def dynamics(chosen: Settings) -> contract.Dynamics:
     """Of every map; see `parameters_of`.
 
     Observations are positions over the map's size, float32 [2] in [0, 1]. The actions: stay; along
     the second axis, back; along the first axis, back.
     """
+    del chosen
     return contract.Dynamics(
         observation_spec=specs.BoundedArray((2,), np.float32, 0.0, 1.0, name="observation"),
         num_actions=len(_MOVES),

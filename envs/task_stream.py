@@ -51,7 +51,7 @@ def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     return vector.FunctionalVector(
         task_name(chosen),
         chosen,
-        module.dynamics(),
+        module.dynamics(chosen.each),
         lambda number: module.parameters_of(_of_task(chosen, number % chosen.num_tasks)),
         num_envs,
         seed,

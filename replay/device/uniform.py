@@ -99,20 +99,24 @@ class UniformReplay:
         """How many transitions can be sampled, int32 []."""
         return state.end - state.begin
 
-    def sample(self, state: UniformState, rng: jax.Array, batch_size: int) -> base.Sample:
+    def sample_uniform(self, state: UniformState, rng: jax.Array, batch_size: int) -> base.Sample:
         """Draws transitions, each with the same probability; the replay must hold at least one."""
+        drawn = jax.random.randint(rng, (batch_size,), 0, self.size(state), jnp.int32)
+        return self.at(state, drawn)
+
+    def at(self, state: UniformState, places: jax.Array) -> base.Sample:
+        """The transitions at places int32 [B], counted from the oldest that is left."""
         num_ready = self.size(state)
-        drawn = jax.random.randint(rng, (batch_size,), 0, num_ready, jnp.int32)
-        keys = state.keys[(state.begin + drawn) % state.keys.size]
+        keys = state.keys[(state.begin + places) % state.keys.size]
         row, env = keys // self._num_envs, keys % self._num_envs
         return base.Sample(
             transition=self.ring.transitions(state.ring, row, env),
             keys=keys,
-            probabilities=jnp.full((batch_size,), 1.0, jnp.float32) / num_ready,
+            probabilities=jnp.full(keys.shape, 1.0, jnp.float32) / num_ready,
             size=num_ready,
         )
 
-    sample_uniform = sample
+    sample = sample_uniform
 
     def update_priorities(
         self, state: UniformState, keys: jax.Array, priorities: jax.Array

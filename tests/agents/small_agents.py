@@ -19,7 +19,7 @@ NUM_ACTIONS = 3
 NAMES = plugins.names("agents")
 # Made of the parts that dqn, rainbow and iqn are made of: what does not depend on the loss is asked
 # of those alone.
-_ALIKE = {"classification", "c51", "double_q", "prioritized", "qrdqn"}
+_ALIKE = {"classification", "classifier", "c51", "double_q", "prioritized", "qrdqn"}
 KINDS = sorted(set(NAMES) - _ALIKE)
 PROBLEM = base.Problem(
     jax.ShapeDtypeStruct((1, 2), jnp.float32),

@@ -21,7 +21,7 @@ def test_every_step_is_gymnasium_s():
         other.state = tuple(numbers)
         expected, reward, is_over, _, _ = other.step(action)
         np.testing.assert_allclose(_move(np.float32(numbers), action), expected, atol=1e-5)
-        stepped = cartpole.dynamics().step(
+        stepped = cartpole.dynamics(cartpole.Settings()).step(
             cartpole.parameters_of(cartpole.Settings()),
             {"numbers": np.float32(numbers), "steps": np.int32(0)},
             action,

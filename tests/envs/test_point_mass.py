@@ -37,7 +37,7 @@ def test_each_action_moves_along_one_axis_on_average():
     """With noise of N(0, 0.5^2) on both axes, in the middle of a room: nothing is in the way."""
     parameters = point_mass.parameters_of(point_mass.Settings())
     state = {"position": jnp.full(2, 5.0), "steps": jnp.int32(1)}
-    step = jax.vmap(point_mass.dynamics().step, in_axes=(None, None, None, 0))
+    step = jax.vmap(point_mass.dynamics(point_mass.Settings()).step, in_axes=(None, None, None, 0))
     rngs = jax.random.split(jax.random.key(0), 4_000)
     for action, move in enumerate([[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0]]):
         moved = np.asarray(step(parameters, state, action, rngs).state["position"]) - 5

@@ -1,0 +1,1 @@
+"""Supervised learning on streams of labelled images, through the update that agents have."""

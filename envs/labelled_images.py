@@ -1,0 +1,143 @@
+"""Labelled images to be learned as they come, as an environment: supervised learning in a stream.
+
+An observation is an image, drawn from all that there are; the reward of the next step is its label,
+whatever the action was (agents/classifier.py learns from it). Episodes have no end. In a
+task_stream every task has new labels or new pixels, which depend on `task` alone: all runs meet
+the same. Sources: random labels of Zhang et al. 2017, as used by Lyle et al. 2024 and Kumar et al.
+2023 (L2 Init); permuted pixels of Goodfellow et al. 2013.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dm_env import specs
+
+from core import checks, settings
+from envs import image_data
+from envs.functional import contract, vector
+
+_CLASSES = 10
+# Apart from the seeds of runs.
+_TASK_SEED = 20_240_701
+
+IS_FUNCTIONAL = True
+frames_per_step = vector.frames_per_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `environment`."""
+
+    module: str = settings.key(
+        "labelled_images", checks.one_of("labelled_images"), "this environment"
+    )
+    data: str = settings.key(
+        "mnist_5k",
+        checks.one_of(*image_data.SOURCES),
+        "5,000 images of MNIST; scikit-learn's digits; windows of 32 x 32 pixels of its two "
+        "photographs, which have no labels of their own; or MNIST's or CIFAR-10's files",
+    )
+    directory: str = settings.key(
+        "",
+        checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
+        "where the files of mnist or cifar10 are",
+    )
+    images: int = settings.key(1_200, checks.integer(10), "how many of them, the first")
+    labels: str = settings.key(
+        "random",
+        checks.one_of("random", "own"),
+        "random: drawn for each image, anew in each task; own: as they are",
+    )
+    permuted_pixels: bool = settings.key(
+        False, checks.boolean(), "whether tasks other than 0 permute the pixels"
+    )
+    growth: int = settings.key(
+        0, checks.integer(0), "images that each task adds to those before; 0: all from the start"
+    )
+    episode_steps: int = settings.key(
+        0, checks.integer(0), "until an episode is cut, after which a step has no label; 0: never"
+    )
+    task: int = settings.key(0, checks.integer(0), "which labels, permutation and number")
+
+    def __post_init__(self):
+        """Raises ConfigError for labels that the data has not."""
+        if self.data == "patches" and self.labels == "own":
+            raise checks.ConfigError(
+                "environment.labels = 'own': expected 'random', as data = 'patches' has none"
+            )
+
+
+def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
+    """Builds the environment; see `envs.base.make`."""
+    return vector.FunctionalVector(
+        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
+    )
+
+
+def task_name(chosen: Settings) -> str:
+    """Data and task."""
+    return f"{chosen.data}_{chosen.task}"
+
+
+def dynamics(chosen: Settings) -> contract.Dynamics:
+    """Of every task; see `parameters_of`."""
+    images, _ = _standardized(chosen.data, chosen.directory, chosen.images)
+    return contract.Dynamics(
+        observation_spec=specs.Array(images.shape[1:], np.float32, name="observation"),
+        num_actions=_CLASSES,
+        begin=_begin,
+        step=_step,
+        observe=lambda parameters, state: parameters["images"][state["image"]],
+    )
+
+
+def parameters_of(chosen: Settings) -> dict[str, Any]:
+    """Images [M, D], labels [M], how many of the first are drawn, and an episode's length."""
+    images, labels = _standardized(chosen.data, chosen.directory, chosen.images)
+    random = np.random.RandomState([_TASK_SEED, chosen.task])
+    if chosen.labels == "random":
+        labels = random.randint(_CLASSES, size=len(images))
+    if chosen.permuted_pixels and chosen.task:
+        images = images[:, random.permutation(images.shape[1])]
+    grown = chosen.growth * (chosen.task + 1) or len(images)
+    return {
+        "images": jnp.asarray(images),
+        "labels": jnp.asarray(labels, jnp.int32),
+        "available": jnp.int32(min(grown, len(images))),
+        "episode_steps": jnp.int32(chosen.episode_steps),
+    }
+
+
+@functools.cache
+def _standardized(data: str, directory: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first images as vectors, with mean 0 and variance 1 over all, and their labels."""
+    images, labels = image_data.load(data, directory)
+    if number > len(images):
+        raise checks.ConfigError(
+            f"environment.images = {number}: expected at most {len(images)}, which {data} has"
+        )
+    # In an order of their own: files may be sorted by class.
+    order = np.random.RandomState(_TASK_SEED).permutation(len(images))[:number]
+    vectors = images[order].reshape(number, -1)
+    scaled = (vectors - vectors.mean()) / vectors.std()
+    return scaled.astype(np.float32), labels[order]
+
+
+def _begin(parameters: Any, rng: jax.Array) -> dict[str, jax.Array]:
+    image = jax.random.randint(rng, (), 0, parameters["available"])
+    return {"image": image, "steps": jnp.zeros((), jnp.int32)}
+
+
+def _step(parameters: Any, state: Any, action: jax.Array, rng: jax.Array) -> contract.Stepped:
+    del action
+    steps = state["steps"] + 1
+    return contract.Stepped(
+        state={**_begin(parameters, rng), "steps": steps},
+        reward=parameters["labels"][state["image"]].astype(jnp.float32),
+        is_terminal=jnp.zeros((), bool),
+        is_truncated=steps == parameters["episode_steps"],
+    )

@@ -1,0 +1,49 @@
+"""Not a replay: each update is on the newest transitions, every one of which is used once.
+
+For streams of labelled data (envs/labelled_images.py), with as many environments as a batch has
+examples. What else is kept is for measurements, which draw from all of it alike.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from core import checks, settings
+from replay import base
+from replay.device import frame_ring, size, uniform
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(size.SizeSettings):
+    """The section `replay`."""
+
+    module: str = settings.key("newest", checks.one_of("newest"), "this replay")
+
+    def __post_init__(self):
+        """Raises ConfigError if a batch would ever be more than there is."""
+        self.check_size()
+        if self.batch_size > self.min_size:
+            raise checks.ConfigError(
+                f"replay.batch_size = {self.batch_size}: expected at most replay.min_size = "
+                f"{self.min_size}, as no transition is used twice"
+            )
+
+
+class NewestReplay(uniform.UniformReplay):
+    """The replay contract (replay.base.Replay), whose samples are no random draws."""
+
+    def sample(self, state: uniform.UniformState, rng: jax.Array, batch_size: int) -> base.Sample:
+        """The newest transitions, the oldest of them first; rng is not used."""
+        del rng
+        num_ready = self.size(state)
+        return self.at(state, num_ready - batch_size + jnp.arange(batch_size))
+
+
+def make(chosen: Settings, spec: base.TransitionSpec, num_seeds: int = 1) -> NewestReplay:
+    """Builds the replay that the section describes, for each of `num_seeds`.
+
+    Raises:
+      ConfigError: if the capacity does not fit the spec.
+    """
+    return NewestReplay(frame_ring.make(chosen.capacity, spec, num_seeds))

@@ -1,0 +1,78 @@
+"""Labels, permutations and growth of streams of images; and an update's batch."""
+
+import numpy as np
+import pytest
+
+from core import checks
+from envs import base, labelled_images
+
+_SMALL = {"data": "digits", "images": 50}
+
+
+def _parameters(**changes):
+    chosen = labelled_images.Settings(**{**_SMALL, **changes})
+    return {k: np.asarray(v) for k, v in labelled_images.parameters_of(chosen).items()}
+
+
+def test_images_are_standardized_vectors_in_an_order_of_their_own():
+    found = _parameters(labels="own", images=1_797)
+    assert found["images"].shape == (1_797, 64)
+    assert found["images"].mean() == pytest.approx(0, abs=1e-5)
+    assert found["images"].std() == pytest.approx(1, abs=1e-5)
+    # As many of each class as there are, but in the order of no file.
+    assert np.bincount(found["labels"]).min() > 170
+    first = _parameters(labels="own")["labels"]
+    np.testing.assert_array_equal(first, found["labels"][:50])
+
+
+def test_random_labels_are_drawn_anew_in_each_task_and_are_the_same_in_all_runs():
+    first, other, again = (_parameters(task=task) for task in (0, 3, 3))
+    np.testing.assert_array_equal(other["labels"], again["labels"])
+    assert (first["labels"] == other["labels"]).mean() < 0.4
+    np.testing.assert_array_equal(first["images"], other["images"])
+    own = _parameters(labels="own", task=3)["labels"]
+    np.testing.assert_array_equal(own, _parameters(labels="own")["labels"])
+
+
+def test_pixels_are_permuted_but_in_the_first_task():
+    changes = {"labels": "own", "permuted_pixels": True}
+    first, other = (_parameters(task=task, **changes) for task in (0, 2))
+    np.testing.assert_array_equal(first["images"], _parameters(labels="own")["images"])
+    assert (first["images"] != other["images"]).any()
+    np.testing.assert_array_equal(np.sort(first["images"]), np.sort(other["images"]))
+    np.testing.assert_array_equal(first["labels"], other["labels"])
+
+
+def test_each_task_adds_images_until_there_are_no_more():
+    found = [int(_parameters(growth=20, task=task)["available"]) for task in range(4)]
+    assert found == [20, 40, 50, 50]
+    assert int(_parameters()["available"]) == 50
+    environment = base.make(labelled_images.Settings(**_SMALL, growth=3), 8, 0)
+    images = _parameters()["images"][:3]
+    timestep = environment.reset()
+    for _ in range(10):
+        for row in timestep.observation:
+            assert (row == images).all(1).any()
+        timestep = environment.step(np.zeros(8, int))
+
+
+def test_a_label_follows_its_image_whatever_the_action_was():
+    environment = base.make(labelled_images.Settings(**_SMALL), 4, 1)
+    parameters = _parameters()
+    timestep = environment.reset()
+    for step in range(20):
+        seen = [_index(parameters, row) for row in timestep.observation]
+        timestep = environment.step(np.full(4, step % 10))
+        np.testing.assert_array_equal(timestep.reward, parameters["labels"][seen])
+        assert timestep.mid().all()
+
+
+def _index(parameters, observation):
+    return np.flatnonzero((parameters["images"] == observation).all(1))[0]
+
+
+def test_what_the_data_has_not_is_refused():
+    with pytest.raises(checks.ConfigError, match=r"images = 2000: expected at most 1797, which d"):
+        _parameters(images=2_000)
+    with pytest.raises(checks.ConfigError, match=r"labels = 'own': expected 'random', as data = "):
+        labelled_images.Settings(data="patches", labels="own")
