@@ -119,8 +119,7 @@ def _check(run: run_records.RunRecord, first: run_records.RunRecord, column: str
 
 def outcome(arm: Scores) -> Outcome:
     """Of an arm; raises ConfigError for too few tasks."""
-    parts = [_parts(row) for row in arm.values()]
-    early, last = (np.array(column) for column in zip(*parts))
+    early, last = (np.array(column) for column in zip(*(parts(row) for row in arm.values())))
     return Outcome(_estimate(early), _estimate(last), _estimate(last - early))
 
 
@@ -147,8 +146,12 @@ def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
     }
 
 
-def _parts(row: np.ndarray) -> tuple[float, float]:
-    """The scores `early` and `last` of a seed."""
+def parts(row: np.ndarray) -> tuple[float, float]:
+    """The scores `early` and `last` of a seed, from those of its tasks [T].
+
+    Raises:
+      ConfigError: if there are too few tasks.
+    """
     if len(row) < _FEWEST_TASKS:
         raise checks.ConfigError(
             f"found {len(row)} whole tasks: expected at least {_FEWEST_TASKS}, of which 5 to 10 "
@@ -161,7 +164,7 @@ def _paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
     seeds = sorted(arm.keys() & base.keys())
     if not seeds:
         raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
-    return np.array([_parts(arm[seed])[1] - _parts(base[seed])[1] for seed in seeds])
+    return np.array([parts(arm[seed])[1] - parts(base[seed])[1] for seed in seeds])
 
 
 def _estimate(values: np.ndarray) -> Estimate:

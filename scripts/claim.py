@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from analysis.claims import catalogue, experiments, ledger, page
+from analysis.claims import catalogue, contract, experiments, ledger, page
 from analysis.claims import evidence as evidence_lib
 from analysis.figures import curves
 from core import checks
@@ -90,9 +90,9 @@ def _chosen(claim: ledger.Claim) -> Sequence[str]:
     return chosen
 
 
-def _place(name: str) -> experiments.Place:
+def _place(name: str) -> contract.Place:
     size = "full" if _FULL.value else "small"
-    return experiments.Place(_call, Path(_ROOT.value) / name / size, _FULL.value, _WORKERS.value)
+    return contract.Place(_call, Path(_ROOT.value) / name / size, _FULL.value, _WORKERS.value)
 
 
 def _run(name: str) -> evidence_lib.Evidence:

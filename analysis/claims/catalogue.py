@@ -8,14 +8,26 @@ numbers behind these claims are not known here; what is tested is their directio
 
 from collections.abc import Sequence
 
-from analysis.claims import experiments, rules
+from analysis.claims import classification, ledger, point_mass, rules, supervised
 from analysis.claims.ledger import Claim, Test
 
-_C51 = {arm: experiments.stream_arm("c51", arm) for arm in ("plain", "ln", "nap", "nap_schedule")}
-_RAINBOW = {arm: experiments.stream_arm("rainbow", arm) for arm in ("plain", "ln", "nap")}
-_SUPERVISED = "needs the supervised streams, which are not built yet"
+_C51 = {arm: classification.name("c51", arm) for arm in classification.ALL_ARMS}
+_RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
+_LABELS = supervised.RANDOM_LABELS
+_DEAD = supervised.DEAD_UNITS
+_IQL = point_mass.NAMES
+_REWARD, _RETURN = classification.QUANTITY, point_mass.QUANTITY
+_NOT_BUILT = "its experiment is not built yet"
 _IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
-_IQL = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
+
+
+def _rises_least_with_nap(quantity: str) -> ledger.Rule:
+    """Of random labels: it rises without a norm, and ends lower with NaP than in both others."""
+    return rules.joined(
+        rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0),
+        rules.differs(quantity, _LABELS["nap"], [_LABELS["plain"], _LABELS["ln"]], rules.BELOW_0),
+    )
+
 
 CLAIMS: Sequence[Claim] = (
     Claim(
@@ -31,39 +43,78 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N3",
         "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
-        note=_SUPERVISED,
+        note=_NOT_BUILT,
     ),
     Claim(
         "N4",
         "Refitting random labels: Jacobian and norms grow without normalization and loss rises; "
         "LayerNorm slows that, NaP stays as good as at first.",
-        note=_SUPERVISED,
+        (
+            Test(
+                "random_labels",
+                rules.joined(
+                    _rises_least_with_nap("loss"),
+                    _rises_least_with_nap("parameter_norm"),
+                    rules.changes("input_jacobian", [_LABELS["plain"]], rules.ABOVE_0),
+                ),
+            ),
+        ),
     ),
-    Claim("N5", "The same of the norm of the gradient.", note=_SUPERVISED),
+    Claim(
+        "N5",
+        "Refitting random labels, the norm of the gradient changes least with NaP.",
+        (Test("random_labels", _rises_least_with_nap("gradient_norm")),),
+    ),
     Claim(
         "N6",
-        "With LayerNorm or RMSNorm spikes of dead units pass, with each of three optimizers.",
-        note=_SUPERVISED,
+        "With LayerNorm or RMSNorm dead units do not accumulate, with each of three optimizers; "
+        "without they do.",
+        (
+            Test(
+                "dead_units",
+                rules.joined(
+                    rules.changes(
+                        "dead",
+                        [name for arm, name in _DEAD.items() if arm.endswith(":plain")],
+                        rules.ABOVE_0,
+                    ),
+                    rules.changes(
+                        "dead",
+                        [name for arm, name in _DEAD.items() if not arm.endswith(":plain")],
+                        (-0.05, 0.05),
+                    ),
+                ),
+            ),
+        ),
     ),
     Claim(
         "N7",
         "LayerNorm passes gradients to units that are off, through its statistics: they revive.",
-        note="the gradients are checked exactly by the tests of networks/norms.py",
+        note=_NOT_BUILT,
     ),
     Claim(
         "N8",
         "LayerNorm keeps pre-activations at mean 0 and variance 1, which prevents dead units.",
-        note=_SUPERVISED,
+        note=_NOT_BUILT,
     ),
     Claim(
         "N9",
         "With NaP the accuracies of seven methods against plasticity loss are higher and closer.",
-        note=_SUPERVISED,
+        (
+            Test(
+                "methods",
+                rules.closer_and_higher(
+                    "accuracy",
+                    tuple(supervised.METHODS_NAP.values()),
+                    tuple(supervised.METHODS.values()),
+                ),
+            ),
+        ),
     ),
     Claim(
         "N10",
         "Weight decay regularizes too much, or controls the growth of norms too little.",
-        note=_SUPERVISED,
+        note=_NOT_BUILT,
     ),
     Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
     Claim(
@@ -74,15 +125,23 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N13",
         "Constant rates are not the best for deep RL: explicit schedules on NaP do better.",
-        (Test("classification_stream", rules.ends_above(_C51["nap_schedule"], _C51["nap"])),),
+        (
+            Test(
+                "classification_stream",
+                rules.differs(_REWARD, _C51["nap_schedule"], [_C51["nap"]], rules.ABOVE_0),
+            ),
+        ),
         "the schedule is a warm-up and half a cosine wave in every task",
     ),
     Claim(
         "N14",
         "Agents lose plasticity in sequences of tasks.",
         (
-            Test("classification_stream", rules.loses_plasticity(_C51["plain"])),
-            Test("classification_stream_rainbow", rules.loses_plasticity(_RAINBOW["plain"])),
+            Test("classification_stream", rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0)),
+            Test(
+                "classification_stream_rainbow",
+                rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
+            ),
         ),
     ),
     Claim(
@@ -91,11 +150,13 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "classification_stream",
-                rules.ends_above(_C51["nap"], _C51["plain"], _C51["ln"]),
+                rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
             ),
             Test(
                 "classification_stream_rainbow",
-                rules.ends_above(_RAINBOW["nap"], _RAINBOW["plain"], _RAINBOW["ln"]),
+                rules.differs(
+                    _REWARD, _RAINBOW["nap"], [_RAINBOW["plain"], _RAINBOW["ln"]], rules.ABOVE_0
+                ),
             ),
         ),
         "the source compares the second of two passes through ten games with a new network",
@@ -110,38 +171,43 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N18",
         "NaP costs no accuracy on CIFAR-10 and ImageNet.",
-        note=_SUPERVISED,
+        note=_NOT_BUILT,
     ),
     Claim(
         "N19",
         "NaP costs a language model of 400M parameters nothing.",
-        note="needs GPUs; the smaller proxy " + _SUPERVISED,
+        note="needs GPUs",
         is_testable=False,
     ),
-    Claim("N20", "One transform serves residual networks and transformers.", note=_SUPERVISED),
+    Claim("N20", "One transform serves residual networks and transformers.", note=_NOT_BUILT),
     Claim(
         "N21",
         "Scales and offsets need joint treatment or regularization in long runs.",
-        note=_SUPERVISED,
+        note=_NOT_BUILT,
     ),
     Claim("N22", "Normalization improves conditioning and reduces overestimation."),
     Claim("N23", "As plasticity falls, the loss grows sharper and units saturate."),
     Claim(
         "N24",
         "NaP is robust to non-stationarity over time.",
-        (Test("classification_stream", rules.ends_above(_C51["nap"], _C51["plain"])),),
+        (
+            Test(
+                "classification_stream",
+                rules.differs(_REWARD, _C51["nap"], [_C51["plain"]], rules.ABOVE_0),
+            ),
+        ),
         "the sum of N9, N14 and N15",
     ),
     Claim("N25", "The effective rate of any optimizer can be read and replayed.", note=_IDENTITIES),
-    Claim("D1", "Several mechanisms are independent: mending one is not enough.", note=_SUPERVISED),
-    Claim("D2", "LayerNorm with weight decay is robust on synthetic streams.", note=_SUPERVISED),
+    Claim("D1", "Several mechanisms are independent: mending one is not enough.", note=_NOT_BUILT),
+    Claim("D2", "LayerNorm with weight decay is robust on synthetic streams.", note=_NOT_BUILT),
     Claim("D3", "LayerNorm with weight decay helps in the ALE.", note="on Atari it needs GPUs"),
-    Claim("D4", "Beside dead units there are linearized ones.", note=_SUPERVISED),
-    Claim("D5", "Large targets destroy plasticity in regression.", note=_SUPERVISED),
-    Claim("D6", "The tangent kernel becomes pathological in all cases.", note=_SUPERVISED),
-    Claim("D7", "Abrupt changes harm more than gradual ones.", note=_SUPERVISED),
-    Claim("D8", "Changing labels, changing inputs and growing data differ.", note=_SUPERVISED),
-    Claim("D9", "Rescaling weights without a norm slows learning.", note=_SUPERVISED),
+    Claim("D4", "Beside dead units there are linearized ones.", note=_NOT_BUILT),
+    Claim("D5", "Large targets destroy plasticity in regression.", note=_NOT_BUILT),
+    Claim("D6", "The tangent kernel becomes pathological in all cases.", note=_NOT_BUILT),
+    Claim("D7", "Abrupt changes harm more than gradual ones.", note=_NOT_BUILT),
+    Claim("D8", "Changing labels, changing inputs and growing data differ.", note=_NOT_BUILT),
+    Claim("D9", "Rescaling weights without a norm slows learning.", note=_NOT_BUILT),
     Claim(
         "P1",
         "On MsPacman all techniques beat DQN about equally, LayerNorm most.",
@@ -161,7 +227,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "point_mass_iql",
-                rules.ends_the_same([(_IQL[1], _IQL[0]), (_IQL[2], _IQL[1])], margin=5.0),
+                rules.ends_the_same(_RETURN, [(_IQL[1], _IQL[0]), (_IQL[2], _IQL[1])], margin=5.0),
             ),
         ),
         "original scale; the moments of injection are not told by the source",
@@ -169,7 +235,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "P11",
         "Injected once, IQL gets there later: injection does not make it faster.",
-        (Test("point_mass_iql", rules.reaches_later(_IQL[1], _IQL[0], threshold=-50.0)),),
+        (Test("point_mass_iql", rules.reaches_later(_RETURN, _IQL[1], _IQL[0], threshold=-50.0)),),
     ),
     Claim(
         "P12", "LunarLander's DQN with injection.", note="configs/lunar_lander_dqn.py; no result"

@@ -1,8 +1,8 @@
 """What an experiment leaves: every seed's scores, and where each run comes from.
 
-A directory with `scores.csv` (arm, seed, position, score), `runs.csv` (commit, hardware and
-duration of each run) and `configs/ARM.json` (without seeds). Rules read the scores; the rest says
-how to have them again.
+A directory with `scores.csv` (quantity, arm, seed, position, score), `runs.csv` (commit, hardware
+and duration of each run) and `configs/ARM.json` (without seeds). Rules read the scores; the rest
+says how to have them again.
 """
 
 import csv
@@ -17,21 +17,21 @@ from analysis import run_records
 from core import checks
 
 Scores = Mapping[str, Mapping[int, np.ndarray]]
-"""By arm and seed, the score at each position [P]."""
+"""Of a quantity: by arm and seed, the score at each position [P]."""
 
 
 class Evidence(NamedTuple):
     """Of one experiment.
 
     Attributes:
-      scores: by arm and seed.
+      scores: by quantity.
       positions: [P], tasks counted from 0, or frames.
       hours: of all runs together, each on its own share of the machine.
       commit: of all runs.
       hardware: the same.
     """
 
-    scores: Scores
+    scores: Mapping[str, Scores]
     positions: np.ndarray
     hours: float
     commit: str
@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
 def write(
     directory: Path,
     runs: Sequence[run_records.RunRecord],
-    scores: Scores,
+    scores: Mapping[str, Scores],
     positions: Sequence[int],
 ) -> None:
     """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older."""
@@ -66,28 +66,31 @@ def read(directory: Path) -> Evidence | None:
     if not table:
         return None
     positions = np.unique(table["position"]).astype(int)
-    scores: dict[str, dict[int, np.ndarray]] = {}
-    for arm in dict.fromkeys(table["arm"].tolist()):
-        of_arm = table["arm"] == arm
-        for seed in np.unique(table["seed"][of_arm]).astype(int):
-            rows = of_arm & (table["seed"] == seed)
-            if not np.array_equal(table["position"][rows].astype(int), positions):
-                raise checks.ConfigError(
-                    f"{directory / 'scores.csv'}: seed {seed} of {arm}: expected the "
-                    f"{len(positions)} positions of the others, in their order"
-                )
-            scores.setdefault(arm, {})[int(seed)] = table["score"][rows]
+    scores: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    by_row: dict[tuple[str, str, int], list[int]] = {}
+    for row, key in enumerate(zip(table["quantity"], table["arm"], table["seed"].astype(int))):
+        by_row.setdefault(key, []).append(row)
+    for (quantity, arm, seed), rows in by_row.items():
+        if not np.array_equal(table["position"][rows], positions):
+            raise checks.ConfigError(
+                f"{directory / 'scores.csv'}: {quantity} of seed {seed} of {arm}: expected the "
+                f"{len(positions)} positions of the others, in their order"
+            )
+        of_arms = scores.setdefault(str(quantity), {})
+        of_arms.setdefault(str(arm), {})[int(seed)] = table["score"][rows]
     runs = run_records.read_table(directory / "runs.csv")
     hardware = f"{runs['processor'][0]}, {runs['cores'][0]:.0f} cores, {runs['device'][0]}"
     hours = float(runs["elapsed_seconds"].sum()) / 3600
     return Evidence(scores, positions, hours, str(runs["commit"][0]), hardware)
 
 
-def _score_rows(scores: Scores, positions: Sequence[int]) -> Iterable[dict[str, Any]]:
-    for arm, by_seed in scores.items():
-        for seed, values in sorted(by_seed.items()):
-            for position, score in zip(positions, values, strict=True):
-                yield {"arm": arm, "seed": seed, "position": position, "score": float(score)}
+def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Iterable[dict[str, Any]]:
+    for quantity, arms in scores.items():
+        for arm, by_seed in arms.items():
+            for seed, values in sorted(by_seed.items()):
+                key = {"quantity": quantity, "arm": arm, "seed": seed}
+                for position, score in zip(positions, values, strict=True):
+                    yield {**key, "position": position, "score": f"{score:.7g}"}
 
 
 def _run_rows(run: run_records.RunRecord) -> Iterable[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """Rules of the protocols: from the scores of an experiment to the findings of a claim.
 
-Each is told in the experiment's PROTOCOL.md, which was written before the runs.
+Each is told in the experiment's PROTOCOL.md, which was written before the runs. In streams of tasks
+`last` is the mean of the last third, and `change` that less the mean of tasks 5 to 10
+(task_streams).
 """
 
 import math
@@ -12,28 +14,40 @@ from analysis import equivalence, statistics, task_streams
 from analysis.claims import evidence as evidence_lib
 from analysis.claims import ledger
 
-_ABOVE_0 = (0.0, math.inf)
-_BELOW_0 = (-math.inf, 0.0)
+ABOVE_0 = (0.0, math.inf)
+BELOW_0 = (-math.inf, 0.0)
 
 
-def loses_plasticity(arm: str) -> ledger.Rule:
-    """An arm's `change` in a stream of tasks is below 0 (task_streams)."""
+def changes(quantity: str, arms: Sequence[str], expected: tuple[float, float]) -> ledger.Rule:
+    """Of each arm, the `change` of a quantity is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        change = task_streams.outcome(found.scores[arm]).change
-        return [ledger.Finding(f"{arm}: last tasks - early tasks", *change, _BELOW_0)]
+        return [
+            ledger.Finding(
+                f"{quantity} of {arm}, last tasks - early tasks",
+                *task_streams.outcome(found.scores[quantity][arm]).change,
+                expected,
+            )
+            for arm in arms
+        ]
 
     return rule
 
 
-def ends_above(arm: str, *others: str) -> ledger.Rule:
-    """An arm's last third of tasks is above those of others, paired by seed."""
+def differs(
+    quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float]
+) -> ledger.Rule:
+    """An arm's `last` less that of each other, paired by seed, is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
         return [
-            ledger.Finding(f"last tasks, {arm} - {other}", *estimate, _ABOVE_0)
+            ledger.Finding(
+                f"{quantity} in the last tasks, {arm} - {other}",
+                *_difference(scores, arm, other),
+                expected,
+            )
             for other in others
-            for estimate in [_difference(found.scores, arm, other)]
         ]
 
     return rule
@@ -44,21 +58,57 @@ def _difference(scores: evidence_lib.Scores, arm: str, other: str) -> task_strea
     return task_streams.differences(pair, other)[arm].estimate
 
 
-def ends_the_same(pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rule:
+def joined(*rules: ledger.Rule) -> ledger.Rule:
+    """The findings of several rules, all of which a claim asks for."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        return [finding for one in rules for finding in one(found)]
+
+    return rule
+
+
+def closer_and_higher(quantity: str, arms: Sequence[str], others: Sequence[str]) -> ledger.Rule:
+    """Arms' means over all tasks spread less than others', and are higher on average.
+
+    The spread of a seed is its largest mean less its smallest.
+    """
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        seeds = sorted(set.intersection(*(set(scores[name]) for name in (*arms, *others))))
+        # [arms, seeds]
+        ours, theirs = (
+            np.array([[scores[name][seed].mean() for seed in seeds] for name in names])
+            for names in (arms, others)
+        )
+        return [
+            _finding(f"spread of {quantity}, less", np.ptp(theirs, axis=0) - np.ptp(ours, axis=0)),
+            _finding(f"mean {quantity}, more", ours.mean(0) - theirs.mean(0)),
+        ]
+
+    return rule
+
+
+def _finding(what: str, values: np.ndarray) -> ledger.Finding:
+    interval = equivalence.mean_interval(values.tolist())
+    return ledger.Finding(what, *interval, len(values), ABOVE_0)
+
+
+def ends_the_same(quantity: str, pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rule:
     """The last scores of each pair of arms are within ±margin: two one-sided tests at 5 %."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         findings = []
         for arm, other in pairs:
             ours, theirs = (
-                {seed: float(values[-1]) for seed, values in found.scores[name].items()}
+                {seed: float(values[-1]) for seed, values in found.scores[quantity][name].items()}
                 for name in (arm, other)
             )
             same = equivalence.test(theirs, ours, margin)
             _, low, high = equivalence.mean_interval(
                 [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
             )
-            what = f"last score, {arm} - {other}"
+            what = f"last {quantity}, {arm} - {other}"
             interval = (same.difference, same.low, same.high, same.pairs)
             findings.append(ledger.Finding(what, *interval, (-margin, margin), (low, high)))
         return findings
@@ -66,23 +116,24 @@ def ends_the_same(pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rul
     return rule
 
 
-def reaches_later(arm: str, other: str, threshold: float) -> ledger.Rule:
+def reaches_later(quantity: str, arm: str, other: str, threshold: float) -> ledger.Rule:
     """An arm reaches a score later than another, paired by seed, with a bootstrap interval.
 
     A seed that never does counts as if it did at the end.
     """
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
         ours, theirs = (
-            {seed: _first(found, values, threshold) for seed, values in found.scores[name].items()}
+            {seed: _first(found, values, threshold) for seed, values in scores[name].items()}
             for name in (arm, other)
         )
         seeds = sorted(ours.keys() & theirs.keys())
         delays = np.array([ours[seed] - theirs[seed] for seed in seeds])
         bounds = statistics.stratified_bootstrap(statistics.mean, {"": delays}, num_samples=10_000)
-        what = f"frames until {threshold:g}, {arm} - {other}"
+        what = f"frames until a {quantity} of {threshold:g}, {arm} - {other}"
         interval = (float(delays.mean()), float(bounds.low), float(bounds.high), len(seeds))
-        return [ledger.Finding(what, *interval, _ABOVE_0)]
+        return [ledger.Finding(what, *interval, ABOVE_0)]
 
     return rule
 

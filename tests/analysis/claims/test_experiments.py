@@ -1,12 +1,14 @@
 """Experiments make the protocol's runs and keep their scores; no run here is a real one."""
 
 import json
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis import run_records
-from analysis.claims import evidence, experiments
+from analysis.claims import classification, contract, evidence, experiments, supervised
 from core import checks
 
 # Of plain C51 the slowest rate is the best, of the others another one.
@@ -32,9 +34,9 @@ class _Scripts:
                     self._write(path, *argument.split(":"), int(seed), rate)
 
     def _write(self, path, agent, arm, seed, rate):
-        path = experiments.Path(path)
+        path = Path(path)
         path.mkdir(parents=True)
-        config = {**self._config, "seed": seed, "name": experiments.stream_arm(agent, arm)}
+        config = {**self._config, "seed": seed, "name": classification.name(agent, arm)}
         (path / "config.json").write_text(json.dumps(config))
         last = (_LAST if arm == "plain" else _LAST_OF_OTHERS)[rate]
         rows = [f"{task},{8_000 * (task + 1)},{seed},{last},{task}" for task in range(40)]
@@ -54,7 +56,7 @@ def scripts():
 
 
 def _run(scripts, tmp_path, is_full):
-    place = experiments.Place(scripts, tmp_path, is_full, workers=3)
+    place = contract.Place(scripts, tmp_path, is_full, workers=3)
     return experiments.EXPERIMENTS["classification_stream"].run(place)
 
 
@@ -69,8 +71,8 @@ def test_the_full_size_tunes_each_arm_on_seeds_of_its_own(scripts, tmp_path):
     assert test[1][2].startswith("--arguments=c51:ln,c51:nap,")
     assert test[1][-1] == "--config.optimizer.learning_rate=3e-3"
     assert all("--workers=3" in call for call in scripts.calls)
-    assert len(outcome.scores) == 7
-    assert sorted(outcome.scores["classification_c51_nap"]) == list(range(1, 21))
+    assert len(outcome.scores["greedy_reward"]) == 7
+    assert sorted(outcome.scores["greedy_reward"]["classification_c51_nap"]) == list(range(1, 21))
     assert list(outcome.positions) == list(range(40))
 
 
@@ -79,7 +81,7 @@ def test_the_small_size_has_five_seeds_and_one_rate(scripts, tmp_path):
     ((_, _, arguments, seeds, *_, rate),) = scripts.calls
     assert arguments == "--arguments=c51:plain,c51:ln,c51:nap,c51:nap_schedule"
     assert (seeds, rate) == ("--seeds=1,2,3,4,5", "--config.optimizer.learning_rate=1e-3")
-    assert len(outcome.scores) == 4
+    assert len(outcome.scores["greedy_reward"]) == 4
 
 
 def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
@@ -89,9 +91,9 @@ def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
     found = evidence.read(tmp_path / "e")
     assert found is not None
     assert found.scores.keys() == outcome.scores.keys()
-    for arm, by_seed in outcome.scores.items():
+    for arm, by_seed in outcome.scores["greedy_reward"].items():
         for seed, values in by_seed.items():
-            np.testing.assert_array_equal(found.scores[arm][seed], values)
+            np.testing.assert_allclose(found.scores["greedy_reward"][arm][seed], values)
     assert (found.commit, found.hardware) == ("c", "p, 2 cores, cpu")
     assert found.hours == pytest.approx(20 * 39 / 3600)
     config = json.loads((tmp_path / "e" / "configs" / "classification_stream.json").read_text())
@@ -105,7 +107,7 @@ def test_a_seed_without_some_of_the_scores_is_refused(scripts, tmp_path):
     evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions)
     path = tmp_path / "e" / "scores.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(checks.ConfigError, match=r"seed 5 of .*: expected the 40 positions"):
+    with pytest.raises(checks.ConfigError, match=r"greedy_reward of seed 5 of .*: expected the"):
         evidence.read(tmp_path / "e")
 
 
@@ -117,3 +119,38 @@ def test_runs_of_several_commits_leave_no_evidence(scripts, tmp_path):
     with pytest.raises(checks.ConfigError, match="several commits"):
         evidence.write(tmp_path / "e", runs, outcome.scores, outcome.positions)
     assert not (tmp_path / "e").exists()
+
+
+def _run_of_two_tasks(**tables):
+    """With tasks of 100 frames, as the reading functions see it."""
+    return types.SimpleNamespace(frames=200, frames_per_task=100, seeds=(1,), tables=tables)
+
+
+def test_numbers_are_read_task_by_task():
+    train = {
+        "frames": np.array([50, 100, 150, 200]),
+        "seed": np.ones(4),
+        "loss": np.array([4.0, 3.0, 2.0, 1.0]),
+        "accuracy": np.array([0.1, 0.3, np.nan, 0.5]),
+    }
+    run = _run_of_two_tasks(train=train)
+    np.testing.assert_allclose(supervised._last_rows("train", "loss")(run, 1), [3, 1])
+    np.testing.assert_allclose(supervised._means("accuracy")(run, 1), [0.2, 0.5])
+    assert supervised._accuracy(run) == pytest.approx(0.35)
+
+
+def test_norms_are_of_all_layers_and_dead_units_the_mean_over_them():
+    layers = {
+        "frames": np.array([100, 100, 200, 200]),
+        "seed": np.ones(4),
+        "norm": np.array([3.0, 4.0, 6.0, 8.0]),
+    }
+    units = {
+        "frames": np.repeat([50, 100, 150, 200], 2),
+        "seed": np.ones(8),
+        "layer": np.array(["a", "b"] * 4),
+        "dead": np.array([0.0, 0.2, 0.2, 0.4, 0.8, 0.6, 0.0, 0.1]),
+    }
+    run = _run_of_two_tasks(layers=layers, units=units)
+    np.testing.assert_allclose(supervised._parameter_norm(run, 1), [5, 10])
+    np.testing.assert_allclose(supervised._dead(run, 1), [[0.1, 0.3], [0.7, 0.05]])

@@ -61,7 +61,7 @@ def _evidence(**last):
         arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
         for arm, value in last.items()
     }
-    return evidence.Evidence(scores, np.arange(15), 1.0, "c" * 40, "a machine")
+    return evidence.Evidence({"x": scores}, np.arange(15), 1.0, "c" * 40, "a machine")
 
 
 def _scores(last):
@@ -69,14 +69,14 @@ def _scores(last):
 
 
 def test_the_page_has_the_verdict_and_the_numbers():
-    rule = rules.loses_plasticity("plain")
+    rule = rules.changes("x", ["plain"], rules.BELOW_0)
     claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),), "so")
     found = {"classification_stream": _evidence(plain=0.3)}
     row = page.assess(claim, found)
     assert row.verdict == Verdict.SHOWN_ON_PROXY
     text = page.render([row], found)
     assert "| N0 | It is lost. | shown on a proxy | [classification_stream](#" in text
-    assert "* N0: plain: last tasks - early tasks: -0.199 [" in text
+    assert "* N0: x of plain, last tasks - early tasks: -0.199 [" in text
     assert "Commit ccccccccc, a machine, 1.0 hours" in text
     assert page.assess(claim, {}).verdict == Verdict.NOT_RUN
     far = claim._replace(is_testable=False, tests=())

@@ -7,7 +7,7 @@ from analysis.claims import evidence, ledger, rules
 
 
 def _evidence(positions=15, **scores):
-    return evidence.Evidence(scores, np.arange(positions), 1.0, "commit", "a machine")
+    return evidence.Evidence({"x": scores}, np.arange(positions), 1.0, "commit", "a machine")
 
 
 def _tasks(early, last):
@@ -16,7 +16,7 @@ def _tasks(early, last):
 
 def test_loss_is_what_the_last_tasks_are_below_the_early_ones():
     arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(5)}
-    (found,) = rules.loses_plasticity("plain")(_evidence(plain=arm))
+    (found,) = rules.changes("x", ["plain"], rules.BELOW_0)(_evidence(plain=arm))
     assert found.mean == pytest.approx(-0.18)
     assert (found.seeds, found.expected) == (5, (-np.inf, 0.0))
     assert found.is_shown
@@ -25,17 +25,21 @@ def test_loss_is_what_the_last_tasks_are_below_the_early_ones():
 def test_an_arm_is_compared_with_each_other_one_by_seed():
     ours = {seed: _tasks(0.8, 0.7 + 0.1 * seed) for seed in range(5)}
     lower = {seed: values - 0.1 for seed, values in ours.items()}
-    found = rules.ends_above("nap", "plain", "ln")(_evidence(nap=ours, plain=lower, ln=ours))
+    found = rules.differs("x", "nap", ["plain", "ln"], rules.ABOVE_0)(
+        _evidence(nap=ours, plain=lower, ln=ours)
+    )
     assert [f.mean for f in found] == pytest.approx([0.1, 0.0])
     assert [f.is_shown for f in found] == [True, False]
-    (against,) = rules.ends_above("plain", "nap")(_evidence(nap=ours, plain=lower))
+    (against,) = rules.differs("x", "plain", ["nap"], rules.ABOVE_0)(
+        _evidence(nap=ours, plain=lower)
+    )
     assert against.is_contradicted
 
 
 def test_the_same_end_is_asked_of_the_last_score_alone():
     first = {seed: np.array([0.0, float(seed)]) for seed in range(6)}
     second = {seed: np.array([50.0, seed + (-1.0) ** seed]) for seed in range(6)}
-    same = rules.ends_the_same([("b", "a")], margin=5.0)
+    same = rules.ends_the_same("x", [("b", "a")], margin=5.0)
     (found,) = same(_evidence(2, a=first, b=second))
     assert (found.mean, found.seeds, found.expected) == (0.0, 6, (-5.0, 5.0))
     assert found.outer is not None
@@ -49,8 +53,29 @@ def test_the_same_end_is_asked_of_the_last_score_alone():
 def test_who_never_gets_there_counts_as_the_end():
     quick = {seed: np.array([0.0, 1.0, 1.0, 1.0]) for seed in range(5)}
     slow = {seed: np.array([0.0, 0.0, 0.0, float(seed > 0)]) for seed in range(5)}
-    later = rules.reaches_later("b", "a", threshold=1.0)
-    found = evidence.Evidence({"a": quick, "b": slow}, np.arange(4) * 100, 1.0, "c", "m")
+    later = rules.reaches_later("x", "b", "a", threshold=1.0)
+    found = evidence.Evidence({"x": {"a": quick, "b": slow}}, np.arange(4) * 100, 1.0, "c", "m")
     (delay,) = later(found)
     assert (delay.mean, delay.low, delay.high) == (200.0, 200.0, 200.0)
     assert delay.is_shown
+
+
+def test_a_spread_is_of_the_means_of_each_seed():
+    def arm(*means):
+        return {seed: np.array([mean - 0.1, mean + 0.1]) for seed, mean in enumerate(means)}
+
+    scores = {"a": arm(0.2, 0.3), "b": arm(0.8, 0.7), "c": arm(0.6, 0.7), "d": arm(0.7, 0.7)}
+    rule = rules.closer_and_higher("x", ("c", "d"), ("a", "b"))
+    spread, mean = rule(_evidence(2, **scores))
+    # Of the seeds: 0.6 - 0.1 and 0.4 - 0; 0.65 - 0.5 and 0.7 - 0.5.
+    assert spread.mean == pytest.approx(0.45)
+    assert mean.mean == pytest.approx(0.175)
+    assert spread.seeds == mean.seeds == 2
+
+
+def test_a_claim_may_ask_for_several_rules():
+    arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(5)}
+    both = rules.joined(
+        rules.changes("x", ["a"], rules.BELOW_0), rules.changes("x", ["a"], rules.ABOVE_0)
+    )
+    assert [f.is_shown for f in both(_evidence(a=arm))] == [True, False]

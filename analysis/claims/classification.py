@@ -1,0 +1,63 @@
+"""Streams of classification tasks for value-based agents (configs/classification_stream.py)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import run_records, task_streams
+from analysis.claims import contract
+from analysis.claims import evidence as evidence_lib
+from analysis.figures import stream_figure
+
+QUANTITY = "greedy_reward"
+MAIN_ARMS = ("plain", "ln", "nap", "nap_schedule")
+ALL_ARMS = (*MAIN_ARMS, "l2_init", "redo", "reset")
+
+
+def name(agent: str, arm: str) -> str:
+    """Of the runs of an agent and an arm."""
+    is_default = (agent, arm) == ("c51", "plain")
+    return "classification_stream" if is_default else f"classification_{agent}_{arm}"
+
+
+def make(
+    title: str, agent: str, arms: Sequence[str], minutes: tuple[int, int]
+) -> contract.Experiment:
+    """The experiment of an agent; its small size has the first four arms."""
+
+    def run(place: contract.Place) -> contract.Outcome:
+        used = arms if place.is_full else arms[: len(MAIN_ARMS)]
+        tuned = contract.Tuned(
+            config="classification_stream",
+            names={f"{agent}:{arm}": name(agent, arm) for arm in used},
+            rates={f"{agent}:{arm}": ("3e-4", "1e-3", "3e-3") for arm in used},
+            merit=_last,
+            seeds=20,
+        )
+        runs = tuned.run(place)
+        scores = task_streams.scores(runs, QUANTITY)
+        (num_tasks,) = {len(values) for arm in scores.values() for values in arm.values()}
+        return contract.Outcome(runs, {QUANTITY: scores}, range(num_tasks))
+
+    return contract.Experiment(
+        title,
+        "sequences of Atari games",
+        minutes,
+        run,
+        _draw,
+        "left half of the last figure of the NaP paper: over two passes through ten games, "
+        "Rainbow falls behind a new network, NaP does not",
+    )
+
+
+def _last(run: run_records.RunRecord) -> float:
+    (arm,) = task_streams.scores([run], QUANTITY).values()
+    return float(np.mean([task_streams.parts(values)[1] for values in arm.values()]))
+
+
+def _draw(found: evidence_lib.Evidence) -> Figure:
+    tasks = found.positions + 1
+    return stream_figure.draw(
+        found.scores[QUANTITY], tasks, "task", "share of images answered rightly"
+    )

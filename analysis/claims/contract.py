@@ -1,0 +1,125 @@
+"""What an experiment is, and how those run that choose a learning rate for each arm first."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from analysis import run_records
+from analysis.claims import evidence as evidence_lib
+
+_TUNING_SEEDS = (100, 101)
+_SMALL_SEEDS = 5
+
+
+class Place(NamedTuple):
+    """Where and how an experiment runs.
+
+    Attributes:
+      call: runs a script with its arguments, and raises where that does not finish.
+      root: for the runs; what is there is continued.
+      is_full: the size of the protocol, or the small one.
+      workers: runs at once.
+    """
+
+    call: Callable[..., None]
+    root: Path
+    is_full: bool
+    workers: int
+
+    def seeds(self, full: int) -> Sequence[int]:
+        """Of the runs that count: as many as said in the full size."""
+        return range(1, (full if self.is_full else _SMALL_SEEDS) + 1)
+
+    def sweep(
+        self, root: Path, config: str, arms: Sequence[str], seeds: Sequence[int], *keys: str
+    ) -> None:
+        """Trains arms, the arguments of a config, with each seed."""
+        self.call(
+            "sweep",
+            f"--configs=configs/{config}.py",
+            f"--arguments={','.join(arms)}",
+            f"--seeds={','.join(map(str, seeds))}",
+            f"--root={root}",
+            f"--workers={self.workers}",
+            "--",
+            *keys,
+        )
+
+
+class Outcome(NamedTuple):
+    """Runs and what is kept of them."""
+
+    runs: Sequence[run_records.RunRecord]
+    scores: Mapping[str, evidence_lib.Scores]
+    positions: Sequence[int]
+
+
+class Experiment(NamedTuple):
+    """What tests claims.
+
+    Attributes:
+      title: a line.
+      proxy_of: what it stands for; "" if it has the source's own scale.
+      minutes: on two cores, of the small size and of the full one.
+      run: trains what is missing.
+      draw: its figure.
+      described: what the source's figure or text shows.
+    """
+
+    title: str
+    proxy_of: str
+    minutes: tuple[int, int]
+    run: Callable[[Place], Outcome]
+    draw: Callable[[evidence_lib.Evidence], Figure]
+    described: str
+
+
+class Tuned(NamedTuple):
+    """Arms of a config, each of which gets the best of its learning rates.
+
+    Attributes:
+      config: in configs/, without .py.
+      names: the name of the runs of each arm, an argument of the config.
+      rates: that are tried for each arm, as many for all; the small size has the middle one.
+      merit: (run) -> how good it is.
+      seeds: of the full size.
+    """
+
+    config: str
+    names: Mapping[str, str]
+    rates: Mapping[str, Sequence[str]]
+    merit: Callable[[run_records.RunRecord], float]
+    seeds: int
+
+    def run(self, place: Place) -> Sequence[run_records.RunRecord]:
+        """Tunes in the full size, trains, and returns the runs that count."""
+        middle = {arm: rates[len(rates) // 2] for arm, rates in self.rates.items()}
+        chosen = self._best(place) if place.is_full else middle
+        root = place.root / "test"
+        self._sweep(place, root, chosen, place.seeds(self.seeds))
+        return run_records.find([root])
+
+    def _best(self, place: Place) -> Mapping[str, str]:
+        """Of each arm the rate with the highest mean merit, on seeds of their own."""
+        found: dict[str, dict[str, float]] = {arm: {} for arm in self.names}
+        (number,) = {len(rates) for rates in self.rates.values()}
+        for i in range(number):
+            tried = {arm: rates[i] for arm, rates in self.rates.items()}
+            root = place.root / "tuning" / str(i)
+            self._sweep(place, root, tried, _TUNING_SEEDS)
+            merits: dict[str, list[float]] = {}
+            for run in run_records.find([root]):
+                merits.setdefault(run.name, []).append(self.merit(run))
+            for arm, name in self.names.items():
+                found[arm][tried[arm]] = sum(merits[name]) / len(merits[name])
+        return {arm: max(rates, key=lambda rate: rates[rate]) for arm, rates in found.items()}
+
+    def _sweep(
+        self, place: Place, root: Path, chosen: Mapping[str, str], seeds: Sequence[int]
+    ) -> None:
+        for rate in dict.fromkeys(chosen.values()):
+            arms = [arm for arm in self.names if chosen[arm] == rate]
+            key = f"--config.optimizer.learning_rate={rate}"
+            place.sweep(root / rate, self.config, arms, seeds, key)

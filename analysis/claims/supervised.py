@@ -1,0 +1,179 @@
+"""Supervised streams (configs/supervised)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import run_records, task_streams
+from analysis.claims import contract
+from analysis.claims import evidence as evidence_lib
+from analysis.figures import stream_figure
+
+RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
+
+_METHODS = ("none", "redo", "l2_init", "noise", "leaky", "shrink_and_perturb", "l2")
+METHODS = {method: "methods" if method == "none" else f"methods_{method}" for method in _METHODS}
+METHODS_NAP = {f"{method}:nap": f"methods_{method}_nap" for method in _METHODS}
+
+_OPTIMIZERS = {
+    "adam": ("3e-4", "1e-3", "3e-3"),
+    "momentum": ("3e-3", "1e-2", "3e-2"),
+    "sgd": ("3e-2", "1e-1", "3e-1"),
+}
+DEAD_UNITS = {
+    f"{optimizer}:{norm}": "dead_units"
+    if (optimizer, norm) == ("adam", "plain")
+    else f"dead_units_{optimizer}_{norm}"
+    for optimizer in _OPTIMIZERS
+    for norm in ("plain", "ln", "rms")
+}
+
+Read = Callable[[run_records.RunRecord, int], np.ndarray]
+"""(run, seed) -> a quantity of each task [T]."""
+
+
+class _Figure(NamedTuple):
+    """What is drawn: a quantity and how its axis is called."""
+
+    quantity: str
+    label: str
+
+
+def random_labels() -> contract.Experiment:
+    """Random labels drawn anew: loss, gradient, Jacobian and norms at the end of each task."""
+    return _make(
+        "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
+        "the same on CIFAR-10",
+        (25, 150),
+        contract.Tuned(
+            config="supervised/random_labels",
+            names=RANDOM_LABELS,
+            rates=dict.fromkeys(RANDOM_LABELS, _OPTIMIZERS["adam"]),
+            merit=lambda run: -_last_third(run, _last_rows("train", "loss")),
+            seeds=10,
+        ),
+        {
+            "loss": _last_rows("train", "loss"),
+            "gradient_norm": _last_rows("train", "gradient_norm"),
+            "input_jacobian": _last_rows("network", "input_jacobian"),
+            "parameter_norm": _parameter_norm,
+        },
+        _Figure("loss", "loss at the end of the task"),
+        "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
+        "parameters grow and the loss rises most; LayerNorm is slower, with NaP all three stay",
+    )
+
+
+def dead_units() -> contract.Experiment:
+    """Dead units after labels change, by optimizer and norm."""
+    return _make(
+        "Dead units of a perceptron whose labels of MNIST are drawn anew, three optimizers by "
+        "three norms",
+        "the same, in sizes that the source does not tell",
+        (30, 50),
+        contract.Tuned(
+            config="supervised/dead_units",
+            names=DEAD_UNITS,
+            rates={arm: _OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
+            merit=_accuracy,
+            seeds=10,
+        ),
+        {
+            "dead": lambda run, seed: np.array([x[-1] for x in _dead(run, seed)]),
+            "most_dead": lambda run, seed: np.array([x.max() for x in _dead(run, seed)]),
+            "accuracy": _means("accuracy"),
+        },
+        _Figure("dead", "share of dead units at the end of the task"),
+        "fifth figure of the NaP paper: shares of dead units rise after each draw; with LayerNorm "
+        "or RMSNorm they fall again, without they stay",
+    )
+
+
+def methods() -> contract.Experiment:
+    """Methods against the loss of plasticity, without and with NaP."""
+    return _make(
+        "Seven methods on random labels of MNIST, without and with NaP",
+        "the same on CIFAR-10",
+        (60, 130),
+        contract.Tuned(
+            config="supervised/methods",
+            names={**METHODS, **METHODS_NAP},
+            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, _OPTIMIZERS["adam"]),
+            merit=_accuracy,
+            seeds=10,
+        ),
+        {"accuracy": _means("accuracy")},
+        _Figure("accuracy", "accuracy before each update"),
+        "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
+        "with it they are higher and nearly the same",
+    )
+
+
+def _make(
+    title: str,
+    proxy_of: str,
+    minutes: tuple[int, int],
+    tuned: contract.Tuned,
+    quantities: Mapping[str, Read],
+    figure: _Figure,
+    described: str,
+) -> contract.Experiment:
+    def run(place: contract.Place) -> contract.Outcome:
+        runs = tuned.run(place)
+        scores = {quantity: _scores(runs, read) for quantity, read in quantities.items()}
+        num_tasks = runs[0].frames // runs[0].frames_per_task
+        return contract.Outcome(runs, scores, range(num_tasks))
+
+    def draw(found: evidence_lib.Evidence) -> Figure:
+        scores = found.scores[figure.quantity]
+        return stream_figure.draw(scores, found.positions + 1, "task", figure.label)
+
+    return contract.Experiment(title, proxy_of, minutes, run, draw, described)
+
+
+def _scores(runs: Sequence[run_records.RunRecord], read: Read) -> evidence_lib.Scores:
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for run in runs:
+        for seed in run.seeds:
+            found.setdefault(run.name, {})[seed] = read(run, seed)
+    return found
+
+
+def _by_task(run: run_records.RunRecord, table: str, column: str, seed: int) -> list[np.ndarray]:
+    """The numbers of each task, in their order; nan ones are left out."""
+    rows = run.tables[table]
+    ours = (rows["seed"] == seed) & np.isfinite(rows[column])
+    tasks = np.ceil(rows["frames"][ours] / run.frames_per_task).astype(int) - 1
+    values = rows[column][ours]
+    return [values[tasks == task] for task in range(run.frames // run.frames_per_task)]
+
+
+def _last_rows(table: str, column: str) -> Read:
+    return lambda run, seed: np.array([x[-1] for x in _by_task(run, table, column, seed)])
+
+
+def _means(column: str) -> Read:
+    return lambda run, seed: np.array([x.mean() for x in _by_task(run, "train", column, seed)])
+
+
+def _parameter_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """Of all layers together, at the end of each task, the only time it is measured."""
+    return np.array([np.linalg.norm(x) for x in _by_task(run, "layers", "norm", seed)])
+
+
+def _dead(run: run_records.RunRecord, seed: int) -> list[np.ndarray]:
+    """By task, the share of dead units at each of its measurements, mean over layers."""
+    num_layers = len(np.unique(run.tables["units"]["layer"]))
+    of_tasks = _by_task(run, "units", "dead", seed)
+    return [x.reshape(-1, num_layers).mean(axis=1) for x in of_tasks]
+
+
+def _last_third(run: run_records.RunRecord, read: Read) -> float:
+    return float(np.mean([task_streams.parts(read(run, seed))[1] for seed in run.seeds]))
+
+
+def _accuracy(run: run_records.RunRecord) -> float:
+    """The mean over all tasks."""
+    return float(np.mean([_means("accuracy")(run, seed).mean() for seed in run.seeds]))
