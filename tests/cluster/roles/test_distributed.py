@@ -168,7 +168,7 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
 def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     """Atari frames in stacks, the evaluation, layers, and a clean stop by SIGTERM."""
     changes = {
-        "num_frames": 6_000,
+        "num_frames": 4_400,
         "num_envs": 4,
         "replay.min_size": 500,
         "log.period_frames": 1_000,
@@ -189,7 +189,7 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     assert stopped_at >= 2_500
     with Launch(tmp_path / "run", config, **changes) as launch:
         assert launch.wait(900) == 0
-        _check_accounts(launch, 6_000, 2_000, 4)
+        _check_accounts(launch, 4_400, 2_000, 4)
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
         norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
