@@ -8,6 +8,7 @@ values have first to find their size.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ class Difference(NamedTuple):
     Attributes:
       estimate: of the differences.
       bootstrap: bounds of the 95 % interval that resamples pairs (percentile, 10,000 draws).
+      unpaired: bounds of the 95 % interval that pairs nothing (Welch): what pairing is worth.
       wins: pairs in which the arm is above the other.
       p_value: of the exact sign test, two-sided.
       adjusted: the same after Holm's correction over all arms that are compared.
@@ -62,6 +64,7 @@ class Difference(NamedTuple):
 
     estimate: Estimate
     bootstrap: tuple[float, float]
+    unpaired: tuple[float, float]
     wins: int
     p_value: float
     adjusted: float
@@ -78,17 +81,15 @@ def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict
     first: dict[str, run_records.RunRecord] = {}
     for run in runs:
         _check(run, first.setdefault(run.name, run), column)
-        table = run.tables["train"]
         for seed in run.seeds:
             if seed in found.setdefault(run.name, {}):
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {run.name} occurs twice")
-            found[run.name][seed] = _of_tasks(run, table["seed"] == seed, column)
+            found[run.name][seed] = _of_tasks(run, seed, column)
     return found
 
 
-def _of_tasks(run: run_records.RunRecord, rows: np.ndarray, column: str) -> np.ndarray:
-    table = run.tables["train"]
-    tasks, values = table["task"][rows], table[column][rows]
+def _of_tasks(run: run_records.RunRecord, seed: int, column: str) -> np.ndarray:
+    tasks, values = _rows(run, seed, column, run.frames)
     num_tasks = run.frames // run.frames_per_task
     of_each = [values[tasks == task] for task in range(num_tasks)]
     # Rows in which nothing was learned, or no episode ended, have none.
@@ -97,6 +98,21 @@ def _of_tasks(run: run_records.RunRecord, rows: np.ndarray, column: str) -> np.n
     if empty:
         raise checks.ConfigError(f"{run.path}: {column} of task {empty[0]} was never a number")
     return np.array([x.mean() for x in of_each])
+
+
+def _rows(
+    run: run_records.RunRecord, seed: int, column: str, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tasks and numbers of a seed until `frames`; a branch has those of its run before it left."""
+    table = run.tables["train"]
+    chosen = (table["seed"] == seed) & (table["frames"] <= frames)
+    own = table["task"][chosen], table[column][chosen]
+    if run.left is None:
+        return own
+    trunk = run_records.load(Path(run.left["run_dir"]))
+    before = _rows(trunk, seed, column, run.left["frames"])
+    tasks, values = (np.concatenate(both) for both in zip(before, own))
+    return tasks, values
 
 
 def _check(run: run_records.RunRecord, first: run_records.RunRecord, column: str) -> None:
@@ -138,6 +154,7 @@ def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
         name: Difference(
             _estimate(values),
             _bootstrap(values),
+            _welch(arms[name], arms[base]),
             int(np.sum(values > 0)),
             p_values[name],
             adjusted[name],
@@ -176,6 +193,16 @@ def _estimate(values: np.ndarray) -> Estimate:
 def _bootstrap(values: np.ndarray) -> tuple[float, float]:
     found = statistics.stratified_bootstrap(statistics.mean, {"": values}, num_samples=10_000)
     return float(found.low), float(found.high)
+
+
+def _welch(arm: Scores, base: Scores) -> tuple[float, float]:
+    """Over the seeds that both have; nan for a single one."""
+    seeds = sorted(arm.keys() & base.keys())
+    if len(seeds) == 1:
+        return float("nan"), float("nan")
+    ours, theirs = ([parts(scores[seed])[1] for seed in seeds] for scores in (arm, base))
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    return float(interval.low), float(interval.high)
 
 
 def _sign_test(values: np.ndarray) -> float:

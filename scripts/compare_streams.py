@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> None:
         print(f"{name:40} " + "  ".join(f"{k} {_shown(v)}" for k, v in found._asdict().items()))
     for name, difference in differences.items():
         print(
-            f"{name} - {_BASE.value}: {_shown(difference.estimate)}, above in "
+            f"{name} - {_BASE.value}: {_shown(difference.estimate)} (unpaired "
+            f"[{difference.unpaired[0]:+.3f}, {difference.unpaired[1]:+.3f}]), above in "
             f"{difference.wins} of {difference.estimate.seeds}, p = {difference.adjusted:.2g}"
         )
     output = Path(_OUTPUT.value)
@@ -75,6 +76,8 @@ def _difference_rows(
             **found.estimate._asdict(),
             "bootstrap_low": low,
             "bootstrap_high": high,
+            "unpaired_low": found.unpaired[0],
+            "unpaired_high": found.unpaired[1],
             "wins": found.wins,
             "p_value": found.p_value,
             "adjusted": found.adjusted,

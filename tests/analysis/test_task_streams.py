@@ -44,6 +44,9 @@ def test_differences_are_paired_by_seed():
     assert nap.estimate == pytest.approx((0.1, 0.1, 0.1, 6))
     assert nap.bootstrap == pytest.approx((0.1, 0.1))
     assert (nap.wins, noise.wins) == (6, 4)
+    # Welch's over seeds 1 to 6: both have the variance of 0.1 k, and so 10 degrees of freedom.
+    half = stats.t.ppf(0.975, 10) * np.sqrt(2 * np.var(0.1 * np.arange(6), ddof=1) / 6)
+    assert nap.unpaired == pytest.approx((0.1 - half, 0.1 + half))
     assert nap.p_value == pytest.approx(2 * 0.5**6)
     assert nap.adjusted == pytest.approx(2 * nap.p_value)
     assert noise.p_value == noise.adjusted == 1
@@ -73,6 +76,7 @@ def _run(name="plain", seed=1, frames=1_600, each="", **columns):
         is_finished=frames % 200 == 0,
         frames=frames,
         frames_per_task=200,
+        left=None,
         config={"seed": seed, "environment": {"frames_per_task": 200, "each": each}},
         tables={"train": table},
     )
@@ -83,6 +87,18 @@ def test_the_score_of_a_task_is_its_rows_mean():
     assert {name: sorted(arm) for name, arm in found.items()} == {"plain": [1, 2], "nap": [1]}
     assert {len(row) for arm in found.values() for row in arm.values()} == {8}
     np.testing.assert_allclose(found["plain"][1][:3], [0.05, 0.25, 0.45])
+
+
+def test_a_branch_has_the_scores_of_its_run_before_it_left(monkeypatch):
+    trunk, branch = _run(), _run("branch")
+    late = {name: column[7:] for name, column in branch.tables["train"].items()}
+    late["greedy_reward"] = np.full(9, 5.0)
+    branch.tables["train"] = late
+    branch.left = {"run_dir": "runs/plain", "frames": 700, "changes": {}}
+    monkeypatch.setattr(task_streams.run_records, "load", lambda path: trunk)
+    found = task_streams.scores([branch], "greedy_reward")["branch"][1]
+    # The fourth task is half the run's own.
+    np.testing.assert_allclose(found, [0.05, 0.25, 0.45, (0.6 + 5) / 2, 5, 5, 5, 5])
 
 
 @pytest.mark.parametrize(
