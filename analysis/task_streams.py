@@ -7,7 +7,7 @@ so without loss of plasticity `change` is not below 0. Task 1 is no measure of a
 values have first to find their size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,20 +71,41 @@ class Difference(NamedTuple):
 
 
 def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict[int, np.ndarray]]:
-    """By the runs' name and by seed, the score of each task.
+    """By the runs' name and by seed, the mean of a column of train.csv over each task.
 
     Raises:
-      ConfigError: if a run has no such column, is no sequence or is not finished, has another
-        configuration than others of its name, or if a seed occurs twice.
+      ConfigError: if a run has no such column or is no sequence, or as `by_arm`.
+    """
+    for run in runs:
+        if column not in run.tables["train"] or not run.is_sequence:
+            raise checks.ConfigError(
+                f"{run.path}: expected a sequence of tasks with {column} in train.csv"
+            )
+    return by_arm(runs, lambda run, seed: _of_tasks(run, seed, column))
+
+
+def by_arm(
+    runs: Sequence[run_records.RunRecord],
+    read: Callable[[run_records.RunRecord, int], np.ndarray],
+) -> dict[str, dict[int, np.ndarray]]:
+    """By the runs' name and by seed, what is read of a run.
+
+    Args:
+      runs: of one or several seeds each.
+      read: (run, seed) -> numbers.
+
+    Raises:
+      ConfigError: if a run is not finished, has another configuration than others of its name, or
+        if a seed occurs twice.
     """
     found: dict[str, dict[int, np.ndarray]] = {}
     first: dict[str, run_records.RunRecord] = {}
     for run in runs:
-        _check(run, first.setdefault(run.name, run), column)
+        _check(run, first.setdefault(run.name, run))
         for seed in run.seeds:
             if seed in found.setdefault(run.name, {}):
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {run.name} occurs twice")
-            found[run.name][seed] = _of_tasks(run, seed, column)
+            found[run.name][seed] = read(run, seed)
     return found
 
 
@@ -115,11 +136,7 @@ def _rows(
     return tasks, values
 
 
-def _check(run: run_records.RunRecord, first: run_records.RunRecord, column: str) -> None:
-    if column not in run.tables["train"] or not run.is_sequence:
-        raise checks.ConfigError(
-            f"{run.path}: expected a sequence of tasks with {column} in train.csv"
-        )
+def _check(run: run_records.RunRecord, first: run_records.RunRecord) -> None:
     if not run.is_finished:
         raise checks.ConfigError(
             f"{run.path}: not finished ({run.frames} frames): left out, or go on"

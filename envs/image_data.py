@@ -9,6 +9,7 @@ import gzip
 import importlib.resources
 import importlib.util
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,10 @@ def load_cifar10(directory: Path) -> tuple[np.ndarray, np.ndarray]:
 def _read_idx(directory: Path, name: str) -> np.ndarray:
     """An array of bytes in the format IDX: a magic number, sizes, and the data."""
     packed = directory / f"{name}.gz"
-    raw = gzip.decompress(packed.read_bytes()) if packed.is_file() else _read(directory / name)
+    try:
+        raw = gzip.decompress(packed.read_bytes()) if packed.is_file() else _read(directory / name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise checks.ConfigError(f"{packed}: damaged: {error}") from error
     num_axes = raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else 0
     start = 4 + 4 * num_axes
     shape = struct.unpack(f">{num_axes}I", raw[4:start]) if num_axes and len(raw) >= start else ()

@@ -5,12 +5,16 @@ python -m scripts.claim N15 --full   # the protocol's, which docs/claims.md spea
 python -m scripts.claim --list       # all claims with verdict and cost
 python -m scripts.claim --page       # writes docs/claims.md from the numbers in docs/results
 
-The same command continues what was stopped. Scores, configurations and the figure are written to
-ROOT/EXPERIMENT/SIZE/results; copied to docs/results/EXPERIMENT, full ones become the project's.
+The same command continues what was stopped. All runs of an experiment are of one commit: long ones
+are best run in a checkout of their own (git worktree). Scores, configurations and the figure are
+written to ROOT/EXPERIMENT/SIZE/results; copied to docs/results/EXPERIMENT, full ones become the
+project's.
 """
 
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,9 +25,12 @@ from analysis.claims import evidence as evidence_lib
 from analysis.figures import curves
 from core import checks
 from scripts import command_line
+from training import run_directory
+from training.system import stopping
 
 PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
 _RESULTS = PAGE.parent / "results"
+_POLL_SECONDS = 0.2
 
 _FULL = flags.DEFINE_bool("full", False, "The size of the protocol.")
 _LIST = flags.DEFINE_bool("list", False, "Tell all claims and run none.")
@@ -57,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"  {name}: {finding}")
         print(f"  figure: {_place(name).root / 'results' / 'figure.png'}")
         print(f"  the source: {experiments.EXPERIMENTS[name].described}")
-    print(f"  verdict: {row.verdict}{'' if _FULL.value else ' (small size: it does not count)'}")
+    print(f"  {page.shown(row)}{'' if _FULL.value else ' (small size: it does not count)'}")
     return 0
 
 
@@ -98,27 +105,54 @@ def _place(name: str) -> contract.Place:
 def _run(name: str) -> evidence_lib.Evidence:
     """Trains what is missing, and writes results/."""
     experiment, place = experiments.EXPERIMENTS[name], _place(name)
+    _check_commit(place.root)
     logging.info("%s: about %d minutes on two cores", name, experiment.minutes[place.is_full])
     outcome = experiment.run(place)
     results = place.root / "results"
-    evidence_lib.write(results, outcome.runs, outcome.scores, outcome.positions)
+    evidence_lib.write(results, *outcome, is_full=_FULL.value)
     found = evidence_lib.read(results)
     assert found is not None
     curves.save(experiment.draw(found), results / "figure.png")
     return found
 
 
-def _call(script: str, *arguments: str) -> None:
+def _call(script: str, arguments: Sequence[str], may_fail: bool) -> None:
+    """Runs a script, which is asked to stop when this is."""
     logging.info("python -m scripts.%s %s", script, " ".join(arguments))
-    done = subprocess.run([sys.executable, "-m", f"scripts.{script}", *arguments], check=False)
-    if done.returncode:
-        raise _UnfinishedError(done.returncode)
+    command = [sys.executable, "-m", f"scripts.{script}", *arguments]
+    # In a session of its own, so that Ctrl-C does not reach it twice.
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        with stopping.StopRequest("stopping the runs") as stop:
+            while process.poll() is None and not stop.requested:
+                time.sleep(_POLL_SECONDS)
+            if stop.requested:
+                process.terminate()
+            code = process.wait()
+    finally:
+        process.kill()
+    if stop.requested:
+        raise _UnfinishedError(command_line.STOPPED)
+    if code and not (may_fail and code == command_line.FAILED):
+        raise _UnfinishedError(code)
+
+
+def _check_commit(root: Path) -> None:
+    """Raises ConfigError if there are runs of another commit, which could not be compared."""
+    ours = run_directory.commit()
+    for path in sorted(root.rglob("provenance.jsonl")):
+        theirs = json.loads(path.read_text().splitlines()[-1])["commit"]
+        if theirs != ours:
+            raise checks.ConfigError(
+                f"{path.parent}: of commit {theirs[:9]}, and the code is of {ours[:9]}: expected "
+                "that one checked out, or another --root"
+            )
 
 
 def _listed() -> Iterable[str]:
     found = page.read_evidence(_RESULTS)
     for claim in catalogue.CLAIMS:
-        verdict = page.assess(claim, found).verdict
+        verdict = page.shown(page.assess(claim, found))
         minutes = [experiments.EXPERIMENTS[test.experiment].minutes for test in claim.tests]
         small, full = (sum(of_size) for of_size in zip(*minutes)) if minutes else (0, 0)
         cost = f"{small} min, full {full}" if minutes else ""

@@ -155,7 +155,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
       config: resolved.
     """
     record = {
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
         "device": jax_platform.describe_device(),
         "processor": _processor(),
@@ -167,6 +167,11 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
     }
     with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def commit() -> str:
+    """That the code is of; "unknown" where git can't tell."""
+    return _git("rev-parse", "HEAD")
 
 
 def read_given(path: Path) -> ml_collections.ConfigDict:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis import run_records
 from analysis.claims import evidence as evidence_lib
+from core import checks
 
 _TUNING_SEEDS = (100, 101)
 _SMALL_SEEDS = 5
@@ -17,13 +18,14 @@ class Place(NamedTuple):
     """Where and how an experiment runs.
 
     Attributes:
-      call: runs a script with its arguments, and raises where that does not finish.
+      call: (script, arguments, may_fail) -> runs a script; raises where that is stopped or, unless
+        it may, fails.
       root: for the runs; what is there is continued.
       is_full: the size of the protocol, or the small one.
       workers: runs at once.
     """
 
-    call: Callable[..., None]
+    call: Callable[[str, Sequence[str], bool], None]
     root: Path
     is_full: bool
     workers: int
@@ -33,19 +35,24 @@ class Place(NamedTuple):
         return range(1, (full if self.is_full else _SMALL_SEEDS) + 1)
 
     def sweep(
-        self, root: Path, config: str, arms: Sequence[str], seeds: Sequence[int], *keys: str
+        self,
+        root: Path,
+        config: str,
+        arms: Sequence[str],
+        seeds: Sequence[int],
+        keys: Sequence[str],
+        may_fail: bool = False,
     ) -> None:
-        """Trains arms, the arguments of a config, with each seed."""
-        self.call(
-            "sweep",
+        """Trains arms, the arguments of a config, with each seed; some may fail if told."""
+        arguments = [
             f"--configs=configs/{config}.py",
             f"--arguments={','.join(arms)}",
             f"--seeds={','.join(map(str, seeds))}",
             f"--root={root}",
             f"--workers={self.workers}",
-            "--",
-            *keys,
-        )
+            *("--", *keys),
+        ]
+        self.call("sweep", arguments, may_fail)
 
 
 class Outcome(NamedTuple):
@@ -99,27 +106,44 @@ class Tuned(NamedTuple):
         chosen = self._best(place) if place.is_full else middle
         root = place.root / "test"
         self._sweep(place, root, chosen, place.seeds(self.seeds))
-        return run_records.find([root])
+        return run_records.find([root / rate for rate in dict.fromkeys(chosen.values())])
 
     def _best(self, place: Place) -> Mapping[str, str]:
-        """Of each arm the rate with the highest mean merit, on seeds of their own."""
+        """Of each arm the rate with the highest mean merit, on seeds of their own.
+
+        Raises:
+          ConfigError: if there is an arm with a failed run at every rate.
+        """
         found: dict[str, dict[str, float]] = {arm: {} for arm in self.names}
         (number,) = {len(rates) for rates in self.rates.values()}
         for i in range(number):
             tried = {arm: rates[i] for arm, rates in self.rates.items()}
             root = place.root / "tuning" / str(i)
-            self._sweep(place, root, tried, _TUNING_SEEDS)
+            self._sweep(place, root, tried, _TUNING_SEEDS, may_fail=True)
             merits: dict[str, list[float]] = {}
             for run in run_records.find([root]):
-                merits.setdefault(run.name, []).append(self.merit(run))
+                if run.is_finished:
+                    merits.setdefault(run.name, []).append(self.merit(run))
             for arm, name in self.names.items():
-                found[arm][tried[arm]] = sum(merits[name]) / len(merits[name])
+                # A rate with which a run does not stay finite is none to choose.
+                if len(merits.get(name, ())) == len(_TUNING_SEEDS):
+                    found[arm][tried[arm]] = sum(merits[name]) / len(merits[name])
+        failed = [arm for arm, rates in found.items() if not rates]
+        if failed:
+            raise checks.ConfigError(
+                f"{place.root / 'tuning'}: {failed[0]} has a failed run at every learning rate"
+            )
         return {arm: max(rates, key=lambda rate: rates[rate]) for arm, rates in found.items()}
 
     def _sweep(
-        self, place: Place, root: Path, chosen: Mapping[str, str], seeds: Sequence[int]
+        self,
+        place: Place,
+        root: Path,
+        chosen: Mapping[str, str],
+        seeds: Sequence[int],
+        may_fail: bool = False,
     ) -> None:
         for rate in dict.fromkeys(chosen.values()):
             arms = [arm for arm in self.names if chosen[arm] == rate]
-            key = f"--config.optimizer.learning_rate={rate}"
-            place.sweep(root / rate, self.config, arms, seeds, key)
+            keys = [f"--config.optimizer.learning_rate={rate}"]
+            place.sweep(root / rate, self.config, arms, seeds, keys, may_fail)

@@ -29,6 +29,7 @@ class Evidence(NamedTuple):
       hours: of all runs together, each on its own share of the machine.
       commit: of all runs.
       hardware: the same.
+      is_full: whether it is of the protocol's size, and of code that is all in that commit.
     """
 
     scores: Mapping[str, Scores]
@@ -36,6 +37,7 @@ class Evidence(NamedTuple):
     hours: float
     commit: str
     hardware: str
+    is_full: bool
 
 
 def write(
@@ -43,12 +45,13 @@ def write(
     runs: Sequence[run_records.RunRecord],
     scores: Mapping[str, Scores],
     positions: Sequence[int],
+    is_full: bool,
 ) -> None:
     """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older."""
     run_records.check_one_commit(runs)
     directory.mkdir(parents=True, exist_ok=True)
     _write_csv(directory / "scores.csv", _score_rows(scores, positions))
-    _write_csv(directory / "runs.csv", [row for run in runs for row in _run_rows(run)])
+    _write_csv(directory / "runs.csv", [row for run in runs for row in _run_rows(run, is_full)])
     (directory / "configs").mkdir(exist_ok=True)
     for run in {run.name: run for run in runs}.values():
         config = {k: v for k, v in run.config.items() if k not in ("seed", "num_seeds")}
@@ -81,7 +84,8 @@ def read(directory: Path) -> Evidence | None:
     runs = run_records.read_table(directory / "runs.csv")
     hardware = f"{runs['processor'][0]}, {runs['cores'][0]:.0f} cores, {runs['device'][0]}"
     hours = float(runs["elapsed_seconds"].sum()) / 3600
-    return Evidence(scores, positions, hours, str(runs["commit"][0]), hardware)
+    is_full = set(runs["size"]) == {"full"} and set(runs["uncommitted_changes"]) == {"False"}
+    return Evidence(scores, positions, hours, str(runs["commit"][0]), hardware, is_full)
 
 
 def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Iterable[dict[str, Any]]:
@@ -93,7 +97,7 @@ def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Itera
                     yield {**key, "position": position, "score": f"{score:.7g}"}
 
 
-def _run_rows(run: run_records.RunRecord) -> Iterable[dict[str, Any]]:
+def _run_rows(run: run_records.RunRecord, is_full: bool) -> Iterable[dict[str, Any]]:
     start = run.starts[-1]
     elapsed = run.tables["train"]["elapsed_seconds"]
     # It begins anew at each start of the run.
@@ -104,7 +108,9 @@ def _run_rows(run: run_records.RunRecord) -> Iterable[dict[str, Any]]:
             "arm": run.name,
             "seed": seed,
             "frames": run.frames,
+            "size": "full" if is_full else "small",
             "commit": start["commit"],
+            "uncommitted_changes": any(s.get("uncommitted_changes") for s in run.starts),
             "processor": start["processor"],
             "cores": start["cores"],
             "device": start["device"],

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from analysis.claims import evidence as evidence_lib
 from analysis.claims import experiments, ledger
+from core import checks
 
 _INTRODUCTION = """# Claims
 
@@ -24,46 +25,75 @@ protocol; the same command continues, and `--list` tells what there is.
 
 
 class Row(NamedTuple):
-    """A claim with its verdict, and its findings by experiment."""
+    """A claim, with findings and verdict of each experiment.
+
+    Attributes:
+      claim: the claim.
+      findings: by experiment, of those there is evidence of.
+      verdicts: by experiment, of all; {"": ...} for a claim without any.
+    """
 
     claim: ledger.Claim
-    verdict: ledger.Verdict
     findings: Mapping[str, Sequence[ledger.Finding]]
+    verdicts: Mapping[str, ledger.Verdict]
 
 
 def assess(claim: ledger.Claim, found: Mapping[str, evidence_lib.Evidence]) -> Row:
     """Applies a claim's rules to the experiments there is evidence of."""
-    findings = {
-        test.experiment: test.rule(found[test.experiment])
-        for test in claim.tests
-        if test.experiment in found
-    }
-    if not findings:
+    if not claim.tests:
         verdict = ledger.Verdict.NOT_RUN if claim.is_testable else ledger.Verdict.NOT_TESTABLE
-        return Row(claim, verdict, {})
-    is_proxy = any(experiments.EXPERIMENTS[name].proxy_of for name in findings)
-    flat = [finding for listed in findings.values() for finding in listed]
-    return Row(claim, ledger.judge(flat, is_proxy), findings)
+        return Row(claim, {}, {"": verdict})
+    findings, verdicts = {}, {}
+    for test in claim.tests:
+        name = test.experiment
+        verdicts[name] = ledger.Verdict.NOT_RUN
+        if name in found:
+            findings[name] = test.rule(found[name])
+            is_proxy = bool(experiments.EXPERIMENTS[name].proxy_of)
+            verdicts[name] = ledger.judge(findings[name], is_proxy)
+    return Row(claim, findings, verdicts)
 
 
 def read_evidence(root: Path) -> dict[str, evidence_lib.Evidence]:
-    """Of all experiments that have any in docs/results/."""
+    """Of all experiments that have any in docs/results/.
+
+    Raises:
+      ConfigError: if some is not of the protocol's size, or of code that no commit has.
+    """
     read = {name: evidence_lib.read(root / name) for name in experiments.EXPERIMENTS}
-    return {name: found for name, found in read.items() if found is not None}
+    found = {name: one for name, one in read.items() if one is not None}
+    for name, one in found.items():
+        if not one.is_full:
+            raise checks.ConfigError(
+                f"{root / name / 'runs.csv'}: expected runs of scripts.claim --full without "
+                "uncommitted changes"
+            )
+    return found
+
+
+def shown(row: Row) -> str:
+    """The verdict, or one for each experiment where there are several."""
+    if len(row.verdicts) == 1:
+        return str(next(iter(row.verdicts.values())))
+    return "; ".join(f"{name}: {verdict}" for name, verdict in row.verdicts.items())
 
 
 def render(rows: Sequence[Row], found: Mapping[str, evidence_lib.Evidence]) -> str:
     """The page."""
     table = ["| | claim | verdict | |", "|---|---|---|---|"]
     for row in rows:
-        table.append(f"| {row.claim.id} | {row.claim.statement} | {row.verdict} | {_remark(row)} |")
+        table.append(f"| {row.claim.id} | {row.claim.statement} | {shown(row)} | {_remark(row)} |")
     sections = [_section(name, found[name], rows) for name in found]
     return "\n".join([_INTRODUCTION, *table, "", *sections])
 
 
 def _remark(row: Row) -> str:
-    links = [f"[{name}](#{name})" for name in row.findings]
-    return "; ".join([*links, row.claim.note] if row.claim.note else links)
+    found = [f"[{name}](#{name})" for name in row.findings]
+    missing = [test.experiment for test in row.claim.tests if test.experiment not in row.findings]
+    for name in missing:
+        command = f"`python -m scripts.claim {row.claim.id} --full --experiments={name}`"
+        found.append(f"{command}, about {experiments.EXPERIMENTS[name].minutes[1]} minutes")
+    return "; ".join([*found, row.claim.note] if row.claim.note else found)
 
 
 def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> str:
@@ -77,7 +107,7 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         f"[scores and configurations](results/{name}). Commit {found.commit[:9]}, "
         f"{found.hardware}, {found.hours:.1f} hours of runs. The source: {experiment.described}.",
         "",
-        f"    python -m scripts.claim {concerned[0].claim.id} --full",
+        f"    python -m scripts.claim {concerned[0].claim.id} --full --experiments={name}",
         "",
         *(f"* {row.claim.id}: {finding}" for row in concerned for finding in row.findings[name]),
         "",

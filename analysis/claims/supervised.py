@@ -1,6 +1,6 @@
 """Supervised streams (configs/supervised)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +46,7 @@ def random_labels() -> contract.Experiment:
     return _make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
-        (25, 150),
+        (25, 80),
         contract.Tuned(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
@@ -58,7 +58,7 @@ def random_labels() -> contract.Experiment:
             "loss": _last_rows("train", "loss"),
             "gradient_norm": _last_rows("train", "gradient_norm"),
             "input_jacobian": _last_rows("network", "input_jacobian"),
-            "parameter_norm": _parameter_norm,
+            "weight_norm": _weight_norm,
         },
         _Figure("loss", "loss at the end of the task"),
         "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
@@ -72,7 +72,7 @@ def dead_units() -> contract.Experiment:
         "Dead units of a perceptron whose labels of MNIST are drawn anew, three optimizers by "
         "three norms",
         "the same, in sizes that the source does not tell",
-        (30, 50),
+        (16, 50),
         contract.Tuned(
             config="supervised/dead_units",
             names=DEAD_UNITS,
@@ -96,7 +96,7 @@ def methods() -> contract.Experiment:
     return _make(
         "Seven methods on random labels of MNIST, without and with NaP",
         "the same on CIFAR-10",
-        (60, 130),
+        (36, 115),
         contract.Tuned(
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},
@@ -122,7 +122,7 @@ def _make(
 ) -> contract.Experiment:
     def run(place: contract.Place) -> contract.Outcome:
         runs = tuned.run(place)
-        scores = {quantity: _scores(runs, read) for quantity, read in quantities.items()}
+        scores = {key: task_streams.by_arm(runs, read) for key, read in quantities.items()}
         num_tasks = runs[0].frames // runs[0].frames_per_task
         return contract.Outcome(runs, scores, range(num_tasks))
 
@@ -131,14 +131,6 @@ def _make(
         return stream_figure.draw(scores, found.positions + 1, "task", figure.label)
 
     return contract.Experiment(title, proxy_of, minutes, run, draw, described)
-
-
-def _scores(runs: Sequence[run_records.RunRecord], read: Read) -> evidence_lib.Scores:
-    found: dict[str, dict[int, np.ndarray]] = {}
-    for run in runs:
-        for seed in run.seeds:
-            found.setdefault(run.name, {})[seed] = read(run, seed)
-    return found
 
 
 def _by_task(run: run_records.RunRecord, table: str, column: str, seed: int) -> list[np.ndarray]:
@@ -158,9 +150,15 @@ def _means(column: str) -> Read:
     return lambda run, seed: np.array([x.mean() for x in _by_task(run, "train", column, seed)])
 
 
-def _parameter_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
-    """Of all layers together, at the end of each task, the only time it is measured."""
-    return np.array([np.linalg.norm(x) for x in _by_task(run, "layers", "norm", seed)])
+def _weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """Of all weights together, at the end of each task, the only time it is measured.
+
+    Without scales and offsets of norms, which plain networks have not.
+    """
+    layers = run.tables["layers"]
+    norms = np.where(np.isfinite(layers["mean_abs_weight"]), layers["norm"], np.nan)
+    weights = run._replace(tables={**run.tables, "layers": {**layers, "norm": norms}})
+    return np.array([np.linalg.norm(x) for x in _by_task(weights, "layers", "norm", seed)])
 
 
 def _dead(run: run_records.RunRecord, seed: int) -> list[np.ndarray]:

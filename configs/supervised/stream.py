@@ -19,9 +19,9 @@ def make(
     Args:
       name: of the config.
       hidden_sizes: widths of all hidden layers, two at least.
-      batch_size: examples of an update, each seen once.
+      batch_size: examples of an update.
       num_tasks: how many.
-      updates: of a task, but for the first ones, which wait for a whole batch.
+      updates: of a task, and batches drawn in it; the first two come late, on later batches.
     """
     config = rainbow.make("task_stream", "classifier", "newest")
     modifiers.named(config, name)
@@ -39,7 +39,7 @@ def make(
     config.replay.batch_size = batch_size
     config.replay.min_size = 2 * batch_size  # a label comes a step after its image
     # What measurements draw from.
-    config.replay.capacity = 64 * batch_size
+    config.replay.capacity = max(64 * batch_size, 1_024)
     config.task_switch.clear_replay = True
     config.optimizer.learning_rate = 1e-3
     config.optimizer.kwargs.eps = 1e-8

@@ -1,7 +1,8 @@
-"""Not a replay: each update is on the newest transitions, every one of which is used once.
+"""Not a replay: each update is on the newest transitions, one of each environment.
 
-For streams of labelled data (envs/labelled_images.py), with as many environments as a batch has
-examples. What else is kept is for measurements, which draw from all of it alike.
+For streams of labelled data (envs/labelled_images.py): with one update for each step every example
+is used once, but for the few steps with none or two of them, where a replay was cleared. What else
+is kept is for measurements, which draw from all of it alike.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class Settings(size.SizeSettings):
         if self.batch_size > self.min_size:
             raise checks.ConfigError(
                 f"replay.batch_size = {self.batch_size}: expected at most replay.min_size = "
-                f"{self.min_size}, as no transition is used twice"
+                f"{self.min_size}, of which it is the newest part"
             )
 
 
@@ -44,6 +45,11 @@ def make(chosen: Settings, spec: base.TransitionSpec, num_seeds: int = 1) -> New
     """Builds the replay that the section describes, for each of `num_seeds`.
 
     Raises:
-      ConfigError: if the capacity does not fit the spec.
+      ConfigError: if the capacity does not fit the spec, or a batch is not one step's.
     """
+    if chosen.batch_size != spec.num_envs:
+        raise checks.ConfigError(
+            f"replay.batch_size = {chosen.batch_size}: expected num_envs = {spec.num_envs} with "
+            "replay.module = 'newest', one transition of each"
+        )
     return NewestReplay(frame_ring.make(chosen.capacity, spec, num_seeds))

@@ -44,6 +44,14 @@ def test_damaged_files_are_told(tmp_path, damage):
         image_data.load("mnist", str(tmp_path))
 
 
+def test_damaged_packed_files_are_told(tmp_path):
+    _write_mnist(tmp_path, is_packed=True)
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(checks.ConfigError, match=r"train-labels-idx1-ubyte\.gz: damaged: "):
+        image_data.load("mnist", str(tmp_path))
+
+
 def test_cifar_10_s_files_are_read(tmp_path):
     """A label and the red, green and blue pixels of each image."""
     images = np.random.RandomState(0).randint(256, size=(10, 3, 32, 32))

@@ -22,3 +22,13 @@ def test_a_claim_that_cant_be_run_says_why():
     assert "claim = 'N16': can't be run: 57 games" in error_of(call("claim", "N16"))
     message = error_of(call("claim", "N15", "--experiments=point_mass_iql"))
     assert "experiments = 'point_mass_iql': expected one of N15's" in message
+
+
+def test_runs_of_another_commit_are_not_continued(tmp_path):
+    run = tmp_path / "classification_stream" / "small" / "test" / "seed_1"
+    run.mkdir(parents=True)
+    (run / "provenance.jsonl").write_text('{"commit": "ffffffffffff"}\n')
+    message = error_of(
+        call("claim", "N15", "--experiments=classification_stream", f"--root={tmp_path}")
+    )
+    assert "seed_1: of commit fffffffff, and the code is of " in message

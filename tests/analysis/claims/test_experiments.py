@@ -1,14 +1,13 @@
 """Experiments make the protocol's runs and keep their scores; no run here is a real one."""
 
 import json
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis import run_records
-from analysis.claims import classification, contract, evidence, experiments, supervised
+from analysis.claims import classification, contract, evidence, experiments, page, supervised
 from core import checks
 
 # Of plain C51 the slowest rate is the best, of the others another one.
@@ -21,10 +20,12 @@ class _Scripts:
 
     def __init__(self, config):
         self.calls = []
+        self.failing = None
         self._config = config
 
-    def __call__(self, script, *arguments):
+    def __call__(self, script, arguments, may_fail):
         self.calls.append((script, *arguments))
+        assert may_fail == ("--seeds=100,101" in arguments)
         if script == "sweep":
             flags = dict(x[2:].split("=", 1) for x in arguments if "=" in x)
             for argument in flags["arguments"].split(","):
@@ -39,7 +40,8 @@ class _Scripts:
         config = {**self._config, "seed": seed, "name": classification.name(agent, arm)}
         (path / "config.json").write_text(json.dumps(config))
         last = (_LAST if arm == "plain" else _LAST_OF_OTHERS)[rate]
-        rows = [f"{task},{8_000 * (task + 1)},{seed},{last},{task}" for task in range(40)]
+        num_tasks = 30 if (arm, rate, seed) == self.failing else 40
+        rows = [f"{task},{8_000 * (task + 1)},{seed},{last},{task}" for task in range(num_tasks)]
         header = "task,frames,seed,greedy_reward,elapsed_seconds"
         (path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
         start = {"commit": "c", "processor": "p", "cores": 2, "device": "cpu"}
@@ -87,7 +89,7 @@ def test_the_small_size_has_five_seeds_and_one_rate(scripts, tmp_path):
 def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
     outcome = _run(scripts, tmp_path / "runs", is_full=False)
     for _ in range(2):  # again, over the older one
-        evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions)
+        evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions, True)
     found = evidence.read(tmp_path / "e")
     assert found is not None
     assert found.scores.keys() == outcome.scores.keys()
@@ -95,6 +97,7 @@ def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
         for seed, values in by_seed.items():
             np.testing.assert_allclose(found.scores["greedy_reward"][arm][seed], values)
     assert (found.commit, found.hardware) == ("c", "p, 2 cores, cpu")
+    assert found.is_full
     assert found.hours == pytest.approx(20 * 39 / 3600)
     config = json.loads((tmp_path / "e" / "configs" / "classification_stream.json").read_text())
     assert config["environment"]["num_tasks"] == 40
@@ -104,7 +107,7 @@ def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
 
 def test_a_seed_without_some_of_the_scores_is_refused(scripts, tmp_path):
     outcome = _run(scripts, tmp_path / "runs", is_full=False)
-    evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions)
+    evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions, True)
     path = tmp_path / "e" / "scores.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(checks.ConfigError, match=r"greedy_reward of seed 5 of .*: expected the"):
@@ -117,13 +120,19 @@ def test_runs_of_several_commits_leave_no_evidence(scripts, tmp_path):
     run.write_text(run.read_text().replace('"c"', '"d"'))
     runs = run_records.find([tmp_path / "runs"])
     with pytest.raises(checks.ConfigError, match="several commits"):
-        evidence.write(tmp_path / "e", runs, outcome.scores, outcome.positions)
+        evidence.write(tmp_path / "e", runs, outcome.scores, outcome.positions, True)
     assert not (tmp_path / "e").exists()
 
 
 def _run_of_two_tasks(**tables):
     """With tasks of 100 frames, as the reading functions see it."""
-    return types.SimpleNamespace(frames=200, frames_per_task=100, seeds=(1,), tables=tables)
+    config = {"environment": {}, "seed": 1, "num_seeds": 1}
+    run = run_records.RunRecord(Path("run"), config, tables, [])
+    return _Run(*run)
+
+
+class _Run(run_records.RunRecord):
+    frames, frames_per_task = 200, 100
 
 
 def test_numbers_are_read_task_by_task():
@@ -141,9 +150,11 @@ def test_numbers_are_read_task_by_task():
 
 def test_norms_are_of_all_layers_and_dead_units_the_mean_over_them():
     layers = {
-        "frames": np.array([100, 100, 200, 200]),
-        "seed": np.ones(4),
-        "norm": np.array([3.0, 4.0, 6.0, 8.0]),
+        "frames": np.array([100, 100, 200, 200, 200]),
+        "seed": np.ones(5),
+        "norm": np.array([3.0, 4.0, 6.0, 8.0, 9.0]),
+        # None of a norm's own parameters.
+        "mean_abs_weight": np.array([1.0, 1.0, 1.0, 1.0, np.nan]),
     }
     units = {
         "frames": np.repeat([50, 100, 150, 200], 2),
@@ -152,5 +163,32 @@ def test_norms_are_of_all_layers_and_dead_units_the_mean_over_them():
         "dead": np.array([0.0, 0.2, 0.2, 0.4, 0.8, 0.6, 0.0, 0.1]),
     }
     run = _run_of_two_tasks(layers=layers, units=units)
-    np.testing.assert_allclose(supervised._parameter_norm(run, 1), [5, 10])
+    np.testing.assert_allclose(supervised._weight_norm(run, 1), [5, 10])
     np.testing.assert_allclose(supervised._dead(run, 1), [[0.1, 0.3], [0.7, 0.05]])
+
+
+def test_a_rate_that_fails_is_not_chosen(scripts, tmp_path):
+    """The best one for plain C51, but one of its two runs ends early."""
+    scripts.failing = ("plain", "3e-4", 101)
+    _run(scripts, tmp_path, is_full=True)
+    (call,) = (call for call in scripts.calls[3:] if call[2] == "--arguments=c51:plain")
+    assert call[-1] == "--config.optimizer.learning_rate=1e-3"
+
+
+def test_small_runs_and_uncommitted_code_are_no_evidence(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    place = tmp_path / "results" / "classification_stream"
+    evidence.write(place, *outcome, is_full=False)
+    with pytest.raises(
+        checks.ConfigError, match=r"runs\.csv: expected runs of scripts\.claim --full"
+    ):
+        page.read_evidence(tmp_path / "results")
+    evidence.write(place, *outcome, is_full=True)
+    assert page.read_evidence(tmp_path / "results").keys() == {"classification_stream"}
+    dirty = [
+        run._replace(starts=[{**run.starts[0], "uncommitted_changes": True}])
+        for run in outcome.runs
+    ]
+    evidence.write(place, dirty, outcome.scores, outcome.positions, is_full=True)
+    with pytest.raises(checks.ConfigError, match="without uncommitted changes"):
+        page.read_evidence(tmp_path / "results")

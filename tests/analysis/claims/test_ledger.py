@@ -5,8 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from analysis.claims import catalogue, evidence, experiments, ledger, page, rules
+from analysis.claims import (
+    catalogue,
+    classification,
+    evidence,
+    experiments,
+    ledger,
+    page,
+    rules,
+    supervised,
+)
 from analysis.claims.ledger import Verdict
+from configs import classification_stream, point_mass_iql
+from configs.supervised import dead_units, methods, random_labels
 
 
 def _finding(low, high, seeds=20, expected=(0.0, math.inf), outer=None):
@@ -61,7 +72,7 @@ def _evidence(**last):
         arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
         for arm, value in last.items()
     }
-    return evidence.Evidence({"x": scores}, np.arange(15), 1.0, "c" * 40, "a machine")
+    return evidence.Evidence({"x": scores}, np.arange(15), 1.0, "c" * 40, "a machine", True)
 
 
 def _scores(last):
@@ -73,11 +84,61 @@ def test_the_page_has_the_verdict_and_the_numbers():
     claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),), "so")
     found = {"classification_stream": _evidence(plain=0.3)}
     row = page.assess(claim, found)
-    assert row.verdict == Verdict.SHOWN_ON_PROXY
+    assert row.verdicts == {"classification_stream": Verdict.SHOWN_ON_PROXY}
     text = page.render([row], found)
     assert "| N0 | It is lost. | shown on a proxy | [classification_stream](#" in text
     assert "* N0: x of plain, last tasks - early tasks: -0.199 [" in text
     assert "Commit ccccccccc, a machine, 1.0 hours" in text
-    assert page.assess(claim, {}).verdict == Verdict.NOT_RUN
+    assert page.shown(page.assess(claim, {})) == "not run"
     far = claim._replace(is_testable=False, tests=())
-    assert page.assess(far, {}).verdict == Verdict.NOT_TESTABLE
+    assert page.shown(page.assess(far, {})) == "not testable here"
+    more = claim._replace(tests=(*claim.tests, ledger.Test("classification_stream_rainbow", rule)))
+    row = page.assess(more, found)
+    assert page.shown(row).endswith(
+        "_stream: shown on a proxy; classification_stream_rainbow: not run"
+    )
+    assert "`python -m scripts.claim N0 --full --experiments=classification_stream_rainbow`" in (
+        page.render([row], found)
+    )
+
+
+def _names():
+    """By experiment, the names of its runs, as the configs have them."""
+    of_streams = {
+        f"classification_stream{suffix}": [
+            classification_stream.get_config(f"{agent}:{arm}").name for arm in arms
+        ]
+        for suffix, agent, arms in (
+            ("", "c51", classification.ALL_ARMS),
+            ("_rainbow", "rainbow", classification.MAIN_ARMS),
+        )
+    }
+    methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
+    return of_streams | {
+        "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
+        "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
+        "methods": [methods.get_config(x).name for x in methods_],
+        "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
+    }
+
+
+_QUANTITIES = {
+    "classification_stream": ("greedy_reward",),
+    "classification_stream_rainbow": ("greedy_reward",),
+    "random_labels": ("loss", "gradient_norm", "input_jacobian", "weight_norm"),
+    "dead_units": ("dead", "most_dead", "accuracy"),
+    "methods": ("accuracy",),
+    "point_mass_iql": ("mean_return",),
+}
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_rules_find_the_runs_and_quantities_they_speak_of(name):
+    arms = {arm: {seed: _scores(0.3) for seed in range(6)} for arm in _names()[name]}
+    scores = dict.fromkeys(_QUANTITIES[name], arms)
+    found = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+    assert experiments.EXPERIMENTS[name].draw(found).axes
+    tests = [test for claim in catalogue.CLAIMS for test in claim.tests if test.experiment == name]
+    assert tests
+    for test in tests:
+        assert all(finding.seeds == 6 for finding in test.rule(found))

@@ -38,3 +38,8 @@ def test_measurements_draw_from_all_of_it():
 def test_a_batch_is_never_more_than_there_is():
     with pytest.raises(checks.ConfigError, match=r"batch_size = 32: expected at most replay\.min_"):
         newest.Settings(min_size=31)
+    spec = test_uniform.make_ring(num_envs=3).spec
+    with pytest.raises(
+        checks.ConfigError, match=r"batch_size = 4: expected num_envs = 3 with repl"
+    ):
+        newest.make(newest.Settings(capacity=30, min_size=6, batch_size=4), spec)
