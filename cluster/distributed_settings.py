@@ -7,6 +7,9 @@ import ml_collections
 from core import checks, settings
 from training import run_settings
 
+_SERVED = ("prioritized", "uniform")
+"""Kinds of replay that the replay server draws like."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DistributedSettings:
@@ -76,6 +79,11 @@ def parse(
         raise checks.ConfigError(
             f"training.steps_per_call = {run.training.steps_per_call}: expected 1 in a distributed "
             "run"
+        )
+    if run.replay.module not in _SERVED:
+        raise checks.ConfigError(
+            f"replay.module = {run.replay.module!r}: expected one of {', '.join(_SERVED)} in a "
+            "distributed run"
         )
     if run.training.dataset:
         raise checks.ConfigError(

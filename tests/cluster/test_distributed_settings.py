@@ -4,6 +4,7 @@ import pytest
 
 from cluster import distributed_settings
 from configs import rainbow
+from configs.supervised import random_labels
 from core import checks
 from training import derived
 
@@ -49,3 +50,10 @@ def test_the_sections_are_parsed():
 def test_what_cant_be_run_is_refused(changes, actors, message):
     with pytest.raises(checks.ConfigError, match=message):
         distributed_settings.parse(_changed(**changes), actors)
+
+
+def test_a_replay_that_no_server_draws_like_is_refused():
+    config = random_labels.get_config()
+    config.training.steps_per_call = 1
+    with pytest.raises(checks.ConfigError, match=r"replay\.module = 'newest': expected one of pr"):
+        distributed_settings.parse(derived.resolve(config), 1)
