@@ -32,7 +32,7 @@ def _evaluator(max_episode_frames: int) -> evaluation.Evaluator:
 
 
 def _endless_config():
-    return gymnasium_vector.Settings(id="endless:Endless-v0")
+    return gymnasium_vector.Settings(id="tests.training.acting.endless:Endless-v0")
 
 
 def test_endless_episodes_are_cut_and_this_is_said(caplog):

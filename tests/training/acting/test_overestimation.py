@@ -49,7 +49,7 @@ def test_returns_are_discounted_until_the_end():
 
 
 def test_episodes_that_do_not_end_are_left_out(player):
-    endless = gymnasium_vector.Settings(id="endless:Endless-v0")
+    endless = gymnasium_vector.Settings(id="tests.training.acting.endless:Endless-v0")
     found = _measure(player._replace(environment=endless), 2)
     assert (found.states, found.episodes) == (0, 0)
     assert np.isnan(found.difference)
