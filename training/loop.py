@@ -173,10 +173,15 @@ class Run:
 
     @property
     def must_evaluate(self) -> bool:
-        """Whether an evaluation is due but not recorded, as when the last was stopped."""
+        """Whether an evaluation is due but not recorded, as when the last was stopped.
+
+        The first of a run with offline updates is due after them.
+        """
         period_frames = self.settings.evaluation.period_frames
         last = self.recorder.last_evaluation()
-        return periods.is_completed(period_frames, last, self.counters["frames"])
+        if last < 0 and self.settings.training.offline_updates:
+            return bool(period_frames) and not self.loop.is_offline
+        return periods.is_completed(period_frames, max(last, 0), self.counters["frames"])
 
     def evaluate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Plays whole episodes with the current parameters of every seed, in fresh environments.
@@ -269,7 +274,7 @@ def _learn_offline(run: Run, stop: stopping.StopRequest) -> None:
     while run.loop.is_offline and not stop.requested:
         run.iterate()
         run.log()
-    if not run.loop.is_offline and run.settings.evaluation.period_frames:
+    if run.must_evaluate:
         run.evaluate(lambda: stop.requested)
 
 

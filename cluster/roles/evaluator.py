@@ -55,7 +55,7 @@ class EvaluatorProcess:
             role.run_dir, settings, {"evaluation": run_recorder.KEEP_ROWS}, ()
         )
         self._evaluation = task_evaluation.TaskEvaluation(settings, player, self._recorder)
-        self._frames = self._noted_frames = self._recorder.last_evaluation()
+        self._frames = self._noted_frames = max(self._recorder.last_evaluation(), 0)
         self._due: collections.deque[messages.Parameters] = collections.deque()
         # For the learner, which waits for them at the end of a task.
         self._reports: Sequence[messages.EvaluatorReport] = ()

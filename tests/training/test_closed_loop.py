@@ -166,7 +166,9 @@ def test_a_branch_goes_on_bit_for_bit(tmp_path):
 
 
 def test_offline_updates_come_before_the_loop(tmp_path):
-    """Their rows have no greedy reward: nothing is played yet."""
+    """Their rows have no greedy reward: nothing is played yet. An evaluation follows them, late if
+    the run was stopped before it.
+    """
     count = 200
     steps = replay_base.Step(
         observation=np.random.RandomState(0).normal(size=(count, 196)).astype(np.float32),
@@ -182,9 +184,21 @@ def test_offline_updates_come_before_the_loop(tmp_path):
         "training.offline_updates": 20,
         "num_frames": 160,
         "replay.capacity": 400,
+        "evaluation.period_frames": 160,
+        "evaluation.episodes": 2,
     }
     config = _config(**changes)
+    run = loop.Run(config, tmp_path / "run")
+    assert not run.must_evaluate
+    while run.loop.is_offline:
+        run.iterate()
+        run.log()
+    assert run.must_evaluate
+    run.save()
+    run.close()
     assert loop.train(config, tmp_path / "run")
+    evaluated = [row["frames"] for row in _rows(tmp_path / "run" / "evaluation.csv")]
+    assert evaluated == ["0", "160"]
     rows = _rows(tmp_path / "run" / "train.csv")
     assert (rows[0]["frames"], rows[0]["updates"], rows[0]["greedy_reward"]) == ("0", "20", "nan")
     assert 0 <= float(rows[-1]["greedy_reward"]) <= 1

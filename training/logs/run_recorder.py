@@ -164,10 +164,10 @@ class Recorder:
         return row["mean_return"]
 
     def last_evaluation(self) -> int:
-        """Frames at the run's last evaluation; 0 if there was none."""
+        """Frames at the run's last evaluation; -1 if there was none."""
         path = self._path / "evaluation.csv"
         rows = csv_log.read_rows(path) if path.exists() else []
-        return max((int(row["frames"]) for row in rows), default=0)
+        return max((int(row["frames"]) for row in rows), default=-1)
 
     def layers(
         self, counters: Mapping[str, int], measured: Mapping[str, Mapping[str, np.ndarray]]

@@ -1,4 +1,4 @@
-"""An environment whose episodes never end, as a user registers one with an id such as "endless:Endless-v0"."""
+"""An environment whose episodes never end, of an id such as "endless:Endless-v0"."""
 
 import gymnasium
 import numpy as np
