@@ -117,10 +117,10 @@ def _record(probe: int, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
-def test_reward_is_discounted_back(tmp_path, n_step):
+def test_reward_is_discounted_back(tmp_path):
+    """Over several steps, which an episode is shorter than."""
     # A lower gamma than usual, so that a missing or doubled discount is outside the tolerance.
-    overrides = {"transition.n_step": n_step, "transition.discount": 0.6}
+    overrides = {"transition.n_step": 3, "transition.discount": 0.6}
     values = _values(_train(3, tmp_path / "run", **overrides), [0.0, 1.0])
     np.testing.assert_allclose(values, [[0.6], [1.0]], atol=0.1)
 
@@ -129,21 +129,14 @@ def test_reward_is_discounted_back(tmp_path, n_step):
     "overrides",
     [
         {"network.norm.kind": "layer", "optimizer.projection.enabled": True},
-        {"num_seeds": 2},
         {
             "network.head.noise": "per_sample",
             "network.head.dueling": False,
             "agent.exploration_epsilon": 0.1,
         },
     ],
-    ids=["nap", "two seeds", "noise per sample, no dueling"],
+    ids=["nap", "noise per sample, no dueling"],
 )
 def test_policy_depends_on_the_observation(tmp_path, overrides):
-    values = _values(_train(5, tmp_path / "run", **overrides), [-1.0, 1.0])
-    np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)
-
-
-def test_learns_without_noise_by_epsilon_greedy(tmp_path):
-    overrides = {"network.head.noisy": False, "agent.exploration_epsilon": 0.2}
     values = _values(_train(5, tmp_path / "run", **overrides), [-1.0, 1.0])
     np.testing.assert_allclose(values, [[1.0, -1.0], [-1.0, 1.0]], atol=0.25)

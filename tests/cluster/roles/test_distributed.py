@@ -199,19 +199,19 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
 def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
     """The learner owns the schedule: actors follow it, the replay is cleared, updates add up."""
     changes = {
-        "num_frames": 12_000,
+        "num_frames": 9_000,
         "num_envs": 2,
         "environment.games": "('pong', 'breakout')",
-        "environment.frames_per_game": 4_000,
+        "environment.frames_per_game": 3_000,
         "environment.max_episode_frames": 1_000,
         "replay.min_size": 250,
         "log.period_frames": 500,
         "log.layers_period_frames": 0,
-        "evaluation.period_frames": 4_000,
+        "evaluation.period_frames": 3_000,
         "evaluation.episodes": 1,
         "evaluation.max_episode_frames": 400,
-        "training.update_period_frames": 16,
-        "training.target_update_period_frames": 1_600,
+        "training.update_period_frames": 20,
+        "training.target_update_period_frames": 2_000,
         "task_switch.clear_replay": True,
         "distributed.max_unconfirmed": 4,
         "distributed.credit_frames": 200,
@@ -227,12 +227,12 @@ def test_a_sequence_of_games_goes_on_with_all_actors(tmp_path):
         "breakout",
         "pong",
     ]
-    # Three games of 4000 frames, each with all its updates.
-    assert counters["frames"] == 12_000
-    assert counters["updates"] == 3 * 4_000 // 16
+    # Three games of 3000 frames, each with all its updates.
+    assert counters["frames"] == 9_000
+    assert counters["updates"] == 3 * 3_000 // 20
     assert counters["first_task"] == 2
     # Each with what it ends with, for which the learner waits.
-    assert evaluated == [("pong", 4_000), ("breakout", 8_000), ("pong", 12_000)]
+    assert evaluated == [("pong", 3_000), ("breakout", 6_000), ("pong", 9_000)]
 
 
 def test_configs_have_what_a_distributed_run_asks_for():

@@ -372,7 +372,7 @@ def test_it_changes_a_run_and_its_weakest_form_does_not(name):
     if name not in OFF:
         return
     weakest = _make(name, is_strong=False)
-    off = _run(weakest, update=weakest.update)
+    off = _run(weakest, update=None if name in _LOOPING else weakest.update)
     for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(off.params)):
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
 
