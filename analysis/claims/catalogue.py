@@ -14,6 +14,7 @@ from analysis.claims.ledger import Claim, Test
 
 _C51 = {arm: classification.name("c51", arm) for arm in classification.ALL_ARMS}
 _RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
+_MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS}
 _LABELS = supervised.RANDOM_LABELS
 _DEAD = supervised.DEAD_UNITS
 _IQL = point_mass.NAMES
@@ -146,6 +147,7 @@ CLAIMS: Sequence[Claim] = (
                 "classification_stream_rainbow",
                 rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
             ),
+            Test("classification_stream_mse", rules.falls_below_first(_REWARD, _MSE["plain"])),
         ),
     ),
     Claim(
@@ -161,6 +163,10 @@ CLAIMS: Sequence[Claim] = (
                 rules.differs(
                     _REWARD, _RAINBOW["nap"], [_RAINBOW["plain"], _RAINBOW["ln"]], rules.ABOVE_0
                 ),
+            ),
+            Test(
+                "classification_stream_mse",
+                rules.differs(_REWARD, _MSE["nap"], [_MSE["plain"], _MSE["ln"]], rules.ABOVE_0),
             ),
         ),
         "the source compares the second of two passes through ten games with a new network",

@@ -17,6 +17,12 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
         classification.MAIN_ARMS,
         (20, 100),
     ),
+    "classification_stream_mse": classification.make(
+        "Double DQN with half the squared error on the same stream, discount 0.99, 30 tasks",
+        "mse",
+        classification.MAIN_ARMS,
+        (4, 20),
+    ),
     "random_labels": supervised.random_labels(),
     "dead_units": supervised.dead_units(),
     "methods": supervised.methods(),

@@ -34,6 +34,17 @@ def changes(quantity: str, arms: Sequence[str], expected: tuple[float, float]) -
     return rule
 
 
+def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
+    """An arm's `last` is below its first task, where that is a measure of a new network."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity][arm].values()
+        values = np.array([task_streams.parts(tasks)[1] - tasks[0] for tasks in scores])
+        return [_finding(f"{quantity} of {arm}, last tasks - first task", values, BELOW_0)]
+
+    return rule
+
+
 def differs(
     quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float]
 ) -> ledger.Rule:
@@ -82,16 +93,20 @@ def closer_and_higher(quantity: str, arms: Sequence[str], others: Sequence[str])
             for names in (arms, others)
         )
         return [
-            _finding(f"spread of {quantity}, less", np.ptp(theirs, axis=0) - np.ptp(ours, axis=0)),
-            _finding(f"mean {quantity}, more", ours.mean(0) - theirs.mean(0)),
+            _finding(
+                f"spread of {quantity}, less",
+                np.ptp(theirs, axis=0) - np.ptp(ours, axis=0),
+                ABOVE_0,
+            ),
+            _finding(f"mean {quantity}, more", ours.mean(0) - theirs.mean(0), ABOVE_0),
         ]
 
     return rule
 
 
-def _finding(what: str, values: np.ndarray) -> ledger.Finding:
+def _finding(what: str, values: np.ndarray, expected: tuple[float, float]) -> ledger.Finding:
     interval = equivalence.mean_interval(values.tolist())
-    return ledger.Finding(what, *interval, len(values), ABOVE_0)
+    return ledger.Finding(what, *interval, len(values), expected)
 
 
 def ends_the_same(quantity: str, pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rule:

@@ -111,6 +111,7 @@ def _names():
         for suffix, agent, arms in (
             ("", "c51", classification.ALL_ARMS),
             ("_rainbow", "rainbow", classification.MAIN_ARMS),
+            ("_mse", "mse", classification.MAIN_ARMS),
         )
     }
     methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
@@ -125,6 +126,7 @@ def _names():
 _QUANTITIES = {
     "classification_stream": ("greedy_reward",),
     "classification_stream_rainbow": ("greedy_reward",),
+    "classification_stream_mse": ("greedy_reward",),
     "random_labels": ("loss", "gradient_norm", "input_jacobian", "weight_norm"),
     "dead_units": ("dead", "most_dead", "accuracy"),
     "methods": ("accuracy",),

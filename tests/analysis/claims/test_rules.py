@@ -81,3 +81,10 @@ def test_a_claim_may_ask_for_several_rules():
         rules.changes("x", ["a"], rules.BELOW_0), rules.changes("x", ["a"], rules.ABOVE_0)
     )
     assert [f.is_shown for f in both(_evidence(a=arm))] == [True, False]
+
+
+def test_a_fall_below_the_first_task():
+    arm = {seed: np.array([0.9] + [0.8] * 9 + [0.6 + 0.01 * seed] * 5) for seed in range(5)}
+    (found,) = rules.falls_below_first("x", "a")(_evidence(a=arm))
+    assert found.mean == pytest.approx(-0.28)
+    assert found.is_shown
