@@ -19,6 +19,7 @@ _LABELS = supervised.RANDOM_LABELS
 _DEAD = supervised.DEAD_UNITS
 _IQL = point_mass.NAMES
 _REWARD, _RETURN = classification.QUANTITY, point_mass.QUANTITY
+_DEVIATION = classification.DEVIATION
 _NOT_BUILT = "its experiment is not built yet"
 _IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
 
@@ -40,7 +41,16 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N2",
         "NaP keeps the norm of every layer, and with it the effective learning rate.",
-        note="docs/results/norms has one seed on Atari",
+        (
+            Test(
+                "classification_stream",
+                rules.joined(
+                    rules.ends_within(_DEVIATION, _C51["nap"], (-1.0, 1e-5)),
+                    rules.differs(_DEVIATION, _C51["ln"], [_C51["nap"]], rules.ABOVE_0),
+                ),
+            ),
+        ),
+        "docs/results/norms has one seed on Atari",
     ),
     Claim(
         "N3",

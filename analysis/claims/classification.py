@@ -11,6 +11,9 @@ from analysis.claims import evidence as evidence_lib
 from analysis.figures import stream_figure
 
 QUANTITY = "greedy_reward"
+DEVIATION = "norm_deviation"
+"""Of the norms of the layers that NaP projects, or would: the largest relative one from birth."""
+
 MAIN_ARMS = ("plain", "ln", "nap", "nap_schedule")
 ALL_ARMS = (*MAIN_ARMS, "l2_init", "redo", "reset")
 
@@ -36,9 +39,12 @@ def make(
             seeds=20,
         )
         runs = tuned.run(place)
-        scores = task_streams.scores(runs, QUANTITY)
-        (num_tasks,) = {len(values) for arm in scores.values() for values in arm.values()}
-        return contract.Outcome(runs, {QUANTITY: scores}, range(num_tasks))
+        scores = {
+            QUANTITY: task_streams.scores(runs, QUANTITY),
+            DEVIATION: task_streams.by_arm(runs, _norm_deviation),
+        }
+        (num_tasks,) = {len(values) for arm in scores[QUANTITY].values() for values in arm.values()}
+        return contract.Outcome(runs, scores, range(num_tasks))
 
     return contract.Experiment(
         title,
@@ -54,6 +60,16 @@ def make(
 def _last(run: run_records.RunRecord) -> float:
     (arm,) = task_streams.scores([run], QUANTITY).values()
     return float(np.mean([task_streams.parts(values)[1] for values in arm.values()]))
+
+
+def _norm_deviation(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """At the end of each task [T]."""
+    table = run_records.read_table(run.path / f"norms_seed_{seed}.csv")
+    # A resumed run repeats rows: the last of them counts.
+    last = {updates: row for row, updates in enumerate(table["updates"])}
+    rows = [last[updates] for updates in sorted(last)]
+    norms = np.stack([table[layer][rows] for layer in table if layer != "updates"])
+    return np.abs(norms[:, 1:] / norms[:, :1] - 1).max(axis=0)
 
 
 def _draw(found: evidence_lib.Evidence) -> Figure:

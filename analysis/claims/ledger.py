@@ -59,7 +59,7 @@ class Finding(NamedTuple):
         rule = f"> {low:g}" if math.isinf(high) else f"< {high:g}" if math.isinf(low) else ""
         rule = rule or f"within {low:g} and {high:g}"
         return (
-            f"{self.what}: {self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "
+            f"{self.what}: {self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}], "
             f"{self.seeds} seeds (expected {rule})"
         )
 

@@ -34,6 +34,16 @@ def changes(quantity: str, arms: Sequence[str], expected: tuple[float, float]) -
     return rule
 
 
+def ends_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
+    """An arm's `last` is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        last = task_streams.outcome(found.scores[quantity][arm]).last
+        return [ledger.Finding(f"{quantity} of {arm} in the last tasks", *last, expected)]
+
+    return rule
+
+
 def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
     """An arm's `last` is below its first task, where that is a measure of a new network."""
 

@@ -44,6 +44,8 @@ class _Scripts:
         rows = [f"{task},{8_000 * (task + 1)},{seed},{last},{task}" for task in range(num_tasks)]
         header = "task,frames,seed,greedy_reward,elapsed_seconds"
         (path / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+        norms = ["0,2.0,1.0", *(f"{1_000 * (task + 1)},2.0,1.5" for task in range(num_tasks))]
+        (path / f"norms_seed_{seed}.csv").write_text("\n".join(["updates,a,b", *norms]) + "\n")
         start = {"commit": "c", "processor": "p", "cores": 2, "device": "cpu"}
         (path / "provenance.jsonl").write_text(json.dumps(start) + "\n")
 
@@ -110,7 +112,7 @@ def test_a_seed_without_some_of_the_scores_is_refused(scripts, tmp_path):
     evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions, True)
     path = tmp_path / "e" / "scores.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(checks.ConfigError, match=r"greedy_reward of seed 5 of .*: expected the"):
+    with pytest.raises(checks.ConfigError, match=r"norm_deviation of seed 5 of .*: expected the"):
         evidence.read(tmp_path / "e")
 
 
@@ -192,3 +194,10 @@ def test_small_runs_and_uncommitted_code_are_no_evidence(scripts, tmp_path):
     evidence.write(place, dirty, outcome.scores, outcome.positions, is_full=True)
     with pytest.raises(checks.ConfigError, match="without uncommitted changes"):
         page.read_evidence(tmp_path / "results")
+
+
+def test_deviations_of_norms_are_from_birth(tmp_path):
+    rows = ["updates,a,b", "0,2.0,10.0", "5,2.2,10.0", "9,9.9,9.9", "9,2.0,5.0"]
+    (tmp_path / "norms_seed_1.csv").write_text("\n".join(rows) + "\n")
+    run = _run_of_two_tasks()._replace(path=tmp_path)
+    np.testing.assert_allclose(classification._norm_deviation(run, 1), [0.1, 0.5])

@@ -53,7 +53,7 @@ def test_a_claim_asks_for_all_its_findings():
 
 
 def test_a_finding_is_told_with_what_is_expected():
-    assert str(_finding(0.1, 0.3)) == "x: +0.200 [+0.100, +0.300], 20 seeds (expected > 0)"
+    assert str(_finding(0.1, 0.3)) == "x: +0.2 [+0.1, +0.3], 20 seeds (expected > 0)"
     within = _finding(-4, 4, expected=(-5.0, 5.0))
     assert str(within).endswith("(expected within -5 and 5)")
 
@@ -124,7 +124,7 @@ def _names():
 
 
 _QUANTITIES = {
-    "classification_stream": ("greedy_reward",),
+    "classification_stream": ("greedy_reward", "norm_deviation"),
     "classification_stream_rainbow": ("greedy_reward",),
     "classification_stream_mse": ("greedy_reward",),
     "random_labels": ("loss", "gradient_norm", "input_jacobian", "weight_norm"),
