@@ -16,6 +16,7 @@ _C51 = {arm: classification.name("c51", arm) for arm in classification.ALL_ARMS}
 _RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
 _MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS}
 _LABELS = supervised.RANDOM_LABELS
+_REPLAYS = supervised.REPLAYS
 _DEAD = supervised.DEAD_UNITS
 _IQL = point_mass.NAMES
 _REWARD, _RETURN = classification.QUANTITY, point_mass.QUANTITY
@@ -55,7 +56,17 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N3",
         "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "replayed_schedule",
+                rules.nearer(
+                    "loss",
+                    _REPLAYS["free"],
+                    [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
+                ),
+            ),
+        ),
+        _IDENTITIES,
     ),
     Claim(
         "N4",

@@ -26,5 +26,6 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "random_labels": supervised.random_labels(),
     "dead_units": supervised.dead_units(),
     "methods": supervised.methods(),
+    "replayed_schedule": supervised.replayed_schedule(),
     "point_mass_iql": point_mass.make(),
 }

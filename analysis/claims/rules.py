@@ -5,6 +5,7 @@ Each is told in the experiment's PROTOCOL.md, which was written before the runs.
 (task_streams).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -84,6 +85,28 @@ def joined(*rules: ledger.Rule) -> ledger.Rule:
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         return [finding for one in rules for finding in one(found)]
+
+    return rule
+
+
+def nearer(quantity: str, to: str, arms: Sequence[str]) -> ledger.Rule:
+    """Each arm is nearer to one than the next is: mean distances over tasks, paired by seed."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        seeds = sorted(set.intersection(*(set(scores[name]) for name in (to, *arms))))
+        distances = {
+            arm: np.array([np.abs(scores[arm][s] - scores[to][s]).mean() for s in seeds])
+            for arm in arms
+        }
+        return [
+            _finding(
+                f"distance of {quantity} to {to}, {farther} - {arm}",
+                distances[farther] - distances[arm],
+                ABOVE_0,
+            )
+            for arm, farther in itertools.pairwise(arms)
+        ]
 
     return rule
 

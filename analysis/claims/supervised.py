@@ -1,7 +1,7 @@
 """Supervised streams (configs/supervised)."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,6 +28,11 @@ DEAD_UNITS = {
     else f"dead_units_{optimizer}_{norm}"
     for optimizer in _OPTIMIZERS
     for norm in ("plain", "ln", "rms")
+}
+
+REPLAYS = {
+    arm: "replayed_schedule" if arm == "free" else f"replayed_schedule_{arm}"
+    for arm in ("free", "layer_wise", "global", "constant")
 }
 
 Read = Callable[[run_records.RunRecord, int], np.ndarray]
@@ -111,6 +116,42 @@ def methods() -> contract.Experiment:
     )
 
 
+def replayed_schedule() -> contract.Experiment:
+    """A free run's rates on projected weights: for each layer, for all, or constant."""
+
+    def run(place: contract.Place) -> contract.Outcome:
+        config, test = "supervised/replayed_schedule", place.root / "test"
+        seeds = place.seeds(10)
+        place.sweep(test / "free", config, ["free"], seeds, [])
+        free = run_records.find([test / "free"])
+        for one in free:
+            (seed,) = one.seeds
+            norms = f"--config.optimizer.schedule.norms_file={one.path}/norms_seed_{seed}.csv"
+            replays = [arm for arm in REPLAYS if arm != "free"]
+            place.sweep(test / f"replays_{seed}", config, replays, [seed], [norms])
+        runs = run_records.find([test])
+        # Of each run another file: no difference of configurations that counts.
+        runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
+        scores = {"loss": task_streams.by_arm(runs, _means("loss"))}
+        return contract.Outcome(runs, scores, range(runs[0].frames // runs[0].frames_per_task))
+
+    return contract.Experiment(
+        "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",
+        "",
+        (12, 25),
+        run,
+        _drawing(_Figure("loss", "mean loss of the task")),
+        "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
+        "run's, with one global scale nearly, without a decay not",
+    )
+
+
+def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    optimizer = config["optimizer"]
+    schedule = {**optimizer["schedule"], "norms_file": ""}
+    return {**config, "optimizer": {**optimizer, "schedule": schedule}}
+
+
 def _make(
     title: str,
     proxy_of: str,
@@ -126,11 +167,15 @@ def _make(
         num_tasks = runs[0].frames // runs[0].frames_per_task
         return contract.Outcome(runs, scores, range(num_tasks))
 
+    return contract.Experiment(title, proxy_of, minutes, run, _drawing(figure), described)
+
+
+def _drawing(figure: _Figure) -> Callable[[evidence_lib.Evidence], Figure]:
     def draw(found: evidence_lib.Evidence) -> Figure:
         scores = found.scores[figure.quantity]
         return stream_figure.draw(scores, found.positions + 1, "task", figure.label)
 
-    return contract.Experiment(title, proxy_of, minutes, run, draw, described)
+    return draw
 
 
 def _by_task(run: run_records.RunRecord, table: str, column: str, seed: int) -> list[np.ndarray]:

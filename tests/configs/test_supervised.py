@@ -4,7 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from configs.supervised import dead_units, methods, permuted_pixels, random_labels, stream
+from configs.supervised import (
+    dead_units,
+    methods,
+    permuted_pixels,
+    random_labels,
+    replayed_schedule,
+    stream,
+)
 from core import checks
 from envs import labelled_images
 from training import derived, experiment, run_settings
@@ -16,6 +23,8 @@ _ALL = (
     (dead_units, "momentum:rms"),
     (dead_units, "sgd:ln"),
     (permuted_pixels, "ln"),
+    (replayed_schedule, "free"),
+    (replayed_schedule, "constant"),
     *((methods, method) for method in methods._METHODS),
     *((methods, f"{method}:nap") for method in methods._METHODS),
 )
@@ -30,7 +39,7 @@ def test_each_builds_a_stream(module, argument):
     assert parts.environment.action_spec().num_values == 10
     base = module.__name__.rpartition(".")[2]
     assert config.name.startswith(base)
-    is_default = argument in ("plain", "adam:plain", "none")
+    is_default = argument in ("plain", "adam:plain", "none", "free")
     assert (config.name == base) == is_default
 
 

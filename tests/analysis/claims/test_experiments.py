@@ -201,3 +201,39 @@ def test_deviations_of_norms_are_from_birth(tmp_path):
     (tmp_path / "norms_seed_1.csv").write_text("\n".join(rows) + "\n")
     run = _run_of_two_tasks()._replace(path=tmp_path)
     np.testing.assert_allclose(classification._norm_deviation(run, 1), [0.1, 0.5])
+
+
+def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
+    calls = []
+
+    def find(paths):
+        root = paths[0]
+        names = ["replayed_schedule"] if root.name == "free" else supervised.REPLAYS.values()
+        return [_finished(name, seed, root / f"{name}_{seed}") for name in names for seed in (1, 2)]
+
+    monkeypatch.setattr(supervised.run_records, "find", find)
+    place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
+    outcome = experiments.EXPERIMENTS["replayed_schedule"].run(place)
+    assert outcome.scores["loss"].keys() == set(supervised.REPLAYS.values())
+    assert [arguments[1] for _, arguments, _ in calls] == [
+        "--arguments=free",
+        *["--arguments=layer_wise,global,constant"] * 2,
+    ]
+    free = tmp_path / "test" / "free"
+    for seed, (_, arguments, _) in enumerate(calls[1:], 1):
+        path = free / f"replayed_schedule_{seed}" / f"norms_seed_{seed}.csv"
+        assert arguments[-1] == f"--config.optimizer.schedule.norms_file={path}"
+
+
+def _finished(name, seed, path):
+    """A run of two tasks, with another file of norms than its like."""
+    config = {
+        "name": name,
+        "seed": seed,
+        "num_seeds": 1,
+        "num_frames": 200,
+        "environment": {},
+        "optimizer": {"schedule": {"norms_file": str(path)}},
+    }
+    train = {"frames": np.array([100, 200]), "seed": np.full(2, seed), "loss": np.ones(2)}
+    return _Run(path, config, {"train": train}, [])

@@ -17,7 +17,7 @@ from analysis.claims import (
 )
 from analysis.claims.ledger import Verdict
 from configs import classification_stream, point_mass_iql
-from configs.supervised import dead_units, methods, random_labels
+from configs.supervised import dead_units, methods, random_labels, replayed_schedule
 
 
 def _finding(low, high, seeds=20, expected=(0.0, math.inf), outer=None):
@@ -117,6 +117,7 @@ def _names():
     methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
     return of_streams | {
         "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
+        "replayed_schedule": [replayed_schedule.get_config(x).name for x in supervised.REPLAYS],
         "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
         "methods": [methods.get_config(x).name for x in methods_],
         "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
@@ -128,6 +129,7 @@ _QUANTITIES = {
     "classification_stream_rainbow": ("greedy_reward",),
     "classification_stream_mse": ("greedy_reward",),
     "random_labels": ("loss", "gradient_norm", "input_jacobian", "weight_norm"),
+    "replayed_schedule": ("loss",),
     "dead_units": ("dead", "most_dead", "accuracy"),
     "methods": ("accuracy",),
     "point_mass_iql": ("mean_return",),

@@ -88,3 +88,11 @@ def test_a_fall_below_the_first_task():
     (found,) = rules.falls_below_first("x", "a")(_evidence(a=arm))
     assert found.mean == pytest.approx(-0.28)
     assert found.is_shown
+
+
+def test_distances_are_means_over_tasks_of_each_seed():
+    free = {seed: np.full(15, 1.0 + seed) for seed in range(5)}
+    near, far = ({s: v + d * (-1.0) ** np.arange(15) for s, v in free.items()} for d in (0.1, 0.4))
+    (found,) = rules.nearer("x", "free", ["near", "far"])(_evidence(free=free, near=near, far=far))
+    assert found.mean == pytest.approx(0.3)
+    assert found.is_shown
