@@ -28,6 +28,8 @@ def get_config(arm: str = "free") -> Any:
     config = stream.make(name, (128, 128, 128), batch_size=16, num_tasks=20, updates=4_000)
     config.environment.each.data = "patches"
     modifiers.with_layer_norm(config)
+    # Whose norms are recorded, and projected, alike in all arms: those of weights.
+    config.optimizer.projection.scale_offset = "free"
     config.log.layers_period_frames = 200 * config.num_envs
     if arm != "free":
         _project(config, arm)
@@ -38,7 +40,6 @@ def _project(config: Any, arm: str) -> None:
     """NaP under which the free run's function comes back with the right rates."""
     projection, schedule = config.optimizer.projection, config.optimizer.schedule
     projection.enabled = True
-    projection.scale_offset = "free"
     projection.moments = "rescale"
     if arm != "constant":
         schedule.name = "norm_growth"
