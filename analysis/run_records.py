@@ -5,7 +5,7 @@ import csv
 import functools
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,7 +136,7 @@ def load(path: Path) -> RunRecord:
     tables = {name: read_table(path / f"{name}.csv") for name in _TABLES}
     if not tables["train"]:
         raise checks.ConfigError(f"{path}: the run has not logged anything yet")
-    starts = _read_starts(path / "provenance.jsonl")
+    starts = read_starts(path / "provenance.jsonl")
     config = _resolve(config, next((s["resolved"] for s in starts[::-1] if "resolved" in s), {}))
     if config["num_frames"] is None:
         raise checks.ConfigError(f"{path / 'provenance.jsonl'}: does not tell the run's num_frames")
@@ -227,6 +227,15 @@ def read_table(path: Path) -> Columns:
     }
 
 
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows with the same keys as a CSV file; an empty file if there are none."""
+    listed = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(listed[0]) if listed else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+
+
 def _to_array(values: Sequence[str]) -> np.ndarray:
     try:
         return np.array([float(value) for value in values])
@@ -234,7 +243,8 @@ def _to_array(values: Sequence[str]) -> np.ndarray:
         return np.array(values)
 
 
-def _read_starts(path: Path) -> list[Mapping[str, Any]]:
+def read_starts(path: Path) -> list[Mapping[str, Any]]:
+    """The records in a provenance.jsonl, one for each start of the run."""
     if not path.exists():
         return []
     records = []

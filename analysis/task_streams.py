@@ -81,7 +81,7 @@ def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict
             raise checks.ConfigError(
                 f"{run.path}: expected a sequence of tasks with {column} in train.csv"
             )
-    return by_arm(runs, lambda run, seed: _of_tasks(run, seed, column))
+    return by_arm(runs, lambda run, seed: of_tasks(run, seed, column))
 
 
 def by_arm(
@@ -109,10 +109,19 @@ def by_arm(
     return found
 
 
-def _of_tasks(run: run_records.RunRecord, seed: int, column: str) -> np.ndarray:
+def num_tasks(run: run_records.RunRecord) -> int:
+    """Whole tasks that a run has done."""
+    return run.frames // run.frames_per_task
+
+
+def of_tasks(run: run_records.RunRecord, seed: int, column: str) -> np.ndarray:
+    """The mean of a column of train.csv over each task [T]; numbers that are nan do not count.
+
+    Raises:
+      ConfigError: if a task has none.
+    """
     tasks, values = _rows(run, seed, column, run.frames)
-    num_tasks = run.frames // run.frames_per_task
-    of_each = [values[tasks == task] for task in range(num_tasks)]
+    of_each = [values[tasks == task] for task in range(num_tasks(run))]
     # Rows in which nothing was learned, or no episode ended, have none.
     of_each = [x[np.isfinite(x)] for x in of_each]
     empty = [task for task, x in enumerate(of_each) if not x.size]
@@ -153,7 +162,7 @@ def _check(run: run_records.RunRecord, first: run_records.RunRecord) -> None:
 def outcome(arm: Scores) -> Outcome:
     """Of an arm; raises ConfigError for too few tasks."""
     early, last = (np.array(column) for column in zip(*(parts(row) for row in arm.values())))
-    return Outcome(_estimate(early), _estimate(last), _estimate(last - early))
+    return Outcome(estimate(early), estimate(last), estimate(last - early))
 
 
 def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
@@ -164,12 +173,12 @@ def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
     """
     if base not in arms:
         raise checks.ConfigError(f"base = {base!r}: expected one of {', '.join(arms)}")
-    pairs = {name: _paired(arm, arms[base], name) for name, arm in arms.items() if name != base}
+    pairs = {name: paired(arm, arms[base], name) for name, arm in arms.items() if name != base}
     p_values = {name: _sign_test(values) for name, values in pairs.items()}
     adjusted = _holm(p_values)
     return {
         name: Difference(
-            _estimate(values),
+            estimate(values),
             _bootstrap(values),
             _welch(arms[name], arms[base]),
             int(np.sum(values > 0)),
@@ -194,14 +203,20 @@ def parts(row: np.ndarray) -> tuple[float, float]:
     return float(row[EARLY].mean()), float(row[-(len(row) // 3) :].mean())
 
 
-def _paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
+def paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
+    """The arm's `last` less the base's, of each seed that both have.
+
+    Raises:
+      ConfigError: if there is none.
+    """
     seeds = sorted(arm.keys() & base.keys())
     if not seeds:
         raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
     return np.array([parts(arm[seed])[1] - parts(base[seed])[1] for seed in seeds])
 
 
-def _estimate(values: np.ndarray) -> Estimate:
+def estimate(values: np.ndarray) -> Estimate:
+    """Of the mean of one value for each seed."""
     if len(values) == 1:
         return Estimate(float(values[0]), float("nan"), float("nan"), 1)
     return Estimate(*equivalence.mean_interval(values.tolist()), len(values))

@@ -101,7 +101,7 @@ def _standardized(number: int) -> tuple[np.ndarray, np.ndarray]:
         [np.flatnonzero(labels == k)[: number // _CLASSES] for k in range(_CLASSES)]
     )
     pooled = images[chosen].reshape(-1, _SIZE, 2, _SIZE, 2).mean((2, 4)).reshape(-1, _SIZE * _SIZE)
-    return ((pooled - pooled.mean()) / pooled.std()).astype(np.float32), labels[chosen]
+    return image_data.standardized(pooled), labels[chosen]
 
 
 def _begin(parameters: Any, rng: jax.Array) -> dict[str, jax.Array]:

@@ -39,6 +39,11 @@ def load(source: str, directory: str = "") -> tuple[np.ndarray, np.ndarray]:
     return {"mnist_5k": load_mnist, "digits": load_digits, "patches": load_patches}[source]()
 
 
+def standardized(images: np.ndarray) -> np.ndarray:
+    """With mean 0 and variance 1 over all of them, float32."""
+    return ((images - images.mean()) / images.std()).astype(np.float32)
+
+
 @functools.cache
 def load_mnist() -> tuple[np.ndarray, np.ndarray]:
     """Images float32 [5000, 28, 28] in [0, 1] and labels int32 [5000], 500 of each class.

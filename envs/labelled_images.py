@@ -122,9 +122,7 @@ def _standardized(data: str, directory: str, number: int) -> tuple[np.ndarray, n
         )
     # In an order of their own: files may be sorted by class.
     order = np.random.RandomState(_TASK_SEED).permutation(len(images))[:number]
-    vectors = images[order].reshape(number, -1)
-    scaled = (vectors - vectors.mean()) / vectors.std()
-    return scaled.astype(np.float32), labels[order]
+    return image_data.standardized(images[order].reshape(number, -1)), labels[order]
 
 
 def _begin(parameters: Any, rng: jax.Array) -> dict[str, jax.Array]:

@@ -11,7 +11,6 @@ written to ROOT/EXPERIMENT/SIZE/results; copied to docs/results/EXPERIMENT, full
 project's.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from analysis import run_records
 from analysis.claims import catalogue, contract, experiments, ledger, page
 from analysis.claims import evidence as evidence_lib
 from analysis.figures import curves
@@ -110,6 +110,7 @@ def _run(name: str) -> evidence_lib.Evidence:
     outcome = experiment.run(place)
     results = place.root / "results"
     evidence_lib.write(results, *outcome, is_full=_FULL.value)
+    # As docs/claims.md will read it.
     found = evidence_lib.read(results)
     assert found is not None
     curves.save(experiment.draw(found), results / "figure.png")
@@ -141,8 +142,7 @@ def _check_commit(root: Path) -> None:
     """Raises ConfigError if there are runs of another commit, which could not be compared."""
     ours = run_directory.commit()
     for path in sorted(root.rglob("provenance.jsonl")):
-        theirs = json.loads(path.read_text().splitlines()[-1])["commit"]
-        if theirs != ours:
+        for theirs in {start["commit"] for start in run_records.read_starts(path)} - {ours}:
             raise checks.ConfigError(
                 f"{path.parent}: of commit {theirs[:9]}, and the code is of {ours[:9]}: expected "
                 "that one checked out, or another --root"

@@ -7,7 +7,6 @@ differences.csv (each arm less the base, paired by seed), tasks.csv and tasks.pn
 analysis/task_streams.py says what is compared. Run it on runs of one commit.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,9 @@ def main(argv: Sequence[str]) -> None:
         )
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
-    _write(output / "outcomes.csv", _outcome_rows(outcomes))
-    _write(output / "differences.csv", _difference_rows(differences))
-    _write(output / "tasks.csv", _task_rows(arms))
+    run_records.write_table(output / "outcomes.csv", _outcome_rows(outcomes))
+    run_records.write_table(output / "differences.csv", _difference_rows(differences))
+    run_records.write_table(output / "tasks.csv", _task_rows(arms))
     num_tasks = max(len(values) for arm in arms.values() for values in arm.values())
     figure = stream_figure.draw(arms, range(1, num_tasks + 1), "task", _COLUMN.value)
     curves.save(figure, output / "tasks.png")
@@ -89,14 +88,6 @@ def _task_rows(arms: Mapping[str, task_streams.Scores]) -> Iterable[dict[str, An
         for seed, values in arm.items():
             for task, score in enumerate(values):
                 yield {"arm": name, "seed": seed, "task": task, "score": float(score)}
-
-
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    listed = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(listed[0]) if listed else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,7 @@ def make(
             QUANTITY: task_streams.scores(runs, QUANTITY),
             DEVIATION: task_streams.by_arm(runs, _norm_deviation),
         }
-        (num_tasks,) = {len(values) for arm in scores[QUANTITY].values() for values in arm.values()}
-        return contract.Outcome(runs, scores, range(num_tasks))
+        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
 
     return contract.Experiment(
         title,

@@ -5,7 +5,6 @@ and duration of each run) and `configs/ARM.json` (without seeds). Rules read the
 says how to have them again.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,8 +49,10 @@ def write(
     """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older."""
     run_records.check_one_commit(runs)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_csv(directory / "scores.csv", _score_rows(scores, positions))
-    _write_csv(directory / "runs.csv", [row for run in runs for row in _run_rows(run, is_full)])
+    run_records.write_table(directory / "scores.csv", _score_rows(scores, positions))
+    run_records.write_table(
+        directory / "runs.csv", [row for run in runs for row in _run_rows(run, is_full)]
+    )
     (directory / "configs").mkdir(exist_ok=True)
     for run in {run.name: run for run in runs}.values():
         config = {k: v for k, v in run.config.items() if k not in ("seed", "num_seeds")}
@@ -116,11 +117,3 @@ def _run_rows(run: run_records.RunRecord, is_full: bool) -> Iterable[dict[str, A
             "device": start["device"],
             "elapsed_seconds": f"{seconds:.1f}",
         }
-
-
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    listed = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(listed[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)

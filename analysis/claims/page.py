@@ -91,9 +91,13 @@ def _remark(row: Row) -> str:
     found = [f"[{name}](#{name})" for name in row.findings]
     missing = [test.experiment for test in row.claim.tests if test.experiment not in row.findings]
     for name in missing:
-        command = f"`python -m scripts.claim {row.claim.id} --full --experiments={name}`"
-        found.append(f"{command}, about {experiments.EXPERIMENTS[name].minutes[1]} minutes")
+        minutes = experiments.EXPERIMENTS[name].minutes[1]
+        found.append(f"`{_command(row, name)}`, about {minutes} minutes")
     return "; ".join([*found, row.claim.note] if row.claim.note else found)
+
+
+def _command(row: Row, experiment: str) -> str:
+    return f"python -m scripts.claim {row.claim.id} --full --experiments={experiment}"
 
 
 def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> str:
@@ -107,7 +111,7 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         f"[scores and configurations](results/{name}). Commit {found.commit[:9]}, "
         f"{found.hardware}, {found.hours:.1f} hours of runs. The source: {experiment.described}.",
         "",
-        f"    python -m scripts.claim {concerned[0].claim.id} --full --experiments={name}",
+        f"    {_command(concerned[0], name)}",
         "",
         *(f"* {row.claim.id}: {finding}" for row in concerned for finding in row.findings[name]),
         "",

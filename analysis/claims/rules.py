@@ -64,20 +64,15 @@ def differs(
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         scores = found.scores[quantity]
         return [
-            ledger.Finding(
+            _finding(
                 f"{quantity} in the last tasks, {arm} - {other}",
-                *_difference(scores, arm, other),
+                task_streams.paired(scores[arm], scores[other], arm),
                 expected,
             )
             for other in others
         ]
 
     return rule
-
-
-def _difference(scores: evidence_lib.Scores, arm: str, other: str) -> task_streams.Estimate:
-    pair = {name: scores[name] for name in (arm, other)}
-    return task_streams.differences(pair, other)[arm].estimate
 
 
 def joined(*rules: ledger.Rule) -> ledger.Rule:
@@ -94,7 +89,7 @@ def nearer(quantity: str, to: str, arms: Sequence[str]) -> ledger.Rule:
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         scores = found.scores[quantity]
-        seeds = sorted(set.intersection(*(set(scores[name]) for name in (to, *arms))))
+        seeds = _common_seeds(scores, (to, *arms))
         distances = {
             arm: np.array([np.abs(scores[arm][s] - scores[to][s]).mean() for s in seeds])
             for arm in arms
@@ -119,7 +114,7 @@ def closer_and_higher(quantity: str, arms: Sequence[str], others: Sequence[str])
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         scores = found.scores[quantity]
-        seeds = sorted(set.intersection(*(set(scores[name]) for name in (*arms, *others))))
+        seeds = _common_seeds(scores, (*arms, *others))
         # [arms, seeds]
         ours, theirs = (
             np.array([[scores[name][seed].mean() for seed in seeds] for name in names])
@@ -138,24 +133,26 @@ def closer_and_higher(quantity: str, arms: Sequence[str], others: Sequence[str])
 
 
 def _finding(what: str, values: np.ndarray, expected: tuple[float, float]) -> ledger.Finding:
-    interval = equivalence.mean_interval(values.tolist())
-    return ledger.Finding(what, *interval, len(values), expected)
+    return ledger.Finding(what, *task_streams.estimate(values), expected)
+
+
+def _common_seeds(scores: evidence_lib.Scores, names: Sequence[str]) -> list[int]:
+    return sorted(set.intersection(*(set(scores[name]) for name in names)))
 
 
 def ends_the_same(quantity: str, pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rule:
     """The last scores of each pair of arms are within ±margin: two one-sided tests at 5 %."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        findings = []
+        findings, scores = [], found.scores[quantity]
         for arm, other in pairs:
             ours, theirs = (
-                {seed: float(values[-1]) for seed, values in found.scores[quantity][name].items()}
+                {seed: float(values[-1]) for seed, values in scores[name].items()}
                 for name in (arm, other)
             )
             same = equivalence.test(theirs, ours, margin)
-            _, low, high = equivalence.mean_interval(
-                [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-            )
+            seeds = _common_seeds(scores, (arm, other))
+            _, low, high = equivalence.mean_interval([ours[s] - theirs[s] for s in seeds])
             what = f"last {quantity}, {arm} - {other}"
             interval = (same.difference, same.low, same.high, same.pairs)
             findings.append(ledger.Finding(what, *interval, (-margin, margin), (low, high)))
@@ -176,7 +173,7 @@ def reaches_later(quantity: str, arm: str, other: str, threshold: float) -> ledg
             {seed: _first(found, values, threshold) for seed, values in scores[name].items()}
             for name in (arm, other)
         )
-        seeds = sorted(ours.keys() & theirs.keys())
+        seeds = _common_seeds(scores, (arm, other))
         delays = np.array([ours[seed] - theirs[seed] for seed in seeds])
         bounds = statistics.stratified_bootstrap(statistics.mean, {"": delays}, num_samples=10_000)
         what = f"frames until a {quantity} of {threshold:g}, {arm} - {other}"

@@ -133,7 +133,7 @@ def replayed_schedule() -> contract.Experiment:
         # Of each run another file: no difference of configurations that counts.
         runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
         scores = {"loss": task_streams.by_arm(runs, _means("loss"))}
-        return contract.Outcome(runs, scores, range(runs[0].frames // runs[0].frames_per_task))
+        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
 
     return contract.Experiment(
         "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",
@@ -164,8 +164,7 @@ def _make(
     def run(place: contract.Place) -> contract.Outcome:
         runs = tuned.run(place)
         scores = {key: task_streams.by_arm(runs, read) for key, read in quantities.items()}
-        num_tasks = runs[0].frames // runs[0].frames_per_task
-        return contract.Outcome(runs, scores, range(num_tasks))
+        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
 
     return contract.Experiment(title, proxy_of, minutes, run, _drawing(figure), described)
 
@@ -178,13 +177,15 @@ def _drawing(figure: _Figure) -> Callable[[evidence_lib.Evidence], Figure]:
     return draw
 
 
-def _by_task(run: run_records.RunRecord, table: str, column: str, seed: int) -> list[np.ndarray]:
-    """The numbers of each task, in their order; nan ones are left out."""
+def _by_task(
+    run: run_records.RunRecord, table: str, column: str, seed: int, where: str = ""
+) -> list[np.ndarray]:
+    """The numbers of each task, in their order, without rows in which `where` or they are nan."""
     rows = run.tables[table]
-    ours = (rows["seed"] == seed) & np.isfinite(rows[column])
+    ours = (rows["seed"] == seed) & np.isfinite(rows[column]) & np.isfinite(rows[where or column])
     tasks = np.ceil(rows["frames"][ours] / run.frames_per_task).astype(int) - 1
     values = rows[column][ours]
-    return [values[tasks == task] for task in range(run.frames // run.frames_per_task)]
+    return [values[tasks == task] for task in range(task_streams.num_tasks(run))]
 
 
 def _last_rows(table: str, column: str) -> Read:
@@ -192,7 +193,7 @@ def _last_rows(table: str, column: str) -> Read:
 
 
 def _means(column: str) -> Read:
-    return lambda run, seed: np.array([x.mean() for x in _by_task(run, "train", column, seed)])
+    return lambda run, seed: task_streams.of_tasks(run, seed, column)
 
 
 def _weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
@@ -200,10 +201,8 @@ def _weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
 
     Without scales and offsets of norms, which plain networks have not.
     """
-    layers = run.tables["layers"]
-    norms = np.where(np.isfinite(layers["mean_abs_weight"]), layers["norm"], np.nan)
-    weights = run._replace(tables={**run.tables, "layers": {**layers, "norm": norms}})
-    return np.array([np.linalg.norm(x) for x in _by_task(weights, "layers", "norm", seed)])
+    of_tasks = _by_task(run, "layers", "norm", seed, where="mean_abs_weight")
+    return np.array([np.linalg.norm(x) for x in of_tasks])
 
 
 def _dead(run: run_records.RunRecord, seed: int) -> list[np.ndarray]:

@@ -11,14 +11,10 @@ cross-entropy, `accuracy` the share of a batch that was right before the update 
 
 from typing import Any
 
-from configs import modifiers
+from configs import modifiers, streams
 from configs.supervised import stream
 
-_ARMS = {
-    "plain": lambda config: config,
-    "ln": modifiers.with_layer_norm,
-    "nap": modifiers.with_nap,
-}
+_ARMS = ("plain", "ln", "nap")
 
 
 def get_config(arm: str = "plain") -> Any:
@@ -40,5 +36,5 @@ def with_arm(config: Any, arm: str) -> Any:
     Raises:
       ConfigError: for another one.
     """
-    modifiers.check_choice("arm", arm, tuple(_ARMS))
-    return _ARMS[arm](config)
+    modifiers.check_choice("arm", arm, _ARMS)
+    return streams.ARMS[arm](config)

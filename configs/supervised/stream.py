@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_collections import config_dict
-
-from configs import modifiers, rainbow
+from configs import modifiers, rainbow, streams
 from core import settings
 from envs import labelled_images
 from networks.torsos import mlp
@@ -31,10 +29,9 @@ def make(
     config.network.head.hidden_size = last
     with config.unlocked():
         config.environment.each = settings.to_config(labelled_images.Settings())
-        config.num_frames = config_dict.placeholder(int)  # follows the stream's length
     config.num_envs = batch_size
-    config.environment.num_tasks = num_tasks
-    frames = config.environment.frames_per_task = updates * batch_size
+    frames = updates * batch_size
+    streams.with_tasks(config, num_tasks, frames, batch_size)
     _as_labels(config.transition)
     config.replay.batch_size = batch_size
     config.replay.min_size = 2 * batch_size  # a label comes a step after its image
@@ -44,7 +41,6 @@ def make(
     config.optimizer.learning_rate = 1e-3
     config.optimizer.kwargs.eps = 1e-8
     config.optimizer.max_gradient_norm = 0.0
-    config.training.update_period_frames = batch_size
     # There is no bootstrapping: the copy is for those interventions that ask for one.
     config.training.target_update_period_frames = frames
     config.training.steps_per_call = 500
@@ -53,9 +49,6 @@ def make(
     config.log.probe_size = 512
     # Ten rows a task: the last is about its end.
     config.log.period_frames = frames // 10
-    config.log.layers_period_frames = frames
-    config.log.units_period_frames = frames
-    config.snapshot.period_frames = 10 * frames
     return config
 
 

@@ -140,6 +140,7 @@ class _Run(run_records.RunRecord):
 def test_numbers_are_read_task_by_task():
     train = {
         "frames": np.array([50, 100, 150, 200]),
+        "task": np.array([0, 0, 1, 1]),
         "seed": np.ones(4),
         "loss": np.array([4.0, 3.0, 2.0, 1.0]),
         "accuracy": np.array([0.1, 0.3, np.nan, 0.5]),
@@ -235,5 +236,10 @@ def _finished(name, seed, path):
         "environment": {},
         "optimizer": {"schedule": {"norms_file": str(path)}},
     }
-    train = {"frames": np.array([100, 200]), "seed": np.full(2, seed), "loss": np.ones(2)}
+    train = {
+        "frames": np.array([100, 200]),
+        "seed": np.full(2, seed),
+        "task": np.arange(2),
+        "loss": np.ones(2),
+    }
     return _Run(path, config, {"train": train}, [])
