@@ -20,8 +20,9 @@ from pathlib import Path
 from absl import flags, logging
 
 from analysis import run_records
-from analysis.claims import catalogue, contract, experiments, ledger, page
+from analysis.claims import catalogue, ledger, page
 from analysis.claims import evidence as evidence_lib
+from analysis.claims.experiments import contract, registry
 from analysis.figures import curves
 from core import checks
 from scripts import command_line
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         for finding in findings:
             print(f"  {name}: {finding}")
         print(f"  figure: {_place(name).root / 'results' / 'figure.png'}")
-        print(f"  the source: {experiments.EXPERIMENTS[name].described}")
+        print(f"  the source: {registry.EXPERIMENTS[name].described}")
     print(f"  {page.shown(row)}{'' if _FULL.value else ' (small size: it does not count)'}")
     return 0
 
@@ -104,7 +105,7 @@ def _place(name: str) -> contract.Place:
 
 def _run(name: str) -> evidence_lib.Evidence:
     """Trains what is missing, and writes results/."""
-    experiment, place = experiments.EXPERIMENTS[name], _place(name)
+    experiment, place = registry.EXPERIMENTS[name], _place(name)
     _check_commit(place.root)
     logging.info("%s: about %d minutes on two cores", name, experiment.minutes[place.is_full])
     outcome = experiment.run(place)
@@ -153,7 +154,7 @@ def _listed() -> Iterable[str]:
     found = page.read_evidence(_RESULTS)
     for claim in catalogue.CLAIMS:
         verdict = page.shown(page.assess(claim, found))
-        minutes = [experiments.EXPERIMENTS[test.experiment].minutes for test in claim.tests]
+        minutes = [registry.EXPERIMENTS[test.experiment].minutes for test in claim.tests]
         small, full = (sum(of_size) for of_size in zip(*minutes)) if minutes else (0, 0)
         cost = f"{small} min, full {full}" if minutes else ""
         yield f"{claim.id:4} {verdict:18} {cost:18} {claim.statement}"

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.claims import evidence as evidence_lib
-from analysis.claims import experiments, ledger
+from analysis.claims import ledger
+from analysis.claims.experiments import registry
 from core import checks
 
 _INTRODUCTION = """# Claims
@@ -49,7 +50,7 @@ def assess(claim: ledger.Claim, found: Mapping[str, evidence_lib.Evidence]) -> R
         verdicts[name] = ledger.Verdict.NOT_RUN
         if name in found:
             findings[name] = test.rule(found[name])
-            is_proxy = bool(experiments.EXPERIMENTS[name].proxy_of)
+            is_proxy = bool(registry.EXPERIMENTS[name].proxy_of)
             verdicts[name] = ledger.judge(findings[name], is_proxy)
     return Row(claim, findings, verdicts)
 
@@ -60,7 +61,7 @@ def read_evidence(root: Path) -> dict[str, evidence_lib.Evidence]:
     Raises:
       ConfigError: if some is not of the protocol's size, or of code that no commit has.
     """
-    read = {name: evidence_lib.read(root / name) for name in experiments.EXPERIMENTS}
+    read = {name: evidence_lib.read(root / name) for name in registry.EXPERIMENTS}
     found = {name: one for name, one in read.items() if one is not None}
     for name, one in found.items():
         if not one.is_full:
@@ -91,7 +92,7 @@ def _remark(row: Row) -> str:
     found = [f"[{name}](#{name})" for name in row.findings]
     missing = [test.experiment for test in row.claim.tests if test.experiment not in row.findings]
     for name in missing:
-        minutes = experiments.EXPERIMENTS[name].minutes[1]
+        minutes = registry.EXPERIMENTS[name].minutes[1]
         found.append(f"`{_command(row, name)}`, about {minutes} minutes")
     return "; ".join([*found, row.claim.note] if row.claim.note else found)
 
@@ -101,7 +102,7 @@ def _command(row: Row, experiment: str) -> str:
 
 
 def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> str:
-    experiment = experiments.EXPERIMENTS[name]
+    experiment = registry.EXPERIMENTS[name]
     proxy = f" A proxy for {experiment.proxy_of}." if experiment.proxy_of else ""
     concerned = [row for row in rows if name in row.findings]
     lines = [

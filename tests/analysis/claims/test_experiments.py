@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from analysis import run_records
-from analysis.claims import classification, contract, evidence, experiments, page, supervised
+from analysis.claims import evidence, page
+from analysis.claims.experiments import classification, contract, registry, supervised
 from core import checks
 
 # Of plain C51 the slowest rate is the best, of the others another one.
@@ -61,7 +62,7 @@ def scripts():
 
 def _run(scripts, tmp_path, is_full):
     place = contract.Place(scripts, tmp_path, is_full, workers=3)
-    return experiments.EXPERIMENTS["classification_stream"].run(place)
+    return registry.EXPERIMENTS["classification_stream"].run(place)
 
 
 def test_the_full_size_tunes_each_arm_on_seeds_of_its_own(scripts, tmp_path):
@@ -214,7 +215,7 @@ def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
 
     monkeypatch.setattr(supervised.run_records, "find", find)
     place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
-    outcome = experiments.EXPERIMENTS["replayed_schedule"].run(place)
+    outcome = registry.EXPERIMENTS["replayed_schedule"].run(place)
     assert outcome.scores["loss"].keys() == set(supervised.REPLAYS.values())
     assert [arguments[1] for _, arguments, _ in calls] == [
         "--arguments=free",

@@ -5,16 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis.claims import (
-    catalogue,
-    classification,
-    evidence,
-    experiments,
-    ledger,
-    page,
-    rules,
-    supervised,
-)
+from analysis.claims import catalogue, evidence, ledger, page, rules
+from analysis.claims.experiments import classification, registry, supervised
 from analysis.claims.ledger import Verdict
 from configs import classification_stream, point_mass_iql
 from configs.supervised import dead_units, methods, random_labels, replayed_schedule
@@ -63,7 +55,7 @@ def test_claims_have_their_own_ids_and_known_experiments():
     assert len(set(ids)) == len(ids)
     for claim in catalogue.CLAIMS:
         for test in claim.tests:
-            assert test.experiment in experiments.EXPERIMENTS
+            assert test.experiment in registry.EXPERIMENTS
 
 
 def _evidence(**last):
@@ -136,12 +128,12 @@ _QUANTITIES = {
 }
 
 
-@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+@pytest.mark.parametrize("name", registry.EXPERIMENTS)
 def test_rules_find_the_runs_and_quantities_they_speak_of(name):
     arms = {arm: {seed: _scores(0.3) for seed in range(6)} for arm in _names()[name]}
     scores = dict.fromkeys(_QUANTITIES[name], arms)
     found = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
-    assert experiments.EXPERIMENTS[name].draw(found).axes
+    assert registry.EXPERIMENTS[name].draw(found).axes
     tests = [test for claim in catalogue.CLAIMS for test in claim.tests if test.experiment == name]
     assert tests
     for test in tests:

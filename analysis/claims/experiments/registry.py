@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from analysis.claims import classification, contract, point_mass, supervised
+from analysis.claims.experiments import classification, contract, point_mass, supervised
 
 EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "classification_stream": classification.make(

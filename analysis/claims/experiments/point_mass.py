@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import run_records
-from analysis.claims import contract
 from analysis.claims import evidence as evidence_lib
+from analysis.claims.experiments import contract
 from analysis.figures import stream_figure
 from core import checks
 

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import run_records, task_streams
-from analysis.claims import contract
 from analysis.claims import evidence as evidence_lib
+from analysis.claims.experiments import contract
 from analysis.figures import stream_figure
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}

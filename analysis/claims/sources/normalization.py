@@ -1,0 +1,224 @@
+"""Claims of the NaP paper and of summaries of it, in their order.
+
+"Normalization and effective learning rates in reinforcement learning", Lyle et al. 2024.
+"""
+
+import math
+from collections.abc import Sequence
+
+from analysis.claims import ledger, rules
+from analysis.claims.experiments import classification, supervised
+from analysis.claims.ledger import Claim, Test
+
+_C51 = {arm: classification.name("c51", arm) for arm in classification.ALL_ARMS}
+_RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
+_MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS}
+_LABELS = supervised.RANDOM_LABELS
+_REPLAYS = supervised.REPLAYS
+_DEAD = supervised.DEAD_UNITS
+_REWARD = classification.QUANTITY
+_DEVIATION = classification.DEVIATION
+_NOT_BUILT = "its experiment is not built yet"
+_IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
+
+
+def _rises_least_with_nap(quantity: str) -> ledger.Rule:
+    """Of random labels: it rises without a norm, and ends lower with NaP than in both others."""
+    return rules.joined(
+        rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0),
+        rules.differs(quantity, _LABELS["nap"], [_LABELS["plain"], _LABELS["ln"]], rules.BELOW_0),
+    )
+
+
+CLAIMS: Sequence[Claim] = (
+    Claim(
+        "N1",
+        "Under normalization, growth of a layer's norm is decay of its effective learning rate.",
+        note=_IDENTITIES,
+    ),
+    Claim(
+        "N2",
+        "NaP keeps the norm of every layer, and with it the effective learning rate.",
+        (
+            Test(
+                "classification_stream",
+                rules.joined(
+                    rules.ends_within(_DEVIATION, _C51["nap"], (-1.0, 1e-5)),
+                    rules.differs(_DEVIATION, _C51["ln"], [_C51["nap"]], rules.ABOVE_0),
+                ),
+            ),
+        ),
+        "docs/results/norms has one seed on Atari",
+    ),
+    Claim(
+        "N3",
+        "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
+        (
+            Test(
+                "replayed_schedule",
+                rules.nearer(
+                    "loss",
+                    _REPLAYS["free"],
+                    [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
+                ),
+            ),
+        ),
+        _IDENTITIES,
+    ),
+    Claim(
+        "N4",
+        "Refitting random labels: Jacobian and norms grow without normalization and loss rises; "
+        "LayerNorm slows that, NaP stays as good as at first.",
+        (
+            Test(
+                "random_labels",
+                rules.joined(
+                    _rises_least_with_nap("loss"),
+                    rules.differs("loss", _LABELS["ln"], [_LABELS["plain"]], rules.BELOW_0),
+                    rules.changes("loss", [_LABELS["nap"]], (-math.inf, 0.1)),
+                    _rises_least_with_nap("weight_norm"),
+                    rules.changes("input_jacobian", [_LABELS["plain"]], rules.ABOVE_0),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "N5",
+        "Refitting random labels, the norm of the gradient grows without normalization and is "
+        "smallest with NaP.",
+        (Test("random_labels", _rises_least_with_nap("gradient_norm")),),
+    ),
+    Claim(
+        "N6",
+        "With LayerNorm or RMSNorm dead units do not accumulate, with each of three optimizers; "
+        "without they do.",
+        (
+            Test(
+                "dead_units",
+                rules.joined(
+                    rules.changes(
+                        "dead",
+                        [name for arm, name in _DEAD.items() if arm.endswith(":plain")],
+                        rules.ABOVE_0,
+                    ),
+                    rules.changes(
+                        "dead",
+                        [name for arm, name in _DEAD.items() if not arm.endswith(":plain")],
+                        (-0.05, 0.05),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "N7",
+        "LayerNorm passes gradients to units that are off, through its statistics: they revive.",
+        note=_NOT_BUILT,
+    ),
+    Claim(
+        "N8",
+        "LayerNorm keeps pre-activations at mean 0 and variance 1, which prevents dead units.",
+        note=_NOT_BUILT,
+    ),
+    Claim(
+        "N9",
+        "With NaP the accuracies of seven methods against plasticity loss are higher and closer.",
+        (
+            Test(
+                "methods",
+                rules.closer_and_higher(
+                    "accuracy",
+                    tuple(supervised.METHODS_NAP.values()),
+                    tuple(supervised.METHODS.values()),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "N10",
+        "Weight decay regularizes too much, or controls the growth of norms too little.",
+        note=_NOT_BUILT,
+    ),
+    Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
+    Claim(
+        "N12",
+        "Rainbow needs its implicit decay of effective rates: a constant one is worse.",
+        note="on Atari it needs five games of 200M frames",
+    ),
+    Claim(
+        "N13",
+        "Constant rates are not the best for deep RL: explicit schedules on NaP do better.",
+        (
+            Test(
+                "classification_stream",
+                rules.differs(_REWARD, _C51["nap_schedule"], [_C51["nap"]], rules.ABOVE_0),
+            ),
+        ),
+        "the schedule is a warm-up and half a cosine wave in every task",
+    ),
+    Claim(
+        "N14",
+        "Agents lose plasticity in sequences of tasks.",
+        (
+            Test("classification_stream", rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0)),
+            Test(
+                "classification_stream_rainbow",
+                rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
+            ),
+            Test("classification_stream_mse", rules.falls_below_first(_REWARD, _MSE["plain"])),
+        ),
+    ),
+    Claim(
+        "N15",
+        "With NaP an agent learns late tasks better than without, and than with LayerNorm alone.",
+        (
+            Test(
+                "classification_stream",
+                rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
+            ),
+            Test(
+                "classification_stream_rainbow",
+                rules.differs(
+                    _REWARD, _RAINBOW["nap"], [_RAINBOW["plain"], _RAINBOW["ln"]], rules.ABOVE_0
+                ),
+            ),
+            Test(
+                "classification_stream_mse",
+                rules.differs(_REWARD, _MSE["nap"], [_MSE["plain"], _MSE["ln"]], rules.ABOVE_0),
+            ),
+        ),
+        "the source compares the second of two passes through ten games with a new network",
+    ),
+    Claim(
+        "N16",
+        "NaP raises Rainbow's median and interquartile mean over 57 games.",
+        note="57 games of 200M frames",
+        is_testable=False,
+    ),
+    Claim("N17", "Projecting every 1,000 updates is like projecting after each."),
+    Claim(
+        "N18",
+        "NaP costs no accuracy on CIFAR-10 and ImageNet.",
+        note=_NOT_BUILT,
+    ),
+    Claim(
+        "N19",
+        "NaP costs a language model of 400M parameters nothing.",
+        note="needs GPUs",
+        is_testable=False,
+    ),
+    Claim("N20", "One transform serves residual networks and transformers.", note=_NOT_BUILT),
+    Claim(
+        "N21",
+        "Scales and offsets need joint treatment or regularization in long runs.",
+        note=_NOT_BUILT,
+    ),
+    Claim("N22", "Normalization improves conditioning and reduces overestimation."),
+    Claim("N23", "As plasticity falls, the loss grows sharper and units saturate."),
+    Claim(
+        "N24",
+        "NaP is robust to non-stationarity over time.",
+        note="see N9, N14 and N15",
+    ),
+    Claim("N25", "The effective rate of any optimizer can be read and replayed.", note=_IDENTITIES),
+)
