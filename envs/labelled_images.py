@@ -52,6 +52,13 @@ class Settings:
         checks.one_of("random", "own"),
         "random: drawn for each image, anew in each task; own: as they are",
     )
+    tasks_per_relabelling: int = settings.key(
+        1,
+        checks.integer(1),
+        "over how many tasks all images get a new random label each, as many in every task; 1: "
+        "all of them in every task",
+        "1: Lyle et al. 2024",
+    )
     permuted_pixels: bool = settings.key(
         False, checks.boolean(), "whether tasks other than 0 permute the pixels"
     )
@@ -100,7 +107,7 @@ def parameters_of(chosen: Settings) -> dict[str, Any]:
     images, labels = _standardized(chosen.data, chosen.directory, chosen.images)
     random = np.random.RandomState([_TASK_SEED, chosen.task])
     if chosen.labels == "random":
-        labels = random.randint(_CLASSES, size=len(images))
+        labels = _random_labels(chosen.task, chosen.tasks_per_relabelling, len(images))
     if chosen.permuted_pixels and chosen.task:
         images = images[:, random.permutation(images.shape[1])]
     grown = chosen.growth * (chosen.task + 1) or len(images)
@@ -123,6 +130,23 @@ def _standardized(data: str, directory: str, number: int) -> tuple[np.ndarray, n
     # In an order of their own: files may be sorted by class.
     order = np.random.RandomState(_TASK_SEED).permutation(len(images))[:number]
     return image_data.standardized(images[order].reshape(number, -1)), labels[order]
+
+
+def _random_labels(task: int, tasks_per_drawing: int, number: int) -> np.ndarray:
+    """Labels [number] of which each task after the first has replaced some by those of a new draw.
+
+    A draw replaces all of the one before, over so many tasks, in an order of its own.
+    """
+    # The draw that is coming in, and how many tasks ago it began, this one included.
+    draw = -(-task // tasks_per_drawing)
+    begun = task - (draw - 1) * tasks_per_drawing if task else tasks_per_drawing
+    random = np.random.RandomState([_TASK_SEED, draw])
+    labels = random.randint(_CLASSES, size=number)
+    kept = random.permutation(number)[round(number * begun / tasks_per_drawing) :]
+    if len(kept):
+        before = np.random.RandomState([_TASK_SEED, draw - 1])
+        labels[kept] = before.randint(_CLASSES, size=number)[kept]
+    return labels
 
 
 def _begin(parameters: Any, rng: jax.Array) -> dict[str, jax.Array]:

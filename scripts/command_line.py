@@ -1,6 +1,7 @@
 """What the scripts share: flags whose errors are one line, and exit codes."""
 
 import logging as python_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -76,7 +77,14 @@ def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
 
 def _guard(call: Callable[[], Any]) -> Any:
     try:
-        return call()
+        result = call()
+        sys.stdout.flush()
+        return result
+    except BrokenPipeError:
+        # Whoever reads the output has closed it, `head` for example, and Python would say so again
+        # when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
     except (checks.ConfigError, snapshot.SnapshotError, actor_journal.JournalError) as error:
         fail(str(error))
     except finite.NotFiniteError as error:

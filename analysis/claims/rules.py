@@ -7,7 +7,7 @@ Each is told in the experiment's PROTOCOL.md, which was written before the runs.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -73,6 +73,51 @@ def differs(
         ]
 
     return rule
+
+
+def differs_at(
+    quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float], position: int
+) -> ledger.Rule:
+    """The same of the score at one position: 0 is the first, -1 the last."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        at = f"position {found.positions[position]}"
+        return [
+            _finding(
+                f"{quantity} at {at}, {arm} - {other}",
+                _paired(scores, arm, other, lambda values: values[position]),
+                expected,
+            )
+            for other in others
+        ]
+
+    return rule
+
+
+def falls_less(quantity: str, arms: Sequence[str]) -> ledger.Rule:
+    """Each arm falls less than the next from its first task to its last, paired by seed."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        return [
+            _finding(
+                f"{quantity}, last tasks - first task, {arm} - {other}",
+                _paired(scores, arm, other, lambda x: task_streams.parts(x)[1] - x[0]),
+                ABOVE_0,
+            )
+            for arm, other in itertools.pairwise(arms)
+        ]
+
+    return rule
+
+
+def _paired(
+    scores: evidence_lib.Scores, arm: str, other: str, read: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """What is read of an arm's scores less that of another's, for each seed that both have."""
+    seeds = _common_seeds(scores, (arm, other))
+    return np.array([read(scores[arm][s]) - read(scores[other][s]) for s in seeds])
 
 
 def joined(*rules: ledger.Rule) -> ledger.Rule:
@@ -142,20 +187,39 @@ def _common_seeds(scores: evidence_lib.Scores, names: Sequence[str]) -> list[int
 
 def ends_the_same(quantity: str, pairs: Sequence[tuple[str, str]], margin: float) -> ledger.Rule:
     """The last scores of each pair of arms are within ±margin: two one-sided tests at 5 %."""
+    return _equivalent(f"last {quantity}", quantity, pairs, margin, lambda x: x[-1])
 
+
+def late_tasks_the_same(
+    quantity: str, pairs: Sequence[tuple[str, str]], margin: float
+) -> ledger.Rule:
+    """The same of `last`, the mean of the last third of tasks."""
+    what = f"{quantity} in the last tasks"
+    return _equivalent(what, quantity, pairs, margin, lambda x: task_streams.parts(x)[1])
+
+
+def _equivalent(
+    what: str,
+    quantity: str,
+    pairs: Sequence[tuple[str, str]],
+    margin: float,
+    read: Callable[[np.ndarray], float],
+) -> ledger.Rule:
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         findings, scores = [], found.scores[quantity]
         for arm, other in pairs:
             ours, theirs = (
-                {seed: float(values[-1]) for seed, values in scores[name].items()}
+                {seed: float(read(values)) for seed, values in scores[name].items()}
                 for name in (arm, other)
             )
             same = equivalence.test(theirs, ours, margin)
             seeds = _common_seeds(scores, (arm, other))
             _, low, high = equivalence.mean_interval([ours[s] - theirs[s] for s in seeds])
-            what = f"last {quantity}, {arm} - {other}"
             interval = (same.difference, same.low, same.high, same.pairs)
-            findings.append(ledger.Finding(what, *interval, (-margin, margin), (low, high)))
+            allowed = (-margin, margin)
+            findings.append(
+                ledger.Finding(f"{what}, {arm} - {other}", *interval, allowed, (low, high))
+            )
         return findings
 
     return rule

@@ -34,6 +34,18 @@ def test_random_labels_are_drawn_anew_in_each_task_and_are_the_same_in_all_runs(
     np.testing.assert_array_equal(own, _parameters(labels="own")["labels"])
 
 
+def test_labels_can_change_in_steps_that_reach_every_image_once():
+    labels = [_parameters(tasks_per_relabelling=5, task=task)["labels"] for task in range(11)]
+    for begin in (0, 5):
+        changed = [labels[task] != labels[task + 1] for task in range(begin, begin + 5)]
+        assert np.sum(changed, axis=0).max() == 1
+        # Ten of 50 are drawn anew, of which one in ten gets its old label.
+        assert all(5 <= step.sum() <= 10 for step in changed)
+    # After all steps they are those of one drawing at once.
+    np.testing.assert_array_equal(labels[5], _parameters(task=1)["labels"])
+    np.testing.assert_array_equal(labels[10], _parameters(task=2)["labels"])
+
+
 def test_pixels_are_permuted_but_in_the_first_task():
     changes = {"labels": "own", "permuted_pixels": True}
     first, other = (_parameters(task=task, **changes) for task in (0, 2))

@@ -174,6 +174,18 @@ def test_interrupt_is_told_in_one_line():
     assert result.returncode in (-signal.SIGINT, 130)
 
 
+def test_who_reads_the_output_may_stop_early():
+    command = [sys.executable, "-m", "scripts.claim", "--list"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
+
+
 def test_gpu_that_is_not_there(tmp_path):
     arguments = ("--config=configs/rainbow.py", "--config.platform=gpu")
     result = call("train", *arguments, f"--run_dir={tmp_path / 'run'}", JAX_PLATFORMS="cpu")

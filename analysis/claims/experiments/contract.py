@@ -1,4 +1,4 @@
-"""What an experiment is, and how those run that choose a learning rate for each arm first."""
+"""What an experiment is, and two ways to run one: tuned arms, or variants of a config."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -83,6 +83,44 @@ class Experiment(NamedTuple):
     described: str
 
 
+class Variant(NamedTuple):
+    """One of the settings that an experiment compares at the same learning rate.
+
+    Attributes:
+      argument: of the config.
+      keys: overrides of it, `--config.KEY=VALUE` without the prefix.
+    """
+
+    argument: str
+    keys: Sequence[str] = ()
+
+
+class Varied(NamedTuple):
+    """Variants of a config, which nothing is chosen for.
+
+    Attributes:
+      config: in configs/, without .py.
+      variants: by the name that their runs get.
+      seeds: of the full size.
+      keys: of all variants.
+    """
+
+    config: str
+    variants: Mapping[str, Variant]
+    seeds: int
+    keys: Sequence[str] = ()
+
+    def run(self, place: Place) -> Sequence[run_records.RunRecord]:
+        """Trains what is missing, and returns all runs."""
+        roots = {name: place.root / "test" / name for name in self.variants}
+        for name, variant in self.variants.items():
+            keys = (f"name={name}", *self.keys, *variant.keys)
+            overrides = [f"--config.{key}" for key in keys]
+            seeds = place.seeds(self.seeds)
+            place.sweep(roots[name], self.config, [variant.argument], seeds, overrides)
+        return run_records.find(list(roots.values()))
+
+
 class Tuned(NamedTuple):
     """Arms of a config, each of which gets the best of its learning rates.
 
@@ -92,6 +130,7 @@ class Tuned(NamedTuple):
       rates: that are tried for each arm, as many for all; the small size has the middle one.
       merit: (run) -> how good it is.
       seeds: of the full size.
+      keys: overrides of all arms, `--config.KEY=VALUE` without the prefix.
     """
 
     config: str
@@ -99,6 +138,7 @@ class Tuned(NamedTuple):
     rates: Mapping[str, Sequence[str]]
     merit: Callable[[run_records.RunRecord], float]
     seeds: int
+    keys: Sequence[str] = ()
 
     def run(self, place: Place) -> Sequence[run_records.RunRecord]:
         """Tunes in the full size, trains, and returns the runs that count."""
@@ -145,5 +185,5 @@ class Tuned(NamedTuple):
     ) -> None:
         for rate in dict.fromkeys(chosen.values()):
             arms = [arm for arm in self.names if chosen[arm] == rate]
-            keys = [f"--config.optimizer.learning_rate={rate}"]
+            keys = [f"--config.{key}" for key in (*self.keys, f"optimizer.learning_rate={rate}")]
             place.sweep(root / rate, self.config, arms, seeds, keys, may_fail)

@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
-from analysis.claims.experiments import classification, contract, point_mass, supervised
+from analysis.claims.experiments import (
+    classification,
+    contract,
+    label_variants,
+    point_mass,
+    stream_variants,
+    supervised,
+)
 
 EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "classification_stream": classification.make(
@@ -23,9 +30,25 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
         classification.MAIN_ARMS,
         (4, 20),
     ),
+    "classification_stream_label": classification.make(
+        "C51 on a stream of classification tasks whose images stay, classes permuted in each",
+        "c51",
+        classification.MAIN_ARMS,
+        (6, 40),
+        stream="label",
+    ),
+    "projection_periods": stream_variants.projection_periods(),
+    "discounts": stream_variants.discounts(),
+    "rates": stream_variants.rates(),
+    "stream_decays": stream_variants.decays(),
     "random_labels": supervised.random_labels(),
     "dead_units": supervised.dead_units(),
     "methods": supervised.methods(),
     "replayed_schedule": supervised.replayed_schedule(),
+    "weight_decay": label_variants.weight_decay(),
+    "scales": label_variants.scales(),
+    "abruptness": label_variants.abruptness(),
+    "rescaling": label_variants.rescaling(),
+    "linearised_units": label_variants.linearised_units(),
     "point_mass_iql": point_mass.make(),
 }

@@ -1,15 +1,12 @@
 """Supervised streams (configs/supervised)."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis import run_records, task_streams
-from analysis.claims import evidence as evidence_lib
-from analysis.claims.experiments import contract
-from analysis.figures import stream_figure
+from analysis.claims.experiments import contract, streams, task_quantities
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
 
@@ -35,20 +32,10 @@ REPLAYS = {
     for arm in ("free", "layer_wise", "global", "constant")
 }
 
-Read = Callable[[run_records.RunRecord, int], np.ndarray]
-"""(run, seed) -> a quantity of each task [T]."""
-
-
-class _Figure(NamedTuple):
-    """What is drawn: a quantity and how its axis is called."""
-
-    quantity: str
-    label: str
-
 
 def random_labels() -> contract.Experiment:
     """Random labels drawn anew: loss, gradient, Jacobian and norms at the end of each task."""
-    return _make(
+    return streams.make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
         (25, 80),
@@ -56,16 +43,20 @@ def random_labels() -> contract.Experiment:
             config="supervised/random_labels",
             names=RANDOM_LABELS,
             rates=dict.fromkeys(RANDOM_LABELS, _OPTIMIZERS["adam"]),
-            merit=lambda run: -_last_third(run, _last_rows("train", "loss")),
+            merit=lambda run: (
+                -task_quantities.of_last_third(run, task_quantities.last_rows("train", "loss"))
+            ),
             seeds=10,
         ),
         {
-            "loss": _last_rows("train", "loss"),
-            "gradient_norm": _last_rows("train", "gradient_norm"),
-            "input_jacobian": _last_rows("network", "input_jacobian"),
-            "weight_norm": _weight_norm,
+            "loss": task_quantities.last_rows("train", "loss"),
+            "gradient_norm": task_quantities.last_rows("train", "gradient_norm"),
+            "input_jacobian": task_quantities.last_rows("network", "input_jacobian"),
+            "weight_norm": task_quantities.weight_norm,
+            "sharpness": task_quantities.last_rows("network", "sharpness"),
+            "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },
-        _Figure("loss", "loss at the end of the task"),
+        streams.Drawn("loss", "loss at the end of the task"),
         "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
         "parameters grow and the loss rises most; LayerNorm is slower, with NaP all three stay",
     )
@@ -73,7 +64,8 @@ def random_labels() -> contract.Experiment:
 
 def dead_units() -> contract.Experiment:
     """Dead units after labels change, by optimizer and norm."""
-    return _make(
+    dead = task_quantities.unit_shares("dead")
+    return streams.make(
         "Dead units of a perceptron whose labels of MNIST are drawn anew, three optimizers by "
         "three norms",
         "the same, in sizes that the source does not tell",
@@ -82,15 +74,15 @@ def dead_units() -> contract.Experiment:
             config="supervised/dead_units",
             names=DEAD_UNITS,
             rates={arm: _OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
-            merit=_accuracy,
+            merit=task_quantities.accuracy,
             seeds=10,
         ),
         {
-            "dead": lambda run, seed: np.array([x[-1] for x in _dead(run, seed)]),
-            "most_dead": lambda run, seed: np.array([x.max() for x in _dead(run, seed)]),
-            "accuracy": _means("accuracy"),
+            "dead": lambda run, seed: np.array([x[-1] for x in dead(run, seed)]),
+            "most_dead": lambda run, seed: np.array([x.max() for x in dead(run, seed)]),
+            "accuracy": task_quantities.means("accuracy"),
         },
-        _Figure("dead", "share of dead units at the end of the task"),
+        streams.Drawn("dead", "share of dead units at the end of the task"),
         "fifth figure of the NaP paper: shares of dead units rise after each draw; with LayerNorm "
         "or RMSNorm they fall again, without they stay",
     )
@@ -98,7 +90,7 @@ def dead_units() -> contract.Experiment:
 
 def methods() -> contract.Experiment:
     """Methods against the loss of plasticity, without and with NaP."""
-    return _make(
+    return streams.make(
         "Seven methods on random labels of MNIST, without and with NaP",
         "the same on CIFAR-10",
         (36, 115),
@@ -106,11 +98,11 @@ def methods() -> contract.Experiment:
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},
             rates=dict.fromkeys({**METHODS, **METHODS_NAP}, _OPTIMIZERS["adam"]),
-            merit=_accuracy,
+            merit=task_quantities.accuracy,
             seeds=10,
         ),
-        {"accuracy": _means("accuracy")},
-        _Figure("accuracy", "accuracy before each update"),
+        {"accuracy": task_quantities.means("accuracy")},
+        streams.Drawn("accuracy", "accuracy before each update"),
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )
@@ -132,7 +124,7 @@ def replayed_schedule() -> contract.Experiment:
         runs = run_records.find([test])
         # Of each run another file: no difference of configurations that counts.
         runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
-        scores = {"loss": task_streams.by_arm(runs, _means("loss"))}
+        scores = {"loss": task_streams.by_arm(runs, task_quantities.means("loss"))}
         return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
 
     return contract.Experiment(
@@ -140,7 +132,7 @@ def replayed_schedule() -> contract.Experiment:
         "",
         (12, 25),
         run,
-        _drawing(_Figure("loss", "mean loss of the task")),
+        streams.drawing(streams.Drawn("loss", "mean loss of the task")),
         "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
         "run's, with one global scale nearly, without a decay not",
     )
@@ -150,72 +142,3 @@ def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
     optimizer = config["optimizer"]
     schedule = {**optimizer["schedule"], "norms_file": ""}
     return {**config, "optimizer": {**optimizer, "schedule": schedule}}
-
-
-def _make(
-    title: str,
-    proxy_of: str,
-    minutes: tuple[int, int],
-    tuned: contract.Tuned,
-    quantities: Mapping[str, Read],
-    figure: _Figure,
-    described: str,
-) -> contract.Experiment:
-    def run(place: contract.Place) -> contract.Outcome:
-        runs = tuned.run(place)
-        scores = {key: task_streams.by_arm(runs, read) for key, read in quantities.items()}
-        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
-
-    return contract.Experiment(title, proxy_of, minutes, run, _drawing(figure), described)
-
-
-def _drawing(figure: _Figure) -> Callable[[evidence_lib.Evidence], Figure]:
-    def draw(found: evidence_lib.Evidence) -> Figure:
-        scores = found.scores[figure.quantity]
-        return stream_figure.draw(scores, found.positions + 1, "task", figure.label)
-
-    return draw
-
-
-def _by_task(
-    run: run_records.RunRecord, table: str, column: str, seed: int, where: str = ""
-) -> list[np.ndarray]:
-    """The numbers of each task, in their order, without rows in which `where` or they are nan."""
-    rows = run.tables[table]
-    ours = (rows["seed"] == seed) & np.isfinite(rows[column]) & np.isfinite(rows[where or column])
-    tasks = np.ceil(rows["frames"][ours] / run.frames_per_task).astype(int) - 1
-    values = rows[column][ours]
-    return [values[tasks == task] for task in range(task_streams.num_tasks(run))]
-
-
-def _last_rows(table: str, column: str) -> Read:
-    return lambda run, seed: np.array([x[-1] for x in _by_task(run, table, column, seed)])
-
-
-def _means(column: str) -> Read:
-    return lambda run, seed: task_streams.of_tasks(run, seed, column)
-
-
-def _weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
-    """Of all weights together, at the end of each task, the only time it is measured.
-
-    Without scales and offsets of norms, which plain networks have not.
-    """
-    of_tasks = _by_task(run, "layers", "norm", seed, where="mean_abs_weight")
-    return np.array([np.linalg.norm(x) for x in of_tasks])
-
-
-def _dead(run: run_records.RunRecord, seed: int) -> list[np.ndarray]:
-    """By task, the share of dead units at each of its measurements, mean over layers."""
-    num_layers = len(np.unique(run.tables["units"]["layer"]))
-    of_tasks = _by_task(run, "units", "dead", seed)
-    return [x.reshape(-1, num_layers).mean(axis=1) for x in of_tasks]
-
-
-def _last_third(run: run_records.RunRecord, read: Read) -> float:
-    return float(np.mean([task_streams.parts(read(run, seed))[1] for seed in run.seeds]))
-
-
-def _accuracy(run: run_records.RunRecord) -> float:
-    """The mean over all tasks."""
-    return float(np.mean([_means("accuracy")(run, seed).mean() for seed in run.seeds]))

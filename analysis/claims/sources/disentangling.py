@@ -1,19 +1,108 @@
 """Claims of "Disentangling the causes of plasticity loss in neural networks" (Lyle et al. 2024)."""
 
+import math
 from collections.abc import Sequence
 
-from analysis.claims.ledger import Claim
+from analysis.claims import rules
+from analysis.claims.experiments import classification, stream_variants, supervised
+from analysis.claims.ledger import Claim, Test
 
+_LABELS = supervised.RANDOM_LABELS
+_METHODS = supervised.METHODS
+_REWARD = classification.QUANTITY
 _NOT_BUILT = "its experiment is not built yet"
+_ABOVE_5_PERCENT = (0.05, math.inf)
 
 CLAIMS: Sequence[Claim] = (
-    Claim("D1", "Several mechanisms are independent: mending one is not enough.", note=_NOT_BUILT),
-    Claim("D2", "LayerNorm with weight decay is robust on synthetic streams.", note=_NOT_BUILT),
-    Claim("D3", "LayerNorm with weight decay helps in the ALE.", note="on Atari it needs GPUs"),
-    Claim("D4", "Beside dead units there are linearized ones.", note=_NOT_BUILT),
-    Claim("D5", "Large targets destroy plasticity in regression.", note=_NOT_BUILT),
-    Claim("D6", "The tangent kernel becomes pathological in all cases.", note=_NOT_BUILT),
-    Claim("D7", "Abrupt changes harm more than gradual ones.", note=_NOT_BUILT),
+    Claim(
+        "D1",
+        "Several mechanisms are independent: mending one is not enough.",
+        (Test("methods", rules.changes("accuracy", tuple(_METHODS.values()), rules.BELOW_0)),),
+        "each of seven methods alone still loses; which mechanisms there are is not tested",
+    ),
+    Claim(
+        "D2",
+        "LayerNorm with weight decay is robust on synthetic streams.",
+        (
+            Test(
+                "weight_decay",
+                rules.differs(
+                    "loss",
+                    "decay_ln_l2_1e-5",
+                    ["decay_ln", "decay_plain_l2_1e-5", "decay_plain"],
+                    rules.BELOW_0,
+                ),
+            ),
+        ),
+        "better than either alone",
+    ),
+    Claim(
+        "D3",
+        "LayerNorm with weight decay helps in the ALE.",
+        (
+            Test(
+                "stream_decays",
+                rules.differs(
+                    _REWARD, "stream_ln_l2_1e-5", ["stream_plain", "stream_ln"], rules.ABOVE_0
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "D4",
+        "Beside dead units there are linearized ones.",
+        (
+            Test(
+                "linearised_units",
+                rules.joined(
+                    rules.ends_within("linearised", "units_relu_plain", _ABOVE_5_PERCENT),
+                    rules.ends_within("linearised", "units_gelu_plain", _ABOVE_5_PERCENT),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "D5",
+        "Large targets destroy plasticity in regression.",
+        (Test("discounts", rules.falls_less(_REWARD, tuple(stream_variants.DISCOUNTS))),),
+        "the larger the discount, the larger the values of the same rewards",
+    ),
+    Claim(
+        "D6",
+        "The tangent kernel becomes pathological in all cases.",
+        (
+            Test(
+                "random_labels",
+                rules.changes("ntk_effective_rank", [_LABELS["plain"]], rules.BELOW_0),
+            ),
+        ),
+        "one case, without a norm",
+    ),
+    Claim(
+        "D7",
+        "Abrupt changes harm more than gradual ones.",
+        (
+            Test(
+                "abruptness",
+                rules.differs_at(
+                    "probe",
+                    "relabelled_in_1",
+                    ["relabelled_in_10", "relabelled_in_100"],
+                    rules.ABOVE_0,
+                    position=-1,
+                ),
+            ),
+        ),
+    ),
     Claim("D8", "Changing labels, changing inputs and growing data differ.", note=_NOT_BUILT),
-    Claim("D9", "Rescaling weights without a norm slows learning.", note=_NOT_BUILT),
+    Claim(
+        "D9",
+        "Rescaling weights without a norm slows learning.",
+        (
+            Test(
+                "rescaling",
+                rules.differs_at("loss", "rescaled_yes", ["rescaled_no"], rules.ABOVE_0, 0),
+            ),
+        ),
+    ),
 )

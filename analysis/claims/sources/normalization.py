@@ -7,7 +7,12 @@ import math
 from collections.abc import Sequence
 
 from analysis.claims import ledger, rules
-from analysis.claims.experiments import classification, supervised
+from analysis.claims.experiments import (
+    classification,
+    label_variants,
+    stream_variants,
+    supervised,
+)
 from analysis.claims.ledger import Claim, Test
 
 _C51 = {arm: classification.name("c51", arm) for arm in classification.ALL_ARMS}
@@ -16,6 +21,7 @@ _MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS
 _LABELS = supervised.RANDOM_LABELS
 _REPLAYS = supervised.REPLAYS
 _DEAD = supervised.DEAD_UNITS
+_PERIODS = tuple(stream_variants.PERIODS)
 _REWARD = classification.QUANTITY
 _DEVIATION = classification.DEVIATION
 _NOT_BUILT = "its experiment is not built yet"
@@ -137,13 +143,30 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N10",
         "Weight decay regularizes too much, or controls the growth of norms too little.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "weight_decay",
+                rules.differs(
+                    "loss",
+                    "decay_nap",
+                    [name for name in label_variants.DECAYS if name.startswith("decay_ln_l2")],
+                    rules.BELOW_0,
+                ),
+            ),
+        ),
+        "of four strengths none is as good as NaP",
     ),
     Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
     Claim(
         "N12",
         "Rainbow needs its implicit decay of effective rates: a constant one is worse.",
-        note="on Atari it needs five games of 200M frames",
+        (
+            Test(
+                "rates",
+                rules.differs(_REWARD, "rates_ln", ["rates_nap"], rules.ABOVE_0),
+            ),
+        ),
+        "on Atari it needs five games of 200M frames",
     ),
     Claim(
         "N13",
@@ -152,6 +175,13 @@ CLAIMS: Sequence[Claim] = (
             Test(
                 "classification_stream",
                 rules.differs(_REWARD, _C51["nap_schedule"], [_C51["nap"]], rules.ABOVE_0),
+            ),
+            Test(
+                "rates",
+                rules.joined(
+                    rules.differs(_REWARD, "rates_nap_linear", ["rates_nap"], rules.ABOVE_0),
+                    rules.differs(_REWARD, "rates_nap_per_task", ["rates_nap"], rules.ABOVE_0),
+                ),
             ),
         ),
         "the schedule is a warm-up and half a cosine wave in every task",
@@ -166,6 +196,10 @@ CLAIMS: Sequence[Claim] = (
                 rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
             ),
             Test("classification_stream_mse", rules.falls_below_first(_REWARD, _MSE["plain"])),
+            Test(
+                "classification_stream_label",
+                rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0),
+            ),
         ),
     ),
     Claim(
@@ -186,6 +220,10 @@ CLAIMS: Sequence[Claim] = (
                 "classification_stream_mse",
                 rules.differs(_REWARD, _MSE["nap"], [_MSE["plain"], _MSE["ln"]], rules.ABOVE_0),
             ),
+            Test(
+                "classification_stream_label",
+                rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
+            ),
         ),
         "the source compares the second of two passes through ten games with a new network",
     ),
@@ -195,7 +233,18 @@ CLAIMS: Sequence[Claim] = (
         note="57 games of 200M frames",
         is_testable=False,
     ),
-    Claim("N17", "Projecting every 1,000 updates is like projecting after each."),
+    Claim(
+        "N17",
+        "Projecting every 1,000 updates is like projecting after each.",
+        (
+            Test(
+                "projection_periods",
+                rules.late_tasks_the_same(
+                    _REWARD, [(longer, _PERIODS[0]) for longer in _PERIODS[1:]], margin=0.04
+                ),
+            ),
+        ),
+    ),
     Claim(
         "N18",
         "NaP costs no accuracy on CIFAR-10 and ImageNet.",
@@ -211,10 +260,23 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N21",
         "Scales and offsets need joint treatment or regularization in long runs.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "scales",
+                rules.joined(
+                    rules.differs("loss", "scales_joint_sqrt_d", ["scales_free"], rules.BELOW_0),
+                    rules.differs("loss", "scales_decay_to_init", ["scales_free"], rules.BELOW_0),
+                ),
+            ),
+        ),
     ),
     Claim("N22", "Normalization improves conditioning and reduces overestimation."),
-    Claim("N23", "As plasticity falls, the loss grows sharper and units saturate."),
+    Claim(
+        "N23",
+        "As plasticity falls, the loss grows sharper and units saturate.",
+        (Test("random_labels", rules.changes("sharpness", [_LABELS["plain"]], rules.ABOVE_0)),),
+        "of the sharpness alone; of units that are off see N6",
+    ),
     Claim(
         "N24",
         "NaP is robust to non-stationarity over time.",

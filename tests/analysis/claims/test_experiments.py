@@ -1,15 +1,26 @@
 """Experiments make the protocol's runs and keep their scores; no run here is a real one."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from analysis import run_records
 from analysis.claims import evidence, page
-from analysis.claims.experiments import classification, contract, registry, supervised
+from analysis.claims.experiments import (
+    classification,
+    contract,
+    label_variants,
+    registry,
+    supervised,
+    task_quantities,
+)
 from core import checks
+from training import derived, run_settings
 
 # Of plain C51 the slowest rate is the best, of the others another one.
 _LAST = {"3e-4": 0.6, "1e-3": 0.5, "3e-3": 0.4}
@@ -147,9 +158,9 @@ def test_numbers_are_read_task_by_task():
         "accuracy": np.array([0.1, 0.3, np.nan, 0.5]),
     }
     run = _run_of_two_tasks(train=train)
-    np.testing.assert_allclose(supervised._last_rows("train", "loss")(run, 1), [3, 1])
-    np.testing.assert_allclose(supervised._means("accuracy")(run, 1), [0.2, 0.5])
-    assert supervised._accuracy(run) == pytest.approx(0.35)
+    np.testing.assert_allclose(task_quantities.last_rows("train", "loss")(run, 1), [3, 1])
+    np.testing.assert_allclose(task_quantities.means("accuracy")(run, 1), [0.2, 0.5])
+    assert task_quantities.accuracy(run) == pytest.approx(0.35)
 
 
 def test_norms_are_of_all_layers_and_dead_units_the_mean_over_them():
@@ -167,8 +178,10 @@ def test_norms_are_of_all_layers_and_dead_units_the_mean_over_them():
         "dead": np.array([0.0, 0.2, 0.2, 0.4, 0.8, 0.6, 0.0, 0.1]),
     }
     run = _run_of_two_tasks(layers=layers, units=units)
-    np.testing.assert_allclose(supervised._weight_norm(run, 1), [5, 10])
-    np.testing.assert_allclose(supervised._dead(run, 1), [[0.1, 0.3], [0.7, 0.05]])
+    np.testing.assert_allclose(task_quantities.weight_norm(run, 1), [5, 10])
+    np.testing.assert_allclose(
+        task_quantities.unit_shares("dead")(run, 1), [[0.1, 0.3], [0.7, 0.05]]
+    )
 
 
 def test_a_rate_that_fails_is_not_chosen(scripts, tmp_path):
@@ -202,7 +215,37 @@ def test_deviations_of_norms_are_from_birth(tmp_path):
     rows = ["updates,a,b", "0,2.0,10.0", "5,2.2,10.0", "9,9.9,9.9", "9,2.0,5.0"]
     (tmp_path / "norms_seed_1.csv").write_text("\n".join(rows) + "\n")
     run = _run_of_two_tasks()._replace(path=tmp_path)
-    np.testing.assert_allclose(classification._norm_deviation(run, 1), [0.1, 0.5])
+    np.testing.assert_allclose(task_quantities.norm_deviation(run, 1), [0.1, 0.5])
+
+
+@pytest.mark.parametrize("name", registry.EXPERIMENTS)
+@pytest.mark.parametrize("is_full", [False, True])
+def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path, monkeypatch):
+    """As far as sweeps are asked for before there are any runs."""
+    calls = []
+    place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full, workers=1)
+    with pytest.raises(checks.ConfigError):
+        registry.EXPERIMENTS[name].run(place)
+    sweeps = [arguments for script, arguments, _ in calls if script == "sweep"]
+    assert sweeps
+    for arguments in sweeps:
+        chosen = dict(x[2:].split("=", 1) for x in arguments[: arguments.index("--")])
+        for argument in chosen["arguments"].split(","):
+            values = flags.FlagValues()
+            config_flags.DEFINE_config_file("config", flag_values=values)
+            config = f"--config={chosen['configs']}:{argument}"
+            given = ["test", config, *arguments[arguments.index("--") + 1 :]]
+            # Where ml_collections looks for keys.
+            monkeypatch.setattr(sys, "argv", given)
+            values(given)
+            assert run_settings.parse(derived.resolve(values.config))
+
+
+def test_probes_are_of_the_last_checkpoint(tmp_path):
+    rows = ["frames,mean_loss_ratio", "100,9", "200,2", "200,8"]
+    (tmp_path / "probe.csv").write_text("\n".join(rows) + "\n")
+    run = _run_of_two_tasks()._replace(path=tmp_path)
+    np.testing.assert_allclose(label_variants._probed(run, 1), [4.0])
 
 
 def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):

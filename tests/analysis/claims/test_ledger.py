@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from analysis.claims import catalogue, evidence, ledger, page, rules
-from analysis.claims.experiments import classification, registry, supervised
+from analysis.claims.experiments import (
+    classification,
+    label_variants,
+    registry,
+    stream_variants,
+    supervised,
+)
 from analysis.claims.ledger import Verdict
 from configs import classification_stream, point_mass_iql
 from configs.supervised import dead_units, methods, random_labels, replayed_schedule
@@ -104,23 +110,52 @@ def _names():
             ("", "c51", classification.ALL_ARMS),
             ("_rainbow", "rainbow", classification.MAIN_ARMS),
             ("_mse", "mse", classification.MAIN_ARMS),
+            ("_label", "c51", classification.MAIN_ARMS),
         )
     }
-    methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
-    return of_streams | {
-        "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
-        "replayed_schedule": [replayed_schedule.get_config(x).name for x in supervised.REPLAYS],
-        "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
-        "methods": [methods.get_config(x).name for x in methods_],
-        "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
+    variants = {
+        "projection_periods": stream_variants.PERIODS,
+        "discounts": stream_variants.DISCOUNTS,
+        "rates": stream_variants.RATES,
+        "stream_decays": stream_variants.DECAYS,
+        "weight_decay": label_variants.DECAYS,
+        "scales": label_variants.SCALES,
+        "abruptness": label_variants.STEPS,
+        "rescaling": label_variants.RESCALED,
+        "linearised_units": label_variants.UNITS,
     }
+    methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
+    return (
+        of_streams
+        | {name: list(found) for name, found in variants.items()}
+        | {
+            "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
+            "replayed_schedule": [replayed_schedule.get_config(x).name for x in supervised.REPLAYS],
+            "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
+            "methods": [methods.get_config(x).name for x in methods_],
+            "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
+        }
+    )
 
 
 _QUANTITIES = {
     "classification_stream": ("greedy_reward", "norm_deviation"),
     "classification_stream_rainbow": ("greedy_reward",),
     "classification_stream_mse": ("greedy_reward",),
-    "random_labels": ("loss", "gradient_norm", "input_jacobian", "weight_norm"),
+    "classification_stream_label": ("greedy_reward",),
+    "projection_periods": ("greedy_reward",),
+    "discounts": ("greedy_reward",),
+    "rates": ("greedy_reward",),
+    "stream_decays": ("greedy_reward",),
+    "weight_decay": ("loss", "weight_norm"),
+    "scales": ("loss",),
+    "abruptness": ("probe",),
+    "rescaling": ("loss",),
+    "linearised_units": ("linearised", "most_linearised"),
+    "random_labels": (
+        *("loss", "gradient_norm", "input_jacobian", "weight_norm"),
+        *("sharpness", "ntk_effective_rank"),
+    ),
     "replayed_schedule": ("loss",),
     "dead_units": ("dead", "most_dead", "accuracy"),
     "methods": ("accuracy",),

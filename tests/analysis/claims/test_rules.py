@@ -96,3 +96,38 @@ def test_distances_are_means_over_tasks_of_each_seed():
     (found,) = rules.nearer("x", "free", ["near", "far"])(_evidence(free=free, near=near, far=far))
     assert found.mean == pytest.approx(0.3)
     assert found.is_shown
+
+
+def test_late_tasks_are_the_same_within_a_margin():
+    ours = {seed: _tasks(0.2, 0.7 + 0.01 * (-1) ** seed) for seed in range(6)}
+    theirs = {seed: _tasks(0.9, 0.7) for seed in range(6)}
+    same = rules.late_tasks_the_same("x", [("a", "b")], margin=0.04)
+    (found,) = same(_evidence(a=ours, b=theirs))
+    assert found.mean == pytest.approx(0.0)
+    assert found.is_shown
+    (found,) = same(_evidence(a={s: x + 0.1 for s, x in ours.items()}, b=theirs))
+    assert found.is_contradicted
+
+
+def test_who_falls_less_is_judged_from_the_own_first_task():
+    def falling(by):
+        values = {s: _tasks(0.5, 0.5 - by - 0.001 * s) for s in range(5)}
+        for x in values.values():
+            x[0] = 0.5
+        return values
+
+    rule = rules.falls_less("x", ("a", "b", "c"))
+    found = rule(_evidence(a=falling(0.0), b=falling(0.1), c=falling(0.3)))
+    assert [f.mean for f in found] == pytest.approx([0.1, 0.2])
+    assert all(f.is_shown for f in found)
+    assert not rule(_evidence(a=falling(0.2), b=falling(0.1), c=falling(0.3)))[0].is_shown
+
+
+def test_a_difference_can_be_asked_of_one_position():
+    ours = {seed: np.array([3.0 + seed, 1.0]) for seed in range(5)}
+    theirs = {seed: np.array([1.0 + seed, 2.0]) for seed in range(5)}
+    for position, mean in ((0, 2.0), (-1, -1.0)):
+        rule = rules.differs_at("x", "a", ["b"], rules.ABOVE_0, position)
+        (found,) = rule(_evidence(2, a=ours, b=theirs))
+        assert found.mean == pytest.approx(mean)
+        assert found.is_shown == (mean > 0)

@@ -1,0 +1,104 @@
+"""Variants of agents on streams of classification tasks: projections, discounts, rates, decays."""
+
+from collections.abc import Mapping
+
+from analysis.claims.experiments import classification, contract, streams
+from analysis.claims.experiments.contract import Variant
+
+PERIODS: Mapping[str, Variant] = {
+    f"projected_every_{period}": Variant(
+        "c51:nap", (f"optimizer.projection.period_updates={period}",)
+    )
+    for period in (1, 100, 1_000)
+}
+
+DISCOUNTS: Mapping[str, Variant] = {
+    f"discount_{discount}": Variant("mse:plain", (f"transition.discount={discount}",))
+    for discount in ("0.0", "0.9", "0.99")
+}
+
+RATES: Mapping[str, Variant] = {
+    "rates_ln": Variant("c51:ln"),
+    "rates_nap": Variant("c51:nap"),
+    "rates_nap_linear": Variant(
+        "c51:nap", ("optimizer.schedule.name=linear", "optimizer.schedule.end_value=3e-4")
+    ),
+    "rates_nap_per_task": Variant("c51:nap_schedule"),
+}
+"""Rates that begin with 3e-3: as norms let them fall, constant, falling once, and in every task."""
+
+DECAYS: Mapping[str, Variant] = {
+    "stream_plain": Variant("c51:plain"),
+    "stream_ln": Variant("c51:ln"),
+    **{
+        f"stream_ln_l2_{strength}": Variant(
+            "c51:ln", (f"interventions=({{'module':'l2','strength':{strength}}},)",)
+        )
+        for strength in ("1e-7", "1e-5", "1e-3")
+    },
+}
+
+
+_NO_FIGURE = "no figure; text of"
+
+
+def projection_periods() -> contract.Experiment:
+    """NaP after each update, or after many."""
+    return _make(
+        "NaP with C51 on the stream, projected after every 1, 100 and 1,000 updates",
+        (6, 20),
+        contract.Varied(classification.CONFIG, PERIODS, seeds=20),
+        f"{_NO_FIGURE} the NaP paper: projecting every 1,000 updates is nearly as good",
+    )
+
+
+def discounts() -> contract.Experiment:
+    """Values of different sizes for the same rewards, by the discount."""
+    return _make(
+        "Double DQN with half the squared error on the stream, discounts 0, 0.9 and 0.99",
+        (6, 20),
+        contract.Varied(classification.CONFIG, DISCOUNTS, seeds=20),
+        f"{_NO_FIGURE} the second paper by Lyle et al.: large targets destroy plasticity",
+    )
+
+
+def rates() -> contract.Experiment:
+    """Schedules of effective rates, implicit and explicit, from a high one on."""
+    return _make(
+        "C51 on the stream whose images stay, from a learning rate of 3e-3 on: LayerNorm, NaP at a "
+        "constant rate, with a linear decay to a tenth, with a schedule in every task",
+        (8, 25),
+        contract.Varied(
+            classification.CONFIG,
+            RATES,
+            seeds=20,
+            keys=("environment.each.stream=label", "optimizer.learning_rate=3e-3"),
+        ),
+        "seventh figure of the NaP paper: on five games a constant effective rate is worse than "
+        "LayerNorm's implicit decay, an explicit decay is as good or better",
+    )
+
+
+def decays() -> contract.Experiment:
+    """LayerNorm with L2 of three strengths."""
+    return _make(
+        "C51 on the stream with LayerNorm and L2 of three strengths",
+        (10, 30),
+        contract.Varied(classification.CONFIG, DECAYS, seeds=20),
+        f"{_NO_FIGURE} the second paper by Lyle et al.: LayerNorm with weight decay helps in Atari "
+        "games",
+    )
+
+
+def _make(
+    title: str, minutes: tuple[int, int], varied: contract.Varied, described: str
+) -> contract.Experiment:
+    return streams.make(
+        title,
+        classification.PROXY,
+        minutes,
+        varied,
+        classification.QUANTITIES,
+        classification.DRAWN,
+        described,
+    )

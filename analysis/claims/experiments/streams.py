@@ -1,0 +1,47 @@
+"""Experiments on streams of tasks: runs, what is read of each task, and a figure of it."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from analysis import task_streams
+from analysis.claims import evidence as evidence_lib
+from analysis.claims.experiments import contract, task_quantities
+from analysis.figures import stream_figure
+
+
+class Drawn(NamedTuple):
+    """What is drawn: a quantity and how its axis is called."""
+
+    quantity: str
+    label: str
+
+
+def make(
+    title: str,
+    proxy_of: str,
+    minutes: tuple[int, int],
+    runs: contract.Tuned | contract.Varied,
+    quantities: Mapping[str, task_quantities.Read],
+    drawn: Drawn,
+    described: str,
+) -> contract.Experiment:
+    """The experiment; see contract.Experiment. `quantities` are those of its scores."""
+
+    def run(place: contract.Place) -> contract.Outcome:
+        found = runs.run(place)
+        scores = {key: task_streams.by_arm(found, read) for key, read in quantities.items()}
+        return contract.Outcome(found, scores, range(task_streams.num_tasks(found[0])))
+
+    return contract.Experiment(title, proxy_of, minutes, run, drawing(drawn), described)
+
+
+def drawing(drawn: Drawn) -> Callable[[evidence_lib.Evidence], Figure]:
+    """How to draw a quantity of each task."""
+
+    def draw(found: evidence_lib.Evidence) -> Figure:
+        scores = found.scores[drawn.quantity]
+        return stream_figure.draw(scores, found.positions + 1, "task", drawn.label)
+
+    return draw
