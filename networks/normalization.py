@@ -5,6 +5,7 @@ from typing import Literal
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 from core import checks, settings, types
 from networks import declared
@@ -51,6 +52,14 @@ class Normalization:
         "Lyle et al. 2024",
     )
 
+    statistics: Literal["learned", "constant"] = settings.key(
+        "learned",
+        checks.one_of("learned", "constant"),
+        "whether gradients go through mean and variance; constant: the same numbers forward, for "
+        "experiments on what that does",
+        "Ba et al. 2016",
+    )
+
     @property
     def is_active(self) -> bool:
         """Whether there is a norm at all."""
@@ -77,7 +86,9 @@ class Normalization:
         if self.kind == "none":
             return x, None
         axis = slice(1, None) if self.axes == "all" else -1
-        if self.kind == "layer":
+        if self.statistics == "constant":
+            norm = _ConstantStatistics(self, name)
+        elif self.kind == "layer":
             norm = hk.LayerNorm(
                 axis, self.affine, self.affine, eps=self.epsilon, param_axis=-1, name=name
             )
@@ -89,3 +100,27 @@ class Normalization:
             offset = ("offset",) if self.kind == "layer" else ()
             declared.declare(norm, role, ("scale",), offset)
         return norm(x), norm if self.affine else None
+
+
+class _ConstantStatistics(hk.Module):
+    """Haiku's LayerNorm or RMSNorm, with the same parameters, whose statistics have no gradient."""
+
+    def __init__(self, chosen: Normalization, name: str):
+        super().__init__(name=name)
+        self._chosen = chosen
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, ..., C] to the same."""
+        chosen, is_layer_norm = self._chosen, self._chosen.kind == "layer"
+        axis = tuple(range(1, x.ndim)) if chosen.axes == "all" else -1
+        constant = jax.lax.stop_gradient(x)
+        mean = jnp.mean(constant, axis, keepdims=True) if is_layer_norm else jnp.zeros_like(x)
+        square = jnp.mean(jnp.square(constant - mean), axis, keepdims=True)
+        y = (x - mean) * jax.lax.rsqrt(square + chosen.epsilon)
+        if chosen.affine:
+            scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
+            y = y * jnp.broadcast_to(scale, y.shape)
+        if chosen.affine and is_layer_norm:
+            offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
+            y = y + jnp.broadcast_to(offset, y.shape)
+        return y

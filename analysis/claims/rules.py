@@ -45,6 +45,16 @@ def ends_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledge
     return rule
 
 
+def at_end_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
+    """An arm's last score alone is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        values = np.array([scores[-1] for scores in found.scores[quantity][arm].values()])
+        return [_finding(f"last {quantity} of {arm}", values, expected)]
+
+    return rule
+
+
 def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
     """An arm's `last` is below its first task, where that is a measure of a new network."""
 

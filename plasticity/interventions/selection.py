@@ -63,7 +63,7 @@ class LayerSettings:
         Raises:
           ConfigError: as `select` does.
         """
-        noise = {f"['{x.module}']['{name}']" for x in subject.declared.layers for name in x.noise}
+        noise = noise_paths(subject)
         found = self.select(subject, module, kinds)
         return [path for layer in found for path in layer.weights if path not in noise]
 
@@ -91,6 +91,11 @@ class LeafSettings(LayerSettings):
                 f"{', '.join(layer.name for layer in chosen)}"
             )
         return paths
+
+
+def noise_paths(subject: base.Subject) -> set[str]:
+    """The paths of noisy layers' sigmas, which are neither weights nor biases of a map."""
+    return {f"['{x.module}']['{name}']" for x in subject.declared.layers for name in x.noise}
 
 
 def period_key(default: int) -> int:

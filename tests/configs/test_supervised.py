@@ -10,6 +10,7 @@ from configs.supervised import (
     permuted_pixels,
     random_labels,
     replayed_schedule,
+    revival,
     stream,
 )
 from core import checks
@@ -25,6 +26,8 @@ _ALL = (
     (permuted_pixels, "ln"),
     (replayed_schedule, "free"),
     (replayed_schedule, "constant"),
+    (revival, "plain"),
+    (revival, "ln_constant"),
     *((methods, method) for method in methods._METHODS),
     *((methods, f"{method}:nap") for method in methods._METHODS),
 )
@@ -54,6 +57,7 @@ def test_names_differ():
         (random_labels, "x", "arm = 'x': expected 'plain' or 'ln' or 'nap'"),
         (dead_units, "rmsprop", "optimizer = 'rmsprop': expected"),
         (dead_units, "sgd:x", "norm = 'x': expected"),
+        (revival, "x", "norm = 'x': expected"),
         (methods, "x", "method = 'x': expected"),
         (methods, "l2:ln", "after the method = 'ln': expected"),
     ],

@@ -1,5 +1,7 @@
 """Normalization before a nonlinearity: what it computes, and what it makes invariant."""
 
+import dataclasses
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -143,3 +145,36 @@ def test_a_normalized_layer_does_not_depend_on_its_scale(block, kind, keep_bias)
 def test_bad_settings_are_refused(change):
     with pytest.raises(checks.ConfigError, match=rf"^network\.norm\.{next(iter(change))} = "):
         sections.parse(normalization.Normalization, "network.norm", **change)
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+@pytest.mark.parametrize("axes", ["all", "channels"])
+def test_constant_statistics_give_the_same_numbers(kind, axes):
+    scale, offset = np.float32([1, 2, 3, 4, 5]), np.float32([0.5, 0, -0.5, 1, 2])
+    params = {"norm": {"scale": scale} | ({"offset": offset} if kind == "layer" else {})}
+    learned = normalization.Normalization(kind=kind, axes=axes)
+    constant = dataclasses.replace(learned, statistics="constant")
+    expected, _ = normalize(learned, images(), params)
+    np.testing.assert_allclose(normalize(constant, images(), params)[0], expected, atol=1e-6)
+    shapes = [jax.tree.map(jnp.shape, normalize(x, images())[1]) for x in (learned, constant)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "statistics", "expected"),
+    [
+        ("layer", "learned", (-0.044721, 0.134164, -0.134164, 0.044721)),
+        ("rms", "learned", (0.178885, 0.357771, 0.089443, 0.268328)),
+        ("layer", "constant", (0.447214, 0.447214, 0.0, 0.0)),
+        ("rms", "constant", (0.447214, 0.447214, 0.0, 0.0)),
+    ],
+)
+def test_units_that_are_off_get_a_gradient_through_the_statistics_alone(kind, statistics, expected):
+    """Of pre-activations (3, 1, -1, -3) the last two are off behind a ReLU."""
+    norm = normalization.Normalization(
+        kind=kind, axes="channels", epsilon=1e-12, affine=False, statistics=statistics
+    )
+    network = hk.without_apply_rng(hk.transform(lambda x: norm(x, "norm")[0]))
+    x = jnp.array([[3.0, 1.0, -1.0, -3.0]])
+    found = jax.grad(lambda x: jnp.sum(jax.nn.relu(network.apply({}, x))))(x)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)

@@ -30,9 +30,9 @@ class Place(NamedTuple):
     is_full: bool
     workers: int
 
-    def seeds(self, full: int) -> Sequence[int]:
+    def seeds(self, full: int, first: int = 1) -> Sequence[int]:
         """Of the runs that count: as many as said in the full size."""
-        return range(1, (full if self.is_full else _SMALL_SEEDS) + 1)
+        return range(first, first + (full if self.is_full else _SMALL_SEEDS))
 
     def sweep(
         self,
@@ -103,12 +103,14 @@ class Varied(NamedTuple):
       variants: by the name that their runs get.
       seeds: of the full size.
       keys: of all variants.
+      first_seed: another one than 1 where pilots have used that.
     """
 
     config: str
     variants: Mapping[str, Variant]
     seeds: int
     keys: Sequence[str] = ()
+    first_seed: int = 1
 
     def run(self, place: Place) -> Sequence[run_records.RunRecord]:
         """Trains what is missing, and returns all runs."""
@@ -116,7 +118,7 @@ class Varied(NamedTuple):
         for name, variant in self.variants.items():
             keys = (f"name={name}", *self.keys, *variant.keys)
             overrides = [f"--config.{key}" for key in keys]
-            seeds = place.seeds(self.seeds)
+            seeds = place.seeds(self.seeds, self.first_seed)
             place.sweep(roots[name], self.config, [variant.argument], seeds, overrides)
         return run_records.find(list(roots.values()))
 

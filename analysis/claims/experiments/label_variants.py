@@ -7,6 +7,7 @@ import numpy as np
 from analysis import run_records, task_streams
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
+from analysis.figures import stream_figure
 
 _LOSS = task_quantities.last_rows("train", "loss")
 _CONFIG = "supervised/random_labels"
@@ -59,6 +60,12 @@ UNITS: Mapping[str, Variant] = {
     f"units_{kind}_{norm}": Variant(f"adam:{norm}", (f"network.activation.kind={kind}",))
     for kind in ("relu", "gelu")
     for norm in ("plain", "ln")
+}
+
+
+REVIVALS: Mapping[str, Variant] = {
+    "revival" if norm == "plain" else f"revival_{norm}": Variant(norm)
+    for norm in ("plain", "rms", "ln", "ln_constant")
 }
 
 
@@ -146,6 +153,35 @@ def abruptness() -> contract.Experiment:
         streams.drawing(streams.Drawn("probe", "loss over that of a new network")),
         "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
     )
+
+
+def revival() -> contract.Experiment:
+    """Units that are silenced, and whether they come back."""
+
+    def run(place: contract.Place) -> contract.Outcome:
+        config = "supervised/revival"
+        runs = contract.Varied(config, REVIVALS, seeds=20, first_seed=201).run(place)
+        scores = {"dead": task_streams.by_arm(runs, _dead)}
+        measured = runs[0].tables["units"]["updates"]
+        return contract.Outcome(runs, scores, np.unique(measured).astype(int).tolist())
+
+    return contract.Experiment(
+        "Half of a perceptron's hidden units silenced after 1,000 updates",
+        "",
+        (6, 15),
+        run,
+        lambda found: stream_figure.draw(
+            found.scores["dead"], found.positions, "updates", "share of dead units"
+        ),
+        "no figure; text of the NaP paper: with LayerNorm, units that are off get a gradient "
+        "through its statistics and come back",
+    )
+
+
+def _dead(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """At each measurement of the only task."""
+    (of_task,) = task_quantities.unit_shares("dead")(run, seed)
+    return of_task
 
 
 def _probed(run: run_records.RunRecord, seed: int) -> np.ndarray:

@@ -119,7 +119,17 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N7",
         "LayerNorm passes gradients to units that are off, through its statistics: they revive.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "revival",
+                rules.joined(
+                    rules.differs_at(
+                        "dead", "revival_ln", ["revival", "revival_ln_constant"], rules.BELOW_0, -1
+                    ),
+                    rules.at_end_within("dead", "revival_ln", (-1.0, 0.05)),
+                ),
+            ),
+        ),
     ),
     Claim(
         "N8",

@@ -123,6 +123,7 @@ def _names():
         "abruptness": label_variants.STEPS,
         "rescaling": label_variants.RESCALED,
         "linearised_units": label_variants.UNITS,
+        "revival": label_variants.REVIVALS,
     }
     methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
     return (
@@ -151,6 +152,7 @@ _QUANTITIES = {
     "scales": ("loss",),
     "abruptness": ("probe",),
     "rescaling": ("loss",),
+    "revival": ("dead",),
     "linearised_units": ("linearised", "most_linearised"),
     "random_labels": (
         *("loss", "gradient_norm", "input_jacobian", "weight_norm"),

@@ -123,6 +123,13 @@ def test_who_falls_less_is_judged_from_the_own_first_task():
     assert not rule(_evidence(a=falling(0.2), b=falling(0.1), c=falling(0.3)))[0].is_shown
 
 
+def test_the_end_can_be_asked_of_the_last_score():
+    arm = {seed: np.array([0.9, 0.02 + 0.001 * seed]) for seed in range(5)}
+    (found,) = rules.at_end_within("x", "a", (-1.0, 0.05))(_evidence(2, a=arm))
+    assert found.mean == pytest.approx(0.022)
+    assert found.is_shown
+
+
 def test_a_difference_can_be_asked_of_one_position():
     ours = {seed: np.array([3.0 + seed, 1.0]) for seed in range(5)}
     theirs = {seed: np.array([1.0 + seed, 2.0]) for seed in range(5)}
