@@ -44,6 +44,12 @@ def standardized(images: np.ndarray) -> np.ndarray:
     return ((images - images.mean()) / images.std()).astype(np.float32)
 
 
+def pictures(images: np.ndarray) -> np.ndarray:
+    """Images [M, H, W] or [M, H, W, 3] in [0, 1] as uint8 [M, C, H, W]."""
+    channels_first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return np.round(channels_first * 255).astype(np.uint8)
+
+
 @functools.cache
 def load_mnist() -> tuple[np.ndarray, np.ndarray]:
     """Images float32 [5000, 28, 28] in [0, 1] and labels int32 [5000], 500 of each class.

@@ -47,6 +47,12 @@ class Settings:
         "where the files of mnist or cifar10 are",
     )
     images: int = settings.key(1_200, checks.integer(10), "how many of them, the first")
+    form: str = settings.key(
+        "vectors",
+        checks.one_of("vectors", "pictures"),
+        "of an observation: vectors, standardized; or pictures uint8 [channels, height, width], "
+        "for convolutions",
+    )
     labels: str = settings.key(
         "random",
         checks.one_of("random", "own"),
@@ -92,9 +98,9 @@ def task_name(chosen: Settings) -> str:
 
 def dynamics(chosen: Settings) -> contract.Dynamics:
     """Of every task; see `parameters_of`."""
-    images, _ = _standardized(chosen.data, chosen.directory, chosen.images)
+    images, _ = _load(chosen.data, chosen.directory, chosen.images, chosen.form)
     return contract.Dynamics(
-        observation_spec=specs.Array(images.shape[1:], np.float32, name="observation"),
+        observation_spec=specs.Array(images.shape[1:], images.dtype, name="observation"),
         num_actions=_CLASSES,
         begin=_begin,
         step=_step,
@@ -103,13 +109,16 @@ def dynamics(chosen: Settings) -> contract.Dynamics:
 
 
 def parameters_of(chosen: Settings) -> dict[str, Any]:
-    """Images [M, D], labels [M], how many of the first are drawn, and an episode's length."""
-    images, labels = _standardized(chosen.data, chosen.directory, chosen.images)
+    """Of a task: `images` [M, D] or [M, C, H, W], `labels` [M]; `available`, how many of the first
+    are drawn; `episode_steps`, an episode's length.
+    """
+    images, labels = _load(chosen.data, chosen.directory, chosen.images, chosen.form)
     random = np.random.RandomState([_TASK_SEED, chosen.task])
     if chosen.labels == "random":
         labels = _random_labels(chosen.task, chosen.tasks_per_relabelling, len(images))
     if chosen.permuted_pixels and chosen.task:
-        images = images[:, random.permutation(images.shape[1])]
+        flat = images.reshape(len(images), -1)
+        images = flat[:, random.permutation(flat.shape[1])].reshape(images.shape)
     grown = chosen.growth * (chosen.task + 1) or len(images)
     return {
         "images": jnp.asarray(images),
@@ -120,8 +129,8 @@ def parameters_of(chosen: Settings) -> dict[str, Any]:
 
 
 @functools.cache
-def _standardized(data: str, directory: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images as vectors, with mean 0 and variance 1 over all, and their labels."""
+def _load(data: str, directory: str, number: int, form: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first images and their labels; vectors have mean 0 and variance 1 over all."""
     images, labels = image_data.load(data, directory)
     if number > len(images):
         raise checks.ConfigError(
@@ -129,7 +138,10 @@ def _standardized(data: str, directory: str, number: int) -> tuple[np.ndarray, n
         )
     # In an order of their own: files may be sorted by class.
     order = np.random.RandomState(_TASK_SEED).permutation(len(images))[:number]
-    return image_data.standardized(images[order].reshape(number, -1)), labels[order]
+    images, labels = images[order], labels[order]
+    if form == "vectors":
+        return image_data.standardized(images.reshape(number, -1)), labels
+    return image_data.pictures(images), labels
 
 
 def _random_labels(task: int, tasks_per_drawing: int, number: int) -> np.ndarray:

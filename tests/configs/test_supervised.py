@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs.supervised import (
+    architectures,
     dead_units,
     methods,
     permuted_pixels,
@@ -18,6 +19,9 @@ from envs import labelled_images
 from training import derived, experiment, run_settings
 
 _ALL = (
+    (architectures, "cnn"),
+    (architectures, "residual:ln"),
+    (architectures, "transformer:nap"),
     (random_labels, "plain"),
     (random_labels, "nap"),
     (dead_units, "adam:plain"),
@@ -42,7 +46,7 @@ def test_each_builds_a_stream(module, argument):
     assert parts.environment.action_spec().num_values == 10
     base = module.__name__.rpartition(".")[2]
     assert config.name.startswith(base)
-    is_default = argument in ("plain", "adam:plain", "none", "free")
+    is_default = argument in ("plain", "adam:plain", "none", "free", "cnn")
     assert (config.name == base) == is_default
 
 
@@ -57,6 +61,8 @@ def test_names_differ():
         (random_labels, "x", "arm = 'x': expected 'plain' or 'ln' or 'nap'"),
         (dead_units, "rmsprop", "optimizer = 'rmsprop': expected"),
         (dead_units, "sgd:x", "norm = 'x': expected"),
+        (architectures, "x", "network = 'x': expected"),
+        (architectures, "cnn:x", "arm = 'x': expected"),
         (revival, "x", "norm = 'x': expected"),
         (methods, "x", "method = 'x': expected"),
         (methods, "l2:ln", "after the method = 'ln': expected"),

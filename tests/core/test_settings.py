@@ -188,9 +188,9 @@ def test_the_module_tells_the_class_of_a_section():
     [
         ({}, "n.torso.module is missing: expected a module of networks.torsos"),
         (
-            {"module": "transformer"},
-            "n.torso.module = 'transformer': expected a module of networks.torsos: "
-            "data_efficient, hyperspherical, impala, mlp, nature",
+            {"module": "perceiver"},
+            "n.torso.module = 'perceiver': expected a module of networks.torsos: "
+            "cnn, data_efficient, hyperspherical, impala, mlp, nature, transformer",
         ),
         ({"module": ""}, "n.torso.module = '': expected the name of a module of networks.torsos"),
         ({"module": 3}, "n.torso.module = 3: expected the name of a module of networks.torsos"),

@@ -25,6 +25,24 @@ def test_images_are_standardized_vectors_in_an_order_of_their_own():
     np.testing.assert_array_equal(first, found["labels"][:50])
 
 
+def test_pictures_have_channels_first_and_bytes():
+    found = _parameters(form="pictures")
+    assert (found["images"].shape, found["images"].dtype) == ((50, 1, 8, 8), np.uint8)
+    vectors = _parameters()["images"].reshape(50, 1, 8, 8)
+    scale = np.float64(vectors.max() - vectors.min()) / 255
+    np.testing.assert_allclose(found["images"] * scale + vectors.min(), vectors, atol=scale)
+    colours = _parameters(form="pictures", data="patches")["images"]
+    assert colours.shape == (50, 3, 32, 32)
+    environment = base.make(labelled_images.Settings(**_SMALL, form="pictures"), 2, 0)
+    observation = environment.reset().observation
+    assert (observation.shape, observation.dtype) == ((2, 1, 8, 8), np.uint8)
+    first, other = (
+        _parameters(form="pictures", permuted_pixels=True, task=task)["images"] for task in (0, 1)
+    )
+    assert (first != other).any()
+    np.testing.assert_array_equal(np.sort(first.reshape(50, -1)), np.sort(other.reshape(50, -1)))
+
+
 def test_random_labels_are_drawn_anew_in_each_task_and_are_the_same_in_all_runs():
     first, other, again = (_parameters(task=task) for task in (0, 3, 3))
     np.testing.assert_array_equal(other["labels"], again["labels"])

@@ -8,7 +8,15 @@ import pytest
 
 from core import checks
 from networks import activations, declared, nonlinearity, normalization, value_network
-from networks.torsos import data_efficient, hyperspherical, impala, mlp, nature
+from networks.torsos import (
+    cnn,
+    data_efficient,
+    hyperspherical,
+    impala,
+    mlp,
+    nature,
+    transformer,
+)
 from plasticity import layers as layers_lib
 from tests.core import sections
 
@@ -209,6 +217,8 @@ def random_params(network, x, seed=0):
         (data_efficient, {}),
         (impala, {"channels": (8, 8), "blocks": 1}),
         (mlp, {"hidden_sizes": (16, 8)}),
+        (cnn, {"channels": (8, 8)}),
+        (transformer, {"width": 16}),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value.__name__,
 )
@@ -258,6 +268,11 @@ def test_impala_adds_what_its_blocks_make():
         (impala, {"blocks": 0}, "blocks = 0"),
         (mlp, {"hidden_sizes": (3, 0)}, "hidden_sizes = "),
         (mlp, {"hidden_sizes": (3,), "depth": 2}, "depth = 2: unknown key"),
+        (
+            transformer,
+            {"width": 12, "heads": 8},
+            "width = 12: expected a multiple of 4 and of heads",
+        ),
     ],
 )
 def test_bad_settings_are_refused(module, changes, message):
@@ -270,6 +285,8 @@ _CONVOLUTIONS = {
     "nature": (nature, {}, 36),
     "data_efficient": (data_efficient, {"formulation": "lax"}, 25),
     "impala": (impala, {}, 1),
+    "cnn": (cnn, {}, 10),
+    "transformer": (transformer, {}, 4),
 }
 
 
@@ -301,6 +318,50 @@ def test_smallest_pictures(name):
             shapes_of(make_torso(module, **changes), frames(size=smallest - 1))
 
 
+def test_patches_cover_the_pictures():
+    with pytest.raises(checks.ConfigError, match="patch_size = 5: expected a divisor of the pict"):
+        shapes_of(make_torso(transformer, patch_size=5), frames(size=8))
+
+
+def test_attention_and_hidden_units_of_a_transformer_by_hand():
+    """A block of it, in NumPy."""
+    torso = make_torso(
+        transformer, normalization.Normalization("layer"), width=4, blocks=1, heads=2, patch_size=2
+    )
+    x = np.random.RandomState(3).randint(0, 256, (2, 1, 4, 4)).astype(np.uint8)
+    params = jax.tree.map(np.asarray, random_params(torso, x))
+    p = lambda name: params[f"torso/{name}"]  # noqa: E731
+
+    def norm(x, name):
+        leaves = p(name)
+        y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        return y * leaves["scale"] + leaves["offset"]
+
+    def dense(x, name):
+        return x @ p(name)["w"] + p(name).get("b", 0)
+
+    corners = [x[:, 0, i : i + 2, j : j + 2].reshape(2, 1, 4) for i in (0, 2) for j in (0, 2)]
+    tokens = norm(
+        dense(np.concatenate(corners, 1) / np.float32(255), "embedding"), "embedding_norm"
+    )
+    places = [(i, j) for i in (0, 1) for j in (0, 1)]
+    tokens = tokens + np.float32([(np.sin(i), np.cos(i), np.sin(j), np.cos(j)) for i, j in places])
+    y = norm(tokens, "block_0_attention_norm")
+    q, k, v = (
+        dense(y, f"block_0_{part}").reshape(2, 4, 2, 2) for part in ("query", "key", "value")
+    )
+    q, k = norm(q, "block_0_query_norm"), norm(k, "block_0_key_norm")
+    found = np.zeros((2, 4, 2, 2), np.float32)
+    for b, head, i in np.ndindex(2, 2, 4):
+        scores = np.exp([q[b, i, head] @ k[b, j, head] / 2**0.5 for j in range(4)])
+        found[b, i, head] = sum(s * v[b, j, head] for j, s in enumerate(scores / scores.sum()))
+    tokens = tokens + dense(found.reshape(2, 4, 4), "block_0_output")
+    hidden = np.maximum(norm(dense(tokens, "block_0_hidden"), "block_0_hidden_norm"), 0)
+    tokens = tokens + dense(hidden, "block_0_mixed")
+    expected = np.maximum(norm(tokens, "last_norm"), 0).mean(1)
+    np.testing.assert_allclose(torso.apply(params, x), expected, atol=2e-5)
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (2, 3, 4)])
 def test_perceptron_flattens_whatever_it_sees(shape):
     torso = make_torso(mlp, hidden_sizes=(7,))
@@ -315,6 +376,8 @@ def test_perceptron_flattens_whatever_it_sees(shape):
         (impala, {"channels": (4, 8), "blocks": 1}, (2, 8, 8)),
         (mlp, {"hidden_sizes": (6, 5)}, (3,)),
         (hyperspherical, {"width": 5}, (3,)),
+        (cnn, {}, (1, 28, 28)),
+        (transformer, {"width": 8}, (1, 8, 8)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -330,7 +393,8 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
     sorted_layers = layers_lib.find_layers(params, lambda _: found.layers)
     kinds = {layer.kind for layer in sorted_layers}
     free = {"free_norm"} if module is hyperspherical else set()
-    assert kinds == {"hidden"} | free | (set() if kind == "none" else {"norm"})
+    norms = {"norm", "free_norm"} if module is transformer else {"norm"}
+    assert kinds == {"hidden"} | free | (set() if kind == "none" else norms)
     assert (
         {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found.layers}
     )

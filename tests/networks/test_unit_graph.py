@@ -21,11 +21,13 @@ from networks import (
 from networks.heads import action_values
 
 _SMALL = {
+    "cnn": ({"channels": (4, 4)}, (2, 16, 16)),
     "data_efficient": ({}, (4, 44, 44)),
     "hyperspherical": ({"width": 4, "blocks": 2}, (3,)),
     "impala": ({"channels": (3, 4), "blocks": 1}, (2, 8, 8)),
     "mlp": ({"hidden_sizes": (6, 4)}, (3,)),
     "nature": ({}, (4, 44, 44)),
+    "transformer": ({"width": 8, "heads": 2, "patch_size": 2}, (2, 4, 6)),
 }
 _HEADS = {
     "dueling, noisy": (True, True),
@@ -107,8 +109,8 @@ def test_a_unit_whose_outgoing_weights_are_zero_is_not_heard(torso, head, norm, 
     made = _make(torso, head, norm)
     assert made.declared.units
     for units in made.declared.units:
-        if torso == "impala" and units.name.endswith(("norm_0", "last")):
-            assert not [m for m in units.incoming if "conv" in m]  # several layers add up to it
+        if torso in ("impala", "transformer") and units.name.endswith(("norm_0", "last")):
+            assert all("norm" in m for m in units.incoming)  # several layers add up to it
         unit = _audible(made, units)
         silent = _without_outgoing(made, units, unit)
         before, heard_before = made(silent), made(made.params)

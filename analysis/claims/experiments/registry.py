@@ -49,6 +49,7 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "scales": label_variants.scales(),
     "abruptness": label_variants.abruptness(),
     "rescaling": label_variants.rescaling(),
+    "architectures": label_variants.architectures(),
     "revival": label_variants.revival(),
     "linearised_units": label_variants.linearised_units(),
     "point_mass_iql": point_mass.make(),

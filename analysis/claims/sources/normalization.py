@@ -36,6 +36,15 @@ def _rises_least_with_nap(quantity: str) -> ledger.Rule:
     )
 
 
+def _is_as_good_projected(kind: str) -> ledger.Rule:
+    """Of a kind of network: NaP holds its norms, and its loss is not more than 0.1 above LN's."""
+    nap, ln = (f"architectures_{kind}_{arm}" for arm in ("nap", "ln"))
+    return rules.joined(
+        rules.ends_within(_DEVIATION, nap, (-1.0, 1e-5)),
+        rules.differs("loss", nap, [ln], (-math.inf, 0.1)),
+    )
+
+
 CLAIMS: Sequence[Claim] = (
     Claim(
         "N1",
@@ -266,7 +275,17 @@ CLAIMS: Sequence[Claim] = (
         note="needs GPUs",
         is_testable=False,
     ),
-    Claim("N20", "One transform serves residual networks and transformers.", note=_NOT_BUILT),
+    Claim(
+        "N20",
+        "One transform serves residual networks and transformers.",
+        (
+            Test(
+                "architectures",
+                rules.joined(*map(_is_as_good_projected, ("cnn", "residual", "transformer"))),
+            ),
+        ),
+        "on labels that change",
+    ),
     Claim(
         "N21",
         "Scales and offsets need joint treatment or regularization in long runs.",

@@ -123,6 +123,7 @@ def _names():
         "abruptness": label_variants.STEPS,
         "rescaling": label_variants.RESCALED,
         "linearised_units": label_variants.UNITS,
+        "architectures": label_variants.ARCHITECTURES,
         "revival": label_variants.REVIVALS,
     }
     methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
@@ -152,6 +153,7 @@ _QUANTITIES = {
     "scales": ("loss",),
     "abruptness": ("probe",),
     "rescaling": ("loss",),
+    "architectures": ("loss", "norm_deviation"),
     "revival": ("dead",),
     "linearised_units": ("linearised", "most_linearised"),
     "random_labels": (
