@@ -271,7 +271,7 @@ def test_steps_do_not_matter(agent):
         ({"agent.v_max": 0.0}, "agent.v_max = 0.0: expected a number > 0"),
         ({"agent.gamma": 0.9}, "agent.gamma = 0.9: unknown key"),
         ({"agent.module": "sarsa"}, "agent.module = 'sarsa': expected a module of agents: "),
-        ({"network.torso.module": "transformer"}, "network.torso.module = 'transformer'"),
+        ({"network.torso.module": "perceiver"}, "network.torso.module = 'perceiver'"),
         ({"network.torso.module": "linear"}, "network.torso.module = 'linear'"),
     ],
 )

@@ -37,6 +37,7 @@ SCALES: Mapping[str, Variant] = {
 }
 
 _UPDATES = 80_000
+_PROBE = ("--updates=500", "--draws=3")
 
 STEPS: Mapping[str, Variant] = {
     f"relabelled_in_{steps}": Variant(
@@ -148,7 +149,7 @@ def abruptness() -> contract.Experiment:
         )
         runs = contract.Varied(_CONFIG, STEPS, seeds=10, keys=keys).run(place)
         for one in runs:
-            place.call("probe_plasticity", [f"--run_dir={one.path}"], False)
+            place.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE], False)
         scores = {"probe": task_streams.by_arm(runs, _probed)}
         return contract.Outcome(runs, scores, [0])
 
