@@ -6,7 +6,8 @@
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
-#   make replay-env   the replay server's environment, with which its tests run too (Python 3.11)
+#   make replay-env   the replay server's environment, with which its tests run too
+#   make doctor  what this machine can do, what is missing, and how long a run takes
 
 # The first interpreter that is new enough; or say PYTHON=...
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PEER_VENV ?= .venv-peers
 REPLAY_VENV ?= .venv-replay
-# dm-reverb has no wheel for a newer one.
+# dm-reverb has no wheel for a newer one. If it is not there, uv brings one.
 REPLAY_PYTHON ?= python3.11
 # Pinned versions; constraints-oldest.txt has the oldest that are supported.
 CONSTRAINTS ?= constraints.txt
@@ -25,7 +26,8 @@ TEST_WORKERS ?= 3
 BIN = $(VENV)/bin
 PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
 
-.PHONY: setup train plasticity test browser lint bench bench-gpu replay-env replay-env-for-tests clean
+.PHONY: setup train doctor plasticity test browser lint bench bench-gpu replay-env \
+	replay-env-for-tests clean-replay-env clean
 
 setup: $(VENV)/.complete
 
@@ -39,6 +41,9 @@ train: $(VENV)/.complete
 	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
+
+doctor: $(VENV)/.complete
+	$(BIN)/python -m scripts.doctor
 
 # The configurations and seeds of it; one's own are added with PLASTICITY_ARMS=...
 PLASTICITY_ARMS ?= rainbow:plain,rainbow:ln,rainbow:nap
@@ -74,17 +79,16 @@ $(PEER_VENV)/.complete: benchmarks/peers/requirements.txt
 
 replay-env: $(REPLAY_VENV)/.complete
 
-$(REPLAY_VENV)/.complete: constraints-replay.txt
-	@command -v $(REPLAY_PYTHON) >/dev/null || \
-		{ echo "error: no $(REPLAY_PYTHON) found; say REPLAY_PYTHON=... (3.11)" >&2; exit 1; }
-	$(REPLAY_PYTHON) -m venv $(REPLAY_VENV)
-	$(REPLAY_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+$(REPLAY_VENV)/.complete: constraints-replay.txt scripts/replay_environment.sh
+	sh scripts/replay_environment.sh $(REPLAY_VENV) $(REPLAY_PYTHON)
 	touch $@
 
-# dm-reverb has wheels for Python 3.11 alone: without it, the tests that need a server are skipped.
+clean-replay-env:
+	rm -rf $(REPLAY_VENV)
+
+# Without it, the tests that need a server are skipped, and say so.
 replay-env-for-tests:
-	@if command -v $(REPLAY_PYTHON) >/dev/null; then $(MAKE) replay-env; \
-		else echo "no $(REPLAY_PYTHON) found: tests of the replay server will be skipped"; fi
+	@$(MAKE) replay-env || echo "no replay environment: tests of the replay server will be skipped"
 
 bench: $(VENV)/.complete $(PEER_VENV)/.complete
 	$(BIN)/python -m benchmarks.components
