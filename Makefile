@@ -7,6 +7,7 @@
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
 #   make replay-env   the replay server's environment, with which its tests run too
+#   make docs    the documentation, in build/site/index.html
 #   make doctor  what this machine can do, what is missing, and how long a run takes
 
 # The first interpreter that is new enough; or say PYTHON=...
@@ -24,23 +25,27 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
-PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
+PACKAGES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
 
-.PHONY: setup train doctor plasticity test browser lint bench bench-gpu replay-env \
+.PHONY: setup train docs doctor plasticity test browser lint bench bench-gpu replay-env \
 	replay-env-for-tests clean-replay-env clean
 
 setup: $(VENV)/.complete
 
-$(VENV)/.complete: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.complete: pyproject.toml setup.py $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 found; say PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 train: $(VENV)/.complete
 	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
+
+# Strictly: a broken link is an error. Ends in build/site/index.html.
+docs: $(VENV)/.complete
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/site
 
 doctor: $(VENV)/.complete
 	$(BIN)/python -m scripts.doctor

@@ -12,8 +12,9 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /project
 # First what changes seldom, so that an edit of the code does not install anything anew.
-COPY pyproject.toml README.md constraints.txt ./
-RUN python -m venv .venv && pip install -c constraints.txt ".[${EXTRAS}]"
+COPY pyproject.toml setup.py README.md constraints.txt ./
+COPY effective_rainbow effective_rainbow
+RUN python -m venv .venv && pip install -c constraints.txt -e ".[${EXTRAS}]"
 COPY . .
 
 # A run's directory belongs to whoever runs the container: give it with --user and a volume.

@@ -15,7 +15,7 @@ from cluster.supervision import log_lines, processes
 
 _NAME = "replay server"
 _PACKAGES = ("grpc", "cramjam", "google.protobuf")
-_INSTALL = "pip install -c constraints.txt '.[distributed]'"
+_INSTALL = "pip install -c constraints.txt -e '.[distributed]'"
 _START_SECONDS = 90.0
 _CALL_SECONDS = 30.0
 _TABLE = {

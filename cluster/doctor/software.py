@@ -19,7 +19,7 @@ LEAST_PYTHON = (3, 11)
 LEAST_DRIVERS = {"12": (525, 60), "13": (580, 65)}
 """The oldest Linux driver for each major version of CUDA (NVIDIA, CUDA Compatibility)."""
 
-_INSTALL_GPU = "pip install -c constraints.txt '.[gpu]'"
+_INSTALL_GPU = "pip install -c constraints.txt -e '.[gpu]'"
 _STEPS = 4
 
 

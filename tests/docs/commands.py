@@ -44,6 +44,10 @@ def check(module: str, arguments: list[str]) -> None:
         any, and is not loaded.
     """
     known = flags_of(module)
+    if "--" in arguments:
+        end = arguments.index("--")
+        _check_sweep(arguments[:end], arguments[end + 1 :])
+        arguments = arguments[:end]
     for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
         is_flag = argument.startswith("--") and not name.startswith("config.")
@@ -52,6 +56,17 @@ def check(module: str, arguments: list[str]) -> None:
     configs = [argument for argument in arguments if argument.startswith(_CONFIG)]
     if configs and configs[-1] != f"{_CONFIG}...":
         check_config([word for word in arguments if word.startswith("--config")])
+
+
+def _check_sweep(arguments: list[str], overrides: list[str]) -> None:
+    """What follows `--` goes to the runs of all configs; a branch's depends on its run."""
+    given = dict(argument[2:].split("=", 1) for argument in arguments)
+    for config in given.get("configs", "").split(","):
+        if config:
+            check_config([f"{_CONFIG}{config}", *overrides])
+    strange = [argument for argument in overrides if not argument.startswith("--config.")]
+    if strange:
+        raise CommandError(f"{strange[0]!r} after --: expected keys of the config")
 
 
 def check_config(arguments: list[str]) -> None:

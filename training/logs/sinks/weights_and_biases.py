@@ -18,7 +18,7 @@ def check(mode: str) -> None:
     if mode != "off" and importlib.util.find_spec("wandb") is None:
         raise checks.ConfigError(
             f"log.wandb = {mode!r}: expected 'off', as the package wandb is not installed "
-            "(pip install -c constraints.txt '.[wandb]')"
+            "(pip install -c constraints.txt -e '.[wandb]')"
         )
 
 
