@@ -25,7 +25,8 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
-PACKAGES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
+SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
+	notebooks docs/conf.py setup.py
 
 .PHONY: setup train docs doctor plasticity test browser lint bench bench-gpu replay-env \
 	replay-env-for-tests clean-replay-env clean
@@ -73,8 +74,8 @@ browser:
 		echo "no Chromium found or installed: the test of the report in a browser will be skipped"
 
 lint: $(VENV)/.complete
-	$(BIN)/ruff format --check $(PACKAGES)
-	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(PEER_VENV)/.complete: benchmarks/peers/requirements.txt

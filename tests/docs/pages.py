@@ -53,7 +53,9 @@ def check(words: list[str]) -> None:
     """Raises CommandError for a command that would be refused."""
     if words[0].startswith("effective-rainbow"):
         commands.check(f"scripts.{words[1]}", words[2:])
-    elif words[0] in ("python", ".venv/bin/python") and words[2].startswith(("scripts.", "benchmarks.")):
+    elif words[0] in ("python", ".venv/bin/python") and words[2].startswith(
+        ("scripts.", "benchmarks.")
+    ):
         commands.check(words[2], words[3:])
     elif words[0] == "make":
         _check_make(words[1:])
