@@ -6,7 +6,9 @@
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
-#   make replay-env   the replay server's environment, with which its tests run too (Python 3.11)
+#   make replay-env   the replay server's environment, with which its tests run too
+#   make docs    the documentation, in build/site/index.html
+#   make doctor  what this machine can do, what is missing, and how long a run takes
 
 # The first interpreter that is new enough; or say PYTHON=...
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -14,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 PEER_VENV ?= .venv-peers
 REPLAY_VENV ?= .venv-replay
-# dm-reverb has no wheel for a newer one.
+# dm-reverb has no wheel for a newer one. If it is not there, uv brings one.
 REPLAY_PYTHON ?= python3.11
 # Pinned versions; constraints-oldest.txt has the oldest that are supported.
 CONSTRAINTS ?= constraints.txt
@@ -23,22 +25,31 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
-PACKAGES = core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests
+SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
+	notebooks docs/conf.py setup.py
 
-.PHONY: setup train plasticity test browser lint bench bench-gpu replay-env replay-env-for-tests clean
+.PHONY: setup train docs doctor plasticity test browser lint bench bench-gpu replay-env \
+	replay-env-for-tests clean-replay-env clean
 
 setup: $(VENV)/.complete
 
-$(VENV)/.complete: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.complete: pyproject.toml setup.py $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 found; say PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 train: $(VENV)/.complete
 	$(BIN)/python -m scripts.train --config=configs/data_efficient_nap.py \
 		--config.num_frames=200_000 --run_dir=$(RUN_DIR)
 	$(BIN)/python -m scripts.plot --layers --output=$(RUN_DIR)/learning_curve.png $(RUN_DIR)
+
+# Strictly: a broken link is an error. Ends in build/site/index.html.
+docs: $(VENV)/.complete
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/site
+
+doctor: $(VENV)/.complete
+	$(BIN)/python -m scripts.doctor
 
 # The configurations and seeds of it; one's own are added with PLASTICITY_ARMS=...
 PLASTICITY_ARMS ?= rainbow:plain,rainbow:ln,rainbow:nap
@@ -63,8 +74,8 @@ browser:
 		echo "no Chromium found or installed: the test of the report in a browser will be skipped"
 
 lint: $(VENV)/.complete
-	$(BIN)/ruff format --check $(PACKAGES)
-	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(PEER_VENV)/.complete: benchmarks/peers/requirements.txt
@@ -74,17 +85,16 @@ $(PEER_VENV)/.complete: benchmarks/peers/requirements.txt
 
 replay-env: $(REPLAY_VENV)/.complete
 
-$(REPLAY_VENV)/.complete: constraints-replay.txt
-	@command -v $(REPLAY_PYTHON) >/dev/null || \
-		{ echo "error: no $(REPLAY_PYTHON) found; say REPLAY_PYTHON=... (3.11)" >&2; exit 1; }
-	$(REPLAY_PYTHON) -m venv $(REPLAY_VENV)
-	$(REPLAY_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+$(REPLAY_VENV)/.complete: constraints-replay.txt scripts/replay_environment.sh
+	sh scripts/replay_environment.sh $(REPLAY_VENV) $(REPLAY_PYTHON)
 	touch $@
 
-# dm-reverb has wheels for Python 3.11 alone: without it, the tests that need a server are skipped.
+clean-replay-env:
+	rm -rf $(REPLAY_VENV)
+
+# Without it, the tests that need a server are skipped, and say so.
 replay-env-for-tests:
-	@if command -v $(REPLAY_PYTHON) >/dev/null; then $(MAKE) replay-env; \
-		else echo "no $(REPLAY_PYTHON) found: tests of the replay server will be skipped"; fi
+	@$(MAKE) replay-env || echo "no replay environment: tests of the replay server will be skipped"
 
 bench: $(VENV)/.complete $(PEER_VENV)/.complete
 	$(BIN)/python -m benchmarks.components

@@ -2,5 +2,6 @@
 
 Rooms: roles (one process each), learning (parts of the learner), messages (what they
 exchange), accounts (the learner's bookkeeping), supervision (processes that are watched and
-restarted), sweeps (many runs). Called by scripts/; imports training/ and what it imports.
+restarted), sweeps (many runs), doctor (checks of a machine). Called by scripts/; imports training/
+and what it imports.
 """

@@ -6,6 +6,7 @@ import ml_collections
 
 from core import checks, settings
 from training import run_settings
+from training.logs.sinks import weights_and_biases
 
 _SERVED = ("prioritized", "uniform")
 """Kinds of replay that the replay server draws like."""
@@ -69,6 +70,7 @@ def parse(
     """
     run = run_settings.parse(config)
     distributed = settings.parse(DistributedSettings, config["distributed"], "distributed")
+    weights_and_biases.check(run.log.wandb)
     if num_actors < 1:
         raise checks.ConfigError(f"actors = {num_actors}: expected an integer >= 1")
     if run.num_seeds != 1:

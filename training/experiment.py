@@ -142,13 +142,18 @@ def check_measurements(settings: run_settings.RunSettings, agent: agents_base.Ag
 
 def check_filling(settings: run_settings.RunSettings) -> None:
     """Raises ConfigError if learning would begin before there is anything to sample."""
-    transition, num_envs = settings.transition, settings.num_envs
-    least = num_envs * (transition.n_step + transition.frame_stack + 1)
+    least = least_filling(settings)
     if settings.replay.min_size < least:
         raise checks.ConfigError(
             f"replay.min_size = {settings.replay.min_size}: expected at least {least} with "
-            f"num_envs = {num_envs}, so that there is something to sample"
+            f"num_envs = {settings.num_envs}, so that there is something to sample"
         )
+
+
+def least_filling(settings: run_settings.RunSettings) -> int:
+    """The least replay.min_size with which there is something to sample."""
+    transition = settings.transition
+    return settings.num_envs * (transition.n_step + transition.frame_stack + 1)
 
 
 def observed(timestep: dm_env.TimeStep, learner: replay_learner.Learner) -> replay_learner.Observed:

@@ -17,6 +17,7 @@ from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
 from training.logs import progress_line, run_recorder, stage_timer
+from training.logs.sinks import weights_and_biases
 from training.system import stopping
 
 _STAGES = ("act", "learn", "environment", "log", "evaluate", "snapshot")
@@ -37,6 +38,7 @@ class Run:
         given, config = config, derived.resolve(config)
         self.settings = settings = run_settings.parse(config)
         self.path = path
+        weights_and_biases.check(settings.log.wandb)
         run_directory.check(path, given)
         run_directory.check_idle(path)
         self.experiment = experiment_lib.make(settings)

@@ -124,6 +124,15 @@ class LogSettings:
         "Plasticine",
     )
     tensorboard: bool = settings.key(True, checks.boolean(), "whether to write events as well")
+    json_lines: bool = settings.key(
+        False, checks.boolean(), "whether to write the rows of the CSV files as JSON lines as well"
+    )
+    wandb: str = settings.key(
+        "off",
+        checks.one_of("off", "online", "offline"),
+        "whether to send the numbers to Weights & Biases as well, or to write them for "
+        "`wandb sync`; the extra `wandb` is needed",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -276,3 +276,26 @@ def test_plot_without_run_or_with_a_bad_ending(run_dir, tmp_path):
 def test_plot_shown_without_a_display(run_dir):
     result = call("plot", "--show", str(run_dir), DISPLAY="", WAYLAND_DISPLAY="")
     assert "show: no display" in error_of(result)
+
+
+def test_package_that_is_not_installed_is_told_in_one_line():
+    program = "import scripts; import jax_of_next_year.parts"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: no package 'jax_of_next_year' in ")
+    assert "`make setup`" in line
+    assert result.returncode == 1
+
+
+def test_doctor_says_what_fails_and_what_fits():
+    arguments = (_PROBE, "--seconds=0", "--replay_python=/nothing")
+    good = call("doctor", *arguments)
+    assert good.returncode == 0, good.stderr
+    assert [line.split()[0] for line in good.stdout.splitlines()] == ["ok"] * 8 + ["warn"]
+    large = ("--config.replay.capacity=1_000_000_000", "--config.num_seeds=1000")
+    bad = call("doctor", *arguments, *large)
+    assert bad.returncode == 1
+    (line,) = [line for line in bad.stdout.splitlines() if line.startswith("fail")]
+    assert "replay.capacity = 1000000000: expected at most" in line

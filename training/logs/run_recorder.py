@@ -1,4 +1,4 @@
-"""What a run records: CSV files, and TensorBoard events of the same numbers.
+"""What a run records: CSV files, and the same numbers elsewhere if asked (training/logs/sinks).
 
 With frames and updates, they hold:
 
@@ -24,13 +24,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 
 from core import finite
+from core import settings as settings_lib
 from envs import base as envs_base
 from plasticity import norm_growth
 from training import run_settings
 from training.logs import csv_log, interval
+from training.logs.sinks import base, csv_files, json_lines, tensorboard, weights_and_biases
 
 KEEP_ROWS = 2**62
 """A moment after all rows of a file: they are facts, so none is dropped."""
@@ -53,23 +54,15 @@ class Recorder:
         Args:
           path: the run's directory.
           settings: of the run.
-          logs: which CSV files to write, of LOGS, and where each stands: rows with more frames
+          logs: which kinds of rows to write, of LOGS, and where each stands: rows with more frames
             are dropped.
           metric_names: of the updates' metrics.
         """
         self._settings = settings
         self._path = path
-        self._logs = {
-            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames)
-            for name, frames in logs.items()
-        }
-        frames = logs.get("train", 0)
-        self._events = None
-        if settings.log.tensorboard:
-            events_path = str(path / "tensorboard")
-            self._events = tensorboardX.SummaryWriter(events_path, purge_step=frames or None)
+        self._sinks = list(_open_sinks(path, settings, logs))
         self._start = self._last_time = time.perf_counter()
-        self._last_frames = frames
+        self._last_frames = logs.get("train", 0)
         self.gathered = interval.LogInterval(settings.num_seeds, settings.seed, metric_names)
 
     def learned(
@@ -88,7 +81,8 @@ class Recorder:
         k, env_id = divmod(episode.env_id, self._settings.num_envs)
         finite.check("episode return", np.array(episode.episode_return))
         self.gathered.returns[k].append(episode.episode_return)
-        self._logs["episodes"].append(
+        self._add(
+            "episodes",
             {
                 **self._moment(counters),
                 "seed": self._seed(k),
@@ -96,7 +90,7 @@ class Recorder:
                 "env_id": env_id,
                 "return": episode.episode_return,
                 "length_frames": episode.length_frames,
-            }
+            },
         )
 
     def interval(
@@ -126,8 +120,7 @@ class Recorder:
                 **speed,
                 **stage_times,
             }
-            self._logs["train"].append(row)
-            self._add_events("train", k, row)
+            self._add("train", row)
             returns.clear()
         losses = means["loss"][np.isfinite(means["loss"])]
         return {"loss": float(np.mean(losses)) if losses.size else float("nan"), **speed}
@@ -157,10 +150,8 @@ class Recorder:
             "std_return": float(np.std(returns)),
             "mean_length_frames": float(np.mean([e.length_frames for e in episodes])),
         }
-        self._logs["evaluation"].append(row)
         is_sequence = envs_base.is_sequence(self._settings.environment)
-        group = f"evaluation/{game}" if is_sequence else "evaluation"
-        self._add_events(group, k, row)
+        self._add("evaluation", row, [game] if is_sequence else [])
         return row["mean_return"]
 
     def last_evaluation(self) -> int:
@@ -220,8 +211,7 @@ class Recorder:
             **where,
             **numbers,
         }
-        self._logs[log].append(row)
-        self._add_events("/".join([log, *where.values()]), k, row)
+        self._add(log, row, list(where.values()))
 
     def norms(self, norms: Sequence[Mapping[str, jax.Array]], updates: int) -> None:
         """Appends the projected layers' norms, in the format that norm_growth reads.
@@ -249,18 +239,31 @@ class Recorder:
         """The number of the run's k-th seed."""
         return self._settings.seed + k
 
-    def _add_events(self, group: str, k: int, row: Mapping[str, Any]) -> None:
-        if self._events is None:
-            return
-        for name, value in row.items():
-            if isinstance(value, float) and np.isfinite(value):
-                tag = f"{group}/{name}/seed_{self._seed(k)}"
-                self._events.add_scalar(tag, value, row["frames"])
+    def _add(self, log: str, row: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
+        for sink in self._sinks:
+            sink.add(log, row, labels)
 
     def close(self) -> None:
-        """Flushes the events."""
-        if self._events is not None:
-            self._events.close()
+        """Waits until all rows are where they belong."""
+        for sink in self._sinks:
+            sink.close()
+
+
+def _open_sinks(
+    path: Path, settings: run_settings.RunSettings, logs: Mapping[str, int]
+) -> Iterator[base.Sink]:
+    """The places where rows go; the CSV files come first, as they are the record."""
+    yield csv_files.CsvFiles(path, logs)
+    if settings.log.json_lines:
+        yield json_lines.JsonLines(path, logs)
+    if settings.log.tensorboard:
+        yield tensorboard.TensorBoard(path, logs.get("train", 0))
+    if settings.log.wandb != "off":
+        part = "training" if "train" in logs else "evaluation"
+        config = settings_lib.to_config(settings).to_dict()
+        yield weights_and_biases.WeightsAndBiases(
+            path, settings.log.wandb, part, settings.name, config
+        )
 
 
 def _ratio(x: float, y: float) -> float:
