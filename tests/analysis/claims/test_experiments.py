@@ -1,13 +1,10 @@
 """Experiments make the protocol's runs and keep their scores; no run here is a real one."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
 from analysis import run_records
 from analysis.claims import evidence, page
@@ -20,7 +17,7 @@ from analysis.claims.experiments import (
     task_quantities,
 )
 from core import checks
-from training import derived, run_settings
+from tests.docs import commands
 
 # Of plain C51 the slowest rate is the best, of the others another one.
 _LAST = {"3e-4": 0.6, "1e-3": 0.5, "3e-3": 0.4}
@@ -220,7 +217,7 @@ def test_deviations_of_norms_are_from_birth(tmp_path):
 
 @pytest.mark.parametrize("name", registry.EXPERIMENTS)
 @pytest.mark.parametrize("is_full", [False, True])
-def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path, monkeypatch):
+def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path):
     """As far as sweeps are asked for before there are any runs."""
     calls = []
     place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full, workers=1)
@@ -231,14 +228,8 @@ def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path, monke
     for arguments in sweeps:
         chosen = dict(x[2:].split("=", 1) for x in arguments[: arguments.index("--")])
         for argument in chosen["arguments"].split(","):
-            values = flags.FlagValues()
-            config_flags.DEFINE_config_file("config", flag_values=values)
             config = f"--config={chosen['configs']}:{argument}"
-            given = ["test", config, *arguments[arguments.index("--") + 1 :]]
-            # Where ml_collections looks for keys.
-            monkeypatch.setattr(sys, "argv", given)
-            values(given)
-            assert run_settings.parse(derived.resolve(values.config))
+            commands.check_config([config, *arguments[arguments.index("--") + 1 :]])
 
 
 def test_probes_are_of_the_last_checkpoint(tmp_path):
