@@ -16,6 +16,7 @@ from envs import (
     labelled_images,
     point_mass,
     probes,
+    slow_regression,
     task_stream,
 )
 from tests.envs.playing import assert_equal, draw_actions, play
@@ -41,6 +42,7 @@ OVERRIDES = {
     "probe_3": (probes, {"probe": 3}),
     "probe_4": (probes, {"probe": 4}),
     "probe_5": (probes, {"probe": 5}),
+    "slow_regression": (slow_regression, {"episode_steps": 30}),
     "task_stream": (task_stream, {"each": cartpole.Settings()}),
 }
 every_module = pytest.mark.parametrize("name", OVERRIDES)
