@@ -1,13 +1,15 @@
 """Every test runs under the switches that a training run sets."""
 
 import os
-import tempfile
 
 import pytest
 
+from tests import compilation_cache
+
 # Many tests, and the processes that some start, compile the same programs.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.directory()))
+# The small ones too: there are many more of them.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # A test's programs run for a few seconds each: code that is compiled sooner pays.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
