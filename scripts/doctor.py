@@ -56,9 +56,10 @@ def _findings(settings: run_settings.RunSettings) -> Iterator[finding.Finding]:
         lambda: software.check_jax(platform, settings.precision),
     )
     yield found
+    # Also where JAX has none: it tells why.
+    yield attempt("gpu", "see the driver's tool nvidia-smi", lambda: software.check_gpu(platform))
     if found.level == finding.Level.FAILURE:
         return
-    yield attempt("gpu", "see the driver's tool nvidia-smi", lambda: software.check_gpu(platform))
     yield attempt("atari", setup, software.check_atari)
     if settings.environment.module != "atari":
         playing = functools.partial(software.check_environment, settings.environment)

@@ -32,6 +32,7 @@ _LONGEST = (
     "test_protocol.py",
     "test_agent_contract.py",
     "test_interventions.py",
+    "test_pages.py",
 )
 
 

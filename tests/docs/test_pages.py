@@ -109,7 +109,7 @@ def test_pages_do_what_they_say(checkout):
 
 @pytest.mark.slow
 def test_own_code_in_another_directory_trains(tmp_path):
-    """A project with an agent, an environment and a config; a folder `agents` does no harm."""
+    """Agent, environment, intervention and config; a folder `agents` does no harm."""
     lab, programs = tmp_path / "lab", tmp_path / "bin"
     (lab / "agents").mkdir(parents=True)
     (lab / "agents" / "__init__.py").write_text("raise RuntimeError('not the project')\n")
@@ -128,6 +128,8 @@ def test_own_code_in_another_directory_trains(tmp_path):
     columns = dict(zip(last[0].split(","), last[-1].split(",")))
     assert columns["game"] == "corridor_3"
     assert float(columns["mean_target"]) > 0
+    (norm,) = (name for name in columns if name.endswith("shrink_norm"))
+    assert float(columns[norm]) > 0
     # A random walk takes twelve steps to the end; this agent three, but for its epsilon.
     rows = (lab / "runs" / "mellow.csv").read_text().splitlines()
     lengths = [int(row.split(",")[-1]) for row in rows[1:]]
