@@ -8,6 +8,7 @@ read. `learn` is counted per update, `act` (Learner.observe) per call. It needs 
 """
 
 import dataclasses
+import inspect
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,9 +101,9 @@ def compile_program(
     shapes = experiment.learner_shapes(learner, spec)
     # Not the jitted functions themselves, which have options for the CPU that is in use here.
     if program == "learn":
-        learn = jax.jit(learner.learn.__wrapped__, static_argnums=1, donate_argnums=0)
+        learn = jax.jit(inspect.unwrap(learner.learn), static_argnums=1, donate_argnums=0)
         return target.compile_text(learn, shapes, _UPDATES.value, sharding=sharding)
-    act = jax.jit(learner.observe.__wrapped__, donate_argnums=0)
+    act = jax.jit(inspect.unwrap(learner.observe), donate_argnums=0)
     observed = _observed_shapes((settings.num_seeds, settings.num_envs), spec.shape, spec.dtype)
     return target.compile_text(act, shapes, observed, sharding=sharding)
 
