@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from core import plugins, types
+from core import formulations, plugins, types
 
 PACKAGE = "agents"
 
@@ -22,12 +22,19 @@ class Sections(NamedTuple):
       network: its `NetworkSettings`.
       optimizer: its `OptimizerSettings`.
       interventions: settings of the listed interventions.
+      formulation: REFERENCE or FEW_KERNELS of core/formulations.py.
     """
 
     agent: Any
     network: Any
     optimizer: Any
     interventions: tuple[Any, ...] = ()
+    formulation: str = formulations.REFERENCE
+
+    @property
+    def has_few_kernels(self) -> bool:
+        """Whether the formulation is FEW_KERNELS."""
+        return self.formulation == formulations.FEW_KERNELS
 
 
 class Problem(NamedTuple):
@@ -81,6 +88,20 @@ class Forget(NamedTuple):
     schedule: bool = False
 
 
+class Packed(NamedTuple):
+    """An update on states whose arrays are few.
+
+    Attributes:
+      pack: (TrainState) -> the same state, packed.
+      unpack: its inverse.
+      update: as Agent.update, on packed states.
+    """
+
+    pack: Callable[[types.TrainState], types.TrainState]
+    unpack: Callable[[types.TrainState], types.TrainState]
+    update: Callable[[types.TrainState, jax.Array, types.Transition, jax.Array], Updated]
+
+
 class Agent(NamedTuple):
     """An algorithm.
 
@@ -108,6 +129,8 @@ class Agent(NamedTuple):
         that are vectors.
       measure_network: (state, rng, transitions [B, ...], weights [B], transitions of the probe) ->
         scalars of the whole network, by name.
+      packed: the same update on packed states, where the formulation asks for it and the agent has
+        it; else None.
     """
 
     init: Callable[[jax.Array, jax.Array], types.TrainState]
@@ -132,6 +155,7 @@ class Agent(NamedTuple):
         ]
         | None
     ) = None
+    packed: Packed | None = None
 
     def param_shapes(self) -> Params:
         """Shapes and types of the parameters."""

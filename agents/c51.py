@@ -29,6 +29,9 @@ class Settings(c51.SupportSettings):
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds C51; see agents.base.make."""
     agent = sections.agent
-    network = q_learning.make_network(sections, problem, agent.num_atoms, agent.distribution)
-    loss = rainbow.make_loss(network.apply, agent)
+    fixed = agent.fixed() if sections.has_few_kernels else None
+    read = (fixed or agent).distribution
+    network = q_learning.make_network(sections, problem, agent.num_atoms, read)
+    passes = q_learning.make_passes(network, sections, problem)
+    loss = rainbow.make_loss(passes, agent, fixed)
     return q_learning.make_agent(network, loss, sections, problem)

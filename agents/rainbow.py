@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import rlax
 
-from agents import base, exploration, optimizers, q_learning, value_based
+from agents import base, exploration, optimizers, q_learning, value_based, written_out
 from core import checks, settings, types
 from networks import value_network
 from networks.heads import c51
@@ -55,7 +55,9 @@ class Categorical(Protocol):
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     """Builds Rainbow; see agents.base.make."""
     agent = sections.agent
-    network = q_learning.make_network(sections, problem, agent.num_atoms, agent.distribution)
+    fixed = agent.fixed() if sections.has_few_kernels else None
+    read = (fixed or agent).distribution
+    network = q_learning.make_network(sections, problem, agent.num_atoms, read)
 
     def act(params, rng, observations, steps, mode) -> jax.Array:
         del steps
@@ -67,26 +69,37 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         epsilon = agent.exploration_epsilon if is_training else agent.evaluation_epsilon
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
-    loss = make_loss(network.apply, agent)
+    passes = q_learning.make_passes(network, sections, problem)
+    loss = make_loss(passes, agent, fixed)
     trainer = value_based.make_trainer(network.init, network.apply, loss, sections, problem)
     return value_based.make_agent(trainer, act)
 
 
-def make_loss(apply: value_based.Apply, agent: Categorical) -> value_based.Loss:
+def make_loss(
+    passes: q_learning.Passes, agent: Categorical, fixed: c51.FixedSupport | None = None
+) -> value_based.Loss:
     """The weighted mean of cross-entropies, from three passes with independent noise.
 
     Without double Q-learning there are two: the target network chooses the action as well.
+
+    Args:
+      passes: of the network.
+      agent: its settings.
+      fixed: its support, for the losses of agents/written_out.py; None for those below.
     """
+    losses_of = categorical_double_q_losses if fixed is None else written_out.losses
 
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)
-        output_tm1 = apply(params, rng_tm1, transition.s_tm1)
-        selector = None
+        inputs = [(params, rng_tm1, transition.s_tm1)]
         if agent.double:
-            selector = apply(jax.lax.stop_gradient(params), rng_selector, transition.s_t)
-        target = apply(target_params, rng_target, transition.s_t)
-        selector = target if selector is None else selector
-        losses = categorical_double_q_losses(output_tm1, selector, target, transition, agent.atoms)
+            inputs.append((jax.lax.stop_gradient(params), rng_selector, transition.s_t))
+        inputs.append((target_params, rng_target, transition.s_t))
+        outputs = passes(inputs)
+        output_tm1, selector, target = outputs[0], outputs[-2], outputs[-1]
+        selector = selector if agent.double else target
+        atoms = agent.atoms if fixed is None else fixed.atoms
+        losses = losses_of(output_tm1, selector, target, transition, atoms)
         return q_learning.mean_loss(losses, weights, output_tm1, jnp.abs(losses))
 
     return loss

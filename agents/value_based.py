@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, intervening, measuring, optimizers
+from agents import base, intervening, measuring, optimizers, packing
 from core import types
 from networks import activations, declared
 
@@ -268,6 +268,7 @@ def declared_network(
 
 def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
     """The agent made of a trainer and an acting function; see base.Agent."""
+    packed = packing.make(trainer) if trainer.sections.has_few_kernels else None
     return base.Agent(
         init=trainer.init,
         act=act,
@@ -284,4 +285,5 @@ def make_agent(trainer: Trainer, act: Callable[..., jax.Array]) -> base.Agent:
         measure_units=trainer.measure_units,
         measure_ranks=trainer.measure_ranks,
         measure_network=trainer.measure_network,
+        packed=packed,
     )

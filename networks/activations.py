@@ -70,6 +70,10 @@ class Settings:
             )
         return width // 2
 
+    def features(self, units: int) -> int:
+        """The features that so many units give."""
+        return 2 * units if self.kind in _TWO_PER_UNIT else units
+
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps pre-activations [B, ..., C] to [B, ..., C] or, of two features a unit, 2C."""
         match self.kind:
@@ -113,6 +117,13 @@ def is_recording() -> bool:
     return getattr(_RECORDERS, "found", None) is not None
 
 
+def record(name: str, pre: jax.Array, post: jax.Array) -> None:
+    """Shows the units `name` to whoever records the network that is applied now."""
+    found = getattr(_RECORDERS, "found", None)
+    if found is not None:
+        found[name] = Units(pre, post)
+
+
 def activate(x: jax.Array, name: str, chosen: Settings) -> jax.Array:
     """Applies the nonlinearity to pre-activations [B, ..., C] of the units `name`.
 
@@ -122,9 +133,7 @@ def activate(x: jax.Array, name: str, chosen: Settings) -> jax.Array:
       chosen: the nonlinearity.
     """
     post = chosen(x)
-    found = getattr(_RECORDERS, "found", None)
-    if found is not None:
-        found[name] = Units(x, post)
+    record(name, x, post)
     return post
 
 

@@ -1,13 +1,13 @@
 """Linear layers: plain and noisy."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from core import types
-from networks import declared
+from networks import declared, noise
 
 
 def uniform_fan_in(fan_in: int) -> hk.initializers.Initializer:
@@ -69,10 +69,20 @@ def factorised_noise(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
 
 
+class NoisyParts(NamedTuple):
+    """A noisy layer's weight mu + sigma * noise, all [I, O], and its noisy bias [1, O]."""
+
+    mu: jax.Array
+    sigma: jax.Array
+    noise: jax.Array
+    bias: jax.Array
+
+
 class NoisyLinear(hk.Module):
     """y = x(mu_w + sigma_w * e_in e_out^T) + mu_b + sigma_b * e_out (Fortunato et al. 2018).
 
-    The noise is drawn anew at each call from Haiku's rng stream, either one draw shared by the
+    The noise is drawn anew at each call from Haiku's rng stream (or was drawn ahead from the same
+    keys, networks/noise.py), either one draw shared by the
     batch (the noisy weight is formed once, then one matrix product) or one draw per row (the
     factorised form, two products and no noisy weight; the cheaper one for a few rows).
     """
@@ -111,16 +121,33 @@ class NoisyLinear(hk.Module):
         """Maps [B, I] to [B, size]."""
         declared.reads(self, x)
         batch, fan_in = x.shape
-        rows = batch if self._per_sample else 1
-        rng_in, rng_out = jax.random.split(hk.next_rng_key())
-        noise_in = factorised_noise(rng_in, (rows, fan_in))
-        noise_out = factorised_noise(rng_out, (rows, self._size))
+        noise_in, noise_out = self._noise(batch if self._per_sample else 1, fan_in)
         mu, sigma = self._weights("mu", fan_in), self._weights("sigma", fan_in)
         if self._per_sample:
             y = x @ mu + ((x * noise_in) @ sigma) * noise_out
         else:
             y = x @ (mu + sigma * (noise_in.T * noise_out))
         return self._add_biases(y, noise_out, fan_in)
+
+    def parts(self, fan_in: int) -> NoisyParts:
+        """The parts of the noisy weight [fan_in, size] and bias that rows of a batch share.
+
+        For callers that do the product themselves, and say `declared.reads`.
+        """
+        drawn = self._noise(1, fan_in)
+        mu, sigma = self._weights("mu", fan_in), self._weights("sigma", fan_in)
+        bias = self._add_biases(jnp.zeros_like(drawn.outputs), drawn.outputs, fan_in)
+        return NoisyParts(mu, sigma, drawn.inputs.T * drawn.outputs, bias)
+
+    def _noise(self, rows: int, fan_in: int) -> noise.Noise:
+        drawn = noise.supply(noise.Sizes(fan_in, self._size))
+        if drawn is not None:
+            return drawn
+        rng_in, rng_out = jax.random.split(hk.next_rng_key())
+        return noise.Noise(
+            factorised_noise(rng_in, (rows, fan_in)),
+            factorised_noise(rng_out, (rows, self._size)),
+        )
 
     def _weights(self, part: str, fan_in: int) -> jax.Array:
         return hk.get_parameter(

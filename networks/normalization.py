@@ -1,6 +1,7 @@
 """Normalization of hidden layers; networks/nonlinearity.py puts it into torsos and heads."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import haiku as hk
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, settings, types
-from networks import declared
+from networks import declared, few_kernel_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Normalization:
         return self.keep_bias or not self.is_active
 
     def __call__(
-        self, x: jax.Array, name: str, role: types.LayerKind = "norm"
+        self, x: jax.Array, name: str, role: types.LayerKind = "norm", few_kernels: bool = False
     ) -> tuple[jax.Array, hk.Module | None]:
         """Normalizes x [B, ..., C] in a Haiku module called `name`.
 
@@ -79,6 +80,7 @@ class Normalization:
           x: pre-activations, or features with position "post".
           name: of the module, and of its parameters.
           role: "free_norm" for one that feeds an output layer, whose scale matters.
+          few_kernels: whether an affine LayerNorm is networks/few_kernel_norm.py's.
 
         Returns:
           x normalized, and the module if it has parameters.
@@ -88,6 +90,8 @@ class Normalization:
         axis = slice(1, None) if self.axes == "all" else -1
         if self.statistics == "constant":
             norm = _ConstantStatistics(self, name)
+        elif self.kind == "layer" and self.affine and few_kernels:
+            norm = few_kernel_norm.LayerNorm(axis, self.epsilon, name)
         elif self.kind == "layer":
             norm = hk.LayerNorm(
                 axis, self.affine, self.affine, eps=self.epsilon, param_axis=-1, name=name
@@ -97,9 +101,26 @@ class Normalization:
                 axis, eps=self.epsilon, create_scale=self.affine, param_axis=-1, name=name
             )
         if self.affine:
-            offset = ("offset",) if self.kind == "layer" else ()
-            declared.declare(norm, role, ("scale",), offset)
+            self._declare(norm, role)
         return norm(x), norm if self.affine else None
+
+    def side_by_side(
+        self, x: jax.Array, names: Sequence[str], role: types.LayerKind
+    ) -> tuple[jax.Array, Sequence[hk.Module | None]]:
+        """Normalizes x [B, S, C], a norm for each of S; as a call for each of them."""
+        if self.kind == "none":
+            return x, [None] * len(names)
+        if self.kind != "layer" or not self.affine or self.statistics == "constant":
+            each = [self(x[:, i], name, role, True) for i, name in enumerate(names)]
+            return jnp.stack([y for y, _ in each], 1), [norm for _, norm in each]
+        norms = [few_kernel_norm.LayerNorm(-1, self.epsilon, name) for name in names]
+        for norm in norms:
+            self._declare(norm, role)
+        return few_kernel_norm.normalize_each(x, norms, self.epsilon), norms
+
+    def _declare(self, norm: hk.Module, role: types.LayerKind) -> None:
+        offset = ("offset",) if self.kind == "layer" else ()
+        declared.declare(norm, role, ("scale",), offset)
 
 
 class _ConstantStatistics(hk.Module):

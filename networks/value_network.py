@@ -25,9 +25,18 @@ class Settings:
     injection: injecting.Settings = settings.section(injecting.Settings)
 
 
-def make(network: Settings, num_actions: int, size: int) -> hk.Transformed:
-    """Builds the network: (observations [B, ...], noise per sample) -> [B, num_actions, size]."""
-    nonlinear = nonlinearity.Nonlinearity(network.norm, network.activation)
+def make(
+    network: Settings, num_actions: int, size: int, few_kernels: bool = False
+) -> hk.Transformed:
+    """Builds the network: (observations [B, ...], noise per sample) -> [B, num_actions, size].
+
+    Args:
+      network: the section.
+      num_actions: A.
+      size: numbers for each action.
+      few_kernels: whether norms and the head are written for few kernels.
+    """
+    nonlinear = nonlinearity.Nonlinearity(network.norm, network.activation, few_kernels=few_kernels)
     head = action_values.ActionValueHead(network.head, num_actions, size, nonlinear)
 
     def forward(observations: jax.Array, per_sample_noise: bool) -> jax.Array:

@@ -8,9 +8,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from core import checks, finite, flag_errors
-from replay.reverb.writing import actor_journal
-from training.checkpoints import snapshot
+from core import checks, flag_errors
 
 STOPPED = 3
 """Exit code of a run that was stopped before its end."""
@@ -76,6 +74,11 @@ def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
 
 
 def _guard(call: Callable[[], Any]) -> Any:
+    # Not needed to parse flags, and slow to import.
+    from core import finite
+    from replay.reverb.writing import actor_journal
+    from training.checkpoints import snapshot
+
     try:
         result = call()
         sys.stdout.flush()

@@ -10,8 +10,6 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from scripts import command_line
-from training import loop, run_directory
-from training.system import jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -25,6 +23,10 @@ def main(argv: Sequence[str]) -> int:
     """Trains; returns 0 when all frames are played and 3 when stopped early."""
     del argv
     config = command_line.load_config(_CONFIG)
+    # Not before: they import JAX and more, which --help and a mistyped flag need not wait for.
+    from training import loop, run_directory
+    from training.system import jax_platform
+
     jax_platform.set_up(config.platform, config.precision)
     path = Path(_RUN_DIR.value) if _RUN_DIR.value else run_directory.default_path(config)
     logging.info("run directory: %s", path)

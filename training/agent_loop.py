@@ -14,7 +14,7 @@ from envs import base as envs_base
 from training import experiment as experiment_lib
 from training import periods, run_settings
 from training.checkpoints import snapshot, state_arrays
-from training.learning import dataset, run_counts, update_schedule
+from training.learning import dataset, plain_state, run_counts, update_schedule
 from training.logs import stage_timer
 
 # Offline updates per call, so that the phase can be stopped.
@@ -84,7 +84,9 @@ class AgentLoop:
         shapes = experiment_lib.state_shapes(self.experiment)
         arrays = snapshot.read_arrays(path, "learner")
         state_arrays.check_finite(arrays, f"{path}: learner", self._settings.seed)
-        self.state = state_arrays.from_host(path, arrays, learner.replay, shapes)
+        plain = jax.eval_shape(lambda x: plain_state.plain(learner, x), shapes)
+        restored = state_arrays.from_host(path, arrays, learner.replay, plain)
+        self.state = plain_state.packed(learner, restored)
         self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
         if not environment.exact_resume:
             logging.warning("the running episodes are abandoned: they can't be restored")
@@ -95,7 +97,9 @@ class AgentLoop:
     def contents(self, earlier: Path | None) -> snapshot.Contents:
         """The loop's part of a snapshot; see SnapshotStore.save."""
         replay = self.experiment.learner.replay
-        learner = state_arrays.to_host(replay, self.state)
+        learner = state_arrays.to_host(
+            replay, plain_state.plain(self.experiment.learner, self.state)
+        )
         state_arrays.check_finite(learner, "learner", self._settings.seed)
         return snapshot.Contents(
             counters=dict(self.counts.counters),
@@ -106,7 +110,9 @@ class AgentLoop:
     def parameters(self, earlier: Path | None) -> snapshot.Contents:
         """The networks alone, as a snapshot has them; see SnapshotStore.save."""
         del earlier
-        learner = state_arrays.params_to_arrays(self.state.train.params)
+        learner = state_arrays.params_to_arrays(
+            plain_state.params(self.experiment.learner, self.state)
+        )
         state_arrays.check_finite(learner, "learner", self._settings.seed)
         return snapshot.Contents(dict(self.counts.counters), {"learner": learner})
 

@@ -16,6 +16,7 @@ from core import checks, durable_files
 from training import agent_loop, closed_loop, derived, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.checkpoints import snapshot, state_arrays
+from training.learning import plain_state
 from training.logs import interval
 
 RECORD = "branch.json"
@@ -110,11 +111,12 @@ def _contents(
         old.restore(source, counters)
         learner = new.experiment.learner
         expected = experiment_lib.state_shapes(new.experiment)
-        adopted = jax.eval_shape(learner.adopt, old.state)
+        before = plain_state.plain(old.experiment.learner, old.state)
+        adopted = jax.eval_shape(learner.adopt, before)
         state_arrays.check_same_shapes(source, expected, adopted)
-        new.state = learner.adopt(old.state)
+        new.state = learner.adopt(before)
         new.counts.counters = dict(counters)
-        arrays = state_arrays.to_host(learner.replay, new.state)
+        arrays = state_arrays.to_host(learner.replay, plain_state.plain(learner, new.state))
         return snapshot.Contents(
             counters=dict(counters),
             arrays={

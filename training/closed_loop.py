@@ -219,10 +219,11 @@ class ClosedLoop(agent_loop.AgentLoop):
 
     def _greedy_reward(self, state, running, parameters) -> jax.Array:
         """The mean over the environments, by the network before the update."""
-        agent, reward = self.experiment.learner.agent, self._environment.dynamics.expected_reward
+        learner, reward = self.experiment.learner, self._environment.dynamics.expected_reward
         assert reward is not None, "asked only where it is known"
         rng = jax.random.fold_in(state.rng, 3)
-        actions = agent.act(state.train.params, rng, state.stack, state.steps, "evaluation")
+        params = learner.packed.unpack(state.train).params
+        actions = learner.agent.act(params, rng, state.stack, state.steps, "evaluation")
         return jnp.mean(jax.vmap(reward, in_axes=(None, 0, 0))(parameters, running.state, actions))
 
     def _seen(self, output: contract.Output) -> replay_learner.Observed:

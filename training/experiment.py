@@ -55,17 +55,36 @@ def _assemble(
     settings: run_settings.RunSettings, environment: envs_base.VectorEnvironment
 ) -> Experiment:
     check_filling(settings)
-    agent = make_agent(settings, environment.observation_spec(), environment.action_spec())
-    check_measurements(settings, agent)
-    replay = make_replay(settings, environment.observation_spec())
+    learner = make_learner(settings, environment.observation_spec(), environment.action_spec())
+    check_measurements(settings, learner.agent)
     memory.check_replay(
-        memory.replay_bytes(replay, settings.num_seeds),
+        memory.replay_bytes(learner.replay, settings.num_seeds),
         settings.replay.capacity,
         f"num_seeds = {settings.num_seeds}",
     )
-    learner = replay_learner.Learner(
-        agent=agent,
-        replay=replay,
+    evaluator = evaluation.Evaluator(
+        learner.agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
+    )
+    task_switch = task_switching.TaskSwitch(learner, settings.task_switch)
+    measurements = probe_measurements.ProbeMeasurements(learner, settings.log.probe_size)
+    experiment = Experiment(environment, learner, measurements, evaluator, task_switch)
+    check_shapes(experiment, settings)
+    return experiment
+
+
+def make_learner(
+    settings: run_settings.RunSettings,
+    observation_spec: specs.Array,
+    action_spec: specs.DiscreteArray,
+) -> replay_learner.Learner:
+    """The learner for environments with these observations and actions; allocates nothing.
+
+    Raises:
+      ConfigError: for settings that don't fit each other.
+    """
+    return replay_learner.Learner(
+        agent=make_agent(settings, observation_spec, action_spec),
+        replay=make_replay(settings, observation_spec),
         prioritizing=prioritizing.make(settings.replay),
         num_seeds=settings.num_seeds,
         num_envs=settings.num_envs,
@@ -73,14 +92,6 @@ def _assemble(
         batch_size=settings.replay.batch_size,
         max_abs_reward=settings.transition.max_abs_reward,
     )
-    evaluator = evaluation.Evaluator(
-        agent, settings.transition.frame_stack, settings.evaluation.max_episode_frames
-    )
-    task_switch = task_switching.TaskSwitch(learner, settings.task_switch)
-    measurements = probe_measurements.ProbeMeasurements(learner, settings.log.probe_size)
-    experiment = Experiment(environment, learner, measurements, evaluator, task_switch)
-    check_shapes(experiment, settings)
-    return experiment
 
 
 def make_agent(
@@ -174,9 +185,15 @@ def observed(timestep: dm_env.TimeStep, learner: replay_learner.Learner) -> repl
 
 def state_shapes(experiment: Experiment) -> replay_learner.LearnerState:
     """The learner's state as shapes and types, without making it."""
-    learner, spec = experiment.learner, experiment.environment.observation_spec()
-    shape = (learner.num_seeds, learner.num_envs, *spec.shape)
-    observation = jax.ShapeDtypeStruct(shape, spec.dtype)
+    return learner_shapes(experiment.learner, experiment.environment.observation_spec())
+
+
+def learner_shapes(
+    learner: replay_learner.Learner, observation_spec: specs.Array
+) -> replay_learner.LearnerState:
+    """The same for one environment's observations."""
+    shape = (learner.num_seeds, learner.num_envs, *observation_spec.shape)
+    observation = jax.ShapeDtypeStruct(shape, observation_spec.dtype)
     return jax.eval_shape(lambda o: learner.init(0, o), observation)
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -16,6 +17,7 @@ from training import closed_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
+from training.learning import plain_state
 from training.logs import progress_line, run_recorder, stage_timer
 from training.logs.sinks import weights_and_biases
 from training.system import stopping
@@ -192,7 +194,7 @@ class Run:
           stopping.Stopped: `stop` said so; nothing is recorded then.
         """
         with self._guarded():
-            params = state_arrays.to_arrays(self.loop.state.train.params)
+            params = state_arrays.to_arrays(_params(self))
             state_arrays.check_finite(params, "params", self.settings.seed)
             self.evaluation.evaluate(
                 self.counters, _params_by_seed(self), stop, self.progress.write
@@ -224,9 +226,12 @@ class Run:
             self.parameters.wait()
 
 
+def _params(run: Run) -> Any:
+    return plain_state.params(run.experiment.learner, run.loop.state)
+
+
 def _params_by_seed(run: Run) -> list:
-    params = run.loop.state.train.params
-    num_seeds = run.settings.num_seeds
+    params, num_seeds = _params(run), run.settings.num_seeds
     return [jax.tree.map(lambda x: x[k], params) for k in range(num_seeds)]  # noqa: B023
 
 

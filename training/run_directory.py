@@ -29,6 +29,7 @@ _FREE = (
     "log.",
     "snapshot.",
     "platform",
+    "formulation",
     "environment.num_threads",
 )
 

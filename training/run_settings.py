@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import ml_collections
 
 from agents import base as agents_base
-from core import checks, plugins, settings
+from core import checks, formulations, plugins, settings
 from envs import base as envs_base
 from plasticity.interventions import base as interventions_lib
 from replay import base as replay_base
@@ -184,6 +185,14 @@ class RunSettings:
         "since Ampere and float32 elsewhere",
         "DQN Zoo",
     )
+    formulation: str = settings.key(
+        "auto",
+        checks.one_of(*formulations.NAMES),
+        "how an update is written down for the compiler, which changes its numbers by no more than "
+        "rounding: reference, as the algorithms read; few_kernels, for GPUs: noise drawn at once, "
+        "joined streams and, with Adam and without interventions, parameters in one array; auto: "
+        "few_kernels on a GPU",
+    )
     num_frames: int | None = settings.key(
         200_000_000,
         checks.integer(1),
@@ -214,7 +223,8 @@ class RunSettings:
     def sections(self) -> agents_base.Sections:
         """The agent's parts."""
         listed = interventions_lib.parse(self.interventions)
-        return agents_base.Sections(self.agent, self.network, self.optimizer, listed)
+        formulation = formulations.resolve(self.formulation, jax.default_backend())
+        return agents_base.Sections(self.agent, self.network, self.optimizer, listed, formulation)
 
     @property
     def frames_per_step(self) -> int:

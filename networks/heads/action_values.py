@@ -1,14 +1,19 @@
 """The head of value-based agents: from features to one or several numbers for each action."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from core import checks, settings, types
-from networks import linear, nonlinearity
+from networks import declared, linear, nonlinearity
+
+# Columns of a product are filled up to a multiple of this on NVIDIA's GPUs.
+_ALIGNMENT = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +79,8 @@ class ActionValueHead:
       settings: the section.
       num_actions: A.
       size: K, numbers for each action: 1 for a value, the atoms of a distribution.
-      nonlinear: follows the hidden layer.
+      nonlinear: follows the hidden layer. If it is written for few kernels, noisy layers of both
+        streams that share a draw are one product for the hidden ones and one for the output.
     """
 
     settings: Settings
@@ -96,9 +102,12 @@ class ActionValueHead:
     def _outputs(self, x: jax.Array, per_sample: bool) -> jax.Array:
         if not self.settings.dueling:
             return self._stream(x, "action", self.num_actions * self.size, per_sample)
-        value = self._stream(x, "value", self.size, per_sample)[:, None]
-        advantage = self._stream(x, "advantage", self.num_actions * self.size, per_sample)
-        advantage = advantage.reshape(-1, self.num_actions, self.size)
+        sizes = {"value": self.size, "advantage": self.num_actions * self.size}
+        if self.nonlinear.few_kernels and self.settings.noisy and not per_sample:
+            value, advantage = self._joined_streams(x, sizes)
+        else:
+            value, advantage = (self._stream(x, *stream, per_sample) for stream in sizes.items())
+        value, advantage = value[:, None], advantage.reshape(-1, self.num_actions, self.size)
         return value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
 
     def _stream(self, x: jax.Array, name: str, size: int, per_sample: bool) -> jax.Array:
@@ -113,6 +122,25 @@ class ActionValueHead:
             return linear.SharedBiasLinear(self.num_actions, self.size, output, "output")(x)
         biases = (not self.settings.noisy, True)
         return self._linear(x, size, biases, per_sample, output, "output")(x)
+
+    def _joined_streams(self, x: jax.Array, sizes: Mapping[str, int]) -> Sequence[jax.Array]:
+        """The outputs of noisy streams, by name their sizes, from two products for all of them."""
+        has_bias = self.nonlinear.layer_has_bias
+        units = self.nonlinear.units(self.settings.hidden_size)
+        num_features = self.nonlinear.activation.features(units)
+        hidden, outputs = [], []
+        # Weights first, and stream by stream, so that each draws the noise it would draw alone.
+        for name, size in sizes.items():
+            layer = self._linear(x, units, (has_bias, has_bias), False, f"{name}_hidden", "hidden")
+            hidden.append((layer, layer.parts(x.shape[1])))
+            layer = self._linear(x, size, (False, True), False, f"{name}_output", "output")
+            outputs.append((layer, layer.parts(num_features)))
+            declared.reads(hidden[-1][0], x)
+        (layers, of_hidden), (readers, of_outputs) = zip(*hidden), zip(*outputs)
+        y = _side_by_side(x, of_hidden).reshape(x.shape[0], len(sizes), units)
+        names, norm_names = ([f"{name}_{part}" for name in sizes] for part in ("hidden", "norm"))
+        features = self.nonlinear.side_by_side(y, names, norm_names, layers, readers, "free_norm")
+        return _block_diagonal(features.reshape(x.shape[0], -1), of_outputs)
 
     def _linear(
         self,
@@ -129,3 +157,25 @@ class ActionValueHead:
             return linear.linear(size, x.shape[-1], mu_bias, name, kind)
         sigma = self.settings.noisy_sigma
         return linear.NoisyLinear(size, sigma, mu_bias, sigma_bias, per_sample, name, kind)
+
+
+def _side_by_side(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> jax.Array:
+    """The layers' outputs for the same x [B, I], one after another, from one product."""
+    mu, sigma, noise, bias = (jnp.concatenate(part, axis=1) for part in zip(*layers))
+    return x @ (mu + sigma * noise) + bias
+
+
+def _block_diagonal(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> Sequence[jax.Array]:
+    """The outputs of layers for an equal share of x [B, I] each, from one product."""
+    sizes = [parts.mu.shape[1] for parts in layers]
+    # XLA would fill the columns up itself, in a kernel of its own.
+    width = -(-sum(sizes) // _ALIGNMENT) * _ALIGNMENT
+    rows, begin = [], 0
+    for (mu, sigma, noise, _), size in zip(layers, sizes):
+        around = ((0, 0), (begin, width - begin - size))
+        rows.append(jnp.pad(mu + sigma * noise, around))
+        begin += size
+    bias = jnp.concatenate([parts.bias for parts in layers], axis=1)
+    y = x @ jnp.concatenate(rows) + jnp.pad(bias, ((0, 0), (0, width - sum(sizes))))
+    ends = np.cumsum(sizes)
+    return [y[:, end - size : end] for end, size in zip(ends, sizes)]

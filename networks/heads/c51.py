@@ -30,6 +30,16 @@ def support(v_max: float, num_atoms: int) -> jax.Array:
     return jnp.linspace(-v_max, v_max, num_atoms, dtype=jnp.float32)
 
 
+class FixedSupport(NamedTuple):
+    """Atoms [num_atoms] that are no part of the computation."""
+
+    atoms: jax.Array
+
+    def distribution(self, logits: jax.Array) -> C51Output:
+        """The distributions of logits [B, A, num_atoms]."""
+        return distribution(logits, self.atoms)
+
+
 @dataclasses.dataclass(frozen=True)
 class SupportSettings:
     """The keys of agents whose network gives such distributions."""
@@ -45,6 +55,11 @@ class SupportSettings:
     def atoms(self) -> jax.Array:
         """The support [num_atoms]."""
         return support(self.v_max, self.num_atoms)
+
+    def fixed(self) -> "FixedSupport":
+        """The same support as numbers that are known before an update is compiled."""
+        with jax.ensure_compile_time_eval():
+            return FixedSupport(self.atoms)
 
     def distribution(self, logits: jax.Array) -> C51Output:
         """The distributions of logits [B, A, num_atoms]."""

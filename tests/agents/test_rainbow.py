@@ -28,7 +28,8 @@ def make_agent(acting_noise="per_sample", **changes):
 
 def make_loss(agent):
     """Of that agent: (params, target_params, rng, transitions, weights)."""
-    return rainbow.make_loss(agent.apply, rainbow.Settings(num_atoms=3, v_max=1.0))
+    passes = lambda inputs: [agent.apply(*each) for each in inputs]  # noqa: E731
+    return rainbow.make_loss(passes, rainbow.Settings(num_atoms=3, v_max=1.0))
 
 
 def init(agent, seed=0):

@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import types
 
 import jax
 import jax.numpy as jnp
@@ -124,9 +123,8 @@ def test_what_leaves_names_the_first_bad_update_after_writing_its_rows(tmp_path,
 def test_an_update_tells_of_priorities_that_are_not_finite():
     """Whose loss is finite: another agent may have others than Rainbow."""
     updated = agents_base.Updated(None, jnp.array([1.0, jnp.nan]), {"loss": jnp.ones(())})
-    agent = types.SimpleNamespace(update=lambda *_: updated)
     chosen = prioritizing.Prioritizing(lambda steps: steps, 100.0)
-    found = prioritizing.update(agent, chosen, None, None, None, None)
+    found = prioritizing.update(lambda *_: updated, chosen, None, None, None, None)
     assert np.isnan(found.priorities[1])
     assert np.isnan(found.metrics["priority"])
     assert np.isfinite(found.metrics["loss"])

@@ -1,7 +1,7 @@
 """How transitions are weighted in an update, and their priorities after it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,7 +54,7 @@ def check_agent(settings: Any, metric_names: Sequence[str]) -> None:
 
 
 def update(
-    agent: agents_base.Agent,
+    agent_update: Callable[..., agents_base.Updated],
     prioritizing: Prioritizing | None,
     state: Any,
     rng: jax.Array,
@@ -62,7 +62,7 @@ def update(
     weights: jax.Array,
 ) -> agents_base.Updated:
     """The agent's update, its priorities clipped and their mean among the metrics."""
-    updated = agent.update(state, rng, transition, weights)
+    updated = agent_update(state, rng, transition, weights)
     if prioritizing is None or updated.priorities is None:
         return updated._replace(priorities=None)
     priorities = jnp.minimum(updated.priorities, prioritizing.max_priority)

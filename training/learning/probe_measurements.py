@@ -48,7 +48,8 @@ class ProbeMeasurements:
             batch = learner.replay.sample(state.replay, rng_batch, learner.batch_size)
             weights = learner.weights(state, batch)
             probe = learner.replay.sample_uniform(state.replay, rng_probe, _NETWORK_PROBE_SIZE)
-            return measure_one(state.train, rng_loss, batch.transition, weights, probe.transition)
+            train = learner.packed.unpack(state.train)
+            return measure_one(train, rng_loss, batch.transition, weights, probe.transition)
 
         return self._over_seeds(measure)
 
@@ -59,7 +60,8 @@ class ProbeMeasurements:
             rng_sample, rng_apply = jax.random.split(jax.random.fold_in(state.rng, 1))
             replay = self.learner.replay
             sample = replay.sample_uniform(state.replay, rng_sample, self.probe_size)
-            return measure(state.train.params, rng_apply, sample.transition.s_tm1)
+            params = self.learner.packed.unpack(state.train).params
+            return measure(params, rng_apply, sample.transition.s_tm1)
 
         return self._over_seeds(on_probe)
 

@@ -28,7 +28,8 @@ class LearnerState(NamedTuple):
     """All that training changes, for K seeds.
 
     Attributes:
-      train: what the agent's updates change; the seeds share the count of updates.
+      train: what the agent's updates change, packed if the agent has that; the seeds share the
+        count of updates.
       rng: one typed key per seed, [K].
       replay: the replay's.
       stack: what each environment shows its agent now, [K, N, S, ...] or [K, N, ...].
@@ -82,6 +83,14 @@ class Learner:
     max_abs_reward: float
 
     @functools.cached_property
+    def packed(self) -> agents_base.Packed:
+        """The agent's, or the identity and its own update."""
+        if self.agent.packed is not None:
+            return self.agent.packed
+        same = lambda state: state  # noqa: E731
+        return agents_base.Packed(same, same, self.agent.update)
+
+    @functools.cached_property
     def axes(self) -> LearnerState:
         """The vmap axes of the state over the seeds: 0, or None for what they share."""
         own: Any = 0
@@ -108,7 +117,7 @@ class Learner:
             rng_params, rng = jax.random.split(rng)
             stack = empty_stack(observation, self.frame_stack)
             return LearnerState(
-                train=self.agent.init(rng_params, stack),
+                train=self.packed.pack(self.agent.init(rng_params, stack)),
                 rng=rng,
                 replay=self.replay.init(),
                 stack=stack,
@@ -132,7 +141,8 @@ class Learner:
         """`observe` of one seed."""
         rng, rng_act = jax.random.split(state.rng)
         stack = push(state.stack, observed.observation, observed.is_first, self.frame_stack)
-        actions = self.agent.act(state.train.params, rng_act, stack, state.steps, "training")
+        params = self.packed.unpack(state.train).params
+        actions = self.agent.act(params, rng_act, stack, state.steps, "training")
         chex.assert_shape(actions, (self.num_envs,))
         step = replay_base.Step(
             observation=observed.observation,
@@ -176,9 +186,19 @@ class Learner:
         return jax.jit(learn, static_argnums=1, donate_argnums=0, **more)
 
     def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
-        state, metrics = jax.lax.scan(
-            lambda s, _: self.update_one(s), state, None, length=num_updates
-        )
+        names: list[str] = []
+
+        def step(state: LearnerState, _: None) -> tuple[LearnerState, Any]:
+            state, metrics = self.update_one(state)
+            if self.agent.packed is None:
+                return state, metrics
+            # One row to write instead of a number for each metric.
+            names[:] = metrics
+            return state, jnp.stack(list(metrics.values()))
+
+        state, metrics = jax.lax.scan(step, state, None, length=num_updates)
+        if self.agent.packed is not None:
+            metrics = dict(zip(names, metrics.T))
         means = jax.tree.map(jnp.mean, metrics)
         # A mean of equal float32 numbers is not always that number.
         rates = {name: metrics[name][-1] for name in means if agents_base.is_rate(name)}
@@ -189,7 +209,7 @@ class Learner:
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         updated = prioritizing_lib.update(
-            self.agent,
+            self.packed.update,
             self.prioritizing,
             state.train,
             rng_loss,
@@ -229,14 +249,18 @@ class Learner:
         rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         weights = self.weights(state, sample)
-        return self.agent.measure(state.train, rng_loss, sample.transition, weights)
+        train = self.packed.unpack(state.train)
+        return self.agent.measure(train, rng_loss, sample.transition, weights)
 
     @functools.cached_property
     def adopt(self):
-        """(state of another agent with these networks) -> its continuation by this one. Jitted."""
+        """(plain state of another agent with these networks) -> its continuation by this one.
+
+        Jitted.
+        """
 
         def adopt(state: LearnerState) -> LearnerState:
-            return state._replace(train=self.agent.adopt(state.train))
+            return state._replace(train=self.packed.pack(self.agent.adopt(state.train)))
 
         return jax.jit(seeds.over_seeds(adopt, self.num_seeds, (self.axes,), self.axes))
 

@@ -109,7 +109,7 @@ class ShardedUpdate:
     ) -> tuple[ShardedState, jax.Array | None, agents_base.Scalars]:
         rng, rng_loss = jax.random.split(state.rng)
         updated = prioritizing_lib.update(
-            self.agent,
+            self.agent.update,
             self.prioritizing,
             state.train,
             rng_loss,

@@ -80,10 +80,11 @@ class TaskSwitch:
         importance_start = state.importance_start
         if self.settings.restart_importance:
             importance_start = self.learner.replay.num_added(replay)
-        agent = self.learner.agent
+        agent, packed = self.learner.agent, self.learner.packed
         fresh = agent.init(rng_params, state.stack)
+        train = agent.forget(packed.unpack(state.train), fresh, self.settings.forget)
         return state._replace(
-            train=agent.forget(state.train, fresh, self.settings.forget),
+            train=packed.pack(train),
             rng=rng,
             replay=replay,
             importance_start=importance_start,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 
 from core import checks
+from training.system import compilation_cache
 
 PRECISIONS: Mapping[str, str | None] = {"default": None, "float32": "float32"}
 """Precisions of float32 products by config.precision, in JAX's terms. Its default is float32 on
@@ -18,7 +19,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
 def set_up(platform_name: str = "auto", precision: str = "default") -> None:
-    """Sets the random-number implementation, strictness, allocator, device and precision.
+    """Sets random numbers, strictness, allocator, compilation cache, device and precision.
 
     Args:
       platform_name: "auto", "cpu" or "gpu".
@@ -37,6 +38,7 @@ def set_up(platform_name: str = "auto", precision: str = "default") -> None:
     if platform_name == "cpu":
         jax.config.update("jax_platforms", "cpu")
     keep_freed_memory()
+    compilation_cache.set_up()
     _check_device(platform_name)
 
 

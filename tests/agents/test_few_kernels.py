@@ -1,0 +1,53 @@
+"""Updates of agents for few kernels beside the plain ones, on small networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import base
+from plasticity import projection
+from tests.agents import small_agents
+from tests.agents.small_agents import observations, transitions
+
+# Gradients are clipped, and after two updates the target network is copied.
+_OPTIMIZER = {"learning_rate": 1e-2, "max_gradient_norm": 0.05}
+_OTHER_PROJECTION = projection.ProjectionSettings(
+    enabled=True, noisy="separate", period_updates=2, project_output=True, scale_offset="free"
+)
+_CASES = {
+    "rainbow": ("rainbow", {"optimizer": _OPTIMIZER}),
+    "separate spheres, at times, outputs too": (
+        "c51",
+        {"norm": "rms", "optimizer": {**_OPTIMIZER, "projection": _OTHER_PROJECTION}},
+    ),
+}
+
+
+def _train(name, changes, formulation):
+    """The plain state, priorities and metrics after three updates."""
+    sections = small_agents.sections(name, **changes)._replace(formulation=formulation)
+    agent = base.make(sections, small_agents.PROBLEM)
+    state = agent.init(jax.random.key(0), observations(4))
+    packed = agent.packed
+    assert (packed is None) == (formulation == "reference")
+    state = packed.pack(state) if packed else state
+    update = jax.jit(packed.update if packed else agent.update)
+    for i in range(3):
+        weights = jnp.linspace(0.5, 1.0, 4)
+        updated = update(state, jax.random.key(i), transitions(seed=i), weights)
+        state = updated.state
+    return packed.unpack(state) if packed else state, updated.priorities, updated.metrics
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_losses_gradients_and_parameters_are_the_same(case):
+    """Up to rounding; Adam's moments are the gradients."""
+    expected = _train(*_CASES[case], "reference")
+    found = _train(*_CASES[case], "few_kernels")
+
+    def close(x, y):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5 * max(1e-6, np.abs(y).max()))
+
+    jax.tree.map(close, found, expected)
+    assert int(found[0].updates) == 3

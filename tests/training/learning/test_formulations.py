@@ -1,0 +1,115 @@
+"""An update written for few kernels does what the plain one does, up to rounding."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import rainbow_nap
+from core import formulations
+from training.checkpoints import state_arrays
+from training.learning import plain_state, replay_learner
+
+_CHANGES = {
+    # The target network is copied twice, at an update that is not the last of a call.
+    "training.update_period_frames": 16,
+    "training.target_update_period_frames": 16 * 3,
+    "optimizer.learning_rate": 1e-2,
+    # Gradients are clipped.
+    "optimizer.max_gradient_norm": 0.05,
+    "optimizer.schedule.name": "linear",
+    "optimizer.schedule.duration": 10,
+}
+
+
+def _learn(make_learner, random_steps, formulation):
+    """A learner of two seeds, its plain state after 8 updates on random data, and the metrics."""
+    changes = {**_CHANGES, "formulation": formulation, "num_seeds": 2}
+    learner = make_learner(rainbow_nap.get_config, changes)
+    state = None
+    for steps in zip(*(random_steps(k, 15, learner.num_envs) for k in range(2))):
+        step = jax.tree.map(lambda *xs: np.stack(xs), *steps)
+        state = learner.init(0, step.observation) if state is None else state
+        # With given actions: those of equal parameters may differ where two are as good.
+        state = learner.record(state, jax.tree.map(lambda x: x[:, None], step))
+    metrics = []
+    for _ in range(2):
+        state, found = learner.learn(state, 4)
+        metrics.append(found)
+    return learner, plain_state.plain(learner, state), metrics
+
+
+def test_few_kernels_give_the_same_training(make_learner, random_steps):
+    """Losses, gradients (as norms, and in the moments), parameters, priorities, random keys."""
+    plain, expected, metrics = _learn(make_learner, random_steps, "reference")
+    packed, found, few_metrics = _learn(make_learner, random_steps, "few_kernels")
+    assert plain.agent.packed is None
+    assert packed.agent.packed is not None
+    assert jax.tree.structure(expected) == jax.tree.structure(found)
+    assert int(found.train.updates) == 8
+    assert (found.rng == expected.rng).all()
+    close = lambda x, y: np.testing.assert_allclose(  # noqa: E731
+        np.asarray(x, np.float64), y, rtol=2e-3, atol=2e-4 * max(1e-6, np.abs(y).max())
+    )
+    jax.tree.map(close, few_metrics, metrics)
+    jax.tree.map(close, *(x._replace(rng=None) for x in (found, expected)))
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), *found.train[:2])
+    assert all(value > 0 for value in jax.tree.leaves(moved))
+
+
+def test_what_a_network_declares_does_not_depend_on_it(make_learner):
+    learners = [
+        make_learner(rainbow_nap.get_config, {"formulation": name})
+        for name in ("reference", "few_kernels")
+    ]
+    first, second = (learner.agent.declared for learner in learners)
+    assert set(first.layers) == set(second.layers)
+    assert first.units == second.units
+    assert len(first.units) == 5
+
+
+def test_files_have_the_plain_state(make_learner):
+    """So a run may go on with the other formulation, and policies load in any case."""
+    learners = {
+        name: make_learner(rainbow_nap.get_config, {"formulation": name, "num_seeds": 2})
+        for name in ("reference", "few_kernels")
+    }
+    few, plain = learners["few_kernels"], learners["reference"]
+    first = np.zeros((2, 2, 36, 36), np.uint8)
+    packed = few.init(0, first)
+    assert len(jax.tree.leaves(packed.train)) == 10
+    arrays = [
+        state_arrays.to_host(few.replay, state)
+        for state in (plain_state.plain(few, packed), plain.init(0, first))
+    ]
+    assert arrays[0].keys() == arrays[1].keys()
+    again = plain_state.packed(few, plain_state.plain(few, packed))
+    for x, y in zip(jax.tree.leaves(again.train), jax.tree.leaves(packed.train)):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.name": "sgd", "optimizer.kwargs": {}},
+        {"optimizer.projection.scale_offset": "decay_to_init"},
+        {"optimizer.projection.moments": "rescale"},
+    ],
+)
+def test_what_needs_a_tree_keeps_one(make_learner, changes):
+    changes = {**changes, "formulation": "few_kernels"}
+    learner = make_learner(rainbow_nap.get_config, changes, "vectors")
+    assert learner.agent.packed is None
+    assert isinstance(learner.init(0, np.zeros((1, 2, 5), np.float32)), replay_learner.LearnerState)
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "expected"),
+    [
+        ("auto", "cpu", "reference"),
+        ("auto", "gpu", "few_kernels"),
+        ("reference", "gpu", "reference"),
+        ("few_kernels", "cpu", "few_kernels"),
+    ],
+)
+def test_auto_follows_the_backend(name, backend, expected):
+    assert formulations.resolve(name, backend) == expected
