@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from cluster.doctor import finding, forecast, machine, replay_server, software
@@ -71,6 +71,7 @@ def _findings(settings: run_settings.RunSettings) -> Iterator[finding.Finding]:
         lambda: replay_server.check(Path(_REPLAY_PYTHON.value)),
     )
     if _SECONDS.value:
+        logging.info("training for the forecast: compiling comes first, and may take a minute")
         training = functools.partial(forecast.check, settings, _SECONDS.value)
         yield attempt("forecast", "what the message asks for", training)
 

@@ -123,7 +123,7 @@ def test_replay_server_that_serves():
 
 
 def test_a_forecast_is_of_the_whole_run():
-    config = probe.get_config()
+    config = probe.get_config("dqn:1")
     config.num_frames = 10**9
     settings = run_settings.parse(derived.resolve(config))
     speed = forecast.measure(settings, seconds=0.2)
@@ -136,7 +136,7 @@ def test_a_forecast_is_of_the_whole_run():
 
 
 def test_a_run_too_short_for_a_forecast():
-    config = probe.get_config()
+    config = probe.get_config("dqn:1")
     config.num_frames = 4
     settings = run_settings.parse(derived.resolve(config))
     assert forecast.check(settings, seconds=0.2).level == Level.WARNING
@@ -147,7 +147,7 @@ def test_a_run_too_short_for_a_forecast():
     [(60, "60.0 seconds"), (600, "10.0 minutes"), (7200, "2.0 hours"), (172_800, "2.0 days")],
 )
 def test_durations(seconds, said):
-    config = probe.get_config()
+    config = probe.get_config("dqn:1")
     config.num_frames = 100
     settings = run_settings.parse(derived.resolve(config))
     assert f"take {said}," in forecast.describe(settings, forecast.Speed(100, 1, float(seconds)))
