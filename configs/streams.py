@@ -87,6 +87,14 @@ def _with_rewarming(config: Any) -> Any:
     )
 
 
+def _with_decay(config: Any) -> Any:
+    """NaP, and a linear decay to 0 over the run."""
+    modifiers.with_nap(config)
+    config.optimizer.schedule.name = "linear"
+    config.optimizer.schedule.end_value = 0.0
+    return config
+
+
 def _with_l2_init(config: Any) -> Any:
     config.interventions = ({"module": "towards_initial", "strength": 1e-4},)
     return config
@@ -104,6 +112,7 @@ ARMS: dict[str, Callable[[Any], Any]] = {
     "ln": modifiers.with_layer_norm,
     "nap": modifiers.with_nap,
     "nap_schedule": _with_rewarming,
+    "nap_linear": _with_decay,
     "l2_init": _with_l2_init,
     "redo": _with_redo,
     "reset": modifiers.with_resets,

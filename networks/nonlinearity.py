@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import haiku as hk
 import jax
 
-from core import checks, types
+from core import types
 from networks import activations, declared, normalization
 
 
@@ -100,12 +100,3 @@ class Nonlinearity:
         by_observation = x.reshape(-1, self.samples, x.shape[-1])
         y = activations.activate(by_observation, name, self.activation)
         return y.reshape(x.shape[0], -1)
-
-
-def check_invariance(chosen: Nonlinearity, what: str) -> None:
-    """Raises ConfigError if the network behind it is not invariant to its layers' scales."""
-    if chosen.norm.position == "post" and not chosen.activation.is_homogeneous:
-        raise checks.ConfigError(
-            f"network.activation.kind = {chosen.activation.kind!r}: expected relu, leaky_relu or "
-            f"crelu with network.norm.position = 'post' and {what}"
-        )

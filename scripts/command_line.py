@@ -4,7 +4,7 @@ import logging as python_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from absl import app, flags, logging
 
@@ -84,11 +84,21 @@ def _guard(call: Callable[[], Any]) -> Any:
         sys.stdout.flush()
         return result
     except BrokenPipeError:
-        # Whoever reads the output has closed it, `head` for example, and Python would say so again
-        # when it ends.
+        if not _is_closed(sys.stdout):
+            raise
+        # Whoever reads the output has ended, `head` for example, and Python would say so again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except (checks.ConfigError, snapshot.SnapshotError, actor_journal.JournalError) as error:
         fail(str(error))
     except finite.NotFiniteError as error:
         fail(str(error), FAILED)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nobody reads what is written to it."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""Half of the units silenced at a quarter of the run, to see whether they come back."""
+"""Half of the units silenced, once, to see whether they come back."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Networks of several kinds on random labels of digits, drawn anew in every task.
+"""Networks of several kinds on digits whose pixels are permuted anew in every task.
 
     python -m scripts.train --config=configs/supervised/architectures.py:transformer:nap
 
@@ -35,5 +35,7 @@ def get_config(argument: str = "cnn:plain") -> Any:
     config = stream.make(name, (128, 128), batch_size=16, num_tasks=15, updates=2_000)
     config.environment.each.data = "digits"
     config.environment.each.form = "pictures"
+    config.environment.each.labels = "own"
+    config.environment.each.permuted_pixels = True
     modifiers.with_torso(config, _TORSOS[kind])
     return random_labels.with_arm(config, arm).lock()

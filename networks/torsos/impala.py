@@ -92,7 +92,8 @@ def _residual_block(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: st
     y = nonlinear(x, f"{name}_norm_0", f"{name}_norm_0")
     units, has_bias = nonlinear.units(x.shape[-1]), nonlinear.layer_has_bias
     layer = _convolution(y, units, has_bias, f"{name}_conv_0")
-    y = nonlinear(layer(y), f"{name}_norm_1", f"{name}_norm_1", layer)
+    # The stream has no norm before the next block's: the scale of what is added to it matters.
+    y = nonlinear(layer(y), f"{name}_norm_1", f"{name}_norm_1", layer, "free_norm")
     return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1")(y)
 
 

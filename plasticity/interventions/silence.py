@@ -1,10 +1,11 @@
 """Silences hidden units, once, to see which networks bring them back.
 
-The biases of a share of each layer's units, chosen at random, become so negative that the units are
-off for every input; of a layer without biases the offsets of its norm do. No method against the
-loss of plasticity but an experiment on it: without a norm such a unit has no gradient and stays
-off; where a norm follows the biases, its mean and variance are in the other units' gradients, and
-through them the unit may return (Lyle et al. 2024, arXiv 2407.01800).
+The biases of a share of each layer's units, chosen at random, become so negative that ReLUs are off
+for every input; of a layer without biases the offsets of its norm do. (Where a norm follows the
+biases, its mean moves with them: of much more than half of the units some stay on.) No method
+against the loss of plasticity but an experiment on it: without a norm such a unit has no gradient
+and stays off; where a norm follows the biases, its mean and variance are in the other units'
+gradients, and through them the unit may return (Lyle et al. 2024, arXiv 2407.01800).
 """
 
 import dataclasses
@@ -23,8 +24,12 @@ class Settings(selection.LayerSettings):
 
     module: str = settings.key("silence", checks.one_of("silence"), "this intervention")
     share: float = settings.key(0.5, checks.number(0, 1), "of each layer's units")
-    bias: float = settings.key(-10.0, checks.number(-1e6), "theirs from then on")
-    at_frames: int = settings.key(1_000, checks.integer(1), "when; at least those of an update")
+    bias: float = settings.key(-10.0, checks.number(-1e6, 0), "theirs from then on")
+    at_frames: int = settings.key(
+        1_000,
+        checks.integer(1),
+        "when, counted from the first update on; at least those of an update",
+    )
 
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:

@@ -14,6 +14,7 @@ Scalars = dict[str, jax.Array]
 DORMANT_THRESHOLDS = (0.0, 0.025, 0.1)
 
 _LINEAR_VARIANCE = 1e-3
+_OFF_SLOPE = 0.1
 
 
 class Units(Protocol):
@@ -89,8 +90,8 @@ def linearised_fraction(pre: jax.Array, slope: Slope) -> jax.Array:
     """The share of units that act linearly: their slope is the same for every input.
 
     Of a piecewise linear nonlinearity exactly the same, and not 0: ReLUs that are positive for
-    every input (Lyle et al. 2024, arXiv 2402.18762). Of a smooth one its variance is below 1e-3;
-    the paper has no threshold.
+    every input (Lyle et al. 2024, arXiv 2402.18762). Of a smooth one its variance is below 1e-3 and
+    its mean beyond 0.1, as that of a unit that is off is not; the paper has no thresholds.
 
     Args:
       pre: pre-activations [B, ..., C].
@@ -100,7 +101,8 @@ def linearised_fraction(pre: jax.Array, slope: Slope) -> jax.Array:
     if slope.is_piecewise:
         is_linear = jnp.all(slopes == slopes[:1], axis=0) & (slopes[0] != 0)
     else:
-        is_linear = jnp.var(slopes, axis=0) < _LINEAR_VARIANCE
+        is_off = jnp.abs(jnp.mean(slopes, axis=0)) < _OFF_SLOPE
+        is_linear = (jnp.var(slopes, axis=0) < _LINEAR_VARIANCE) & ~is_off
     return jnp.mean(is_linear, dtype=jnp.float32)
 
 

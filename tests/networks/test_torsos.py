@@ -393,7 +393,7 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
     sorted_layers = layers_lib.find_layers(params, lambda _: found.layers)
     kinds = {layer.kind for layer in sorted_layers}
     free = {"free_norm"} if module is hyperspherical else set()
-    norms = {"norm", "free_norm"} if module is transformer else {"norm"}
+    norms = {"norm", "free_norm"} if module in (impala, transformer) else {"norm"}
     assert kinds == {"hidden"} | free | (set() if kind == "none" else norms)
     assert (
         {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found.layers}

@@ -141,6 +141,8 @@ def test_linearised_smooth_units_have_almost_the_same_slope_everywhere():
     normal = np.random.RandomState(0).normal(size=500).astype(np.float32)
     pre = jnp.stack([jnp.full(500, 8.0), normal], axis=-1)
     assert float(unit_metrics.linearised_fraction(pre, gelu)) == 0.5
+    # One that is off for all inputs has nearly one slope as well, 0.
+    assert float(unit_metrics.linearised_fraction(-pre[:, :1], gelu)) == 0.0
 
 
 def test_a_leaky_unit_acts_linearly_on_either_side():

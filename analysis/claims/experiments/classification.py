@@ -7,10 +7,11 @@ from analysis.claims.experiments import contract, streams, task_quantities
 
 QUANTITY = "greedy_reward"
 DEVIATION = "norm_deviation"
-"""Of the norms of the layers that NaP projects, or would: the largest relative one from birth."""
+"""Of the norms that NaP projects, or would: the largest relative one since initialization."""
 
 MAIN_ARMS = ("plain", "ln", "nap", "nap_schedule")
 ALL_ARMS = (*MAIN_ARMS, "l2_init", "redo", "reset")
+SCHEDULES = (*MAIN_ARMS, "nap_linear")
 
 
 def name(agent: str, arm: str) -> str:
@@ -19,6 +20,7 @@ def name(agent: str, arm: str) -> str:
     return "classification_stream" if is_default else f"classification_{agent}_{arm}"
 
 
+_SMALL_ARMS = 5
 QUANTITIES = {
     QUANTITY: task_quantities.means(QUANTITY),
     DEVIATION: task_quantities.norm_deviation,
@@ -35,10 +37,10 @@ def make(
     minutes: tuple[int, int],
     stream: str = "pixel",
 ) -> contract.Experiment:
-    """The experiment of an agent; its small size has the first four arms."""
+    """The experiment of an agent; its small size has the first five arms."""
 
     def run(place: contract.Place) -> contract.Outcome:
-        used = arms if place.is_full else arms[: len(MAIN_ARMS)]
+        used = arms if place.is_full else arms[:_SMALL_ARMS]
         tuned = contract.Tuned(
             config=CONFIG,
             names={f"{agent}:{arm}": name(agent, arm) for arm in used},

@@ -95,6 +95,11 @@ class Variant(NamedTuple):
     keys: Sequence[str] = ()
 
 
+def with_l2(argument: str, strength: str) -> Variant:
+    """A config's argument with L2 of all parameters."""
+    return Variant(argument, (f"interventions=({{'module':'l2','strength':{strength}}},)",))
+
+
 class Varied(NamedTuple):
     """Variants of a config, which nothing is chosen for.
 

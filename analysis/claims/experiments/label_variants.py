@@ -1,4 +1,4 @@
-"""Variants of one stream of labels, at one learning rate: decays, scales, kinds of change."""
+"""Variants of one stream of random labels: decays, scales, steps of change."""
 
 from collections.abc import Mapping
 
@@ -7,23 +7,18 @@ import numpy as np
 from analysis import run_records, task_streams
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
-from analysis.figures import stream_figure
 
 _LOSS = task_quantities.last_rows("train", "loss")
 _CONFIG = "supervised/random_labels"
 
-_STRENGTHS = ("1e-6", "1e-5", "1e-4", "1e-3")
-
-
-def _with_l2(argument: str, strength: str) -> Variant:
-    return Variant(argument, (f"interventions=({{'module':'l2','strength':{strength}}},)",))
+_STRENGTHS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2")
 
 
 DECAYS: Mapping[str, Variant] = {
     "decay_plain": Variant("plain"),
-    "decay_plain_l2_1e-5": _with_l2("plain", "1e-5"),
+    "decay_plain_l2_1e-5": contract.with_l2("plain", "1e-5"),
     "decay_ln": Variant("ln"),
-    **{f"decay_ln_l2_{strength}": _with_l2("ln", strength) for strength in _STRENGTHS},
+    **{f"decay_ln_l2_{strength}": contract.with_l2("ln", strength) for strength in _STRENGTHS},
     "decay_nap": Variant("nap"),
 }
 
@@ -55,25 +50,6 @@ STEPS: Mapping[str, Variant] = {
 RESCALED: Mapping[str, Variant] = {
     "rescaled_no": Variant("plain"),
     "rescaled_yes": Variant("plain", ("interventions=({'module':'row_projection'},)",)),
-}
-
-UNITS: Mapping[str, Variant] = {
-    f"units_{kind}_{norm}": Variant(f"adam:{norm}", (f"network.activation.kind={kind}",))
-    for kind in ("relu", "gelu")
-    for norm in ("plain", "ln")
-}
-
-
-REVIVALS: Mapping[str, Variant] = {
-    "revival" if norm == "plain" else f"revival_{norm}": Variant(norm)
-    for norm in ("plain", "rms", "ln", "ln_constant")
-}
-
-
-ARCHITECTURES: Mapping[str, Variant] = {
-    f"architectures_{kind}_{arm}": Variant(f"{kind}:{arm}")
-    for kind in ("cnn", "residual", "transformer")
-    for arm in ("ln", "nap")
 }
 
 
@@ -111,29 +87,11 @@ def rescaling() -> contract.Experiment:
         "The first random labels of windows of photographs, with each unit's weights kept at their "
         "norm and without a norm behind them",
         "the same on CIFAR-10",
-        (4, 15),
-        contract.Varied(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=15",)),
+        (2, 3),
+        contract.Varied(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
         {"loss": _LOSS},
         streams.Drawn("loss", "loss at the end of the task"),
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
-    )
-
-
-def linearised_units() -> contract.Experiment:
-    """Units whose slope is the same for every input, by nonlinearity and norm."""
-    linearised = task_quantities.unit_shares("linearised")
-    return streams.make(
-        "Linearized units of a perceptron whose labels of MNIST are drawn anew",
-        "the same, in sizes that the source does not tell",
-        (6, 8),
-        contract.Varied("supervised/dead_units", UNITS, seeds=5),
-        {
-            "linearised": lambda run, seed: np.array([x[-1] for x in linearised(run, seed)]),
-            "most_linearised": lambda run, seed: np.array([x.max() for x in linearised(run, seed)]),
-        },
-        streams.Drawn("linearised", "share of linearized units at the end of the task"),
-        "no figure here; the second paper by Lyle et al.: beside units that are off for all inputs "
-        "there are units that are linear for all of them, far fewer with LayerNorm",
     )
 
 
@@ -163,53 +121,10 @@ def abruptness() -> contract.Experiment:
     )
 
 
-def architectures() -> contract.Experiment:
-    """Convolutional, residual and attention networks, with norms and with NaP."""
-    return streams.make(
-        "Random labels of digits fitted by a convolutional network, a residual one and a "
-        "transformer, drawn anew 15 times",
-        "images and text at the source's scale",
-        (25, 45),
-        contract.Varied("supervised/architectures", ARCHITECTURES, seeds=5),
-        {"loss": _LOSS, "norm_deviation": task_quantities.norm_deviation},
-        streams.Drawn("loss", "loss at the end of the task"),
-        "table of the NaP paper: residual networks and transformers trained with it on data that "
-        "do not change are as good as without",
-    )
-
-
-def revival() -> contract.Experiment:
-    """Units that are silenced, and whether they come back."""
-
-    def run(place: contract.Place) -> contract.Outcome:
-        config = "supervised/revival"
-        runs = contract.Varied(config, REVIVALS, seeds=20, first_seed=201).run(place)
-        scores = {"dead": task_streams.by_arm(runs, _dead)}
-        measured = runs[0].tables["units"]["updates"]
-        return contract.Outcome(runs, scores, np.unique(measured).astype(int).tolist())
-
-    return contract.Experiment(
-        "Half of a perceptron's hidden units silenced after 1,000 updates",
-        "",
-        (6, 15),
-        run,
-        lambda found: stream_figure.draw(
-            found.scores["dead"], found.positions, "updates", "share of dead units"
-        ),
-        "no figure; text of the NaP paper: with LayerNorm, units that are off get a gradient "
-        "through its statistics and come back",
-    )
-
-
-def _dead(run: run_records.RunRecord, seed: int) -> np.ndarray:
-    """At each measurement of the only task."""
-    (of_task,) = task_quantities.unit_shares("dead")(run, seed)
-    return of_task
-
-
 def _probed(run: run_records.RunRecord, seed: int) -> np.ndarray:
     """The geometric mean of the last checkpoint's ratios to a new network [1]."""
     del seed  # these runs have one
     table = run_records.read_table(run.path / "probe.csv")
     ratios = table["mean_loss_ratio"][table["frames"] == run.frames]
+    assert ratios.size, run.path
     return np.exp(np.log(ratios).mean(keepdims=True))

@@ -1,4 +1,4 @@
-"""Variants of agents on streams of classification tasks: projections, discounts, rates, decays."""
+"""Variants of agents on streams of classification tasks: projections, discounts, decays."""
 
 from collections.abc import Mapping
 
@@ -17,23 +17,11 @@ DISCOUNTS: Mapping[str, Variant] = {
     for discount in ("0.0", "0.9", "0.99")
 }
 
-RATES: Mapping[str, Variant] = {
-    "rates_ln": Variant("c51:ln"),
-    "rates_nap": Variant("c51:nap"),
-    "rates_nap_linear": Variant(
-        "c51:nap", ("optimizer.schedule.name=linear", "optimizer.schedule.end_value=3e-4")
-    ),
-    "rates_nap_per_task": Variant("c51:nap_schedule"),
-}
-"""Rates that begin with 3e-3: as norms let them fall, constant, falling once, and in every task."""
-
 DECAYS: Mapping[str, Variant] = {
     "stream_plain": Variant("c51:plain"),
     "stream_ln": Variant("c51:ln"),
     **{
-        f"stream_ln_l2_{strength}": Variant(
-            "c51:ln", (f"interventions=({{'module':'l2','strength':{strength}}},)",)
-        )
+        f"stream_ln_l2_{strength}": contract.with_l2("c51:ln", strength)
         for strength in ("1e-7", "1e-5", "1e-3")
     },
 }
@@ -59,23 +47,7 @@ def discounts() -> contract.Experiment:
         (6, 20),
         contract.Varied(classification.CONFIG, DISCOUNTS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: large targets destroy plasticity",
-    )
-
-
-def rates() -> contract.Experiment:
-    """Schedules of effective rates, implicit and explicit, from a high one on."""
-    return _make(
-        "C51 on the stream whose images stay, from a learning rate of 3e-3 on: LayerNorm, NaP at a "
-        "constant rate, with a linear decay to a tenth, with a schedule in every task",
-        (8, 25),
-        contract.Varied(
-            classification.CONFIG,
-            RATES,
-            seeds=20,
-            keys=("environment.each.stream=label", "optimizer.learning_rate=3e-3"),
-        ),
-        "seventh figure of the NaP paper: on five games a constant effective rate is worse than "
-        "LayerNorm's implicit decay, an explicit decay is as good or better",
+        proxy_of="regression on targets of growing size",
     )
 
 
@@ -91,11 +63,15 @@ def decays() -> contract.Experiment:
 
 
 def _make(
-    title: str, minutes: tuple[int, int], varied: contract.Varied, described: str
+    title: str,
+    minutes: tuple[int, int],
+    varied: contract.Varied,
+    described: str,
+    proxy_of: str = classification.PROXY,
 ) -> contract.Experiment:
     return streams.make(
         title,
-        classification.PROXY,
+        proxy_of,
         minutes,
         varied,
         classification.QUANTITIES,

@@ -35,6 +35,7 @@ REPLAYS = {
 
 def random_labels() -> contract.Experiment:
     """Random labels drawn anew: loss, gradient, Jacobian and norms at the end of each task."""
+    dead = task_quantities.unit_shares("dead")
     return streams.make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
@@ -53,6 +54,7 @@ def random_labels() -> contract.Experiment:
             "gradient_norm": task_quantities.last_rows("train", "gradient_norm"),
             "input_jacobian": task_quantities.last_rows("network", "input_jacobian"),
             "weight_norm": task_quantities.weight_norm,
+            "dead": lambda run, seed: np.array([x[-1] for x in dead(run, seed)]),
             "sharpness": task_quantities.last_rows("network", "sharpness"),
             "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },

@@ -30,7 +30,7 @@ def weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
 
 
 def norm_deviation(run: run_records.RunRecord, seed: int) -> np.ndarray:
-    """The largest relative deviation of a recorded norm from birth, at the end of each task."""
+    """The largest relative deviation of a recorded norm since initialization, by task."""
     table = run_records.read_table(run.path / f"norms_seed_{seed}.csv")
     # A resumed run repeats rows: the last of them counts.
     last = {updates: row for row, updates in enumerate(table["updates"])}

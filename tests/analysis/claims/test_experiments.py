@@ -92,9 +92,9 @@ def test_the_full_size_tunes_each_arm_on_seeds_of_its_own(scripts, tmp_path):
 def test_the_small_size_has_five_seeds_and_one_rate(scripts, tmp_path):
     outcome = _run(scripts, tmp_path, is_full=False)
     ((_, _, arguments, seeds, *_, rate),) = scripts.calls
-    assert arguments == "--arguments=c51:plain,c51:ln,c51:nap,c51:nap_schedule"
+    assert arguments == "--arguments=c51:plain,c51:ln,c51:nap,c51:nap_schedule,c51:l2_init"
     assert (seeds, rate) == ("--seeds=1,2,3,4,5", "--config.optimizer.learning_rate=1e-3")
-    assert len(outcome.scores["greedy_reward"]) == 4
+    assert len(outcome.scores["greedy_reward"]) == 5
 
 
 def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
@@ -109,7 +109,7 @@ def test_evidence_is_read_as_it_was_written(scripts, tmp_path):
             np.testing.assert_allclose(found.scores["greedy_reward"][arm][seed], values)
     assert (found.commit, found.hardware) == ("c", "p, 2 cores, cpu")
     assert found.is_full
-    assert found.hours == pytest.approx(20 * 39 / 3600)
+    assert found.hours == pytest.approx(25 * 39 / 3600)
     config = json.loads((tmp_path / "e" / "configs" / "classification_stream.json").read_text())
     assert config["environment"]["num_tasks"] == 40
     assert "seed" not in config

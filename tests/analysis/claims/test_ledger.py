@@ -9,6 +9,7 @@ from analysis.claims import catalogue, evidence, ledger, page, rules
 from analysis.claims.experiments import (
     classification,
     label_variants,
+    network_variants,
     registry,
     stream_variants,
     supervised,
@@ -110,21 +111,20 @@ def _names():
             ("", "c51", classification.ALL_ARMS),
             ("_rainbow", "rainbow", classification.MAIN_ARMS),
             ("_mse", "mse", classification.MAIN_ARMS),
-            ("_label", "c51", classification.MAIN_ARMS),
+            ("_label", "c51", classification.SCHEDULES),
         )
     }
     variants = {
         "projection_periods": stream_variants.PERIODS,
         "discounts": stream_variants.DISCOUNTS,
-        "rates": stream_variants.RATES,
         "stream_decays": stream_variants.DECAYS,
         "weight_decay": label_variants.DECAYS,
         "scales": label_variants.SCALES,
         "abruptness": label_variants.STEPS,
         "rescaling": label_variants.RESCALED,
-        "linearised_units": label_variants.UNITS,
-        "architectures": label_variants.ARCHITECTURES,
-        "revival": label_variants.REVIVALS,
+        "linearised_units": network_variants.UNITS,
+        "architectures": network_variants.ARCHITECTURES,
+        "revival": network_variants.REVIVALS,
     }
     methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
     return (
@@ -147,7 +147,6 @@ _QUANTITIES = {
     "classification_stream_label": ("greedy_reward",),
     "projection_periods": ("greedy_reward",),
     "discounts": ("greedy_reward",),
-    "rates": ("greedy_reward",),
     "stream_decays": ("greedy_reward",),
     "weight_decay": ("loss", "weight_norm"),
     "scales": ("loss",),
@@ -158,7 +157,7 @@ _QUANTITIES = {
     "linearised_units": ("linearised", "most_linearised"),
     "random_labels": (
         *("loss", "gradient_norm", "input_jacobian", "weight_norm"),
-        *("sharpness", "ntk_effective_rank"),
+        *("sharpness", "ntk_effective_rank", "dead"),
     ),
     "replayed_schedule": ("loss",),
     "dead_units": ("dead", "most_dead", "accuracy"),
@@ -177,3 +176,120 @@ def test_rules_find_the_runs_and_quantities_they_speak_of(name):
     assert tests
     for test in tests:
         assert all(finding.seeds == 6 for finding in test.rule(found))
+
+
+# By claim and experiment, scores as the claim says: of a quantity and an arm the first, an early
+# and a late one. The arms that are not named have those of "".
+_AS_CLAIMED = {
+    ("N2", "classification_stream"): {
+        "norm_deviation": {"classification_c51_nap": (0, 0, 0), "": (0, 1, 2)}
+    },
+    ("N3", "replayed_schedule"): {
+        "loss": {
+            "replayed_schedule": (1, 1, 1),
+            "replayed_schedule_layer_wise": (1, 1, 1),
+            "replayed_schedule_global": (1, 1.1, 1.1),
+            "replayed_schedule_constant": (1, 2, 2),
+        }
+    },
+    ("N4", "random_labels"): {
+        "": {
+            "random_labels": (0.5, 1, 3),
+            "random_labels_ln": (0.5, 1, 2),
+            "random_labels_nap": (0.5, 1, 1),
+        }
+    },
+    ("N6", "dead_units"): {
+        "dead": {
+            **{f"dead_units_{x}_plain": (0, 0.1, 0.5) for x in ("sgd", "momentum")},
+            "dead_units": (0, 0.1, 0.5),
+            "": (0, 0.1, 0),
+        }
+    },
+    ("N7", "revival"): {"dead": {"revival_ln": (0, 0.5, 0), "": (0, 0.5, 0.5)}},
+    ("N9", "methods"): {
+        "accuracy": {
+            "methods": (0.9, 0.9, 0.9),
+            "methods_l2": (0.9, 0.4, 0.4),
+            **{f"methods_{x}_nap": (0.9, 0.9, 0.9) for x in (*supervised._METHODS[1:], "none")},
+            "": (0.9, 0.6, 0.6),
+        }
+    },
+    ("N10", "weight_decay"): {
+        "weight_norm": {"": (1, 2, 3)},
+        "loss": {"decay_nap": (1, 1, 0.5), "decay_ln": (1, 1, 1), "": (1, 1, 1.5)},
+    },
+    ("N12", "classification_stream_label"): {
+        "greedy_reward": {"classification_c51_ln": (0.9, 0.9, 0.9), "": (0.9, 0.9, 0.8)}
+    },
+    ("N13", "classification_stream_label"): {
+        "greedy_reward": {"classification_c51_nap": (0.9, 0.9, 0.7), "": (0.9, 0.9, 0.8)}
+    },
+    ("N14", "classification_stream_mse"): {"greedy_reward": {"": (0.9, 0.8, 0.7)}},
+    ("N15", "classification_stream"): {
+        "greedy_reward": {"classification_c51_nap": (0.1, 0.8, 0.8), "": (0.1, 0.8, 0.7)}
+    },
+    ("N17", "projection_periods"): {"greedy_reward": {"": (0.1, 0.8, 0.8)}},
+    ("N20", "architectures"): {
+        "norm_deviation": {
+            **{f"architectures_{x}_ln": (0, 1, 2) for x in ("cnn", "residual", "transformer")},
+            "": (0, 1e-7, 1e-7),
+        },
+        "loss": {"": (1, 0.5, 0.5)},
+    },
+    ("N21", "scales"): {"loss": {"scales_free": (1, 1, 2), "": (1, 1, 1)}},
+    ("N23", "random_labels"): {"": {"": (1, 1, 2)}},
+    ("D1", "methods"): {"accuracy": {"": (0.9, 0.9, 0.5)}},
+    ("D2", "weight_decay"): {"loss": {"decay_ln_l2_1e-5": (1, 1, 1), "": (1, 1, 2)}},
+    ("D3", "stream_decays"): {
+        "greedy_reward": {"stream_ln_l2_1e-5": (0.1, 0.8, 0.8), "": (0.1, 0.8, 0.7)}
+    },
+    ("D4", "linearised_units"): {
+        "most_linearised": {
+            "units_relu_ln": (0, 0, 0),
+            "units_gelu_ln": (0, 0, 0),
+            "": (0, 0.5, 0.5),
+        }
+    },
+    ("D5", "discounts"): {
+        "greedy_reward": {
+            "discount_0.0": (0.9, 0.9, 0.9),
+            "discount_0.9": (0.9, 0.8, 0.7),
+            "discount_0.99": (0.9, 0.5, 0.4),
+        }
+    },
+    ("D6", "random_labels"): {"ntk_effective_rank": {"": (9, 9, 5)}},
+    ("D7", "abruptness"): {"probe": {"relabelled_in_1": (2, 2, 2), "": (1, 1, 1)}},
+    ("D9", "rescaling"): {"loss": {"rescaled_yes": (2, 1, 1), "": (1, 1, 1)}},
+    ("P10", "point_mass_iql"): {"mean_return": {"": (-100, -60, -50)}},
+}
+
+
+@pytest.mark.parametrize(("claim", "name"), _AS_CLAIMED)
+def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
+    found = next(x for x in catalogue.CLAIMS if x.id == claim)
+    (rule,) = (test.rule for test in found.tests if test.experiment == name)
+    as_claimed = _AS_CLAIMED[claim, name]
+    arms = _names()[name]
+
+    def judge(turn):
+        scores = {}
+        for quantity in _QUANTITIES[name]:
+            values = as_claimed.get(quantity, as_claimed.get("", {"": (1, 1, 1)}))
+            scores[quantity] = {
+                arm: {seed: _row(values.get(arm, values.get("")), seed, turn) for seed in range(6)}
+                for arm in arms
+            }
+        evidence_ = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+        return ledger.judge(rule(evidence_), is_proxy=False)
+
+    assert judge(turn=1) == Verdict.SHOWN
+    # Of those, distances and equalities, the opposite is the same or none.
+    if claim not in ("N3", "N17", "N20", "P10"):
+        assert judge(turn=-1) == Verdict.CONTRADICTED
+
+
+def _row(values, seed, turn):
+    """A first score, nine early ones and five late ones, a little different for each seed."""
+    first, early, late = (turn * x for x in values)
+    return np.array([first] + [early] * 9 + [late] * 5) * (1 + 1e-4 * seed)
