@@ -2,6 +2,7 @@
 
 import logging as python_logging
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
@@ -96,9 +97,7 @@ def _guard(call: Callable[[], Any]) -> Any:
 
 
 def _is_closed(stream: TextIO) -> bool:
-    """Whether nobody reads what is written to it."""
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    """Whether it is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -261,6 +261,49 @@ def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
         assert arguments[-1] == f"--config.optimizer.schedule.norms_file={path}"
 
 
+def _with_units(name, seed, path):
+    """A finished run with two measurements of two layers."""
+    run = _finished(name, seed, path)
+    units = {
+        "frames": np.repeat([100, 200], 2),
+        "updates": np.repeat([10, 20], 2),
+        "seed": np.full(4, seed),
+        "layer": np.array(["a", "b"] * 2),
+        "dead": np.array([0.0, 0.2, 0.4, 0.6]),
+    }
+    run = run._replace(tables={**run.tables, "units": units})
+    return _OneTask(*run)
+
+
+class _OneTask(run_records.RunRecord):
+    frames, frames_per_task = 200, 200
+
+
+def test_a_revival_has_a_score_at_each_measurement(monkeypatch, tmp_path):
+    calls = []
+    found = [_with_units("revival", seed, tmp_path) for seed in (201, 202)]
+    monkeypatch.setattr(contract.run_records, "find", lambda paths: found)
+    place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
+    outcome = registry.EXPERIMENTS["revival"].run(place)
+    assert {call[1][2] for call in calls} == {"--seeds=201,202,203,204,205"}
+    assert outcome.positions == [10, 20]
+    np.testing.assert_allclose(outcome.scores["dead"]["revival"][202], [0.1, 0.5])
+
+
+def test_abruptness_is_probed_after_the_runs(monkeypatch, tmp_path):
+    calls = []
+    found = [_finished("relabelled_in_1", seed, tmp_path / str(seed)) for seed in (1, 2)]
+    for run in found:
+        run.path.mkdir()
+        (run.path / "probe.csv").write_text("frames,mean_loss_ratio\n200,2\n200,8\n")
+    monkeypatch.setattr(contract.run_records, "find", lambda paths: found)
+    place = contract.Place(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
+    outcome = registry.EXPERIMENTS["abruptness"].run(place)
+    assert [call[0] for call in calls] == ["sweep"] * 3 + ["probe_plasticity"] * 2
+    assert [f"--run_dir={run.path}" for run in found] == [call[1][0] for call in calls[3:]]
+    np.testing.assert_allclose(outcome.scores["probe"]["relabelled_in_1"][2], [4.0])
+
+
 def _finished(name, seed, path):
     """A run of two tasks, with another file of norms than its like."""
     config = {
