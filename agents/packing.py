@@ -193,8 +193,12 @@ class PackedTrainer:
         norms = jnp.sqrt(jnp.sum(jnp.where(is_own, squares[None], 0.0), axis=1))
         factors = radii / jnp.where(norms > 0, norms, 1)
         factors = jnp.where((norms > 0) & (radii > 0) & is_due, factors, 1)
-        # Rows of no layer have the last one.
-        of_rows = jnp.concatenate([factors, jnp.ones(1)])[owners]
+        # Put together of runs of equal rows: looked up, they would be a kernel of their own.
+        factors = jnp.concatenate([factors, jnp.ones(1)])  # the last is that of no layer
+        ends = np.flatnonzero(np.diff(owners, append=-1)) + 1
+        lengths = np.diff(ends, prepend=0)
+        runs = [jnp.broadcast_to(factors[owners[e - 1]], n) for e, n in zip(ends, lengths)]
+        of_rows = jnp.concatenate(runs)
         return rows * of_rows[:, None], state._replace(count=count)
 
     @property

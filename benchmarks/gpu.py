@@ -37,9 +37,11 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes 
 _LAX = {"network.torso.formulation": "lax"}
 _VARIANTS: Mapping[str, tuple[str, dict[str, Any], str]] = {
     "rainbow": ("rainbow", {}, "default"),
+    "rainbow_reference": ("rainbow", {"formulation": "reference"}, "default"),
     "rainbow_cudnn": ("rainbow", _LAX, "default"),
     "rainbow_cudnn_float32": ("rainbow", _LAX, "float32"),
     "rainbow_nap": ("rainbow_nap", {}, "default"),
+    "rainbow_nap_reference": ("rainbow_nap", {"formulation": "reference"}, "default"),
     "rainbow_nap_cudnn": ("rainbow_nap", _LAX, "default"),
     "rainbow_nap_cudnn_4_seeds": ("rainbow_nap", {**_LAX, "num_seeds": 4}, "default"),
     "rainbow_nap_cudnn_8_seeds": ("rainbow_nap", {**_LAX, "num_seeds": 8}, "default"),

@@ -8,10 +8,10 @@ read. `learn` is counted per update, `act` (Learner.observe) per call. It needs 
 """
 
 import dataclasses
-import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -99,13 +99,17 @@ def compile_program(
     environment.close()
     learner = experiment.make_learner(settings, spec, actions)
     shapes = experiment.learner_shapes(learner, spec)
-    # Not the jitted functions themselves, which have options for the CPU that is in use here.
     if program == "learn":
-        learn = jax.jit(inspect.unwrap(learner.learn), static_argnums=1, donate_argnums=0)
+        learn = jax.jit(_without_jit(learner.learn), static_argnums=1, donate_argnums=0)
         return target.compile_text(learn, shapes, _UPDATES.value, sharding=sharding)
-    act = jax.jit(inspect.unwrap(learner.observe), donate_argnums=0)
+    act = jax.jit(_without_jit(learner.observe), donate_argnums=0)
     observed = _observed_shapes((settings.num_seeds, settings.num_envs), spec.shape, spec.dtype)
     return target.compile_text(act, shapes, observed, sharding=sharding)
+
+
+def _without_jit(jitted: Any) -> Callable[..., Any]:
+    """The function in it: jitted, it has options for the CPU that is in use here."""
+    return jitted.__wrapped__
 
 
 def _observed_shapes(

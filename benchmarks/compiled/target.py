@@ -57,6 +57,8 @@ def find() -> jax.sharding.Sharding:
     options = f"--xla_gpu_cuda_data_dir={toolkit} --xla_gpu_autotune_level=0"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {options}".strip()
     jax.config.update("jax_platforms", "cpu")
+    # What is read is always what the compiler makes now.
+    jax.config.update("jax_enable_compilation_cache", False)
     topology = topologies.get_topology_desc(
         platform="cuda",
         topology_name="h100",

@@ -170,12 +170,15 @@ def _block_diagonal(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> Sequen
     sizes = [parts.mu.shape[1] for parts in layers]
     # XLA would fill the columns up itself, in a kernel of its own.
     width = -(-sum(sizes) // _ALIGNMENT) * _ALIGNMENT
-    rows, begin = [], 0
-    for (mu, sigma, noise, _), size in zip(layers, sizes):
-        around = ((0, 0), (begin, width - begin - size))
-        rows.append(jnp.pad(mu + sigma * noise, around))
-        begin += size
+    num_rows = x.shape[1] // len(layers)
+    weight, column = 0.0, 0
+    for i, (parts, size) in enumerate(zip(layers, sizes)):
+        above, below = i * num_rows, (len(layers) - 1 - i) * num_rows
+        around = ((above, below), (column, width - column - size))
+        # A sum, which is one kernel, where rows put together were several.
+        weight = weight + jnp.pad(parts.mu + parts.sigma * parts.noise, around)
+        column += size
     bias = jnp.concatenate([parts.bias for parts in layers], axis=1)
-    y = x @ jnp.concatenate(rows) + jnp.pad(bias, ((0, 0), (0, width - sum(sizes))))
+    y = x @ weight + jnp.pad(bias, ((0, 0), (0, width - sum(sizes))))
     ends = np.cumsum(sizes)
     return [y[:, end - size : end] for end, size in zip(ends, sizes)]

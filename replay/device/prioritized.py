@@ -169,7 +169,7 @@ class PrioritizedReplay:
         weights = priorities**self.priority_exponent
         largest = jnp.max(jnp.where(is_live, priorities, 0.0))
         return state._replace(
-            tree=sum_tree.set_leaves(state.tree, leaves, weights, is_live),
+            tree=sum_tree.set_weights(state.tree, leaves, weights),
             max_priority=jnp.maximum(state.max_priority, largest),
         )
 

@@ -46,24 +46,21 @@ def rows_per_block(num_rows: int, num_envs: int) -> int:
     return max(1, round(math.sqrt(num_rows / num_envs)))
 
 
-def set_leaves(tree: SumTree, leaves: jax.Array, weights: jax.Array, present: jax.Array) -> SumTree:
-    """Sets leaves int32 [L]; duplicates get the largest weight; those past the end are ignored.
+def set_weights(tree: SumTree, leaves: jax.Array, weights: jax.Array) -> SumTree:
+    """Sets the weights of leaves that are present, and stay so.
+
+    Duplicates get the largest weight; leaves past the end are ignored.
 
     Args:
       tree: the tree.
-      leaves: flat numbers row * N + environment.
-      weights: float32 [L]; taken as 0 where not present.
-      present: bool [L].
+      leaves: flat numbers row * N + environment, int32 [L].
+      weights: float32 [L].
     """
     block_size = tree.weights.shape[1]
     block, offset = leaves // block_size, leaves % block_size
-    weights = jnp.where(present, weights, 0.0)
     cleared = tree.weights.at[block, offset].set(0.0, mode="drop")
-    tree = tree._replace(
-        weights=cleared.at[block, offset].max(weights, mode="drop"),
-        present=tree.present.at[block, offset].set(present, mode="drop"),
-    )
-    return _resum(tree, block)
+    new_weights = cleared.at[block, offset].max(weights, mode="drop")
+    return _resum_weights(tree._replace(weights=new_weights), block)
 
 
 def set_rows(
@@ -71,7 +68,7 @@ def set_rows(
 ) -> SumTree:
     """Sets whole rows int32 [R] to weights float32 [R, N] and flags bool [R, N].
 
-    The rows must differ. Cheaper than `set_leaves`: a row lies in one block.
+    The rows must differ. Cheaper than leaf by leaf: a row lies in one block.
     """
     rows_each = tree.weights.shape[1] // num_envs
     shape = (tree.weights.shape[0], rows_each, num_envs)
@@ -86,12 +83,14 @@ def set_rows(
 
 
 def _resum(tree: SumTree, block: jax.Array) -> SumTree:
-    sums = jnp.sum(tree.weights[block], axis=1)
     counts = jnp.sum(tree.present[block], axis=1, dtype=jnp.int32)
-    return tree._replace(
-        weight_sums=tree.weight_sums.at[block].set(sums, mode="drop"),
-        counts=tree.counts.at[block].set(counts, mode="drop"),
-    )
+    tree = tree._replace(counts=tree.counts.at[block].set(counts, mode="drop"))
+    return _resum_weights(tree, block)
+
+
+def _resum_weights(tree: SumTree, block: jax.Array) -> SumTree:
+    sums = jnp.sum(tree.weights[block], axis=1)
+    return tree._replace(weight_sums=tree.weight_sums.at[block].set(sums, mode="drop"))
 
 
 def sample(tree: SumTree, uniform: jax.Array, uniform_mix: float) -> tuple[jax.Array, jax.Array]:

@@ -14,15 +14,15 @@ ALMOST_ONE = np.float32(1 - 2**-24)
 REJECTION_P = 1e-4
 
 sample = jax.jit(sum_tree.sample)
-set_leaves = jax.jit(sum_tree.set_leaves)
+set_weights = jax.jit(sum_tree.set_weights)
 set_rows = jax.jit(sum_tree.set_rows, static_argnums=2)
 
 
 def make_tree(weights, present):
     """A tree of [rows, environments] weights and flags."""
     weights, present = np.asarray(weights, np.float32), np.asarray(present, bool)
-    leaves = np.arange(weights.size)
-    return set_leaves(sum_tree.init(*weights.shape), leaves, weights.ravel(), present.ravel())
+    rows, num_envs = weights.shape
+    return set_rows(sum_tree.init(rows, num_envs), np.arange(rows), num_envs, weights, present)
 
 
 def random_weights(seed, rows, num_envs):
@@ -175,9 +175,10 @@ def test_sums_stay_exact_over_many_changes(rows, num_envs):
             model_present[chosen] = present
         else:
             chosen = random.choice(rows * num_envs, count, replace=False)
-            tree = set_leaves(tree, chosen, weights[:, 0], present[:, 0])
-            model_weights.ravel()[chosen] = np.where(present, weights, 0)[:, 0]
-            model_present.ravel()[chosen] = present[:, 0]
+            is_there = model_present.ravel()[chosen]
+            leaves = np.where(is_there, chosen, tree.present.size)
+            tree = set_weights(tree, leaves, weights[:, 0])
+            model_weights.ravel()[chosen[is_there]] = weights[is_there, 0]
     found_weights, found_present = flat(tree, rows * num_envs)
     np.testing.assert_array_equal(found_weights, model_weights.ravel())
     np.testing.assert_array_equal(found_present, model_present.ravel())
@@ -193,7 +194,7 @@ def test_of_equal_leaves_the_largest_weight_counts():
     """Also below the old weight: the largest is among the new ones."""
     tree = make_tree(np.full((4, 2), 9.0), np.ones((4, 2)))
     leaves, weights = np.array([3, 5, 3, 3]), np.float32([0.5, 2.0, 1.5, 0.25])
-    tree = set_leaves(tree, leaves, weights, np.ones(4, bool))
+    tree = set_weights(tree, leaves, weights)
     assert flat(tree, 8)[0].tolist() == [9, 9, 9, 1.5, 9, 2, 9, 9]
     assert float(tree.weight_sums.sum()) == 57.5
 
@@ -203,8 +204,8 @@ def test_leaves_past_the_end_are_ignored():
     tree = make_tree(weights, present)
     past = tree.present.size
     leaves, new_weights = np.array([past, 4, past + 1000]), np.float32([7, 8, 9])
-    changed = set_leaves(tree, leaves, new_weights, np.ones(3, bool))
-    expected = set_leaves(tree, leaves[1:2], new_weights[1:2], np.ones(1, bool))
+    changed = set_weights(tree, leaves, new_weights)
+    expected = set_weights(tree, leaves[1:2], new_weights[1:2])
     jax.tree.map(np.testing.assert_array_equal, changed, expected)
     assert flat(changed, 36)[0][4] == 8
 
@@ -212,13 +213,12 @@ def test_leaves_past_the_end_are_ignored():
 @pytest.mark.parametrize(("rows", "num_envs"), [(40, 1), (23, 5), (3, 8)])
 def test_rows_and_their_leaves_are_set_alike(rows, num_envs):
     random = np.random.RandomState(num_envs)
-    tree = make_tree(*random_weights(10, rows, num_envs))
+    tree = make_tree(random_weights(10, rows, num_envs)[0], np.ones((rows, num_envs)))
     chosen = np.array([rows - 1, 0, rows // 2])
     weights = random.uniform(size=(3, num_envs)).astype(np.float32)
-    present = random.uniform(size=(3, num_envs)) < 0.6
     leaves = (chosen[:, None] * num_envs + np.arange(num_envs)).ravel()
-    by_rows = set_rows(tree, chosen, num_envs, weights, present)
-    by_leaves = set_leaves(tree, leaves, weights.ravel(), present.ravel())
+    by_rows = set_rows(tree, chosen, num_envs, weights, np.ones((3, num_envs), bool))
+    by_leaves = set_weights(tree, leaves, weights.ravel())
     jax.tree.map(np.testing.assert_array_equal, by_rows, by_leaves)
 
 
