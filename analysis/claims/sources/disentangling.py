@@ -48,7 +48,7 @@ CLAIMS: Sequence[Claim] = (
     ),
     Claim(
         "D4",
-        "Beside dead units there are linearized ones.",
+        "Beside dead units there are linearized ones, far fewer with LayerNorm.",
         (
             Test(
                 "linearised_units",
@@ -65,6 +65,9 @@ CLAIMS: Sequence[Claim] = (
                 ),
             ),
         ),
+        "the rule is on the largest share within a task, which with LayerNorm comes directly after "
+        "a change and passes; at the ends of tasks, which the figure shows and no rule spoke of, "
+        "they accumulate without a norm alone",
     ),
     Claim(
         "D5",
