@@ -109,8 +109,8 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         f"## {name}",
         "",
         f"{experiment.title}.{proxy} [Protocol](results/{name}/PROTOCOL.md), "
-        f"[scores and configurations](results/{name}). Commit {found.commit[:9]}, "
-        f"{found.hardware}, {found.hours:.1f} hours of runs. The source: {experiment.described}.",
+        f"[scores](results/{name}/scores.csv), configurations beside them. "
+        f"Commit {found.commit[:9]}, {found.hardware}, {found.hours:.1f} hours of runs. The source: {experiment.described}.",
         "",
         f"    {_command(concerned[0], name)}",
         "",

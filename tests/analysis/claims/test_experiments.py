@@ -292,7 +292,10 @@ def test_a_revival_has_a_score_at_each_measurement(monkeypatch, tmp_path):
 
 def test_abruptness_is_probed_after_the_runs(monkeypatch, tmp_path):
     calls = []
-    found = [_finished("relabelled_in_1", seed, tmp_path / str(seed)) for seed in (1, 2)]
+    found = [
+        _finished("relabelled_in_1", seed, tmp_path)._replace(path=tmp_path / str(seed))
+        for seed in (1, 2)
+    ]
     for run in found:
         run.path.mkdir()
         (run.path / "probe.csv").write_text("frames,mean_loss_ratio\n200,2\n200,8\n")
