@@ -110,7 +110,8 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         "",
         f"{experiment.title}.{proxy} [Protocol](results/{name}/PROTOCOL.md), "
         f"[scores](results/{name}/scores.csv), configurations beside them. "
-        f"Commit {found.commit[:9]}, {found.hardware}, {found.hours:.1f} hours of runs. The source: {experiment.described}.",
+        f"Commit {found.commit[:9]}, {found.hardware}, {found.hours:.1f} hours of runs. "
+        f"The source: {experiment.described}.",
         "",
         f"    {_command(concerned[0], name)}",
         "",
