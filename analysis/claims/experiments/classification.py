@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from analysis import task_streams
 from analysis.claims.experiments import contract, streams, task_quantities
 
 QUANTITY = "greedy_reward"
@@ -49,9 +48,7 @@ def make(
             seeds=20,
             keys=() if stream == "pixel" else (f"environment.each.stream={stream}",),
         )
-        runs = tuned.run(place)
-        scores = {key: task_streams.by_arm(runs, read) for key, read in QUANTITIES.items()}
-        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
+        return streams.outcome(tuned.run(place), QUANTITIES)
 
     return contract.Experiment(
         title,

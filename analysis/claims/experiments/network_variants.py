@@ -56,8 +56,8 @@ def linearised_units() -> contract.Experiment:
         (6, 8),
         contract.Varied("supervised/dead_units", UNITS, seeds=5),
         {
-            "linearised": lambda run, seed: np.array([x[-1] for x in linearised(run, seed)]),
-            "most_linearised": lambda run, seed: np.array([x.max() for x in linearised(run, seed)]),
+            "linearised": task_quantities.at_end(linearised),
+            "most_linearised": task_quantities.largest(linearised),
         },
         streams.Drawn("linearised", "share of linearized units at the end of the task"),
         "no figure here; the second paper by Lyle et al.: beside units that are off for all inputs "

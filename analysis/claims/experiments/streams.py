@@ -1,11 +1,11 @@
 """Experiments on streams of tasks: runs, what is read of each task, and a figure of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis import task_streams
+from analysis import run_records, task_streams
 from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import contract, task_quantities
 from analysis.figures import stream_figure
@@ -30,11 +30,17 @@ def make(
     """The experiment; see contract.Experiment. `quantities` are those of its scores."""
 
     def run(place: contract.Place) -> contract.Outcome:
-        found = runs.run(place)
-        scores = {key: task_streams.by_arm(found, read) for key, read in quantities.items()}
-        return contract.Outcome(found, scores, range(task_streams.num_tasks(found[0])))
+        return outcome(runs.run(place), quantities)
 
     return contract.Experiment(title, proxy_of, minutes, run, drawing(drawn), described)
+
+
+def outcome(
+    runs: Sequence[run_records.RunRecord], quantities: Mapping[str, task_quantities.Read]
+) -> contract.Outcome:
+    """The runs with their scores by task."""
+    scores = {key: task_streams.by_arm(runs, read) for key, read in quantities.items()}
+    return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
 
 
 def drawing(drawn: Drawn) -> Callable[[evidence_lib.Evidence], Figure]:

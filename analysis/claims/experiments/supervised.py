@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from analysis import run_records, task_streams
+from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
@@ -54,7 +52,7 @@ def random_labels() -> contract.Experiment:
             "gradient_norm": task_quantities.last_rows("train", "gradient_norm"),
             "input_jacobian": task_quantities.last_rows("network", "input_jacobian"),
             "weight_norm": task_quantities.weight_norm,
-            "dead": lambda run, seed: np.array([x[-1] for x in dead(run, seed)]),
+            "dead": task_quantities.at_end(dead),
             "sharpness": task_quantities.last_rows("network", "sharpness"),
             "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },
@@ -80,8 +78,8 @@ def dead_units() -> contract.Experiment:
             seeds=10,
         ),
         {
-            "dead": lambda run, seed: np.array([x[-1] for x in dead(run, seed)]),
-            "most_dead": lambda run, seed: np.array([x.max() for x in dead(run, seed)]),
+            "dead": task_quantities.at_end(dead),
+            "most_dead": task_quantities.largest(dead),
             "accuracy": task_quantities.means("accuracy"),
         },
         streams.Drawn("dead", "share of dead units at the end of the task"),
@@ -126,8 +124,7 @@ def replayed_schedule() -> contract.Experiment:
         runs = run_records.find([test])
         # Of each run another file: no difference of configurations that counts.
         runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
-        scores = {"loss": task_streams.by_arm(runs, task_quantities.means("loss"))}
-        return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
+        return streams.outcome(runs, {"loss": task_quantities.means("loss")})
 
     return contract.Experiment(
         "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",

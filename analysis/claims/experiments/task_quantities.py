@@ -50,6 +50,16 @@ def unit_shares(column: str) -> Callable[[run_records.RunRecord, int], list[np.n
     return read
 
 
+def at_end(shares: Callable[[run_records.RunRecord, int], list[np.ndarray]]) -> Read:
+    """The last of a task's measurements."""
+    return lambda run, seed: np.array([x[-1] for x in shares(run, seed)])
+
+
+def largest(shares: Callable[[run_records.RunRecord, int], list[np.ndarray]]) -> Read:
+    """The largest of a task's measurements."""
+    return lambda run, seed: np.array([x.max() for x in shares(run, seed)])
+
+
 def of_last_third(run: run_records.RunRecord, read: Read) -> float:
     """The mean over seeds of what is read, in the last third of tasks."""
     return float(np.mean([task_streams.parts(read(run, seed))[1] for seed in run.seeds]))
