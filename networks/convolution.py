@@ -39,7 +39,9 @@ def frames_to_depth(frames: jax.Array, block: int) -> jax.Array:
     rows, columns = height // block, width // block
     if block != 4:
         x = frames.reshape(batch, stack, rows, block, columns, block)
-        return x.transpose(0, 2, 4, 1, 3, 5).reshape(batch, rows, columns, -1)
+        # As a transposition, XLA would work out the place of each byte.
+        lines = [x[:, frame, :, line] for frame in range(stack) for line in range(block)]
+        return jnp.concatenate(lines, axis=-1)
     words = frames.reshape(batch, stack, rows, block, columns, 4)
     words = jax.lax.bitcast_convert_type(words, jnp.uint32).transpose(0, 2, 4, 1, 3)
     return jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(batch, rows, columns, -1)
