@@ -115,8 +115,8 @@ def _without_jit(jitted: Any) -> Callable[..., Any]:
 def _observed_shapes(
     environments: tuple[int, int], shape: tuple[int, ...], dtype: np.dtype
 ) -> replay_learner.Observed:
-    of = lambda dtype, shape=(): jax.ShapeDtypeStruct((*environments, *shape), dtype)  # noqa: E731
-    return replay_learner.Observed(of(dtype, shape), of(bool), of(bool), *[of(np.float32)] * 2)
+    of = lambda dtype, shape: jax.ShapeDtypeStruct((*environments, *shape), dtype)  # noqa: E731
+    return replay_learner.Observed(of(dtype, shape), of(np.float32, (4,)))
 
 
 def count(program: str, text: str) -> kernel_count.Counts:

@@ -231,7 +231,7 @@ class ClosedLoop(agent_loop.AgentLoop):
         bound, reward = self.experiment.learner.max_abs_reward, output.reward
         if bound:
             reward = jnp.clip(reward, -bound, bound)
-        return replay_learner.Observed(
+        return replay_learner.Observed.of(
             output.observation, output.is_first, output.is_last, reward, output.discount
         )
 

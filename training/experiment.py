@@ -174,7 +174,7 @@ def observed(timestep: dm_env.TimeStep, learner: replay_learner.Learner) -> repl
         x = np.asarray(x)
         return x.reshape((learner.num_seeds, -1, *x.shape[1:]))
 
-    return replay_learner.Observed(
+    return replay_learner.Observed.of(
         observation=per_seed(timestep.observation),
         is_first=per_seed(timestep.first()),
         is_last=per_seed(timestep.last()),

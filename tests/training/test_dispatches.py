@@ -70,7 +70,8 @@ def _listen(loop, events, monkeypatch):
 def test_learning_is_dispatched_before_the_actions_are_fetched(loop, monkeypatch):
     """So a GPU has the updates to do while the actions travel and the emulators begin.
 
-    Five arrays of the time step go to the device, the actions come back, and nothing else.
+    The observations and one array of the rest go to the device, the actions come back, and nothing
+    else.
     """
     events = []
     _listen(loop, events, monkeypatch)
@@ -78,7 +79,7 @@ def test_learning_is_dispatched_before_the_actions_are_fetched(loop, monkeypatch
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
             jax.jit(lambda x: x + 1)(np.ones(3))
         loop.iterate(stage_timer.StageTimer())
-    assert events == [("observe", 5), ("learn", 0), "fetch", "send"]
+    assert events == [("observe", 2), ("learn", 0), "fetch", "send"]
 
 
 def test_few_arrays_cross_each_call(loop):

@@ -43,7 +43,7 @@ def play(random_steps):
             step = jax.tree.map(lambda *xs: np.stack(xs), *steps)
             if state is None:
                 state = learner.init(seed, step.observation)
-            state, action = learner.observe(state, replay_learner.Observed(*step[:-1]))
+            state, action = learner.observe(state, replay_learner.Observed.of(*step[:-1]))
             actions.append(np.asarray(action))
         return state, np.stack(actions)
 
@@ -170,7 +170,7 @@ def test_no_copy_of_the_replay_is_made(learner, function):
 
 def observed_zeros():
     zeros, flags = jnp.zeros((1, 2)), jnp.zeros((1, 2), bool)
-    return replay_learner.Observed(jnp.zeros((1, 2, 5)), flags, flags, zeros, zeros)
+    return replay_learner.Observed.of(jnp.zeros((1, 2, 5)), flags, flags, zeros, zeros)
 
 
 def test_cut_ends_the_episodes_of_all_environments(learner, play):

@@ -35,7 +35,7 @@ def trained(learner, random_steps):
         step = jax.tree.map(lambda x: np.asarray(x)[None], step)
         if state is None:
             state = learner.init(1, step.observation)
-        state, _ = learner.observe(state, replay_learner.Observed(*step[:-1]))
+        state, _ = learner.observe(state, replay_learner.Observed.of(*step[:-1]))
     state, _ = learner.learn(state, 3)
     return state
 

@@ -76,7 +76,7 @@ def test_updates_are_the_same_with_and_without(make_learner, random_steps, monke
             step = jax.tree.map(lambda x: np.asarray(x)[None], step)
             if state is None:
                 state = learner.init(1, step.observation)
-            state, _ = learner.observe(state, replay_learner.Observed(*step[:-1]))
+            state, _ = learner.observe(state, replay_learner.Observed.of(*step[:-1]))
         state, metrics = learner.learn(state, 3)
         losses.append([float(metrics["loss"][0]), float(metrics["gradient_norm"][0])])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
