@@ -122,14 +122,14 @@ def _cpu_seconds() -> float:
 
 def _peak_memory_mb() -> float:
     """The peak of this process, and the children's proportional share now."""
-    kib = _own_peak_kib()
+    kib = own_peak_kib()
     for child in _children():
         lines = (child / "smaps_rollup").read_text(encoding="utf-8").splitlines()
         kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
 
 
-def _own_peak_kib() -> int:
+def own_peak_kib() -> int:
     """VmHWM where /proc has it: a process inherits ru_maxrss from its parent."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
