@@ -40,6 +40,12 @@ class Settings:
         "to which these weights are clipped; 0: not",
         "Kostrikov et al. 2022",
     )
+    acting: str = settings.key(
+        "policy",
+        checks.one_of("policy", "q"),
+        "the network whose largest output is the action",
+        "Kostrikov et al. 2022: policy",
+    )
     target_step_size: float = settings.key(
         1.0,
         checks.number(0, 1, open_low=True),
@@ -127,12 +133,13 @@ class _Iql:
         )
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
-        """The policy's most likely action, or a uniform one with probability epsilon."""
+        """The policy's most likely action or Q's best, or a uniform one with probability epsilon."""
         rng_noise, rng_epsilon = jax.random.split(rng)
-        noise = self._sections.network.policy.head.acting_noise
-        logits = self.networks.values("policy", params["policy"], rng_noise, observations, noise)
+        name = self._settings.acting
+        noise = getattr(self._sections.network, name).head.acting_noise
+        values = self.networks.values(name, params[name], rng_noise, observations, noise)
         epsilon = self._settings.epsilon.at(steps, mode)
-        return exploration.epsilon_greedy(rng_epsilon, logits, epsilon)
+        return exploration.epsilon_greedy(rng_epsilon, values, epsilon)
 
     def _losses(
         self,

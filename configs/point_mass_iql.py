@@ -39,6 +39,8 @@ def get_config(times: str = "0") -> Any:
         point_mass.like_torch(config.optimizer[name], learning_rate)
     config.agent.expectile = 0.99  # [C]
     config.agent.temperature = 10.0  # [C]
+    # [C] Its IQL is a DQN agent with more networks, and acts as that does.
+    config.agent.acting = "q"
     point_mass.constant_epsilon(config)
     config.training.dataset = "datasets/point_mass.npz"
     config.training.offline_updates = 100_000  # [C]

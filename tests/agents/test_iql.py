@@ -174,12 +174,14 @@ def test_each_network_has_an_optimizer_of_its_own():
         assert float(rate) == pytest.approx(rates[layer.partition("/")[0]], rel=1e-6)
 
 
-def test_actions_are_the_policys_most_likely_ones():
-    agent = make(epsilon=dataclasses.replace(iql.Settings().epsilon, evaluation=0.0))
+@pytest.mark.parametrize(("acting", "output"), [("policy", "policy"), ("q", "q_values")])
+def test_actions_are_the_best_of_the_network_that_acts(acting, output):
+    epsilon = dataclasses.replace(iql.Settings().epsilon, evaluation=0.0)
+    agent = make(acting=acting, epsilon=epsilon)
     params, x = init(agent).params, observations(64)
     actions = agent.act(params, RNG, x, jnp.int32(0), "evaluation")
-    logits = np.asarray(agent.apply(params, RNG, x).policy)
-    np.testing.assert_array_equal(actions, logits.argmax(1))
+    values = np.asarray(getattr(agent.apply(params, RNG, x), output))
+    np.testing.assert_array_equal(actions, values.argmax(1))
     assert len(set(np.asarray(actions).tolist())) > 1
 
 
