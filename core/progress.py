@@ -50,7 +50,7 @@ class Progress:
             total=total,
             initial=first,
             unit=unit,
-            unit_scale=True,
+            unit_scale=total >= 10_000,
             dynamic_ncols=True,
             smoothing=0.02,
             disable=not self._has_bar,

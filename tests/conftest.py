@@ -1,6 +1,7 @@
 """Every test runs under the switches that a training run sets."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ import jax
 from jax import experimental
 
 from training.system import jax_platform
+
+_TESTS = Path(__file__).parent
 
 # On the GPU if there is one, else on the CPU; there and here with all bits of float32.
 jax_platform.set_up(precision="float32")
@@ -36,10 +39,20 @@ _LONGEST = (
 )
 
 
+# The files and folders of make test-quick, by what they were measured to take: no training, no
+# process of their own, little to compile.
+_QUICK = ("core",)
+
+
 def pytest_collection_modifyitems(items):
     """They come first; make test says --no-loadscope-reorder, so that they are begun first."""
     order = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    quick = [_TESTS / place for place in _QUICK]
+    for item in items:
+        is_slow = item.get_closest_marker("slow") is not None
+        if not is_slow and any(item.path.is_relative_to(place) for place in quick):
+            item.add_marker("quick")
 
 
 # Of the 65,530 that Linux allows a process by default.

@@ -85,9 +85,9 @@ def make(
       settings: of its run.
       place: where they were kept, for messages.
       read: gives the parameters, with shapes and types as in its argument.
-      frames: as in `Policy`; so are task and seed.
-      task: see there.
-      seed: see there.
+      frames: that it was trained for.
+      task: that it was in then.
+      seed: its number.
 
     Raises:
       NotFiniteError: if a parameter is not finite.
