@@ -41,7 +41,17 @@ _LONGEST = (
 
 # The files and folders of make test-quick, by what they were measured to take: no training, no
 # process of their own, little to compile.
-_QUICK = ("core",)
+_QUICK = (
+    *("analysis", "configs", "core", "effective_rainbow", "replay/device"),
+    *("docs/test_containers.py", "docs/test_pages.py"),
+    *(f"networks/test_{name}.py" for name in ("convolution", "heads", "linear", "noise")),
+    *(f"networks/test_{name}.py" for name in ("normalization", "torsos")),
+    *(f"plasticity/test_{name}.py" for name in ("adam_ages", "change_metrics", "layers")),
+    *(f"plasticity/test_{name}.py" for name in ("gradient_metrics", "metrics", "projection")),
+    *("training/acting/test_policy_file.py", "training/checkpoints", "training/logs"),
+    *(f"training/learning/test_{name}.py" for name in ("run_counts", "update_schedule")),
+    *("training/test_derived.py", "training/test_run_directory.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
