@@ -2,6 +2,7 @@
 #
 #   make train   a short real training of Rainbow with NaP on an Atari game (~15 minutes, two cores)
 #   make test    lint, types and all tests
+#   make test-quick   lint, types and the tests that are quick (~3 minutes, two idle cores)
 #   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~30 minutes, two cores)
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
@@ -25,10 +26,12 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
+# At the end it tells what was skipped and why.
+PYTEST = $(BIN)/python -m pytest -rs --dist loadfile --no-loadscope-reorder
 SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
 	notebooks docs/conf.py setup.py
 
-.PHONY: setup train docs doctor plasticity test browser lint bench bench-gpu replay-env \
+.PHONY: setup train docs doctor plasticity test test-quick browser lint bench bench-gpu replay-env \
 	replay-env-for-tests clean-replay-env clean
 
 setup: $(VENV)/.complete
@@ -64,7 +67,12 @@ plasticity: $(VENV)/.complete
 		--output=$(PLASTICITY_DIR)/comparison $(PLASTICITY_DIR)
 
 test: lint browser replay-env-for-tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n $(TEST_WORKERS)
+
+# The tests that tests/conftest.py marks: no training, no process of their own, little to compile.
+test-quick: lint
+	@echo "left out: tests that train, start processes or compile much; make test has them"
+	$(PYTEST) -n 2 -m quick
 
 # For the test that opens a report. Without it, and without the right to install it, that is skipped.
 browser:

@@ -19,6 +19,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import parts, prepared
+from core import progress
 from scripts import command_line
 from training import run_settings
 from training.system import jax_platform
@@ -88,7 +89,7 @@ def measure_updates() -> list[parts.Row]:
     seconds: dict[str, list[float]] = {name: [] for name in learners}
     for learner in learners.values():
         learner.learn(4)
-    for _ in range(_REPEATS.value):
+    for _ in progress.track(range(_REPEATS.value), "repeat"):
         for name, learner in learners.items():
             seconds[name].append(prepared.seconds(lambda part=learner: part.learn(4)) / 4)
     first = next(iter(learners))

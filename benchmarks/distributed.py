@@ -26,7 +26,7 @@ from ml_collections import config_flags
 
 from benchmarks import launched_run, machine
 from cluster.supervision import processes
-from core import checks
+from core import checks, progress
 from scripts import command_line
 
 _DEFAULT = "configs/data_efficient_nap.py:pong"
@@ -161,7 +161,7 @@ def main(argv: Sequence[str]) -> None:
         # What is compiled in the first turn need not be in the others.
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(directory) / "jax"))
         repeats: dict[int, list[Repeat]] = {period: [] for period in dict.fromkeys(periods)}
-        for number in range(_REPEATS.value):
+        for number in progress.track(range(_REPEATS.value), "repeat"):
             for period, done in repeats.items():
                 order = list(contenders.items())[:: 1 if number % 2 == 0 else -1]
                 where = Path(directory) / f"{period}_{number}"

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from benchmarks import line_protocol, machine
-from core import checks
+from core import checks, progress
 from scripts import command_line
 
 _PEER_PYTHON = flags.DEFINE_string(
@@ -154,7 +154,7 @@ def _measure_launch(commands: Mapping[str, Command], repeats: list[Repeat]) -> d
             workers.append(line_protocol.Worker(name, *command, variables))
             stack.callback(workers[-1].close)
         _check_same_work(workers)
-        for number in range(_REPEATS.value):
+        for number in progress.track(range(_REPEATS.value), "repeat"):
             order = workers if number % 2 == 0 else workers[::-1]
             turns = {worker.name: _take_turn(worker) for worker in order}
             repeats.append({name: turns[name] for name in commands})

@@ -20,6 +20,7 @@ import jax
 from absl import flags
 
 from benchmarks import kernels, machine, parts, prepared
+from core import progress
 from scripts import command_line
 from training import run_settings
 from training.system import jax_platform
@@ -99,7 +100,7 @@ def _learn(name: str, learner: prepared.Prepared) -> jax.Array:
 def _measure_updates(learners: Mapping[str, prepared.Prepared]) -> dict[str, Any]:
     """Microseconds of an update by variant, as spreads; the variants take turns."""
     seconds: dict[str, list[float]] = collections.defaultdict(list)
-    for _ in range(_REPEATS.value):
+    for _ in progress.track(range(_REPEATS.value), "repeat"):
         for name, learner in learners.items():
             seconds[name].append(prepared.seconds(lambda n=name, part=learner: _learn(n, part)))
     scale = 1e6 / _UPDATES.value

@@ -19,7 +19,7 @@ from absl import flags
 
 from benchmarks import prepared
 from benchmarks.compiled import hlo, kernel_count, target
-from core import checks
+from core import checks, progress
 from envs import base as envs_base
 from scripts import command_line
 from training import experiment, run_settings
@@ -62,9 +62,8 @@ def main(argv: Sequence[str]) -> None:
     changes = _changes(_SET.value)
     rows = []
     print(",".join(field.name for field in dataclasses.fields(Row)))
-    for config, seeds, program in itertools.product(
-        _CONFIGS.value, map(int, _NUM_SEEDS.value), _PROGRAMS.value
-    ):
+    asked = [_CONFIGS.value, map(int, _NUM_SEEDS.value), _PROGRAMS.value]
+    for config, seeds, program in progress.track(list(itertools.product(*asked)), "program"):
         text = compile_program(program, settings_of(config, seeds, changes), sharding)
         if _TEXT_DIR.value:
             (Path(_TEXT_DIR.value) / f"{config}_{seeds}_{program}.txt").write_text(text)

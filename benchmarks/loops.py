@@ -14,6 +14,7 @@ import jax
 from absl import flags
 
 from benchmarks import machine, prepared
+from core import progress
 from scripts import command_line
 from training import agent_loop, closed_loop, run_settings
 from training import experiment as experiment_lib
@@ -38,7 +39,10 @@ def main(argv: Sequence[str]) -> None:
     for loop in loops.values():
         _play(loop)  # fills the replay
         _play(loop)
-    turns = [{name: _play(loop) for name, loop in loops.items()} for _ in range(_TURNS.value)]
+    turns = [
+        {name: _play(loop) for name, loop in loops.items()}
+        for _ in progress.track(range(_TURNS.value), "turn")
+    ]
     rates = {
         f"{name}: {unit}": machine.spread([turn[name][i] for turn in turns])
         for name in _LOOPS

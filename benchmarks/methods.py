@@ -19,6 +19,7 @@ import jax
 from absl import flags
 
 from benchmarks import lab_methods, machine, prepared
+from core import progress
 from scripts import command_line
 from training import run_settings
 from training.system import jax_platform
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         "updates": {},
         "measurements": _measure_measurements(plain),
     }
-    for name in methods:
+    for name in progress.track(methods, "method"):
         report["updates"][name] = _measure_method(name, plain)
         print(f"{name}: {report['updates'][name]['ratio']['median']:.2f}", flush=True)
         jax.clear_caches()

@@ -206,7 +206,10 @@ class _Soak:
         went_on = time.monotonic() - end
         back = self._wait_for_status(label, told) - end if label else None
         self.deeds.append(Deed(what, begin, frames, went_on, back))
-        _say(f"{begin:6.0f} s  frame {frames}: {what}; went on after {went_on:.1f} s")
+        _say(
+            f"{begin:6.0f} of {60 * _MINUTES.value:.0f} s  frame {frames}: {what}; "
+            f"went on after {went_on:.1f} s"
+        )
 
     def _wait_for_status(self, label: str, since: float) -> float:
         launch = self._launch

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     claim = _find(argv[1:])
     try:
-        found = {name: _run(name) for name in _chosen(claim)}
+        found = _run_all(_chosen(claim))
     except _UnfinishedError as error:
         return error.args[0]
     row = page.assess(claim, found)
@@ -103,11 +103,23 @@ def _place(name: str) -> contract.Place:
     return contract.Place(_call, Path(_ROOT.value) / name / size, _FULL.value, _WORKERS.value)
 
 
+def _run_all(names: Sequence[str]) -> dict[str, evidence_lib.Evidence]:
+    """Runs one experiment after another, and says how long those that are left may take."""
+    minutes = [registry.EXPERIMENTS[name].minutes[_FULL.value] for name in names]
+    found = {}
+    for number, name in enumerate(names):
+        logging.info(
+            "experiment %d of %d, %s: about %d minutes on two cores, %d with all that follow",
+            *(number + 1, len(names), name, minutes[number], sum(minutes[number:])),
+        )
+        found[name] = _run(name)
+    return found
+
+
 def _run(name: str) -> evidence_lib.Evidence:
     """Trains what is missing, and writes results/."""
     experiment, place = registry.EXPERIMENTS[name], _place(name)
     _check_commit(place.root)
-    logging.info("%s: about %d minutes on two cores", name, experiment.minutes[place.is_full])
     outcome = experiment.run(place)
     results = place.root / "results"
     evidence_lib.write(results, *outcome, is_full=_FULL.value)

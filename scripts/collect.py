@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from core import checks
+from core import checks, progress
 from envs import base as envs_base
 from replay import base as replay_base
 from scripts import command_line
@@ -73,7 +73,7 @@ def record(
         timestep = environment.reset()
         choose = _make_choose(environment, timestep, seed)
         recorded = []
-        for _ in range(num_steps):
+        for _ in progress.track(range(num_steps), "step"):
             if stop():
                 return None
             action = choose(timestep)

@@ -9,7 +9,7 @@ oldest (`first`), or the beginning and the middle of each visit to a game (`visi
 run keeps them with --config.snapshot.parameters_period_frames at half of the visit's frames.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import jax
 from absl import flags, logging
 
 from agents import base as agents_base
+from core import progress
 from plasticity import layers
 from plasticity.metrics import change_metrics, churn_metrics
 from scripts import command_line
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     jax_platform.set_up(_PLATFORM.value, settings.precision)
     chosen = checkpoint_pairs.choose(_PAIRS.value, policy.saved_frames(run_dir), settings)
     with run_directory.locked(run_dir):
-        compared = list(compare(run_dir, settings, chosen))
+        compared = list(compare(run_dir, settings, progress.track(chosen, "pair")))
         paths = [run_dir / name for name in ("changes.csv", "layer_changes.csv")]
         for path, rows in zip(paths, (of_pairs(compared), of_layers(compared))):
             path.unlink(missing_ok=True)
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def compare(
-    run_dir: Path, settings: run_settings.RunSettings, pairs: Sequence[tuple[int, int]]
+    run_dir: Path, settings: run_settings.RunSettings, pairs: Iterable[tuple[int, int]]
 ) -> Iterator[Pair]:
     """Compares each pair of checkpoints."""
     seed = _SEED_INDEX.value

@@ -1,6 +1,7 @@
-"""Plays whole episodes with a snapshot of a run and writes their returns to a CSV file.
+"""Plays whole episodes with a policy and writes their returns to a CSV file.
 
 python -m scripts.evaluate --run_dir=runs/rainbow/pong/seed_1 --protocol=machado --episodes=30
+python -m scripts.evaluate --policy=docs/results/make_train/policy.npz --episodes=30
 """
 
 import contextlib
@@ -14,15 +15,12 @@ from absl import flags, logging
 from core import checks
 from envs import atari
 from envs import base as envs_base
-from scripts import command_line
-from training import run_directory, run_settings
+from scripts import chosen_policy, command_line
+from training import run_directory
 from training.acting import policy
 from training.logs import csv_log
-from training.system import jax_platform, stopping
+from training.system import stopping
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
-_SNAPSHOT = flags.DEFINE_integer("snapshot", None, "Which snapshot, in frames; default: newest.")
-_SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: the training's.")
 _GAME = flags.DEFINE_string("game", None, "Of a sequence; default: the one it was playing.")
 _EPISODES = flags.DEFINE_integer("episodes", 30, "How many episodes.", lower_bound=1)
@@ -30,51 +28,60 @@ _NUM_ENVS = flags.DEFINE_integer("num_envs", 8, "Environments at once.", lower_b
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of environments and noise.", lower_bound=0, upper_bound=2**31 - 1
 )
-_PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
-_OUTPUT = flags.DEFINE_string("output", None, "CSV file; default: in the run's directory.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "CSV file; default: in the run's directory, with --policy none."
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Evaluates and reports the mean; returns 0, or 3 when stopped early."""
     del argv
-    run_dir = Path(_RUN_DIR.value)
-    settings = run_settings.parse(run_directory.read_config(run_dir))
-    jax_platform.set_up(_PLATFORM.value, settings.precision)
+    source = chosen_policy.choose()
     # Output elsewhere conflicts with nobody, and a run may go on meanwhile.
-    lock = contextlib.nullcontext() if _OUTPUT.value else run_directory.locked(run_dir)
+    lock = contextlib.nullcontext()
+    if source.run_dir and not _OUTPUT.value:
+        lock = run_directory.locked(source.run_dir)
     try:
         with stopping.StopRequest("ending without a result") as stop, lock:
-            _evaluate(run_dir, lambda: stop.requested)
+            _evaluate(source, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED
     return 0
 
 
-def _evaluate(run_dir: Path, stop: Callable[[], bool]) -> None:
-    player = policy.load(run_dir, _SNAPSHOT.value, _SEED_INDEX.value)
+def _evaluate(source: chosen_policy.Source, stop: Callable[[], bool]) -> None:
+    player = source.load()
     environment = choose_protocol(choose_game(player, _GAME.value), _PROTOCOL.value)
     protocol = environment.protocol if isinstance(environment, atari.Settings) else ""
     game = envs_base.task_name(environment)
-    parts = [game] if envs_base.is_sequence(player.settings.environment) else []
-    parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
-    output = Path(_OUTPUT.value or run_dir / f"evaluation_{'_'.join(parts)}.csv")
-    if output.exists():
-        raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
-    if not output.parent.is_dir():
-        raise checks.ConfigError(f"output = {str(output)!r}: expected a directory that exists")
+    output = _output(source.run_dir, player, game, protocol)
     episodes = player.evaluator().play(
         player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value, stop
     )
-    write(output, player.frames, game, protocol, episodes)
+    if output:
+        write(output, player.frames, game, protocol, episodes)
     returns = [episode.episode_return for episode in episodes]
     logging.info(
-        "snapshot at %d frames: mean return %.2f, standard deviation %.2f, %d episodes: %s",
+        "policy of %d frames: mean return %.2f, standard deviation %.2f, %d episodes%s",
         player.frames,
         np.mean(returns),
         np.std(returns),
         len(returns),
-        output,
+        f": {output}" if output else "",
     )
+
+
+def _output(run_dir: Path | None, player: policy.Policy, game: str, protocol: str) -> Path | None:
+    """The file to write, None for none. Raises ConfigError if that can't be."""
+    parts = [game] if envs_base.is_sequence(player.settings.environment) else []
+    parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
+    default = run_dir and run_dir / f"evaluation_{'_'.join(parts)}.csv"
+    output = Path(_OUTPUT.value) if _OUTPUT.value else default
+    if output and output.exists():
+        raise checks.ConfigError(f"output = {str(output)!r}: exists already, not overwritten")
+    if output and not output.parent.is_dir():
+        raise checks.ConfigError(f"output = {str(output)!r}: expected a directory that exists")
+    return output
 
 
 def choose_game(player: policy.Policy, game: str | None) -> envs_base.Settings:

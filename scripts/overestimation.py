@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
+from core import progress
 from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import overestimation, policy
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             stopping.StopRequest("ending with what is measured") as stop,
             run_directory.locked(run_dir),
         ):
-            for number in frames:
+            for number in progress.track(frames, "checkpoint"):
                 _measure(run_dir, number, functions, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED

@@ -10,6 +10,7 @@ newest snapshot. What probe.csv has already is not done again.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from absl import flags, logging
 
 from agents import base as agents_base
 from analysis.figures import curves, trainability_figure
+from core import progress
 from plasticity import trainability
 from scripts import command_line
 from training import run_directory, run_settings
@@ -73,7 +75,9 @@ def main(argv: Sequence[str]) -> int:
     with stopping.StopRequest("ending after a fit") as stop, run_directory.locked(run_dir):
         probe = make_probe(run_dir, settings, budget)
         table = csv_log.CsvLog(output, "frames", run_recorder.KEEP_ROWS)
-        for row in measure(run_dir, probe, frames, done(output)):
+        known = done(output)
+        missing = [row for row in asked(frames, budget) if _key(row) not in known]
+        for row in progress.track(measure(run_dir, probe, missing), "fit", len(missing)):
             table.append(row)
             logging.info(
                 "%d frames, %s, draw %d: %.3f of a new network's mean loss",
@@ -107,34 +111,36 @@ def make_probe(
     return Probe(agent, inputs, budget, fit)
 
 
-def measure(
-    run_dir: Path, probe: Probe, frames: Sequence[int], known: set[tuple[str, ...]]
-) -> Iterator[dict[str, Any]]:
-    """A row for each checkpoint, task and draw that is not yet known."""
+def asked(frames: Sequence[int], budget: trainability.Budget) -> Iterator[dict[str, Any]]:
+    """What a row says of the fit, for each checkpoint, task and draw."""
     of_all = {
         "seed_index": _SEED_INDEX.value,
         "inputs": _INPUTS.value,
-        **dataclasses.asdict(probe.budget),
+        **dataclasses.asdict(budget),
     }
+    for at, task, draw in itertools.product(frames, trainability.TASKS, range(_DRAWS.value)):
+        yield {"frames": at, "task": task, "draw": draw, **of_all}
+
+
+def measure(
+    run_dir: Path, probe: Probe, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The rows, with what was found; a checkpoint's stand together."""
+    load = functools.lru_cache(1)(lambda at: policy.load(run_dir, at, _SEED_INDEX.value).params)
     fresh = functools.cache(lambda task, draw: _fit_fresh(probe, task, draw))
-    for at in frames:
-        params = policy.load(run_dir, at, _SEED_INDEX.value).params
-        for task in trainability.TASKS:
-            for draw in range(_DRAWS.value):
-                which = {"frames": at, "task": task, "draw": draw, **of_all}
-                if _key(which) in known:
-                    continue
-                found = probe.fit(params, task, jax.random.key(draw))
-                beside = fresh(task, draw)
-                yield {
-                    **which,
-                    "mean_loss": float(found.mean_loss),
-                    "final_loss": float(found.final_loss),
-                    "fresh_mean_loss": float(beside.mean_loss),
-                    "fresh_final_loss": float(beside.final_loss),
-                    "mean_loss_ratio": float(found.mean_loss / beside.mean_loss),
-                    "final_loss_ratio": float(found.final_loss / beside.final_loss),
-                }
+    for row in rows:
+        task, draw = row["task"], row["draw"]
+        found = probe.fit(load(row["frames"]), task, jax.random.key(draw))
+        beside = fresh(task, draw)
+        yield {
+            **row,
+            "mean_loss": float(found.mean_loss),
+            "final_loss": float(found.final_loss),
+            "fresh_mean_loss": float(beside.mean_loss),
+            "fresh_final_loss": float(beside.final_loss),
+            "mean_loss_ratio": float(found.mean_loss / beside.mean_loss),
+            "final_loss_ratio": float(found.final_loss / beside.final_loss),
+        }
 
 
 def _fit_fresh(probe: Probe, task: trainability.Task, draw: int) -> trainability.Fit:

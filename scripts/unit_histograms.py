@@ -6,7 +6,7 @@ Writes unit_moments.csv (mean and variance of each hidden unit's pre-activation 
 run's replay) and unit_histograms.png to the run's directory; see docs/metrics.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from agents import base as agents_base
 from analysis.figures import curves, unit_histograms
-from core import checks
+from core import checks, progress
 from plasticity.metrics import unit_metrics
 from scripts import command_line
 from training import run_directory, run_settings
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     frames = policy.choose_frames(run_dir, _CHECKPOINTS.value)
     path, picture = run_dir / "unit_moments.csv", run_dir / "unit_histograms.png"
     with run_directory.locked(run_dir):
-        rows = list(measure(run_dir, settings, frames))
+        rows = list(measure(run_dir, settings, progress.track(frames, "checkpoint")))
         path.unlink(missing_ok=True)
         table = csv_log.CsvLog(path, "frames", run_recorder.KEEP_ROWS)
         for row in rows:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(
-    run_dir: Path, settings: run_settings.RunSettings, frames: Sequence[int]
+    run_dir: Path, settings: run_settings.RunSettings, frames: Iterable[int]
 ) -> Iterator[dict[str, Any]]:
     """A row for each checkpoint, layer and unit.
 

@@ -1,6 +1,7 @@
 """Every test runs under the switches that a training run sets."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ import jax
 from jax import experimental
 
 from training.system import jax_platform
+
+_TESTS = Path(__file__).parent
 
 # On the GPU if there is one, else on the CPU; there and here with all bits of float32.
 jax_platform.set_up(precision="float32")
@@ -36,10 +39,30 @@ _LONGEST = (
 )
 
 
+# The files and folders of make test-quick, by what they were measured to take: no training, no
+# process of their own, little to compile.
+_QUICK = (
+    *("analysis", "configs", "core", "effective_rainbow", "replay/device"),
+    *("docs/test_containers.py", "docs/test_pages.py"),
+    *(f"networks/test_{name}.py" for name in ("convolution", "heads", "linear", "noise")),
+    *(f"networks/test_{name}.py" for name in ("normalization", "torsos")),
+    *(f"plasticity/test_{name}.py" for name in ("adam_ages", "change_metrics", "layers")),
+    *(f"plasticity/test_{name}.py" for name in ("gradient_metrics", "metrics", "projection")),
+    *("training/acting/test_policy_file.py", "training/checkpoints", "training/logs"),
+    *(f"training/learning/test_{name}.py" for name in ("run_counts", "update_schedule")),
+    *("training/test_derived.py", "training/test_run_directory.py"),
+)
+
+
 def pytest_collection_modifyitems(items):
     """They come first; make test says --no-loadscope-reorder, so that they are begun first."""
     order = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    quick = [_TESTS / place for place in _QUICK]
+    for item in items:
+        is_slow = item.get_closest_marker("slow") is not None
+        if not is_slow and any(item.path.is_relative_to(place) for place in quick):
+            item.add_marker("quick")
 
 
 # Of the 65,530 that Linux allows a process by default.

@@ -1,6 +1,7 @@
 """A run of one process: its directory, what it writes there, and when."""
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +12,14 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from core import finite
+from core import finite, progress
 from envs import base as envs_base
 from training import closed_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
 from training.learning import plain_state
-from training.logs import progress_line, run_recorder, stage_timer
+from training.logs import run_recorder, stage_timer
 from training.logs.sinks import weights_and_biases
 from training.system import stopping
 
@@ -62,7 +63,9 @@ class Run:
             settings, self.experiment.evaluator, self.recorder
         )
         assert settings.num_frames is not None, "resolved"
-        self.progress = progress_line.Progress(settings.num_frames, self.counters["frames"])
+        self.progress = progress.Progress(
+            settings.num_frames, "frame", self.counters["frames"], line_seconds=math.inf
+        )
 
     def _open_recorder(self, gathered: dict[str, np.ndarray] | None) -> None:
         # A new run keeps no row, not even that of frame 0.

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from agents import base as agents_base
-from core import checks, types
+from core import checks, progress, types
 from envs import base as envs_base
 from replay import base as replay_base
 from training import experiment, run_settings
@@ -153,7 +153,7 @@ def _record(
     rng, rng_agent, rng_novelty = jax.random.split(rng, 3)
     state, seen = agent.init(rng_agent, first), explorer.novelty.init(rng_novelty, first)
     memory = _Memory(num_steps, observation.shape)
-    for step in range(num_steps):
+    for step in progress.track(range(num_steps), "step"):
         if stop():
             return None
         rng, rng_act, rng_update = jax.random.split(rng, 3)

@@ -149,12 +149,15 @@ def read_config(path: Path) -> ml_collections.ConfigDict:
 def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
     """Adds a line about this start of the run to provenance.jsonl.
 
-    It has the commit, hardware, versions, and the values of keys that follow others.
+    It has the commit, hardware, versions, the values of keys that follow others and of those that
+    may change between starts, and which of these did.
 
     Args:
       path: the directory.
       config: resolved.
     """
+    values = flatten(json.loads(json.dumps(config.to_dict())))
+    free = {key: value for key, value in values.items() if key.startswith(_FREE)}
     record = {
         "commit": commit(),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
@@ -165,9 +168,25 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
         "jax": jax.__version__,
         "precision": config.precision,
         "resolved": derived.values(config),
+        "free": free,
+        "changed": _changed(path / "provenance.jsonl", free),
     }
     with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def _changed(provenance: Path, free: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What each key was at the start before and is now, of those that differ."""
+    lines = provenance.read_text(encoding="utf-8").splitlines() if provenance.exists() else []
+    try:
+        before = json.loads(lines[-1])["free"] if lines else {}
+    except (ValueError, KeyError, TypeError):  # cut by a crash, or of an earlier version
+        before = {}
+    return {
+        key: [before[key], value]
+        for key, value in free.items()
+        if key in before and before[key] != value
+    }
 
 
 def commit() -> str:

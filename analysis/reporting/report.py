@@ -1,8 +1,9 @@
 """A comparison of runs as one directory: a page, its figures as PNG, its tables as CSV."""
 
 import csv
+import functools
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import branches, comparison, continual, equivalence, run_records, statistics
 from analysis.reporting import report_figures, report_page
-from core import checks
+from core import checks, progress
 
 CONTROL = "continual_reset"
 """The configuration that restarts in every game: plasticity is measured against it."""
@@ -44,7 +45,7 @@ def write(runs: Sequence[run_records.RunRecord], output: Path, options: Options)
     if not runs:
         raise checks.ConfigError("no runs to report on: expected one directory or more")
     _check_output(output)
-    sections = list(_sections(runs, options))
+    sections = [make() for make in progress.track(_sections(runs, options), "section")]
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -67,18 +68,22 @@ def _check_output(output: Path) -> None:
 
 def _sections(
     runs: Sequence[run_records.RunRecord], options: Options
-) -> Iterator[report_page.Section]:
+) -> list[Callable[[], report_page.Section]]:
+    """What makes each section. Raises ConfigError for runs that can't be compared."""
     whole = [run for run in runs if run.left is None]
     single = [run for run in whole if not run.is_sequence]
     sequences = [run for run in whole if run.is_sequence]
+    makers: list[Callable[[], report_page.Section]] = []
     if single:
-        yield _single_games(comparison.make_arms(single, options.mixed_protocols), options)
+        arms = comparison.make_arms(single, options.mixed_protocols)
+        makers.append(functools.partial(_single_games, arms, options))
     for number, games in enumerate(dict.fromkeys(run.games for run in sequences), 1):
         same = [run for run in sequences if run.games == games]
-        yield _sequence(f"sequence_{number}", comparison.make_arms(same, options.mixed_protocols))
+        arms = comparison.make_arms(same, options.mixed_protocols)
+        makers.append(functools.partial(_sequence, f"sequence_{number}", arms))
     if len(whole) < len(runs):
-        yield _branches(runs)
-    yield _provenance(runs)
+        makers.append(functools.partial(_branches, runs))
+    return [*makers, functools.partial(_provenance, runs)]
 
 
 def _single_games(arms: Sequence[comparison.Arm], options: Options) -> report_page.Section:

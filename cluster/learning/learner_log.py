@@ -1,6 +1,7 @@
 """What the learner records of a run: its CSV files, the progress line, its status."""
 
 import collections
+import math
 import time
 from collections.abc import Sequence
 
@@ -11,10 +12,10 @@ from cluster import context
 from cluster.accounts import actor_accounts, learner_counts
 from cluster.learning import trained_agent
 from cluster.messages import messages
-from core import finite
+from core import finite, progress
 from envs import base as envs_base
 from training import periods
-from training.logs import csv_log, progress_line, run_recorder
+from training.logs import csv_log, run_recorder
 
 RECENT_EPISODES = 100
 """The reported mean return is over this many."""
@@ -56,7 +57,7 @@ class LearnerLog:
         logs = {"train": frames, "layers": frames, "episodes": run_recorder.KEEP_ROWS}
         self.recorder = run_recorder.Recorder(role.run_dir, self._settings, logs, metric_names)
         _note_written_episodes(role, accounts)
-        self._progress = progress_line.Progress(role.num_frames, frames)
+        self._progress = progress.Progress(role.num_frames, "frame", frames, line_seconds=math.inf)
         # What was due in an iteration cut short by a dying server is due in the next one.
         self._written_frames = frames
         self._status_at, self._in_status = time.monotonic(), (0, 0)

@@ -15,12 +15,13 @@ from cluster.supervision import log_lines, processes
 from cluster.sweeps import sweep_jobs, sweep_record
 from cluster.sweeps.sweep_jobs import Grid, Job
 from cluster.sweeps.sweep_record import RunState
+from core import progress
 from training.system import stopping
 
 _POLL_SECONDS = 0.2
 Start = Callable[[list[str], Path, Sequence[int]], processes.Running]
 
-_PROGRESS = re.compile(r"frame \d+ of \d+ ")
+_PROGRESS = re.compile(r"([\d.]+) %  frame \d+ of \d+ ")
 
 
 class Sweep:
@@ -147,15 +148,29 @@ class Sweep:
             self._collect()
 
     def _report(self) -> None:
+        """Says how far each running job is, and how long all of them take."""
+        finished = [job for job in self._jobs if self._record.is_finished(job)]
+        seconds = sum(map(self._record.seconds, finished))
+        done = float(len(finished))
         for job, process in self._running.values():
             lines = process.lines()
-            progress = log_lines.last([line for line in lines if _PROGRESS.search(line)] or lines)
-            self._say(RunState.RUNNING, job, f"{_duration(process.seconds)}  {progress}")
+            told = log_lines.last([line for line in lines if _PROGRESS.search(line)] or lines)
+            self._say(RunState.RUNNING, job, f"{_duration(process.seconds)}  {told}")
+            if found := _PROGRESS.search(told):
+                done += float(found[1]) / 100
+                seconds += self._record.seconds(job) + process.seconds
+        if done and self._running:
+            missing = len(finished) + len(self._running) + len(self._waiting) - done
+            left = missing * seconds / done / len(self._running)
+            logging.info("%s  about %s left", self._count(), progress.time_left(left))
 
-    def _say(self, state: RunState, job: Job, text: str) -> None:
+    def _count(self) -> str:
         ended = (RunState.FINISHED, RunState.FAILED, RunState.STOPPED)
         num_ended = sum(state in ended for state in self._record.states(self._jobs))
-        logging.info("%d/%d  %-8s  %s  %s", num_ended, len(self._jobs), state, job, text)
+        return f"{num_ended}/{len(self._jobs)}"
+
+    def _say(self, state: RunState, job: Job, text: str) -> None:
+        logging.info("%s  %-8s  %s  %s", self._count(), state, job, text)
 
 
 def run(

@@ -131,6 +131,10 @@ class SweepRecord:
         """The present state of each job."""
         return [RunState(self._jobs[job.name]["state"]) for job in jobs]
 
+    def seconds(self, job: Job) -> float:
+        """That the job ran in all, up to its last end."""
+        return self._jobs[job.name]["seconds"]
+
     def _write(self) -> None:
         contents = {"asked": self._asked, "jobs": self._jobs}
         durable_files.replace_text(self._path, json.dumps(contents, indent=1) + "\n")

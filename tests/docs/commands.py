@@ -19,12 +19,18 @@ class CommandError(ValueError):
 
 @functools.cache
 def flags_of(module: str) -> frozenset[str]:
-    """The flags that a program defines, by its source: importing it would define them here."""
+    """The flags that a program and those of scripts/ that it uses define.
+
+    By their source: importing it would define them here.
+    """
     path = ROOT / f"{module.replace('.', '/')}.py"
     if not path.exists():
         raise CommandError(f"{module}: no such program")
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    return frozenset(name for call in calls for name in _defined(call))
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    own = {name for node in nodes if isinstance(node, ast.Call) for name in _defined(node)}
+    used = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "scripts"]
+    names = [alias.name for node in used for alias in node.names]
+    return frozenset(own.union(*(flags_of(f"scripts.{name}") for name in names)))
 
 
 def _defined(call: ast.Call) -> list[str]:

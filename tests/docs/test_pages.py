@@ -60,6 +60,22 @@ def test_a_page_with_a_block_to_be_run_is_run():
         assert (commands.ROOT / test.removeprefix("run by ")).exists()
 
 
+def test_what_the_readme_links_to_is_there():
+    text = (commands.ROOT / "README.md").read_text()
+    found = re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)|src="([^"]+)"', text)
+    assert len(found) > 30
+    for link in map("".join, found):
+        assert (commands.ROOT / link).exists(), link
+
+
+def test_every_page_of_results_shows_a_picture_of_them():
+    """Where there is one beside it."""
+    for page in (pages.DOCS / "results").glob("*/*.md"):
+        pictures = {path.name for path in page.parent.iterdir() if path.suffix in (".png", ".gif")}
+        shown = set(re.findall(r"!\[[^\]]+\]\(([\w.]+)\)", page.read_text()))
+        assert shown >= pictures, page
+
+
 def test_commands_that_would_be_refused_are_found():
     for text in ("make trian", "pip install '.[gpus]'", "fly", "python -m scripts.train --sped=1"):
         (words,) = pages.lines(pages.Block("bash", text, "check"))

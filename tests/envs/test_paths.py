@@ -9,11 +9,12 @@ import imageio_ffmpeg
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 from gymnasium import spaces
 
 from agents import base as agents_base
-from core import finite
+from core import checks, finite
 from envs import atari, base, gymnasium_vector, probes
 from replay import base as replay_base
 from training import experiment, run_settings
@@ -221,6 +222,28 @@ def test_a_film_has_a_picture_for_every_step_at_the_environments_rate(tmp_path):
     assert about["size"] == (1050, 630)
     assert len(list(reader)) == 1 + 6
     assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_gif_has_the_same_pictures(tmp_path):
+    path = tmp_path / "film.gif"
+    total = filming.record(_Player("from_three", 4), path, seed=0, max_steps=100)
+    with PIL.Image.open(path) as film:
+        assert (film.n_frames, film.size) == (1 + 6, (700, 420))
+        assert film.info["duration"] == pytest.approx(1000 / 7, abs=10)
+        shown = [film.convert("RGB").getpixel((5, 5)) for _ in map(film.seek, range(7))]
+    # Black at first, then a grey for the action; so is what was rewarded.
+    assert shown[0] == (0, 0, 0)
+    assert {colour[0] % 40 for colour in shown} == {0}
+    assert 0.1 * sum(colour[0] // 40 for colour in shown) == pytest.approx(total)
+
+
+def test_a_film_that_can_not_be_is_refused(tmp_path):
+    message = r"expected a file \.mp4 or \.gif in a directory that exists"
+    for path in (tmp_path / "film.avi", tmp_path / "none" / "film.gif"):
+        with pytest.raises(checks.ConfigError, match=message):
+            filming.record(_Player("from_three", 4), path, seed=0)
+    with pytest.raises(checks.ConfigError, match="max_steps = 1001: expected at most 1000 of a"):
+        filming.record(_Player("from_three", 4), tmp_path / "a.gif", seed=0, max_steps=1001)
 
 
 @pytest.mark.parametrize("steps", [0, 3])

@@ -45,4 +45,4 @@ def test_cells_are_short_and_have_no_output(notebook):
 
 
 def test_there_are_notebooks():
-    assert len(_NOTEBOOKS) == 2
+    assert len(_NOTEBOOKS) == 3

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -98,19 +99,40 @@ def test_report_on_a_run(run_dir, tmp_path):
     assert "expected a directory with runs" in nothing
 
 
-def test_evaluation_is_repeatable(run_dir, tmp_path):
+@pytest.fixture(scope="module")
+def policy(run_dir) -> Path:
+    path = run_dir.with_name("policy.npz")
+    result = call("export_policy", f"--run_dir={run_dir}", f"--output={path}")
+    assert result.returncode == 0, result.stderr
+    return path
+
+
+def test_evaluation_of_a_run_and_of_its_policy_are_the_same(run_dir, policy, tmp_path):
     outputs = [tmp_path / "a.csv", tmp_path / "b.csv"]
-    for output in outputs:
-        call("evaluate", f"--run_dir={run_dir}", "--episodes=2", f"--output={output}")
+    for output, source in zip(outputs, (f"--run_dir={run_dir}", f"--policy={policy}")):
+        call("evaluate", source, "--episodes=2", f"--output={output}")
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
-def test_record_makes_a_film(run_dir, tmp_path):
-    output = tmp_path / "film.mp4"
-    result = call("record", f"--run_dir={run_dir}", f"--output={output}", "--max_steps=30")
-    assert result.returncode == 0, result.stderr
-    assert output.stat().st_size > 2_000
-    assert b"ftyp" in output.read_bytes()[:16]
+def test_record_makes_a_film(run_dir, policy, tmp_path):
+    begins = {"film.mp4": b"....ftyp", "film.gif": b"GIF89a"}
+    for name, source in zip(begins, (f"--run_dir={run_dir}", f"--policy={policy}")):
+        output = tmp_path / name
+        result = call("record", source, f"--output={output}", "--max_steps=30")
+        assert result.returncode == 0, result.stderr
+        assert output.stat().st_size > 2_000
+        assert re.match(begins[name], output.read_bytes(), re.DOTALL)
+
+
+def test_one_policy_is_named(run_dir, policy):
+    both = (f"--run_dir={run_dir}", f"--policy={policy}")
+    for arguments, expected in (
+        (both, "run_dir, policy: expected one of the two, both are given"),
+        ((), "run_dir, policy: expected one of the two, neither is given"),
+        ((both[1], "--snapshot=800"), "snapshot = 800: expected none with --policy"),
+        (("--policy=pyproject.toml",), "expected a file that scripts.export_policy wrote"),
+    ):
+        assert expected in error_of(call("record", *arguments))
 
 
 def test_plot_draws_a_picture(run_dir, tmp_path):

@@ -1,8 +1,10 @@
 """Sweeps: what they consist of, how they work through it, and one of real trainings."""
 
+import itertools
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -238,6 +240,15 @@ def test_progress_is_reported(tmp_path, messages):
     reports = [text for text in messages() if text.endswith("5.0 %  frame 5 of 9  x")]
     assert 2 <= len(reports) <= 6
     assert reports[0].startswith("0/1  running   configs/probe.py seed 1  0:00:0")
+
+
+def test_the_time_left_is_told_from_what_is_done(tmp_path, messages):
+    """The first has half of its frames, the second waits: three times as long as it ran."""
+    line = "I1121 10:44:49.161120 1398 progress.py:59]  50.0 %%  frame 5 of 10  x"
+    _run(tmp_path, [f"printf '{line}\\n'; sleep 2", "true"], num_workers=1)
+    told = [(a, b) for a, b in itertools.pairwise(messages()) if b.startswith("0/2  about ")]
+    ran, left = (re.search(r"  (?:about )?0?0:(\d\d:)?(\d\d) ", text)[2] for text in told[-1])
+    assert 3 * int(ran) <= int(left) <= 3 * int(ran) + 6
 
 
 def _signal_when(path: Path, condition, count: int = 1) -> threading.Thread:

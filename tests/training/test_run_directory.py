@@ -8,7 +8,7 @@ import pytest
 from analysis import run_records
 from configs import rainbow_nap_schedule
 from core import checks
-from training import run_directory
+from training import derived, run_directory
 
 _RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison" / "runs"
 _DURATION = "optimizer.schedule.duration"
@@ -70,6 +70,24 @@ def test_runs_of_earlier_versions_are_read(path):
     run = run_records.load(path)
     assert run.config == given
     assert run.is_finished
+
+
+def test_what_changed_between_two_starts_is_in_the_provenance(tmp_path):
+    """The length and what follows it, evaluation and logs; each against the start before."""
+    starts = ({}, {"num_frames": 2_000, "evaluation.episodes": 5}, {"num_frames": 2_000})
+    for number, changes in enumerate(starts):
+        config = _config(**changes)
+        run_directory.claim(tmp_path / "run", config)
+        run_directory.append_provenance(tmp_path / "run", derived.resolve(config))
+        if number == 0:
+            episodes = config.evaluation.episodes
+    lines = run_records.read_starts(tmp_path / "run" / "provenance.jsonl")
+    assert [line["changed"] for line in lines] == [
+        {},
+        {"num_frames": [1_000, 2_000], "evaluation.episodes": [episodes, 5]},
+        {"evaluation.episodes": [5, episodes]},
+    ]
+    assert [line["resolved"][_DURATION] for line in lines] == [1_000, 2_000, 2_000]
 
 
 def test_damaged_config_is_told(tmp_path):

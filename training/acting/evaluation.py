@@ -1,6 +1,5 @@
 """Evaluation: an agent with fixed parameters plays whole episodes in fresh environments."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 from absl import logging
 
 from agents import base as agents_base
+from core import progress
 from envs import base as envs_base
 from training.acting import choosing
 from training.learning import replay_learner
 from training.system import stopping
 
-_TELL_SECONDS = 30.0
 # Steps of training; an evaluation has none.
 _NO_STEPS = np.int32(0)
 
@@ -43,7 +42,7 @@ class Evaluator:
         num_episodes: int,
         seed: int,
         stop: Callable[[], bool] = lambda: False,
-        say: Callable[[str], None] = logging.info,
+        say: Callable[[str], None] | None = None,
     ) -> list[envs_base.Episode]:
         """Plays `num_episodes` episodes, evenly over the environments (to within one).
 
@@ -56,7 +55,7 @@ class Evaluator:
           num_episodes: in all.
           seed: of the environments and of the agent's noise.
           stop: whether to give up; asked before every step.
-          say: called every half a minute with the progress.
+          say: gets the lines of the progress; None: see `Progress`.
 
         Returns:
           The episodes by environment, in order of their end; returns unclipped, lengths in
@@ -69,12 +68,13 @@ class Evaluator:
         environment = envs_base.make(chosen, num_envs, seed)
         name = envs_base.task_name(chosen)
         record = _Record(num_envs, num_episodes, self._max_episode_frames)
-        told = _Told(name, say)
+        shown = progress.Progress(num_episodes, "episode", name=f"evaluation of {name}", say=say)
         try:
             rng = jax.random.key(seed)
             while record.missing.any():
-                rng = self._play_until_cut(params, environment, record, rng, stop, told)
+                rng = self._play_until_cut(params, environment, record, rng, stop, shown)
         finally:
+            shown.close()
             environment.close()
         if record.num_cut:
             logging.warning(
@@ -94,7 +94,7 @@ class Evaluator:
         record: "_Record",
         rng: jax.Array,
         stop: Callable[[], bool],
-        told: "_Told",
+        shown: progress.Progress,
     ) -> jax.Array:
         """Resets all environments; plays until each is done or was cut."""
         timestep = environment.reset()
@@ -109,7 +109,7 @@ class Evaluator:
             )
             timestep = environment.step(np.asarray(actions))
             record.add(timestep, environment.finished_episodes(), environment.frames_per_step)
-            told.tell_if_due(len(record.episodes), int(record.missing.sum()))
+            shown.advance(len(record.episodes))
         return rng
 
 
@@ -148,21 +148,6 @@ class _Record:
             self.episodes.append(episode)
             self.missing[episode.env_id] -= 1
             self.is_playing[episode.env_id] = self.missing[episode.env_id] > 0
-
-
-class _Told:
-    """Reports an evaluation's progress periodically."""
-
-    def __init__(self, name: str, say: Callable[[str], None]):
-        self._name, self._say = name, say
-        self._at = time.monotonic()
-
-    def tell_if_due(self, num_done: int, num_missing: int) -> None:
-        now = time.monotonic()
-        if now - self._at > _TELL_SECONDS:
-            self._at = now
-            total = num_done + num_missing
-            self._say(f"evaluation of {self._name}: {num_done} of {total} episodes so far")
 
 
 def seed(run_seed: int, k: int, frames: int, period_frames: int) -> int:

@@ -1,5 +1,6 @@
 """An agent as a snapshot left it, ready to play."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +20,21 @@ class Policy(NamedTuple):
       agent: the algorithm.
       params: of one seed.
       frames: how many it was trained for.
-      environment: the settings it was trained with last; of a sequence, those of the task.
+      task: which of a sequence it was in, from 0.
+      seed: its number.
     """
 
     settings: run_settings.RunSettings
     agent: agents_base.Agent
     params: Any
     frames: int
-    environment: envs_base.Settings
+    task: int
+    seed: int
+
+    @property
+    def environment(self) -> envs_base.Settings:
+        """The settings it was trained with last; of a sequence, those of the task."""
+        return envs_base.task(self.settings.environment, self.task)
 
     def evaluator(self) -> evaluation.Evaluator:
         """Plays episodes with this agent."""
@@ -57,13 +65,38 @@ def load(run_dir: Path, frames: int | None = None, seed_index: int = 0) -> Polic
         )
     path = _choose(run_dir, frames)
     counters = snapshot.verify(path)
-    agent = experiment.make_agent(settings, *envs_base.make_specs(settings.environment))
     arrays = snapshot.read_arrays(path, "learner")
-    params = state_arrays.params_of_seed(path, arrays, agent.param_shapes(), seed_index)
+    params = lambda shapes: state_arrays.params_of_seed(path, arrays, shapes, seed_index)  # noqa: E731
+    seed = settings.seed + seed_index
+    return make(settings, str(path), params, counters["frames"], counters["task"], seed)
+
+
+def make(
+    settings: run_settings.RunSettings,
+    place: str,
+    read: Callable[[Any], Any],
+    frames: int,
+    task: int,
+    seed: int,
+) -> Policy:
+    """A policy of parameters that were kept.
+
+    Args:
+      settings: of its run.
+      place: where they were kept, for messages.
+      read: gives the parameters, with shapes and types as in its argument.
+      frames: that it was trained for.
+      task: that it was in then.
+      seed: its number.
+
+    Raises:
+      NotFiniteError: if a parameter is not finite.
+    """
+    agent = experiment.make_agent(settings, *envs_base.make_specs(settings.environment))
+    params = read(agent.param_shapes())
     of_seed = {name: array[None] for name, array in state_arrays.to_arrays(params).items()}
-    state_arrays.check_finite(of_seed, f"{path}: params", settings.seed + seed_index)
-    environment = envs_base.task(settings.environment, counters["task"])
-    return Policy(settings, agent, params, counters["frames"], environment)
+    state_arrays.check_finite(of_seed, f"{place}: params", seed)
+    return Policy(settings, agent, params, frames, task, seed)
 
 
 def saved_frames(run_dir: Path) -> list[int]:

@@ -26,7 +26,7 @@ def to_host(replay: replay_base.Replay, state: State) -> dict[str, np.ndarray]:
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     """Copies a tree to the host, by path; typed keys as the integers they are made of."""
     # A copy even on a CPU, where a view would change with the next update.
-    return {path: np.array(leaf) for path, leaf in _data_by_path(tree).items()}
+    return {path: np.array(leaf) for path, leaf in by_path(tree).items()}
 
 
 def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> Any:
@@ -40,7 +40,7 @@ def from_arrays(path: Path, arrays: Mapping[str, np.ndarray], shapes: Any) -> An
     Raises:
       SnapshotError: if names, shapes or types are not as expected.
     """
-    snapshot.check_fits(path, _data_by_path(jax.eval_shape(_raw_keys, shapes)), arrays)
+    snapshot.check_fits(path, by_path(jax.eval_shape(_raw_keys, shapes)), arrays)
     return jax.tree_util.tree_map_with_path(
         lambda key_path, shape: _leaf(arrays[jax.tree_util.keystr(key_path)], shape), shapes
     )
@@ -52,7 +52,7 @@ def check_same_shapes(path: Path, expected: Any, found: Any) -> None:
     Raises:
       SnapshotError: naming the first that differs.
     """
-    trees = (_data_by_path(jax.eval_shape(_raw_keys, tree)) for tree in (expected, found))
+    trees = (by_path(jax.eval_shape(_raw_keys, tree)) for tree in (expected, found))
     snapshot.check_fits(path, *trees)
 
 
@@ -130,7 +130,7 @@ def params_of_seed(
         for name, array in arrays.items()
         if name.startswith(_PARAMS)
     }
-    snapshot.check_fits(path, _data_by_path(shapes), found)
+    snapshot.check_fits(path, by_path(shapes), found)
     leaf = lambda key_path, _: jax.numpy.asarray(found[jax.tree_util.keystr(key_path)])  # noqa: E731
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
@@ -155,8 +155,8 @@ def _raw_keys(tree: Any) -> Any:
     return jax.tree.map(raw, tree)
 
 
-def _data_by_path(tree: Any) -> dict[str, Any]:
-    """Leaves by path, typed keys as raw data (shapes stay as they are)."""
+def by_path(tree: Any) -> dict[str, Any]:
+    """Leaves of a tree, or of its shapes, by path; typed keys as raw data, shapes as they are."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     return {

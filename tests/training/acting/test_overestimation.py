@@ -1,5 +1,7 @@
 """Values against the returns that follow, on a probe whose returns are known."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def player():
 
     functions = dict.fromkeys(agents_base.Agent._fields, act)
     functions["apply"] = lambda params, rng, observations: jnp.full((len(observations), 1), 2.0)
-    return policy.Policy(settings, agents_base.Agent(**functions), (), 0, settings.environment)
+    return policy.Policy(settings, agents_base.Agent(**functions), (), 0, 0, 1)
 
 
 def _measure(player, num_episodes, **options):
@@ -50,7 +52,8 @@ def test_returns_are_discounted_until_the_end():
 
 def test_episodes_that_do_not_end_are_left_out(player):
     endless = gymnasium_vector.Settings(id="tests.training.acting.endless:Endless-v0")
-    found = _measure(player._replace(environment=endless), 2)
+    settings = dataclasses.replace(player.settings, environment=endless)
+    found = _measure(player._replace(settings=settings), 2)
     assert (found.states, found.episodes) == (0, 0)
     assert np.isnan(found.difference)
 
