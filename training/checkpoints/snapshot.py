@@ -213,7 +213,8 @@ def _write_arrays(
     for group, arrays in groups.items():
         path = directory / f"{group}.npz"
         with path.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            # NumPy 1 would take `allow_pickle` for one more array.
+            np.savez(stream, **arrays)
         files[path.name] = durable_files.describe(path)
     return files
 

@@ -24,7 +24,7 @@ def save(path: Path, steps: replay_base.Step) -> None:
       steps: as a replay takes them; the last one need not end its episode.
     """
     with path.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **steps._asdict())
+        np.savez_compressed(stream, **steps._asdict())
 
 
 def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.Step:
