@@ -24,7 +24,7 @@ QUANTITIES = {
     QUANTITY: task_quantities.means(QUANTITY),
     DEVIATION: task_quantities.norm_deviation,
 }
-DRAWN = streams.Drawn(QUANTITY, "share of images answered rightly")
+PLOTTED = streams.PlottedQuantity(QUANTITY, "share of images answered rightly")
 PROXY = "sequences of Atari games"
 CONFIG = "classification_stream"
 
@@ -38,9 +38,9 @@ def make(
 ) -> contract.Experiment:
     """The experiment of an agent; its small size has the first five arms."""
 
-    def run(place: contract.Place) -> contract.Outcome:
-        used = arms if place.is_full else arms[:_SMALL_ARMS]
-        tuned = contract.Tuned(
+    def run(runner: contract.Runner) -> contract.Outcome:
+        used = arms if runner.is_full else arms[:_SMALL_ARMS]
+        tuned = contract.TunedSweep(
             config=CONFIG,
             names={f"{agent}:{arm}": name(agent, arm) for arm in used},
             rates={f"{agent}:{arm}": ("3e-4", "1e-3", "3e-3") for arm in used},
@@ -48,14 +48,14 @@ def make(
             seeds=20,
             keys=() if stream == "pixel" else (f"environment.each.stream={stream}",),
         )
-        return streams.outcome(tuned.run(place), QUANTITIES)
+        return streams.outcome(tuned.run(runner), QUANTITIES)
 
     return contract.Experiment(
         title,
         PROXY,
         minutes,
         run,
-        streams.drawing(DRAWN),
+        streams.draw_tasks(PLOTTED),
         "left half of the last figure of the NaP paper: over two passes through ten games, "
         "Rainbow falls behind a new network, NaP does not",
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis import run_records, task_streams
+from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 
@@ -59,9 +59,9 @@ def weight_decay() -> contract.Experiment:
         "Random labels of windows of photographs with L2 of several strengths, and with NaP",
         "the same on CIFAR-10",
         (60, 70),
-        contract.Varied(_CONFIG, DECAYS, seeds=5),
+        contract.VariantSweep(_CONFIG, DECAYS, seeds=5),
         {"loss": _LOSS, "weight_norm": task_quantities.weight_norm},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of both papers by Lyle et al.: weight decay regularizes too much or "
         "controls the growth of norms too little, and it complements LayerNorm",
     )
@@ -73,9 +73,9 @@ def scales() -> contract.Experiment:
         "Random labels of windows of photographs with NaP, by what is done with scales and offsets",
         "long runs",
         (25, 50),
-        contract.Varied(_CONFIG, SCALES, seeds=10),
+        contract.VariantSweep(_CONFIG, SCALES, seeds=10),
         {"loss": _LOSS},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of the NaP paper: in long runs scales and offsets need a treatment, "
         "jointly or by a decay to their initial values",
     )
@@ -88,9 +88,9 @@ def rescaling() -> contract.Experiment:
         "norm and without a norm behind them",
         "the same on CIFAR-10",
         (2, 3),
-        contract.Varied(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
+        contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
         {"loss": _LOSS},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
     )
 
@@ -98,17 +98,18 @@ def rescaling() -> contract.Experiment:
 def abruptness() -> contract.Experiment:
     """As many labels changed in the same time: all at once, or a few again and again."""
 
-    def run(place: contract.Place) -> contract.Outcome:
+    def run(runner: contract.Runner) -> contract.Outcome:
         keys = (
             "task_switch.clear_replay=false",
             "log.period_frames=64_000",
             "log.network_period_frames=0",
             f"snapshot.period_frames={16 * _UPDATES}",
         )
-        runs = contract.Varied(_CONFIG, STEPS, seeds=10, keys=keys).run(place)
+        runs = contract.VariantSweep(_CONFIG, STEPS, seeds=10, keys=keys).run(runner)
         for one in runs:
-            place.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE], False)
-        scores = {"probe": task_streams.by_arm(runs, _probed)}
+            if one.is_finished:
+                runner.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE])
+        scores = {"probe": task_quantities.by_arm(runs, _probed)}
         return contract.Outcome(runs, scores, [0])
 
     return contract.Experiment(
@@ -116,7 +117,7 @@ def abruptness() -> contract.Experiment:
         "the same on CIFAR-10",
         (20, 50),
         run,
-        streams.drawing(streams.Drawn("probe", "loss over that of a new network")),
+        streams.draw_tasks(streams.PlottedQuantity("probe", "loss over that of a new network")),
         "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
     )
 

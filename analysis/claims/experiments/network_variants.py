@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis import run_records, task_streams
+from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 from analysis.figures import stream_figure
@@ -36,12 +36,12 @@ def architectures() -> contract.Experiment:
         "permuted in each of 15 tasks",
         "images and text at the source's scale",
         (25, 45),
-        contract.Varied("supervised/architectures", ARCHITECTURES, seeds=5),
+        contract.VariantSweep("supervised/architectures", ARCHITECTURES, seeds=5),
         {
             "loss": task_quantities.last_rows("train", "loss"),
             "norm_deviation": task_quantities.norm_deviation,
         },
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "table of the NaP paper: residual networks and transformers trained with it on data that "
         "do not change are as good as without",
     )
@@ -54,12 +54,12 @@ def linearised_units() -> contract.Experiment:
         "Linearized units of a perceptron whose labels of MNIST are drawn anew",
         "the same, in sizes that the source does not tell",
         (6, 8),
-        contract.Varied("supervised/dead_units", UNITS, seeds=5),
+        contract.VariantSweep("supervised/dead_units", UNITS, seeds=5),
         {
             "linearised": task_quantities.at_end(linearised),
             "most_linearised": task_quantities.largest(linearised),
         },
-        streams.Drawn("linearised", "share of linearized units at the end of the task"),
+        streams.PlottedQuantity("linearised", "share of linearized units at the end of the task"),
         "no figure here; the second paper by Lyle et al.: beside units that are off for all inputs "
         "there are units that are linear for all of them, far fewer with LayerNorm",
     )
@@ -68,11 +68,11 @@ def linearised_units() -> contract.Experiment:
 def revival() -> contract.Experiment:
     """Units that are silenced, and whether they come back."""
 
-    def run(place: contract.Place) -> contract.Outcome:
+    def run(runner: contract.Runner) -> contract.Outcome:
         config = "supervised/revival"
-        runs = contract.Varied(config, REVIVALS, seeds=20, first_seed=201).run(place)
-        scores = {"dead": task_streams.by_arm(runs, _dead)}
-        measured = runs[0].tables["units"]["updates"]
+        runs = contract.VariantSweep(config, REVIVALS, seeds=20, first_seed=201).run(runner)
+        scores = {"dead": task_quantities.by_arm(runs, _dead)}
+        measured = next(run for run in runs if run.is_finished).tables["units"]["updates"]
         return contract.Outcome(runs, scores, np.unique(measured).astype(int).tolist())
 
     return contract.Experiment(

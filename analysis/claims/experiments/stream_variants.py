@@ -35,7 +35,7 @@ def projection_periods() -> contract.Experiment:
     return _make(
         "NaP with C51 on the stream, projected after every 1, 100 and 1,000 updates",
         (6, 20),
-        contract.Varied(classification.CONFIG, PERIODS, seeds=20),
+        contract.VariantSweep(classification.CONFIG, PERIODS, seeds=20),
         f"{_NO_FIGURE} the NaP paper: projecting every 1,000 updates is nearly as good",
     )
 
@@ -45,7 +45,7 @@ def discounts() -> contract.Experiment:
     return _make(
         "Double DQN with half the squared error on the stream, discounts 0, 0.9 and 0.99",
         (6, 20),
-        contract.Varied(classification.CONFIG, DISCOUNTS, seeds=20),
+        contract.VariantSweep(classification.CONFIG, DISCOUNTS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: large targets destroy plasticity",
         proxy_of="regression on targets of growing size",
     )
@@ -56,7 +56,7 @@ def decays() -> contract.Experiment:
     return _make(
         "C51 on the stream with LayerNorm and L2 of three strengths",
         (10, 30),
-        contract.Varied(classification.CONFIG, DECAYS, seeds=20),
+        contract.VariantSweep(classification.CONFIG, DECAYS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: LayerNorm with weight decay helps in Atari "
         "games",
     )
@@ -65,7 +65,7 @@ def decays() -> contract.Experiment:
 def _make(
     title: str,
     minutes: tuple[int, int],
-    varied: contract.Varied,
+    sweep: contract.VariantSweep,
     described: str,
     proxy_of: str = classification.PROXY,
 ) -> contract.Experiment:
@@ -73,8 +73,8 @@ def _make(
         title,
         proxy_of,
         minutes,
-        varied,
+        sweep,
         classification.QUANTITIES,
-        classification.DRAWN,
+        classification.PLOTTED,
         described,
     )

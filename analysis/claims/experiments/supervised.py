@@ -38,7 +38,7 @@ def random_labels() -> contract.Experiment:
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
         (25, 80),
-        contract.Tuned(
+        contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
             rates=dict.fromkeys(RANDOM_LABELS, _OPTIMIZERS["adam"]),
@@ -56,7 +56,7 @@ def random_labels() -> contract.Experiment:
             "sharpness": task_quantities.last_rows("network", "sharpness"),
             "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
         "parameters grow and the loss rises most; LayerNorm is slower, with NaP all three stay",
     )
@@ -70,7 +70,7 @@ def dead_units() -> contract.Experiment:
         "three norms",
         "the same, in sizes that the source does not tell",
         (16, 50),
-        contract.Tuned(
+        contract.TunedSweep(
             config="supervised/dead_units",
             names=DEAD_UNITS,
             rates={arm: _OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
@@ -82,7 +82,7 @@ def dead_units() -> contract.Experiment:
             "most_dead": task_quantities.largest(dead),
             "accuracy": task_quantities.means("accuracy"),
         },
-        streams.Drawn("dead", "share of dead units at the end of the task"),
+        streams.PlottedQuantity("dead", "share of dead units at the end of the task"),
         "fifth figure of the NaP paper: shares of dead units rise after each draw; with LayerNorm "
         "or RMSNorm they fall again, without they stay",
     )
@@ -94,7 +94,7 @@ def methods() -> contract.Experiment:
         "Seven methods on random labels of MNIST, without and with NaP",
         "the same on CIFAR-10",
         (36, 115),
-        contract.Tuned(
+        contract.TunedSweep(
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},
             rates=dict.fromkeys({**METHODS, **METHODS_NAP}, _OPTIMIZERS["adam"]),
@@ -102,7 +102,7 @@ def methods() -> contract.Experiment:
             seeds=10,
         ),
         {"accuracy": task_quantities.means("accuracy")},
-        streams.Drawn("accuracy", "accuracy before each update"),
+        streams.PlottedQuantity("accuracy", "accuracy before each update"),
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )
@@ -111,16 +111,16 @@ def methods() -> contract.Experiment:
 def replayed_schedule() -> contract.Experiment:
     """A free run's rates on projected weights: for each layer, for all, or constant."""
 
-    def run(place: contract.Place) -> contract.Outcome:
-        config, test = "supervised/replayed_schedule", place.root / "test"
-        seeds = place.seeds(10)
-        place.sweep(test / "free", config, ["free"], seeds, [])
+    def run(runner: contract.Runner) -> contract.Outcome:
+        config, test = "supervised/replayed_schedule", runner.root / "test"
+        seeds = runner.seeds(10)
+        runner.sweep(test / "free", config, ["free"], seeds, [])
         free = run_records.find([test / "free"])
         for one in free:
             (seed,) = one.seeds
             norms = f"--config.optimizer.schedule.norms_file={one.path}/norms_seed_{seed}.csv"
             replays = [arm for arm in REPLAYS if arm != "free"]
-            place.sweep(test / f"replays_{seed}", config, replays, [seed], [norms])
+            runner.sweep(test / f"replays_{seed}", config, replays, [seed], [norms])
         runs = run_records.find([test])
         # Of each run another file: no difference of configurations that counts.
         runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
@@ -131,7 +131,7 @@ def replayed_schedule() -> contract.Experiment:
         "",
         (12, 25),
         run,
-        streams.drawing(streams.Drawn("loss", "mean loss of the task")),
+        streams.draw_tasks(streams.PlottedQuantity("loss", "mean loss of the task")),
         "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
         "run's, with one global scale nearly, without a decay not",
     )

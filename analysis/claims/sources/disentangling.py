@@ -52,7 +52,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "linearised_units",
-                rules.joined(
+                rules.all_of(
                     *(
                         rules.differs(
                             "most_linearised",

@@ -33,7 +33,7 @@ _IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.
 
 def _rises_least_with_nap(quantity: str) -> ledger.Rule:
     """Of random labels: it rises without a norm, and ends lower with NaP than in both others."""
-    return rules.joined(
+    return rules.all_of(
         rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0),
         rules.differs(quantity, _LABELS["nap"], [_LABELS["plain"], _LABELS["ln"]], rules.BELOW_0),
     )
@@ -42,7 +42,7 @@ def _rises_least_with_nap(quantity: str) -> ledger.Rule:
 def _is_as_good_projected(kind: str) -> ledger.Rule:
     """Of a kind of network: NaP holds its norms, and its loss is not more than 0.1 above LN's."""
     nap, ln = (f"architectures_{kind}_{arm}" for arm in ("nap", "ln"))
-    return rules.joined(
+    return rules.all_of(
         rules.ends_within(_DEVIATION, nap, (-1.0, 1e-5)),
         # Ten classes by chance: 2.3.
         rules.ends_within("loss", nap, (-math.inf, 1.5)),
@@ -62,7 +62,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "classification_stream",
-                rules.joined(
+                rules.all_of(
                     rules.ends_within(_DEVIATION, _C51["nap"], (-1.0, 1e-5)),
                     rules.differs(_DEVIATION, _C51["ln"], [_C51["nap"]], rules.ABOVE_0),
                 ),
@@ -92,7 +92,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "random_labels",
-                rules.joined(
+                rules.all_of(
                     _rises_least_with_nap("loss"),
                     rules.differs("loss", _LABELS["ln"], [_LABELS["plain"]], rules.BELOW_0),
                     rules.changes("loss", [_LABELS["nap"]], (-math.inf, 0.1)),
@@ -115,7 +115,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "dead_units",
-                rules.joined(
+                rules.all_of(
                     rules.changes(
                         "dead",
                         [name for arm, name in _DEAD.items() if arm.endswith(":plain")],
@@ -136,7 +136,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "revival",
-                rules.joined(
+                rules.all_of(
                     rules.differs_at(
                         "dead", "revival_ln", ["revival", "revival_ln_constant"], rules.BELOW_0, -1
                     ),
@@ -170,7 +170,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "weight_decay",
-                rules.joined(
+                rules.all_of(
                     # Too little of it lets norms grow, too much costs more than it gives.
                     rules.changes("weight_norm", ["decay_ln_l2_1e-6"], rules.ABOVE_0),
                     rules.differs("loss", "decay_ln_l2_1e-2", ["decay_ln"], rules.ABOVE_0),
@@ -207,7 +207,7 @@ CLAIMS: Sequence[Claim] = (
             ),
             Test(
                 "classification_stream_label",
-                rules.joined(
+                rules.all_of(
                     rules.differs(_REWARD, _C51["nap_schedule"], [_C51["nap"]], rules.ABOVE_0),
                     rules.differs(_REWARD, _C51["nap_linear"], [_C51["nap"]], rules.ABOVE_0),
                 ),
@@ -291,7 +291,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "architectures",
-                rules.joined(*map(_is_as_good_projected, ("cnn", "residual", "transformer"))),
+                rules.all_of(*map(_is_as_good_projected, ("cnn", "residual", "transformer"))),
             ),
         ),
         "on labels that change",
@@ -302,7 +302,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "scales",
-                rules.joined(
+                rules.all_of(
                     rules.differs("loss", "scales_joint_sqrt_d", ["scales_free"], rules.BELOW_0),
                     rules.differs("loss", "scales_decay_to_init", ["scales_free"], rules.BELOW_0),
                 ),
@@ -316,7 +316,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "random_labels",
-                rules.joined(
+                rules.all_of(
                     *(
                         rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0)
                         for quantity in ("loss", "sharpness", "dead")

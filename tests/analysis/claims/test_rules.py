@@ -77,10 +77,24 @@ def test_a_spread_is_of_the_means_of_each_seed():
 
 def test_a_claim_may_ask_for_several_rules():
     arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(5)}
-    both = rules.joined(
+    both = rules.all_of(
         rules.changes("x", ["a"], rules.BELOW_0), rules.changes("x", ["a"], rules.ABOVE_0)
     )
     assert [f.is_shown for f in both(_evidence(a=arm))] == [True, False]
+
+
+def test_what_speaks_of_a_failed_run_is_not_shown_and_says_so():
+    arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(6)}
+    failed = {**arm, 3: np.full(15, np.nan)}
+    pair = _evidence(plain=arm, ln=failed)
+    for rule in (
+        rules.changes("x", ["ln"], rules.BELOW_0),
+        rules.differs("x", "plain", ["ln"], rules.ABOVE_0),
+        rules.late_tasks_the_same("x", [("ln", "plain")], margin=1.0),
+    ):
+        (found,) = rule(pair)
+        assert ledger.judge([found], is_proxy=False) == ledger.Verdict.NOT_SHOWN
+        assert "(1 seeds failed)" in str(found)
 
 
 def test_a_fall_below_the_first_task():
