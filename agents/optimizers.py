@@ -175,11 +175,12 @@ def check(
     nap = frozenset(path for layer in found for path in layer.leaves.values())
     for name, item in used.items():
         interventions.check_held({name: item.held, "optimizer.projection": nap})
-    if chosen.projection.scale_offset == "joint_sqrt_d" and not nonlinear.activation.is_homogeneous:
+    activation = nonlinear.activation
+    if chosen.projection.scale_offset == "joint_sqrt_d" and not activation.is_homogeneous:
         raise checks.ConfigError(
             "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or "
-            f"'decay_to_init' with network.activation.kind = {nonlinear.activation.kind!r}, to which "
-            "the scale of its input matters"
+            f"'decay_to_init' with network.activation.kind = {activation.kind!r}, to which the "
+            "scale of its input matters"
         )
 
 

@@ -85,6 +85,25 @@ def differs(
     return rule
 
 
+def differs_early(
+    quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float]
+) -> ledger.Rule:
+    """An arm's mean of tasks 5 to 10 less that of each other, paired by seed, is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        return [
+            _finding(
+                f"{quantity} in the early tasks, {arm} - {other}",
+                _paired(scores, arm, other, lambda tasks: task_streams.parts(tasks)[0]),
+                expected,
+            )
+            for other in others
+        ]
+
+    return rule
+
+
 def differs_at(
     quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float], position: int
 ) -> ledger.Rule:

@@ -38,6 +38,7 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
         (6, 45),
         stream="label",
     ),
+    "techniques": classification.techniques(),
     "projection_periods": stream_variants.projection_periods(),
     "discounts": stream_variants.discounts(),
     "stream_decays": stream_variants.decays(),

@@ -40,6 +40,11 @@ def means(column: str) -> Read:
     return lambda run, seed: task_streams.of_tasks(run, seed, column)
 
 
+def layer_means(table: str, column: str) -> Read:
+    """The mean over layers of what a table has of them once a task."""
+    return lambda run, seed: np.array([x.mean() for x in _by_task(run, table, column, seed)])
+
+
 def weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:
     """Of all weights together, at the end of each task, the only time it is measured.
 

@@ -66,16 +66,16 @@ def test_claims_have_their_own_ids_and_known_experiments():
 
 
 def _evidence(**last):
-    """Twenty seeds that end at about a value, by arm; 15 tasks, early 0.5."""
+    """Twenty seeds that end at about a value, by arm; 16 tasks, early 0.5."""
     scores = {
         arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
         for arm, value in last.items()
     }
-    return evidence.Evidence({"x": scores}, np.arange(15), 1.0, "c" * 40, "a machine", True)
+    return evidence.Evidence({"x": scores}, np.arange(16), 1.0, "c" * 40, "a machine", True)
 
 
 def _scores(last):
-    return np.array([0.5] * 10 + [last] * 5)
+    return np.array([0.5] * 10 + [last] * 6)
 
 
 def test_the_page_has_the_verdict_and_the_numbers():
@@ -114,6 +114,9 @@ def _names():
             ("_label", "c51", classification.SCHEDULES),
         )
     }
+    of_streams["techniques"] = [
+        classification_stream.get_config(f"mse:{arm}").name for arm in classification.TECHNIQUES
+    ]
     variants = {
         "projection_periods": stream_variants.PERIODS,
         "discounts": stream_variants.DISCOUNTS,
@@ -145,6 +148,10 @@ _QUANTITIES = {
     "classification_stream_rainbow": ("greedy_reward",),
     "classification_stream_mse": ("greedy_reward",),
     "classification_stream_label": ("greedy_reward",),
+    "techniques": (
+        *("greedy_reward", "weight_magnitude", "updated_units", "updated_units_td"),
+        *("weight_effective_rank", "feature_effective_rank"),
+    ),
     "projection_periods": ("greedy_reward",),
     "discounts": ("greedy_reward",),
     "stream_decays": ("greedy_reward",),
@@ -170,7 +177,7 @@ _QUANTITIES = {
 def test_rules_find_the_runs_and_quantities_they_speak_of(name):
     arms = {arm: {seed: _scores(0.3) for seed in range(6)} for arm in _names()[name]}
     scores = dict.fromkeys(_QUANTITIES[name], arms)
-    found = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+    found = evidence.Evidence(scores, np.arange(16), 1.0, "c", "a machine", True)
     assert registry.EXPERIMENTS[name].draw(found).axes
     tests = [test for claim in catalogue.CLAIMS for test in claim.tests if test.experiment == name]
     assert tests
@@ -261,6 +268,36 @@ _AS_CLAIMED = {
     ("D6", "random_labels"): {"ntk_effective_rank": {"": (9, 9, 5)}},
     ("D7", "abruptness"): {"probe": {"relabelled_in_1": (2, 2, 2), "": (1, 1, 1)}},
     ("D9", "rescaling"): {"loss": {"rescaled_yes": (2, 1, 1), "": (1, 1, 1)}},
+    ("P1", "techniques"): {
+        "greedy_reward": {
+            "classification_mse_plain": (0.8, 0.7, 0.5),
+            "classification_mse_ln_after": (0.8, 0.8, 0.8),
+            "": (0.8, 0.7, 0.6),
+        }
+    },
+    ("P4", "techniques"): {
+        "weight_effective_rank": {"classification_mse_ln_after": (60, 60, 60), "": (60, 50, 50)}
+    },
+    ("P5", "techniques"): {
+        "weight_magnitude": {
+            **{f"classification_mse_{x}l2": (1, 1.5, 2) for x in ("", "incremental_", "periodic_")},
+            "": (1, 2, 3),
+        }
+    },
+    ("P6", "techniques"): {
+        "updated_units": {"classification_mse_plain": (0.8, 0.5, 0.5), "": (1, 1, 1)}
+    },
+    ("P9", "techniques"): {
+        "greedy_reward": {"classification_mse_l2": (0.8, 0.6, 0.6), "": (0.8, 0.7, 0.7)}
+    },
+    ("P13", "techniques"): {
+        "greedy_reward": {"classification_mse_plain": (0.8, 0.7, 0.6), "": (0.8, 0.7, 0.7)}
+    },
+    ("P16", "techniques"): {
+        "greedy_reward": {"": (0.8, 0.7, 0.6)},
+        "feature_effective_rank": {"": (40, 30, 20)},
+        "weight_magnitude": {"": (1, 2, 3)},
+    },
     ("P10", "point_mass_iql"): {"mean_return": {"": (-100, -60, -50)}},
 }
 
@@ -280,7 +317,7 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
                 arm: {seed: _row(values.get(arm, values.get("")), seed, turn) for seed in range(6)}
                 for arm in arms
             }
-        evidence_ = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+        evidence_ = evidence.Evidence(scores, np.arange(16), 1.0, "c", "a machine", True)
         return ledger.judge(rule(evidence_), is_proxy=False)
 
     assert judge(turn=1) == Verdict.SHOWN
@@ -290,6 +327,6 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
 
 
 def _row(values, seed, turn):
-    """A first score, nine early ones and five late ones, a little different for each seed."""
+    """A first score, nine early ones and six late ones, a little different for each seed."""
     first, early, late = (turn * x for x in values)
-    return np.array([first] + [early] * 9 + [late] * 5) * (1 + 1e-4 * seed)
+    return np.array([first] + [early] * 9 + [late] * 6) * (1 + 1e-4 * seed)
