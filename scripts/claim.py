@@ -2,6 +2,7 @@
 
 python -m scripts.claim N15          # a small size, to see that it works
 python -m scripts.claim N15 --full   # the protocol's, which docs/claims.md speaks of
+python -m scripts.claim N8 --full --read  # from the runs that there are, of whichever one commit
 python -m scripts.claim --list       # all claims with verdict and cost
 python -m scripts.claim --page       # writes docs/claims.md from the numbers in docs/results
 
@@ -36,6 +37,7 @@ _POLL_SECONDS = 0.2
 _FULL = flags.DEFINE_bool("full", False, "The size of the protocol.")
 _LIST = flags.DEFINE_bool("list", False, "Tell all claims and run none.")
 _PAGE = flags.DEFINE_bool("page", False, "Write docs/claims.md and run nothing.")
+_READ = flags.DEFINE_bool("read", False, "Train nothing: read what runs there are.")
 _ROOT = flags.DEFINE_string("root", "runs/claims", "Where runs and results go.")
 _EXPERIMENTS = flags.DEFINE_list("experiments", None, "Of the claim's; default: all.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Runs at once.", lower_bound=1)
@@ -100,14 +102,18 @@ def _chosen(claim: ledger.Claim) -> Sequence[str]:
 
 def _runner(name: str) -> contract.Runner:
     size = "full" if _FULL.value else "small"
-    return contract.Runner(_call, Path(_ROOT.value) / name / size, _FULL.value, _WORKERS.value)
+    root = Path(_ROOT.value) / name / size
+    call = (lambda script, arguments: None) if _READ.value else _call
+    return contract.Runner(call, root, _FULL.value, _WORKERS.value)
 
 
 def _run(name: str) -> evidence_lib.Evidence:
     """Trains what is missing, and writes results/."""
     experiment, runner = registry.EXPERIMENTS[name], _runner(name)
-    _check_commit(runner.root)
-    logging.info("%s: about %d minutes on two cores", name, experiment.minutes[runner.is_full])
+    if not _READ.value:
+        _check_commit(runner.root)
+        minutes = experiment.minutes[runner.is_full]
+        logging.info("%s: about %d minutes on two cores", name, minutes)
     outcome = experiment.run(runner)
     results = runner.root / "results"
     evidence_lib.write(results, *outcome, is_full=_FULL.value)

@@ -50,7 +50,10 @@ def assess(claim: ledger.Claim, found: Mapping[str, evidence_lib.Evidence]) -> R
         name = test.experiment
         verdicts[name] = ledger.Verdict.NOT_RUN
         if name in found:
-            findings[name] = test.rule(found[name])
+            try:
+                findings[name] = test.rule(found[name])
+            except evidence_lib.NotMeasuredError:
+                continue
             is_proxy = bool(registry.EXPERIMENTS[name].proxy_of)
             verdicts[name] = ledger.judge(findings[name], is_proxy)
     return Row(claim, findings, verdicts)

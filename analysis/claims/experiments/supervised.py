@@ -12,7 +12,7 @@ _METHODS = ("none", "redo", "l2_init", "noise", "leaky", "shrink_and_perturb", "
 METHODS = {method: "methods" if method == "none" else f"methods_{method}" for method in _METHODS}
 METHODS_NAP = {f"{method}:nap": f"methods_{method}_nap" for method in _METHODS}
 
-_OPTIMIZERS = {
+OPTIMIZERS = {
     "adam": ("3e-4", "1e-3", "3e-3"),
     "momentum": ("3e-3", "1e-2", "3e-2"),
     "sgd": ("3e-2", "1e-1", "3e-1"),
@@ -21,7 +21,7 @@ DEAD_UNITS = {
     f"{optimizer}:{norm}": "dead_units"
     if (optimizer, norm) == ("adam", "plain")
     else f"dead_units_{optimizer}_{norm}"
-    for optimizer in _OPTIMIZERS
+    for optimizer in OPTIMIZERS
     for norm in ("plain", "ln", "rms")
 }
 
@@ -41,7 +41,7 @@ def random_labels() -> contract.Experiment:
         contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
-            rates=dict.fromkeys(RANDOM_LABELS, _OPTIMIZERS["adam"]),
+            rates=dict.fromkeys(RANDOM_LABELS, OPTIMIZERS["adam"]),
             merit=lambda run: (
                 -task_quantities.of_last_third(run, task_quantities.last_rows("train", "loss"))
             ),
@@ -73,13 +73,15 @@ def dead_units() -> contract.Experiment:
         contract.TunedSweep(
             config="supervised/dead_units",
             names=DEAD_UNITS,
-            rates={arm: _OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
+            rates={arm: OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
             merit=task_quantities.accuracy,
             seeds=10,
         ),
         {
             "dead": task_quantities.at_end(dead),
             "most_dead": task_quantities.largest(dead),
+            "pre_mean": task_quantities.at_end(task_quantities.unit_shares("pre_mean")),
+            "pre_variance": task_quantities.at_end(task_quantities.unit_shares("pre_variance")),
             "accuracy": task_quantities.means("accuracy"),
         },
         streams.PlottedQuantity("dead", "share of dead units at the end of the task"),
@@ -97,7 +99,7 @@ def methods() -> contract.Experiment:
         contract.TunedSweep(
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},
-            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, _OPTIMIZERS["adam"]),
+            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, OPTIMIZERS["adam"]),
             merit=task_quantities.accuracy,
             seeds=10,
         ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from analysis.claims import ledger, rules
 from analysis.claims.experiments import classification, point_mass
 from analysis.claims.ledger import Claim, Test
+from analysis.claims.sources import normalization
 
 _IQL = point_mass.NAMES
 _RETURN = point_mass.QUANTITY
@@ -124,7 +125,12 @@ CLAIMS: Sequence[Claim] = (
         "mentioned without a result; tested is that each regularizer helps",
     ),
     Claim("P14", "The moment of injection can be chosen by a metric."),
-    Claim("P15", "Plasticity falls as training goes on.", note="see N14"),
+    Claim(
+        "P15",
+        "Plasticity falls as training goes on.",
+        normalization.LOSS_OF_PLASTICITY,
+        "by the rules of N14",
+    ),
     Claim(
         "P16",
         "A low effective rank and large weights accompany plasticity loss.",

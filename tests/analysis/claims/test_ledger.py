@@ -71,7 +71,9 @@ def _evidence(**last):
         arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
         for arm, value in last.items()
     }
-    return evidence.Evidence({"x": scores}, np.arange(16), 1.0, "c" * 40, "a machine", True)
+    return evidence.Evidence(
+        evidence.Quantities({"x": scores}), np.arange(16), 1.0, "c" * 40, "a machine", True
+    )
 
 
 def _scores(last):
@@ -99,6 +101,13 @@ def test_the_page_has_the_verdict_and_the_numbers():
     assert "`python -m scripts.claim N0 --full --experiments=classification_stream_rainbow`" in (
         page.render([row], found)
     )
+
+
+def test_a_claim_about_what_older_runs_did_not_measure_is_not_run():
+    rule = rules.changes("y", ["plain"], rules.BELOW_0)
+    claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),))
+    row = page.assess(claim, {"classification_stream": _evidence(plain=0.3)})
+    assert (page.shown(row), row.findings) == ("not run", {})
 
 
 def _names():
@@ -167,7 +176,7 @@ _QUANTITIES = {
         *("sharpness", "ntk_effective_rank", "dead"),
     ),
     "replayed_schedule": ("loss",),
-    "dead_units": ("dead", "most_dead", "accuracy"),
+    "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
     "point_mass_iql": ("mean_return",),
 }
@@ -177,7 +186,9 @@ _QUANTITIES = {
 def test_rules_find_the_runs_and_quantities_they_speak_of(name):
     arms = {arm: {seed: _scores(0.3) for seed in range(6)} for arm in _names()[name]}
     scores = dict.fromkeys(_QUANTITIES[name], arms)
-    found = evidence.Evidence(scores, np.arange(16), 1.0, "c", "a machine", True)
+    found = evidence.Evidence(
+        evidence.Quantities(scores), np.arange(16), 1.0, "c", "a machine", True
+    )
     assert registry.EXPERIMENTS[name].draw(found).axes
     tests = [test for claim in catalogue.CLAIMS for test in claim.tests if test.experiment == name]
     assert tests
@@ -214,6 +225,11 @@ _AS_CLAIMED = {
         }
     },
     ("N7", "revival"): {"dead": {"revival_ln": (0, 0.5, 0), "": (0, 0.5, 0.5)}},
+    ("N8", "dead_units"): {
+        "pre_mean": {"": (0, -0.1, -0.1)},
+        "pre_variance": {"": (1, 1, 1.2)},
+        "dead": {**{f"dead_units_{x}_ln": (0, 0, 0) for x in supervised.OPTIMIZERS}, "": (0, 1, 1)},
+    },
     ("N9", "methods"): {
         "accuracy": {
             "methods": (0.9, 0.9, 0.9),
@@ -317,7 +333,9 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
                 arm: {seed: _row(values.get(arm, values.get("")), seed, turn) for seed in range(6)}
                 for arm in arms
             }
-        evidence_ = evidence.Evidence(scores, np.arange(16), 1.0, "c", "a machine", True)
+        evidence_ = evidence.Evidence(
+            evidence.Quantities(scores), np.arange(16), 1.0, "c", "a machine", True
+        )
         return ledger.judge(rule(evidence_), is_proxy=False)
 
     assert judge(turn=1) == Verdict.SHOWN

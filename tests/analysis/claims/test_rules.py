@@ -7,7 +7,8 @@ from analysis.claims import evidence, ledger, rules
 
 
 def _evidence(positions=15, **scores):
-    return evidence.Evidence({"x": scores}, np.arange(positions), 1.0, "commit", "a machine", True)
+    scores_ = evidence.Quantities({"x": scores})
+    return evidence.Evidence(scores_, np.arange(positions), 1.0, "commit", "a machine", True)
 
 
 def _tasks(early, last):
@@ -55,7 +56,7 @@ def test_who_never_gets_there_counts_as_the_end():
     slow = {seed: np.array([0.0, 0.0, 0.0, float(seed > 0)]) for seed in range(5)}
     later = rules.reaches_later("x", "b", "a", threshold=1.0)
     found = evidence.Evidence(
-        {"x": {"a": quick, "b": slow}}, np.arange(4) * 100, 1.0, "c", "m", True
+        evidence.Quantities({"x": {"a": quick, "b": slow}}), np.arange(4) * 100, 1.0, "c", "m", True
     )
     (delay,) = later(found)
     assert (delay.mean, delay.low, delay.high) == (200.0, 200.0, 200.0)
