@@ -42,7 +42,7 @@ OPTIMIZERS: Mapping[str, tuple[Callable[[], optax.GradientTransformation], int]]
 def float64() -> Iterator[None]:
     """Within it new numbers are of double precision."""
     # Current versions of jax have it at the top, 0.4 has it in jax.experimental.
-    owner = jax if hasattr(jax, "enable_x64") else experimental
+    owner: Any = jax if hasattr(jax, "enable_x64") else experimental
     with owner.enable_x64(True):
         yield
 

@@ -156,6 +156,17 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
       config: resolved.
     """
     record = {
+        **code_and_machine(),
+        "precision": config.precision,
+        "resolved": derived.values(config),
+    }
+    with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def code_and_machine() -> dict[str, Any]:
+    """Commit, hardware and versions."""
+    return {
         "commit": commit(),
         "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
         "device": jax_platform.describe_device(),
@@ -163,11 +174,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "precision": config.precision,
-        "resolved": derived.values(config),
     }
-    with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
 
 
 def commit() -> str:

@@ -56,6 +56,16 @@ def at_end_within(quantity: str, arm: str, expected: tuple[float, float]) -> led
     return rule
 
 
+def stays_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
+    """An arm's largest score is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        values = _each(found, quantity, arm, np.max)
+        return [_finding(f"largest {quantity} of {arm}", values, expected)]
+
+    return rule
+
+
 def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
     """An arm's `last` is below its first task, where that is a measure of a new network."""
 

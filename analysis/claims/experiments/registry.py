@@ -8,6 +8,7 @@ from analysis.claims.experiments import (
     label_variants,
     network_variants,
     point_mass,
+    replays,
     stream_variants,
     supervised,
 )
@@ -45,7 +46,9 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "random_labels": supervised.random_labels(),
     "dead_units": supervised.dead_units(),
     "methods": supervised.methods(),
-    "replayed_schedule": supervised.replayed_schedule(),
+    "identities": replays.in_float64(),
+    "replayed_schedule": replays.replayed_schedule(),
+    "annealing": replays.annealing(),
     "weight_decay": label_variants.weight_decay(),
     "scales": label_variants.scales(),
     "abruptness": label_variants.abruptness(),

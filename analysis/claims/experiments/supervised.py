@@ -1,9 +1,5 @@
 """Supervised streams (configs/supervised)."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
@@ -23,11 +19,6 @@ DEAD_UNITS = {
     else f"dead_units_{optimizer}_{norm}"
     for optimizer in OPTIMIZERS
     for norm in ("plain", "ln", "rms")
-}
-
-REPLAYS = {
-    arm: "replayed_schedule" if arm == "free" else f"replayed_schedule_{arm}"
-    for arm in ("free", "layer_wise", "global", "constant")
 }
 
 
@@ -108,38 +99,3 @@ def methods() -> contract.Experiment:
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )
-
-
-def replayed_schedule() -> contract.Experiment:
-    """A free run's rates on projected weights: for each layer, for all, or constant."""
-
-    def run(runner: contract.Runner) -> contract.Outcome:
-        config, test = "supervised/replayed_schedule", runner.root / "test"
-        seeds = runner.seeds(10)
-        runner.sweep(test / "free", config, ["free"], seeds, [])
-        free = run_records.find([test / "free"])
-        for one in free:
-            (seed,) = one.seeds
-            norms = f"--config.optimizer.schedule.norms_file={one.path}/norms_seed_{seed}.csv"
-            replays = [arm for arm in REPLAYS if arm != "free"]
-            runner.sweep(test / f"replays_{seed}", config, replays, [seed], [norms])
-        runs = run_records.find([test])
-        # Of each run another file: no difference of configurations that counts.
-        runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
-        return streams.outcome(runs, {"loss": task_quantities.means("loss")})
-
-    return contract.Experiment(
-        "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",
-        "",
-        (12, 25),
-        run,
-        streams.draw_tasks(streams.PlottedQuantity("loss", "mean loss of the task")),
-        "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
-        "run's, with one global scale nearly, without a decay not",
-    )
-
-
-def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    optimizer = config["optimizer"]
-    schedule = {**optimizer["schedule"], "norms_file": ""}
-    return {**config, "optimizer": {**optimizer, "schedule": schedule}}

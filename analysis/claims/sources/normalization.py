@@ -6,10 +6,12 @@
 import math
 from collections.abc import Sequence
 
+from analysis import identities
 from analysis.claims import ledger, rules
 from analysis.claims.experiments import (
     classification,
     label_variants,
+    replays,
     stream_variants,
     supervised,
 )
@@ -22,13 +24,34 @@ _C51 = {
 _RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
 _MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS}
 _LABELS = supervised.RANDOM_LABELS
-_REPLAYS = supervised.REPLAYS
+_REPLAYS = replays.REPLAYS
 _DEAD = supervised.DEAD_UNITS
 _PERIODS = tuple(stream_variants.PERIODS)
 _REWARD = classification.QUANTITY
 _DEVIATION = classification.DEVIATION
 _NOT_BUILT = "its experiment is not built yet"
-_IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
+_IDENTITIES = "more identities are checked by tests/plasticity/test_identities.py"
+_TESTED_EXACTLY = (
+    Test(
+        "identities",
+        rules.all_of(
+            *(
+                rules.all_of(
+                    rules.at_end_within(
+                        "growth", replays.IDENTITIES[optimizer, "replayed"], (1.1, math.inf)
+                    ),
+                    rules.stays_within(
+                        "distance", replays.IDENTITIES[optimizer, "replayed"], (-1.0, 1e-9)
+                    ),
+                    rules.stays_within(
+                        "distance", replays.IDENTITIES[optimizer, "constant"], (1e-3, math.inf)
+                    ),
+                )
+                for optimizer in identities.OPTIMIZERS
+            )
+        ),
+    ),
+)
 
 
 def _rises_least_with_nap(quantity: str) -> ledger.Rule:
@@ -49,6 +72,17 @@ def _is_as_good_projected(kind: str) -> ledger.Rule:
         rules.differs("loss", nap, [ln], (-math.inf, 0.1)),
     )
 
+
+_REPLAYED = (
+    Test(
+        "replayed_schedule",
+        rules.nearer(
+            "loss",
+            _REPLAYS["free"],
+            [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
+        ),
+    ),
+)
 
 LOSS_OF_PLASTICITY = (
     Test("classification_stream", rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0)),
@@ -97,7 +131,8 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N1",
         "Under normalization, growth of a layer's norm is decay of its effective learning rate.",
-        note=_IDENTITIES,
+        _TESTED_EXACTLY,
+        _IDENTITIES,
     ),
     Claim(
         "N2",
@@ -116,16 +151,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N3",
         "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
-        (
-            Test(
-                "replayed_schedule",
-                rules.nearer(
-                    "loss",
-                    _REPLAYS["free"],
-                    [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
-                ),
-            ),
-        ),
+        _REPLAYED,
         _IDENTITIES,
     ),
     Claim(
@@ -244,7 +270,27 @@ CLAIMS: Sequence[Claim] = (
         ),
         "and none of five strengths is as good as NaP",
     ),
-    Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
+    Claim(
+        "N11",
+        "Weight decay disturbs the implicit annealing of value-based agents.",
+        (
+            Test(
+                "annealing",
+                rules.all_of(
+                    *(
+                        rules.differs(
+                            _REWARD,
+                            arms["annealing_ln_decayed"],
+                            [arms["annealing_ln"]],
+                            rules.BELOW_0,
+                        )
+                        for arms in ({name: name for name in replays.FREE}, replays.REPLAYED)
+                    )
+                ),
+            ),
+        ),
+        "worse with weight decay, and with the effective rates that it leaves alone",
+    ),
     Claim(
         "N12",
         "Rainbow needs its implicit decay of effective rates: a constant one is worse.",
@@ -360,5 +406,10 @@ CLAIMS: Sequence[Claim] = (
         (*_LATE_TASKS, *_METHODS),
         "by the rules of N15 and N9",
     ),
-    Claim("N25", "The effective rate of any optimizer can be read and replayed.", note=_IDENTITIES),
+    Claim(
+        "N25",
+        "The effective rate of any optimizer can be read and replayed.",
+        (*_TESTED_EXACTLY, *_REPLAYED),
+        "of SGD, with momentum too, and Adam; by the rules of N1 and N3",
+    ),
 )

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import run_records
+from analysis import identities, run_records
 from analysis.claims import evidence, page
 from analysis.claims.experiments import (
     classification,
     contract,
     label_variants,
     registry,
-    supervised,
+    replays,
     task_quantities,
 )
 from core import checks
@@ -222,7 +222,7 @@ def test_deviations_of_norms_are_from_birth(tmp_path):
     np.testing.assert_allclose(task_quantities.norm_deviation(run, 1), [0.1, 0.5])
 
 
-@pytest.mark.parametrize("name", registry.EXPERIMENTS)
+@pytest.mark.parametrize("name", registry.EXPERIMENTS.keys() - {"identities"})
 @pytest.mark.parametrize("is_full", [False, True])
 def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path):
     """As far as sweeps are asked for before there are any runs."""
@@ -251,13 +251,13 @@ def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
 
     def find(paths):
         root = paths[0]
-        names = ["replayed_schedule"] if root.name == "free" else supervised.REPLAYS.values()
+        names = ["replayed_schedule"] if root.name == "free" else replays.REPLAYS.values()
         return [_finished(name, seed, root / f"{name}_{seed}") for name in names for seed in (1, 2)]
 
-    monkeypatch.setattr(supervised.run_records, "find", find)
+    monkeypatch.setattr(replays.run_records, "find", find)
     runner = contract.Runner(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
     outcome = registry.EXPERIMENTS["replayed_schedule"].run(runner)
-    assert outcome.scores["loss"].keys() == set(supervised.REPLAYS.values())
+    assert outcome.scores["loss"].keys() == set(replays.REPLAYS.values())
     assert [arguments[1] for _, arguments in calls] == [
         "--arguments=free",
         *["--arguments=layer_wise,global,constant"] * 2,
@@ -266,6 +266,42 @@ def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
     for seed, (_, arguments) in enumerate(calls[1:], 1):
         path = free / f"replayed_schedule_{seed}" / f"norms_seed_{seed}.csv"
         assert arguments[-1] == f"--config.optimizer.schedule.norms_file={path}"
+
+
+def test_rates_with_weight_decay_are_replayed_apart_from_those_without(monkeypatch, tmp_path):
+    calls = []
+
+    def find(paths):
+        root = paths[0]
+        names = [root.name] if root.parent.name == "free" else replays.REPLAYED.values()
+        return [_finished(name, seed, root / f"{name}_{seed}") for name in names for seed in (1, 2)]
+
+    monkeypatch.setattr(replays.run_records, "find", find)
+    monkeypatch.setattr(replays.classification, "QUANTITIES", {})
+    runner = contract.Runner(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
+    registry.EXPERIMENTS["annealing"].run(runner)
+    free, *of_free, decayed, first, _ = (arguments for _, arguments in calls)
+    assert (free[1], len(of_free)) == ("--arguments=c51:ln", 2)
+    assert not any("'weight_decay':" in key for key in (*free, *first))
+    assert any("'weight_decay':" in key for key in decayed)
+    path = tmp_path / "test/free/annealing_ln_decayed/annealing_ln_decayed_1/norms_seed_1.csv"
+    assert first[1] == "--arguments=c51:nap"
+    assert first[-1] == f"--config.optimizer.schedule.norms_file={path}"
+    assert "--config.name=annealing_ln_decayed_replayed" in first
+
+
+def test_identities_hold_in_float64(monkeypatch, tmp_path):
+    monkeypatch.setattr(contract, "_SMALL_SEEDS", 1)
+    monkeypatch.setattr(identities, "OPTIMIZERS", {"sgd": identities.OPTIMIZERS["sgd"]})
+    runner = contract.Runner(lambda *x: None, tmp_path, is_full=False, workers=1)
+    outcome = registry.EXPERIMENTS["identities"].run(runner)
+    evidence.write(tmp_path, *outcome, is_full=False)
+    found = evidence.read(tmp_path)
+    assert found is not None
+    assert found.scores["distance"]["identities_sgd_replayed"][1].max() < 1e-9
+    assert found.scores["distance"]["identities_sgd_constant"][1].max() > 1e-3
+    assert found.scores["growth"]["identities_sgd_replayed"][1][-1] > 1.1
+    assert registry.EXPERIMENTS["identities"].draw(found).axes[0].get_yscale() == "log"
 
 
 def _with_units(name, seed, path):

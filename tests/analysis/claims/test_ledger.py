@@ -11,6 +11,7 @@ from analysis.claims.experiments import (
     label_variants,
     network_variants,
     registry,
+    replays,
     stream_variants,
     supervised,
 )
@@ -144,7 +145,9 @@ def _names():
         | {name: list(found) for name, found in variants.items()}
         | {
             "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
-            "replayed_schedule": [replayed_schedule.get_config(x).name for x in supervised.REPLAYS],
+            "identities": list(replays.IDENTITIES.values()),
+            "replayed_schedule": [replayed_schedule.get_config(x).name for x in replays.REPLAYS],
+            "annealing": [*replays.FREE, *replays.REPLAYED.values()],
             "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
             "methods": [methods.get_config(x).name for x in methods_],
             "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
@@ -175,7 +178,9 @@ _QUANTITIES = {
         *("loss", "gradient_norm", "input_jacobian", "weight_norm"),
         *("sharpness", "ntk_effective_rank", "dead"),
     ),
+    "identities": ("distance", "growth"),
     "replayed_schedule": ("loss",),
+    "annealing": ("greedy_reward", "norm_deviation"),
     "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
     "point_mass_iql": ("mean_return",),
@@ -199,6 +204,13 @@ def test_rules_find_the_runs_and_quantities_they_speak_of(name):
 # By claim and experiment, scores as the claim says: of a quantity and an arm the first, an early
 # and a late one. The arms that are not named have those of "".
 _AS_CLAIMED = {
+    ("N1", "identities"): {
+        "growth": {"": (1, 1.5, 2)},
+        "distance": {
+            **{f"identities_{x}_constant": (0, 0.1, 0.1) for x in ("sgd", "momentum", "adam")},
+            "": (0, 0, 0),
+        },
+    },
     ("N2", "classification_stream"): {
         "norm_deviation": {"classification_c51_nap": (0, 0, 0), "": (0, 1, 2)}
     },
@@ -241,6 +253,13 @@ _AS_CLAIMED = {
     ("N10", "weight_decay"): {
         "weight_norm": {"": (1, 2, 3)},
         "loss": {"decay_nap": (1, 1, 0.5), "decay_ln": (1, 1, 1), "": (1, 1, 1.5)},
+    },
+    ("N11", "annealing"): {
+        "greedy_reward": {
+            "annealing_ln_decayed": (0.5, 0.8, 0.7),
+            "annealing_ln_decayed_replayed": (0.5, 0.8, 0.7),
+            "": (0.5, 0.8, 0.8),
+        }
     },
     ("N12", "classification_stream_label"): {
         "greedy_reward": {"classification_c51_ln": (0.9, 0.9, 0.9), "": (0.9, 0.9, 0.8)}
