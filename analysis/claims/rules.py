@@ -134,6 +134,24 @@ def differs_at(
     return rule
 
 
+def differ_at_end(quantity: str, arms: Sequence[str]) -> ledger.Rule:
+    """The last scores of any two arms differ, paired by seed, whichever is above the other.
+
+    It can be shown but not contradicted: of the two differences the one above 0 is told.
+    """
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        findings = []
+        for pair in itertools.combinations(arms, 2):
+            values = _paired(found.scores[quantity], *pair, lambda scores: scores[-1])
+            above, below = pair if np.mean(values) >= 0 else pair[::-1]
+            what = f"last {quantity}, {above} - {below}"
+            findings.append(_finding(what, values if above == pair[0] else -values, ABOVE_0))
+        return findings
+
+    return rule
+
+
 def falls_less(quantity: str, arms: Sequence[str]) -> ledger.Rule:
     """Each arm falls less than the next from its first task to its last, paired by seed."""
 

@@ -1,6 +1,6 @@
 """Variants of one stream of random labels: decays, scales, steps of change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,21 @@ STEPS: Mapping[str, Variant] = {
     for steps in (1, 10, 100)
 }
 """All labels at once, or in ten or a hundred steps, in as many updates."""
+
+_TASKS = 20
+_IMAGES = 1_200
+CHANGES: Mapping[str, Variant] = {
+    f"changing_{what}": Variant(
+        "plain", tuple(f"environment.each.{key}" for key in ("data=mnist_5k", *keys))
+    )
+    for what, keys in {
+        "nothing": ("labels=own",),
+        "labels": (),
+        "inputs": ("labels=own", "permuted_pixels=true"),
+        "number": ("labels=own", f"growth={_IMAGES // _TASKS}"),
+    }.items()
+}
+"""What is new in a task: new labels, permuted pixels, or more images."""
 
 RESCALED: Mapping[str, Variant] = {
     "rescaled_no": Variant("plain"),
@@ -97,28 +112,58 @@ def rescaling() -> contract.Experiment:
 
 def abruptness() -> contract.Experiment:
     """As many labels changed in the same time: all at once, or a few again and again."""
+    return _probed_variants(
+        "The probe after random labels were replaced 20 times, at once or in 10 or 100 steps",
+        (20, 50),
+        STEPS,
+        16 * _UPDATES,
+        (),
+        "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
+    )
+
+
+def changes() -> contract.Experiment:
+    """Streams in which another thing changes."""
+    frames = 16 * 2_000
+    return _probed_variants(
+        "The probe after 20 tasks with new labels, permuted pixels, more images, or nothing new",
+        (10, 20),
+        CHANGES,
+        _TASKS * frames,
+        (f"environment.num_tasks={_TASKS}", f"environment.frames_per_task={frames}"),
+        "no figure; text of the second paper by Lyle et al.: kinds of change differ in what they "
+        "do to plasticity",
+    )
+
+
+def _probed_variants(
+    title: str,
+    minutes: tuple[int, int],
+    variants: Mapping[str, Variant],
+    frames: int,
+    keys: Sequence[str],
+    described: str,
+) -> contract.Experiment:
+    """The probe at the end of runs of so many frames."""
 
     def run(runner: contract.Runner) -> contract.Outcome:
-        keys = (
+        of_all = (
             "task_switch.clear_replay=false",
             "log.period_frames=64_000",
             "log.network_period_frames=0",
-            f"snapshot.period_frames={16 * _UPDATES}",
+            f"snapshot.period_frames={frames}",
+            *keys,
         )
-        runs = contract.VariantSweep(_CONFIG, STEPS, seeds=10, keys=keys).run(runner)
+        runs = contract.VariantSweep(_CONFIG, variants, seeds=10, keys=of_all).run(runner)
         for one in runs:
             if one.is_finished:
                 runner.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE])
         scores = {"probe": task_quantities.by_arm(runs, _probed)}
         return contract.Outcome(runs, scores, [0])
 
+    plotted = streams.PlottedQuantity("probe", "loss over that of a new network")
     return contract.Experiment(
-        "The probe after random labels were replaced 20 times, at once or in 10 or 100 steps",
-        "the same on CIFAR-10",
-        (20, 50),
-        run,
-        streams.draw_tasks(streams.PlottedQuantity("probe", "loss over that of a new network")),
-        "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
+        title, "the same on CIFAR-10", minutes, run, streams.draw_tasks(plotted), described
     )
 
 

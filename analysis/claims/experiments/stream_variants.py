@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-from analysis.claims.experiments import classification, contract, streams
+import numpy as np
+
+from analysis import run_records
+from analysis.claims.experiments import classification, contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 
 PERIODS: Mapping[str, Variant] = {
@@ -26,6 +29,24 @@ DECAYS: Mapping[str, Variant] = {
     },
 }
 
+
+# Tasks: a measurement of the network is as long as hundreds of updates.
+_EVERY = 5
+
+VALUES: Mapping[str, Variant] = {
+    f"values_{arm}": Variant(f"c51:{arm}") for arm in ("plain", "ln", "nap")
+}
+
+# Once the last hidden layer's features have lost a fifth of their rank, averaged over a task.
+_WHEN_RANK_FALLS = (
+    "({'module':'trigger','metric':'srank','threshold':0.2,'momentum':0.9,'period_frames':800,"
+    "'layers':'^action_hidden','operation':{'module':'injection','at_frames':()}},)"
+)
+INJECTIONS: Mapping[str, Variant] = {
+    "injected_never": Variant("mse:plain"),
+    "injected_at_half": Variant("mse:injection"),
+    "injected_when_rank_falls": Variant("mse:injection", (f"interventions={_WHEN_RANK_FALLS}",)),
+}
 
 _NO_FIGURE = "no figure; text of"
 
@@ -59,6 +80,58 @@ def decays() -> contract.Experiment:
         contract.VariantSweep(classification.CONFIG, DECAYS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: LayerNorm with weight decay helps in Atari "
         "games",
+    )
+
+
+def values() -> contract.Experiment:
+    """How well conditioned features and loss are, and how far values are above what comes."""
+    return streams.make(
+        "Values, features and loss of C51 on the stream: without a norm, with LayerNorm, with NaP",
+        classification.PROXY,
+        (5, 18),
+        contract.VariantSweep(
+            classification.CONFIG,
+            VALUES,
+            seeds=20,
+            keys=("log.ranks_period_frames=8_000", f"log.network_period_frames={8_000 * _EVERY}"),
+        ),
+        {
+            classification.QUANTITY: task_quantities.means(classification.QUANTITY),
+            "overestimation": _overestimation,
+            "feature_largest_share": task_quantities.layer_means("ranks", "feature_largest_share"),
+            "sharpness": _sharpness,
+        },
+        streams.PlottedQuantity("overestimation", "values less those of the greedy actions"),
+        f"{_NO_FIGURE} the NaP paper, on others: normalization improves conditioning and fights "
+        "overestimation; text of Cheng, Chen and Ma: LayerNorm smooths the loss",
+    )
+
+
+def _overestimation(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """By task, the mean value of all actions less that of following with the greedy ones [T].
+
+    An action at random is right once in ten; the greedy ones are as often as `greedy_reward` says.
+    """
+    of_greedy = task_quantities.means(classification.QUANTITY)(run, seed)
+    discount = run.config["transition"]["discount"]
+    expected = 0.1 + discount / (1 - discount) * of_greedy
+    return task_quantities.means("q_value")(run, seed) - expected
+
+
+def _sharpness(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """By task, that at the end of the next task that ends with a measurement [T]."""
+    rows = run.tables["network"]
+    return np.repeat(rows["sharpness"][rows["seed"] == seed], _EVERY)
+
+
+def injections() -> contract.Experiment:
+    """A network injected at a moment that is fixed, or that a metric chooses."""
+    return _make(
+        "Double DQN with half the squared error on the stream, a network injected never, after "
+        "half of the run, or once a rank of features has fallen by a fifth",
+        (4, 15),
+        contract.VariantSweep(classification.CONFIG, INJECTIONS, seeds=20),
+        f"{_NO_FIGURE} Cheng, Chen and Ma, on work to come: choosing the moment by a metric",
     )
 
 

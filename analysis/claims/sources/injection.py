@@ -88,7 +88,17 @@ CLAIMS: Sequence[Claim] = (
         "all of them because a regularizer's gradient is not 0: without it, see updated_units_td",
     ),
     Claim("P7", "Large weights and few updated units accompany instability.", note="as P1"),
-    Claim("P8", "LayerNorm smooths the loss.", note="as P1"),
+    Claim(
+        "P8",
+        "LayerNorm smooths the loss.",
+        (
+            Test(
+                "values",
+                rules.differs("sharpness", "values_ln", ["values_plain"], rules.BELOW_0),
+            ),
+        ),
+        "by the largest eigenvalue of the loss's Hessian",
+    ),
     Claim(
         "P9",
         "L2 from late on, or now and then, harms early learning less.",
@@ -124,7 +134,27 @@ CLAIMS: Sequence[Claim] = (
         ),
         "mentioned without a result; tested is that each regularizer helps",
     ),
-    Claim("P14", "The moment of injection can be chosen by a metric."),
+    Claim(
+        "P14",
+        "The moment of injection can be chosen by a metric.",
+        (
+            Test(
+                "injections",
+                rules.all_of(
+                    rules.differs(
+                        _REWARD, "injected_when_rank_falls", ["injected_never"], rules.ABOVE_0
+                    ),
+                    rules.differs(
+                        _REWARD,
+                        "injected_when_rank_falls",
+                        ["injected_at_half"],
+                        (-0.04, math.inf),
+                    ),
+                ),
+            ),
+        ),
+        "better than never, and not worse than at half by more than 0.04",
+    ),
     Claim(
         "P15",
         "Plasticity falls as training goes on.",

@@ -384,7 +384,23 @@ CLAIMS: Sequence[Claim] = (
             ),
         ),
     ),
-    Claim("N22", "Normalization improves conditioning and reduces overestimation."),
+    Claim(
+        "N22",
+        "Normalization improves conditioning and reduces overestimation.",
+        (
+            Test(
+                "values",
+                rules.all_of(
+                    *(
+                        rules.differs(quantity, "values_ln", ["values_plain"], rules.BELOW_0)
+                        for quantity in ("feature_largest_share", "sharpness", "overestimation")
+                    )
+                ),
+            ),
+        ),
+        "LayerNorm beside none: the largest singular value of features has a smaller share, the "
+        "loss is less sharp, values are less above what the greedy actions bring",
+    ),
     Claim(
         "N23",
         "As plasticity falls, the loss grows sharper and units saturate.",

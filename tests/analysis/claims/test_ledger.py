@@ -130,10 +130,13 @@ def _names():
     variants = {
         "projection_periods": stream_variants.PERIODS,
         "discounts": stream_variants.DISCOUNTS,
+        "values": stream_variants.VALUES,
+        "injections": stream_variants.INJECTIONS,
         "stream_decays": stream_variants.DECAYS,
         "weight_decay": label_variants.DECAYS,
         "scales": label_variants.SCALES,
         "abruptness": label_variants.STEPS,
+        "changes": label_variants.CHANGES,
         "rescaling": label_variants.RESCALED,
         "linearised_units": network_variants.UNITS,
         "architectures": network_variants.ARCHITECTURES,
@@ -166,10 +169,13 @@ _QUANTITIES = {
     ),
     "projection_periods": ("greedy_reward",),
     "discounts": ("greedy_reward",),
+    "injections": ("greedy_reward", "norm_deviation"),
+    "values": ("greedy_reward", "overestimation", "feature_largest_share", "sharpness"),
     "stream_decays": ("greedy_reward",),
     "weight_decay": ("loss", "weight_norm"),
     "scales": ("loss",),
     "abruptness": ("probe",),
+    "changes": ("probe",),
     "rescaling": ("loss",),
     "architectures": ("loss", "norm_deviation"),
     "revival": ("dead",),
@@ -280,6 +286,7 @@ _AS_CLAIMED = {
         "loss": {"": (1, 0.5, 0.5)},
     },
     ("N21", "scales"): {"loss": {"scales_free": (1, 1, 2), "": (1, 1, 1)}},
+    ("N22", "values"): {"": {"values_ln": (1, 1, 1), "": (1, 2, 2)}},
     ("N23", "random_labels"): {"": {"": (1, 1, 2)}},
     ("D1", "methods"): {"accuracy": {"": (0.9, 0.9, 0.5)}},
     ("D2", "weight_decay"): {"loss": {"decay_ln_l2_1e-5": (1, 1, 1), "": (1, 1, 2)}},
@@ -302,6 +309,9 @@ _AS_CLAIMED = {
     },
     ("D6", "random_labels"): {"ntk_effective_rank": {"": (9, 9, 5)}},
     ("D7", "abruptness"): {"probe": {"relabelled_in_1": (2, 2, 2), "": (1, 1, 1)}},
+    ("D8", "changes"): {
+        "probe": {"changing_labels": (3, 3, 3), "changing_inputs": (2, 2, 2), "": (1, 1, 1)}
+    },
     ("D9", "rescaling"): {"loss": {"rescaled_yes": (2, 1, 1), "": (1, 1, 1)}},
     ("P1", "techniques"): {
         "greedy_reward": {
@@ -309,6 +319,9 @@ _AS_CLAIMED = {
             "classification_mse_ln_after": (0.8, 0.8, 0.8),
             "": (0.8, 0.7, 0.6),
         }
+    },
+    ("P14", "injections"): {
+        "greedy_reward": {"injected_never": (0.8, 0.7, 0.6), "": (0.8, 0.7, 0.7)}
     },
     ("P4", "techniques"): {
         "weight_effective_rank": {"classification_mse_ln_after": (60, 60, 60), "": (60, 50, 50)}
@@ -359,7 +372,7 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
 
     assert judge(turn=1) == Verdict.SHOWN
     # Of those, distances and equalities, the opposite is the same or none.
-    if claim not in ("N3", "N17", "N20", "P10"):
+    if claim not in ("N3", "N17", "N20", "D8", "P10"):
         assert judge(turn=-1) == Verdict.CONTRADICTED
 
 
