@@ -73,7 +73,7 @@ def weight_decay() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with L2 of several strengths, and with NaP",
         "the same on CIFAR-10",
-        (60, 70),
+        (27, 31),
         contract.VariantSweep(_CONFIG, DECAYS, seeds=5),
         {"loss": _LOSS, "weight_norm": task_quantities.weight_norm},
         streams.PlottedQuantity("loss", "loss at the end of the task"),
@@ -87,7 +87,7 @@ def scales() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with NaP, by what is done with scales and offsets",
         "long runs",
-        (25, 50),
+        (11, 22),
         contract.VariantSweep(_CONFIG, SCALES, seeds=10),
         {"loss": _LOSS},
         streams.PlottedQuantity("loss", "loss at the end of the task"),
@@ -102,7 +102,7 @@ def rescaling() -> contract.Experiment:
         "The first random labels of windows of photographs, with each unit's weights kept at their "
         "norm and without a norm behind them",
         "the same on CIFAR-10",
-        (2, 3),
+        (1, 2),
         contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
         {"loss": _LOSS},
         streams.PlottedQuantity("loss", "loss at the end of the task"),
@@ -114,7 +114,7 @@ def abruptness() -> contract.Experiment:
     """As many labels changed in the same time: all at once, or a few again and again."""
     return _probed_variants(
         "The probe after random labels were replaced 20 times, at once or in 10 or 100 steps",
-        (20, 50),
+        (9, 22),
         STEPS,
         16 * _UPDATES,
         (),

@@ -54,7 +54,7 @@ def replayed_schedule() -> contract.Experiment:
     return contract.Experiment(
         "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",
         "",
-        (12, 25),
+        (6, 12),
         run,
         streams.draw_tasks(streams.PlottedQuantity("loss", "mean loss of the task")),
         "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "

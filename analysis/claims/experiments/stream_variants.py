@@ -55,7 +55,7 @@ def projection_periods() -> contract.Experiment:
     """NaP after each update, or after many."""
     return _make(
         "NaP with C51 on the stream, projected after every 1, 100 and 1,000 updates",
-        (6, 20),
+        (3, 9),
         contract.VariantSweep(classification.CONFIG, PERIODS, seeds=20),
         f"{_NO_FIGURE} the NaP paper: projecting every 1,000 updates is nearly as good",
     )
@@ -65,7 +65,7 @@ def discounts() -> contract.Experiment:
     """Values of different sizes for the same rewards, by the discount."""
     return _make(
         "Double DQN with half the squared error on the stream, discounts 0, 0.9 and 0.99",
-        (6, 20),
+        (3, 9),
         contract.VariantSweep(classification.CONFIG, DISCOUNTS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: large targets destroy plasticity",
         proxy_of="regression on targets of growing size",
@@ -76,7 +76,7 @@ def decays() -> contract.Experiment:
     """LayerNorm with L2 of three strengths."""
     return _make(
         "C51 on the stream with LayerNorm and L2 of three strengths",
-        (10, 30),
+        (5, 13),
         contract.VariantSweep(classification.CONFIG, DECAYS, seeds=20),
         f"{_NO_FIGURE} the second paper by Lyle et al.: LayerNorm with weight decay helps in Atari "
         "games",

@@ -28,7 +28,7 @@ def random_labels() -> contract.Experiment:
     return streams.make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
-        (25, 80),
+        (11, 35),
         contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
@@ -60,7 +60,7 @@ def dead_units() -> contract.Experiment:
         "Dead units of a perceptron whose labels of MNIST are drawn anew, three optimizers by "
         "three norms",
         "the same, in sizes that the source does not tell",
-        (16, 50),
+        (7, 22),
         contract.TunedSweep(
             config="supervised/dead_units",
             names=DEAD_UNITS,
@@ -86,7 +86,7 @@ def methods() -> contract.Experiment:
     return streams.make(
         "Seven methods on random labels of MNIST, without and with NaP",
         "the same on CIFAR-10",
-        (36, 115),
+        (16, 50),
         contract.TunedSweep(
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},

@@ -139,6 +139,7 @@ def _names():
         "changes": label_variants.CHANGES,
         "rescaling": label_variants.RESCALED,
         "linearised_units": network_variants.UNITS,
+        "held_out": list(network_variants.HELD_OUT.values()),
         "architectures": network_variants.ARCHITECTURES,
         "revival": network_variants.REVIVALS,
     }
@@ -177,6 +178,7 @@ _QUANTITIES = {
     "abruptness": ("probe",),
     "changes": ("probe",),
     "rescaling": ("loss",),
+    "held_out": ("accuracy",),
     "architectures": ("loss", "norm_deviation"),
     "revival": ("dead",),
     "linearised_units": ("linearised", "most_linearised"),
@@ -278,6 +280,7 @@ _AS_CLAIMED = {
         "greedy_reward": {"classification_c51_nap": (0.1, 0.8, 0.8), "": (0.1, 0.8, 0.7)}
     },
     ("N17", "projection_periods"): {"greedy_reward": {"": (0.1, 0.8, 0.8)}},
+    ("N18", "held_out"): {"accuracy": {"": (0.1, 0.9, 0.9)}},
     ("N20", "architectures"): {
         "norm_deviation": {
             **{f"architectures_{x}_ln": (0, 1, 2) for x in ("cnn", "residual", "transformer")},
@@ -372,7 +375,7 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
 
     assert judge(turn=1) == Verdict.SHOWN
     # Of those, distances and equalities, the opposite is the same or none.
-    if claim not in ("N3", "N17", "N20", "D8", "P10"):
+    if claim not in ("N3", "N17", "N18", "N20", "D8", "P10"):
         assert judge(turn=-1) == Verdict.CONTRADICTED
 
 
