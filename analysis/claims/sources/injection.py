@@ -87,7 +87,11 @@ CLAIMS: Sequence[Claim] = (
         ),
         "all of them because a regularizer's gradient is not 0: without it, see updated_units_td",
     ),
-    Claim("P7", "Large weights and few updated units accompany instability.", note="as P1"),
+    Claim(
+        "P7",
+        "Large weights and few updated units accompany instability.",
+        note="instability of one long run on MsPacman needs a GPU; of sequences of tasks see P16",
+    ),
     Claim(
         "P8",
         "LayerNorm smooths the loss.",
