@@ -41,6 +41,7 @@ def get_config(argument: str = "c51:plain") -> Any:
             )
         )
     config.training.target_update_period_frames = 1_000
+    config.training.steps_per_call = 1
     config.transition.n_step = 3
     if "v_max" in config.agent:
         config.agent.v_max = 100.0
