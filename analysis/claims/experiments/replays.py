@@ -140,7 +140,7 @@ def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _run_identities(runner: contract.Runner) -> contract.Outcome:
-    seeds = list(runner.seeds(10))
+    seeds = list(runner.seeds(10, first=201))
     scores: dict[str, dict[str, dict[int, np.ndarray]]] = {"distance": {}, "growth": {}}
     runs = []
     for optimizer in identities.OPTIMIZERS:

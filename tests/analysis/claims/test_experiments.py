@@ -298,9 +298,9 @@ def test_identities_hold_in_float64(monkeypatch, tmp_path):
     evidence.write(tmp_path, *outcome, is_full=False)
     found = evidence.read(tmp_path)
     assert found is not None
-    assert found.scores["distance"]["identities_sgd_replayed"][1].max() < 1e-9
-    assert found.scores["distance"]["identities_sgd_constant"][1].max() > 1e-3
-    assert found.scores["growth"]["identities_sgd_replayed"][1][-1] > 1.1
+    assert found.scores["distance"]["identities_sgd_replayed"][201].max() < 1e-9
+    assert found.scores["distance"]["identities_sgd_constant"][201].max() > 1e-3
+    assert found.scores["growth"]["identities_sgd_replayed"][201][-1] > 1.1
     assert registry.EXPERIMENTS["identities"].draw(found).axes[0].get_yscale() == "log"
 
 
