@@ -77,7 +77,8 @@ def annealing() -> contract.Experiment:
                     norms_file,
                 )
                 _sweep(runner, f"replays/{name}_{seed}", "c51:nap", [seed], keys_)
-        return streams.outcome(_found(runner), classification.QUANTITIES)
+        reward = task_quantities.means(classification.QUANTITY)
+        return streams.outcome(_found(runner), {classification.QUANTITY: reward})
 
     return contract.Experiment(
         "LayerNorm with and without weight decay on the stream whose images stay, and NaP with the "

@@ -277,7 +277,7 @@ def test_rates_with_weight_decay_are_replayed_apart_from_those_without(monkeypat
         return [_finished(name, seed, root / f"{name}_{seed}") for name in names for seed in (1, 2)]
 
     monkeypatch.setattr(replays.run_records, "find", find)
-    monkeypatch.setattr(replays.classification, "QUANTITIES", {})
+    monkeypatch.setattr(replays.classification, "QUANTITY", "loss")
     runner = contract.Runner(lambda *x: calls.append(x), tmp_path, is_full=False, workers=1)
     registry.EXPERIMENTS["annealing"].run(runner)
     free, *of_free, decayed, first, _ = (arguments for _, arguments in calls)

@@ -188,7 +188,7 @@ _QUANTITIES = {
     ),
     "identities": ("distance", "growth"),
     "replayed_schedule": ("loss",),
-    "annealing": ("greedy_reward", "norm_deviation"),
+    "annealing": ("greedy_reward",),
     "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
     "point_mass_iql": ("mean_return",),
