@@ -10,7 +10,7 @@ import optax
 
 from agents import base, optimizers
 from core import checks, injected, types
-from networks import activations
+from networks import activations, nonlinearity
 from plasticity import layers
 from plasticity.interventions import base as interventions
 
@@ -154,7 +154,7 @@ def seen(apply: Apply, params: Any, rng, observations) -> dict[str, activations.
 def make(
     listed: Any,
     chosen: optimizers.Settings,
-    activation: activations.Settings,
+    nonlinear: nonlinearity.Nonlinearity,
     network: types.DeclaredNetwork,
     init_params: Callable[[jax.Array, jax.Array], Any],
     apply: Apply,
@@ -165,7 +165,7 @@ def make(
     Args:
       listed: settings of the interventions.
       chosen: the section of the network's optimizer.
-      activation: the network's nonlinearity.
+      nonlinear: the network's nonlinearity and norm.
       network: what it declares.
       init_params: (rng, observations [B, ...]) -> parameters.
       apply: (params, rng, observations) -> the network's output.
@@ -189,7 +189,7 @@ def make(
         problem.observations,
     )
     used = interventions.make(listed, subject)
-    optimizers.check(chosen, used, subject.shapes, declare, activation)
+    optimizers.check(chosen, used, subject.shapes, declare, nonlinear)
     optimizer = optimizers.make(chosen, problem.update_period_frames, declare, list(used.values()))
     _check_gates(subject.shapes, used)
 

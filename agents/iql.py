@@ -15,6 +15,7 @@ import optax
 
 from agents import base, exploration, intervening, iql_networks, measuring, optimizers
 from core import checks, settings, types
+from networks import nonlinearity
 
 NETWORKS = iql_networks.NETWORKS
 NetworkSettings = iql_networks.Settings
@@ -98,10 +99,11 @@ class _Iql:
         }
 
     def _make_intervening(self, name: str, listed: Sequence[Any]) -> intervening.Intervening:
+        network = getattr(self._sections.network, name)
         return intervening.make(
             listed,
             self._optimizer_settings(name),
-            getattr(self._sections.network, name).activation,
+            nonlinearity.Nonlinearity(network.norm, network.activation),
             self.networks.declared_of(name),
             lambda rng, observations: self.networks.init(name, rng, observations),
             lambda params, rng, observations: self.networks.values(name, params, rng, observations),

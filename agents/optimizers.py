@@ -11,7 +11,7 @@ import optax
 
 from agents import base
 from core import checks, settings, types
-from networks import activations
+from networks import nonlinearity
 from plasticity import adam_ages, layers, norm_growth, schedules
 from plasticity import projection as projection_lib
 from plasticity.interventions import base as interventions
@@ -151,24 +151,31 @@ def check(
     used: Mapping[str, interventions.Intervention],
     shapes: Any,
     declare: layers.Declare,
-    activation: activations.Settings,
+    nonlinear: nonlinearity.Nonlinearity,
 ) -> None:
-    """Raises ConfigError if NaP contradicts a constraint or the network's nonlinearity.
+    """Raises ConfigError if NaP contradicts a constraint, or the network's nonlinearity or norm.
 
     Args:
       chosen: the section.
       used: interventions by name.
       shapes: of the parameters.
       declare: says what the network's layers are.
-      activation: its nonlinearity.
+      nonlinear: its nonlinearity and norm.
     """
     if not chosen.projection.enabled:
         return
+    if nonlinear.norm.statistics == "constant":
+        # Gradients then have a part along the weights, which the projection would throw away.
+        raise checks.ConfigError(
+            "network.norm.statistics = 'constant': expected 'learned' with "
+            "optimizer.projection.enabled = True"
+        )
     projected = projection_lib.Projection(chosen.projection, declare)
     found = projection_lib.selected_layers(shapes, projected)
     nap = frozenset(path for layer in found for path in layer.leaves.values())
     for name, item in used.items():
         interventions.check_held({name: item.held, "optimizer.projection": nap})
+    activation = nonlinear.activation
     if chosen.projection.scale_offset == "joint_sqrt_d" and not activation.is_homogeneous:
         raise checks.ConfigError(
             "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or "

@@ -10,7 +10,7 @@ import optax
 
 from agents import base, intervening, measuring, optimizers, packing
 from core import types
-from networks import activations, declared
+from networks import activations, declared, nonlinearity
 
 Apply = intervening.Apply
 
@@ -247,7 +247,7 @@ def make_trainer(
     made = intervening.make(
         sections.interventions,
         sections.optimizer,
-        sections.network.activation,
+        nonlinearity.Nonlinearity(sections.network.norm, sections.network.activation),
         network,
         init_params,
         apply,

@@ -10,6 +10,9 @@ from networks.torsos import mlp
 
 NUM_ENVS = 8
 
+# Cheng, Chen and Ma do not tell theirs.
+_L2 = 1e-5
+
 # The module of an agent.
 AGENTS = {"c51": "c51", "rainbow": "rainbow", "mse": "prioritized"}
 
@@ -107,6 +110,57 @@ def _with_redo(config: Any) -> Any:
     return config
 
 
+def _with_l2(config: Any) -> Any:
+    config.interventions = ({"module": "l2", "strength": _L2},)
+    return config
+
+
+def _with_incremental_l2(config: Any) -> Any:
+    """From none to that of `l2` over the run."""
+    config.interventions = (
+        {
+            "module": "l2",
+            "strength": 0.0,
+            "end_strength": _L2,
+            "duration_frames": _run_frames(config),
+        },
+    )
+    return config
+
+
+def _with_periodic_l2(config: Any) -> Any:
+    """On for a quarter of the run, off for a twentieth, and so on."""
+    frames = _run_frames(config)
+    config.interventions = (
+        {"module": "l2", "strength": _L2, "on_frames": frames // 4, "off_frames": frames // 20},
+    )
+    return config
+
+
+def _with_norm_after(config: Any) -> Any:
+    """LayerNorm behind the nonlinearity, where units that are off get no gradient."""
+    modifiers.with_layer_norm(config).network.norm.position = "post"
+    return config
+
+
+def _with_leaky_relu(config: Any) -> Any:
+    config.network.activation.kind = "leaky_relu"
+    return config
+
+
+def _with_injection(config: Any) -> Any:
+    """A new network beside the old one after half of the run."""
+    config.optimizer.name = "adam_ages"
+    config.network.injection.times = 1
+    config.network.injection.scope = "network"
+    config.interventions = ({"module": "injection", "at_frames": (_run_frames(config) // 2,)},)
+    return config
+
+
+def _run_frames(config: Any) -> int:
+    return config.environment.num_tasks * config.environment.frames_per_task
+
+
 ARMS: dict[str, Callable[[Any], Any]] = {
     "plain": lambda config: config,
     "ln": modifiers.with_layer_norm,
@@ -116,4 +170,11 @@ ARMS: dict[str, Callable[[Any], Any]] = {
     "l2_init": _with_l2_init,
     "redo": _with_redo,
     "reset": modifiers.with_resets,
+    # Those of Cheng, Chen and Ma.
+    "l2": _with_l2,
+    "incremental_l2": _with_incremental_l2,
+    "periodic_l2": _with_periodic_l2,
+    "ln_after": _with_norm_after,
+    "leaky_relu": _with_leaky_relu,
+    "injection": _with_injection,
 }

@@ -71,13 +71,24 @@ class Settings:
     growth: int = settings.key(
         0, checks.integer(0), "images that each task adds to those before; 0: all from the start"
     )
+    held_out: int = settings.key(
+        0, checks.integer(0), "images, the last ones, that the task `held_out_task` alone draws"
+    )
+    held_out_task: int = settings.key(
+        1, checks.integer(1), "the task that draws what is held out, and nothing else"
+    )
     episode_steps: int = settings.key(
         0, checks.integer(0), "until an episode is cut, after which a step has no label; 0: never"
     )
     task: int = settings.key(0, checks.integer(0), "which labels, permutation and number")
 
     def __post_init__(self):
-        """Raises ConfigError for labels that the data has not."""
+        """Raises ConfigError for labels that the data has not, or if all images are held out."""
+        if self.held_out >= self.images:
+            raise checks.ConfigError(
+                f"environment.held_out = {self.held_out}: expected fewer than images, which is "
+                f"{self.images}"
+            )
         if self.data == "patches" and self.labels == "own":
             raise checks.ConfigError(
                 "environment.labels = 'own': expected 'random', as data = 'patches' has none"
@@ -109,8 +120,8 @@ def dynamics(chosen: Settings) -> contract.Dynamics:
 
 
 def parameters_of(chosen: Settings) -> dict[str, Any]:
-    """Of a task: `images` [M, D] or [M, C, H, W], `labels` [M]; `available`, how many of the first
-    are drawn; `episode_steps`, an episode's length.
+    """Of a task: `images` [M, D] or [M, C, H, W], `labels` [M]; `first` and `available`, from which
+    on and how many are drawn; `episode_steps`, an episode's length.
     """
     images, labels = _load(chosen.data, chosen.directory, chosen.images, chosen.form)
     random = np.random.RandomState([_TASK_SEED, chosen.task])
@@ -119,11 +130,16 @@ def parameters_of(chosen: Settings) -> dict[str, Any]:
     if chosen.permuted_pixels and chosen.task:
         flat = images.reshape(len(images), -1)
         images = flat[:, random.permutation(flat.shape[1])].reshape(images.shape)
-    grown = chosen.growth * (chosen.task + 1) or len(images)
+    first, available = 0, len(images) - chosen.held_out
+    if chosen.growth:
+        available = min(chosen.growth * (chosen.task + 1), available)
+    if chosen.held_out and chosen.task == chosen.held_out_task:
+        first, available = len(images) - chosen.held_out, chosen.held_out
     return {
         "images": jnp.asarray(images),
         "labels": jnp.asarray(labels, jnp.int32),
-        "available": jnp.int32(min(grown, len(images))),
+        "first": jnp.int32(first),
+        "available": jnp.int32(available),
         "episode_steps": jnp.int32(chosen.episode_steps),
     }
 
@@ -163,7 +179,7 @@ def _random_labels(task: int, tasks_per_drawing: int, number: int) -> np.ndarray
 
 def _begin(parameters: Any, rng: jax.Array) -> dict[str, jax.Array]:
     image = jax.random.randint(rng, (), 0, parameters["available"])
-    return {"image": image, "steps": jnp.zeros((), jnp.int32)}
+    return {"image": parameters["first"] + image, "steps": jnp.zeros((), jnp.int32)}
 
 
 def _step(parameters: Any, state: Any, action: jax.Array, rng: jax.Array) -> contract.Stepped:

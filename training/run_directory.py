@@ -159,13 +159,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
     values = flatten(json.loads(json.dumps(config.to_dict())))
     free = {key: value for key, value in values.items() if key.startswith(_FREE)}
     record = {
-        "commit": commit(),
-        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
-        "device": jax_platform.describe_device(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
+        **code_and_machine(),
         "precision": config.precision,
         "resolved": derived.values(config),
         "free": free,
@@ -173,6 +167,19 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
     }
     with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def code_and_machine() -> dict[str, Any]:
+    """Commit, hardware and versions."""
+    return {
+        "commit": commit(),
+        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
+        "device": jax_platform.describe_device(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
 
 
 def _changed(provenance: Path, free: Mapping[str, Any]) -> dict[str, list[Any]]:

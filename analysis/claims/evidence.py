@@ -19,6 +19,17 @@ Scores = Mapping[str, Mapping[int, np.ndarray]]
 """Of a quantity: by arm and seed, the score at each position [P]."""
 
 
+class NotMeasuredError(Exception):
+    """The runs have no scores of a quantity, as they are older than what speaks of it."""
+
+
+class Quantities(dict[str, Scores]):
+    """By name; NotMeasuredError for one that there is not."""
+
+    def __missing__(self, quantity: str) -> Scores:
+        raise NotMeasuredError(quantity)
+
+
 class Evidence(NamedTuple):
     """Of one experiment.
 
@@ -31,7 +42,7 @@ class Evidence(NamedTuple):
       is_full: whether it is of the protocol's size, and of code that is all in that commit.
     """
 
-    scores: Mapping[str, Scores]
+    scores: Quantities
     positions: np.ndarray
     hours: float
     commit: str
@@ -86,7 +97,7 @@ def read(directory: Path) -> Evidence | None:
     hardware = f"{runs['processor'][0]}, {runs['cores'][0]:.0f} cores, {runs['device'][0]}"
     hours = float(runs["elapsed_seconds"].sum()) / 3600
     is_full = set(runs["size"]) == {"full"} and set(runs["uncommitted_changes"]) == {"False"}
-    return Evidence(scores, positions, hours, str(runs["commit"][0]), hardware, is_full)
+    return Evidence(Quantities(scores), positions, hours, str(runs["commit"][0]), hardware, is_full)
 
 
 def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Iterable[dict[str, Any]]:

@@ -17,7 +17,8 @@ rule of the experiment's `PROTOCOL.md`, which is older than the runs:
 
 * *shown*: the interval over seeds lies within what the claim allows, with at least five seeds;
   *shown on a proxy* if the task is not the source's. What holds there need not hold on Atari.
-* *contradicted*: it lies wholly outside. *Not shown*: anything between.
+* *contradicted*: it lies wholly outside. *Not shown*: anything between. A run that fails, as those
+  do whose numbers do not stay finite, has no score: what speaks of it is not shown, and says so.
 * *not testable here*: not on a CPU. *Not run*: nothing counts yet.
 
 `python -m scripts.claim N15` runs a claim's experiments in a small size, `--full` in that of the
@@ -49,7 +50,10 @@ def assess(claim: ledger.Claim, found: Mapping[str, evidence_lib.Evidence]) -> R
         name = test.experiment
         verdicts[name] = ledger.Verdict.NOT_RUN
         if name in found:
-            findings[name] = test.rule(found[name])
+            try:
+                findings[name] = test.rule(found[name])
+            except evidence_lib.NotMeasuredError:
+                continue
             is_proxy = bool(registry.EXPERIMENTS[name].proxy_of)
             verdicts[name] = ledger.judge(findings[name], is_proxy)
     return Row(claim, findings, verdicts)

@@ -1,6 +1,7 @@
 """Rules of the protocols: from the scores of an experiment to the findings of a claim.
 
-Each is told in the experiment's PROTOCOL.md, which was written before the runs. In streams of tasks
+Each is told in the experiment's PROTOCOL.md, which was written before the runs. The scores of a run
+that failed are nan, and so are the findings that speak of it: nothing is shown. In streams of tasks
 `last` is the mean of the last third, and `change` that less the mean of tasks 5 to 10
 (task_streams).
 """
@@ -24,9 +25,9 @@ def changes(quantity: str, arms: Sequence[str], expected: tuple[float, float]) -
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         return [
-            ledger.Finding(
+            _finding(
                 f"{quantity} of {arm}, last tasks - early tasks",
-                *task_streams.outcome(found.scores[quantity][arm]).change,
+                _each(found, quantity, arm, _change),
                 expected,
             )
             for arm in arms
@@ -39,8 +40,8 @@ def ends_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledge
     """An arm's `last` is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        last = task_streams.outcome(found.scores[quantity][arm]).last
-        return [ledger.Finding(f"{quantity} of {arm} in the last tasks", *last, expected)]
+        what = f"{quantity} of {arm} in the last tasks"
+        return [_finding(what, _each(found, quantity, arm, _last), expected)]
 
     return rule
 
@@ -49,8 +50,18 @@ def at_end_within(quantity: str, arm: str, expected: tuple[float, float]) -> led
     """An arm's last score alone is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        values = np.array([scores[-1] for scores in found.scores[quantity][arm].values()])
+        values = _each(found, quantity, arm, lambda tasks: tasks[-1])
         return [_finding(f"last {quantity} of {arm}", values, expected)]
+
+    return rule
+
+
+def stays_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
+    """An arm's largest score is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        values = _each(found, quantity, arm, np.max)
+        return [_finding(f"largest {quantity} of {arm}", values, expected)]
 
     return rule
 
@@ -59,8 +70,7 @@ def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
     """An arm's `last` is below its first task, where that is a measure of a new network."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        scores = found.scores[quantity][arm].values()
-        values = np.array([task_streams.parts(tasks)[1] - tasks[0] for tasks in scores])
+        values = _each(found, quantity, arm, _since_first)
         return [_finding(f"{quantity} of {arm}, last tasks - first task", values, BELOW_0)]
 
     return rule
@@ -77,6 +87,25 @@ def differs(
             _finding(
                 f"{quantity} in the last tasks, {arm} - {other}",
                 task_streams.paired(scores[arm], scores[other], arm),
+                expected,
+            )
+            for other in others
+        ]
+
+    return rule
+
+
+def differs_early(
+    quantity: str, arm: str, others: Sequence[str], expected: tuple[float, float]
+) -> ledger.Rule:
+    """An arm's mean of tasks 5 to 10 less that of each other, paired by seed, is as expected."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        scores = found.scores[quantity]
+        return [
+            _finding(
+                f"{quantity} in the early tasks, {arm} - {other}",
+                _paired(scores, arm, other, lambda tasks: task_streams.parts(tasks)[0]),
                 expected,
             )
             for other in others
@@ -105,6 +134,24 @@ def differs_at(
     return rule
 
 
+def differ_at_end(quantity: str, arms: Sequence[str]) -> ledger.Rule:
+    """The last scores of any two arms differ, paired by seed, whichever is above the other.
+
+    It can be shown but not contradicted: of the two differences the one above 0 is told.
+    """
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        findings = []
+        for pair in itertools.combinations(arms, 2):
+            values = _paired(found.scores[quantity], *pair, lambda scores: scores[-1])
+            above, below = pair if np.mean(values) >= 0 else pair[::-1]
+            what = f"last {quantity}, {above} - {below}"
+            findings.append(_finding(what, values if above == pair[0] else -values, ABOVE_0))
+        return findings
+
+    return rule
+
+
 def falls_less(quantity: str, arms: Sequence[str]) -> ledger.Rule:
     """Each arm falls less than the next from its first task to its last, paired by seed."""
 
@@ -113,7 +160,7 @@ def falls_less(quantity: str, arms: Sequence[str]) -> ledger.Rule:
         return [
             _finding(
                 f"{quantity}, last tasks - first task, {arm} - {other}",
-                _paired(scores, arm, other, lambda x: task_streams.parts(x)[1] - x[0]),
+                _paired(scores, arm, other, _since_first),
                 ABOVE_0,
             )
             for arm, other in itertools.pairwise(arms)
@@ -130,7 +177,7 @@ def _paired(
     return np.array([read(scores[arm][s]) - read(scores[other][s]) for s in seeds])
 
 
-def joined(*rules: ledger.Rule) -> ledger.Rule:
+def all_of(*rules: ledger.Rule) -> ledger.Rule:
     """The findings of several rules, all of which a claim asks for."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
@@ -187,8 +234,34 @@ def closer_and_higher(quantity: str, arms: Sequence[str], others: Sequence[str])
     return rule
 
 
+def _each(
+    found: evidence_lib.Evidence, quantity: str, arm: str, read: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """What is read of an arm's scores, by seed [S]."""
+    return np.array([read(scores) for scores in found.scores[quantity][arm].values()])
+
+
+def _last(tasks: np.ndarray) -> float:
+    return task_streams.parts(tasks)[1]
+
+
+def _change(tasks: np.ndarray) -> float:
+    early, last = task_streams.parts(tasks)
+    return last - early
+
+
+def _since_first(tasks: np.ndarray) -> float:
+    return _last(tasks) - tasks[0]
+
+
 def _finding(what: str, values: np.ndarray, expected: tuple[float, float]) -> ledger.Finding:
-    return ledger.Finding(what, *task_streams.estimate(values), expected)
+    return ledger.Finding(_named(what, values), *task_streams.estimate(values), expected)
+
+
+def _named(what: str, values: np.ndarray) -> str:
+    """With how many seeds have no value, as a run of theirs failed."""
+    failed = int(np.isnan(values).sum())
+    return f"{what} ({failed} seeds failed)" if failed else what
 
 
 def _common_seeds(scores: evidence_lib.Scores, names: Sequence[str]) -> list[int]:
@@ -205,7 +278,7 @@ def late_tasks_the_same(
 ) -> ledger.Rule:
     """The same of `last`, the mean of the last third of tasks."""
     what = f"{quantity} in the last tasks"
-    return _equivalent(what, quantity, pairs, margin, lambda x: task_streams.parts(x)[1])
+    return _equivalent(what, quantity, pairs, margin, _last)
 
 
 def _equivalent(
@@ -224,12 +297,12 @@ def _equivalent(
             )
             same = equivalence.test(theirs, ours, margin)
             seeds = _common_seeds(scores, (arm, other))
-            _, low, high = equivalence.mean_interval([ours[s] - theirs[s] for s in seeds])
+            differences = [ours[seed] - theirs[seed] for seed in seeds]
+            _, low, high = equivalence.mean_interval(differences)
+            named = _named(f"{what}, {arm} - {other}", np.array(differences))
             interval = (same.difference, same.low, same.high, same.pairs)
             allowed = (-margin, margin)
-            findings.append(
-                ledger.Finding(f"{what}, {arm} - {other}", *interval, allowed, (low, high))
-            )
+            findings.append(ledger.Finding(named, *interval, allowed, (low, high)))
         return findings
 
     return rule

@@ -5,15 +5,17 @@ networks/injecting.py), behind gates that are shut. At each of `at_frames` the n
 the network and its target at once, which changes no output. From then on the newly injected layers
 learn, and the torso where the scope is the head; the rest is frozen: it gets no gradient, which the
 global clipping does not see either, no update, and nothing of other operations. Moments of the new
-layers begin at 0, their bias correction too with optimizer.name = adam_ages.
+layers begin at 0, their bias correction too with optimizer.name = adam_ages. In `trigger` a metric
+opens the next gate in place of a clock.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 
-from core import checks, injected, settings
+from core import checks, injected, settings, types
 from plasticity import layers, moments
 from plasticity.interventions import base
 
@@ -29,7 +31,7 @@ class Settings:
         (200_000_000 // 4,),
         checks.each(checks.integer(1)),
         "when each gate opens, in order, counted from the first update on; as many as "
-        "network.injection.times",
+        "network.injection.times, and none in a trigger",
         "Nikishin et al. 2023: 50M of 200M frames",
     )
 
@@ -40,22 +42,66 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     Raises:
       ConfigError: if the network has another number of gates, or the moments are not in order.
     """
-    paths = list(layers.leaves_by_path(subject.shapes))
-    gates = [path for path in paths if injected.GATE.search(path)]
     at = [round(frames / subject.frames_per_update) for frames in chosen.at_frames]
-    _check(chosen, len(gates), at)
+    _check(chosen, len(_gates(subject)), at)
+
+    def moments_of(state):
+        opened = [state.updates >= moment for moment in at]
+        return opened, [state.updates == moment for moment in at]
+
+    return _opening(subject, moments_of)
+
+
+def when_asked(chosen: Settings, subject: base.Subject) -> base.Intervention:
+    """The same where every call opens the next gate; once all are open it does nothing.
+
+    Raises:
+      ConfigError: if the settings have moments of their own, or the network has no gate.
+    """
+    gates = _gates(subject)
+    if chosen.at_frames or not gates:
+        raise checks.ConfigError(
+            f"interventions: trigger.operation.at_frames = {chosen.at_frames}: expected (), and "
+            f"network.injection.times, which is {len(gates)}, of at least 1"
+        )
+
+    def next_of(state):
+        leaves = layers.leaves_by_path(state.params)
+        done = sum((leaves[path] for path in gates), start=jnp.zeros(()))
+        numbers = [jnp.float32(k) for k in range(len(gates))]
+        return [done >= k for k in numbers], [jnp.equal(done, k) for k in numbers]
+
+    return _opening(subject, next_of)
+
+
+def _gates(subject: base.Subject) -> list[str]:
+    """Their paths, in the order in which they open."""
+    return [path for path in layers.leaves_by_path(subject.shapes) if injected.GATE.search(path)]
+
+
+def _opening(
+    subject: base.Subject,
+    decide: Callable[[types.TrainState], tuple[Sequence[jax.Array], Sequence[jax.Array]]],
+) -> base.Intervention:
+    """The intervention.
+
+    Args:
+      subject: the network.
+      decide: (state) -> of each gate whether it is open now, and whether it is being opened.
+    """
+    gates, paths = _gates(subject), list(layers.leaves_by_path(subject.shapes))
     # When each leaf learns; those that always do are left out.
     phases = {path: phase for path in paths if (phase := _phase(path, paths)) is not None}
 
     def apply(state, own, rng, transition):
         del rng, transition
-        opened = [state.updates >= moment for moment in at]
+        opened, opening = decide(state)
 
         def open_gates(params):
             value = lambda path, x: opened[gates.index(path)].astype(x.dtype)  # noqa: E731
             return layers.map_leaves(value, params, gates)
 
-        begins = {p: state.updates == at[phase - 1] for p, phase in phases.items() if phase > 0}
+        begins = {path: opening[phase - 1] for path, phase in phases.items() if phase > 0}
         after = state._replace(
             params=open_gates(state.params),
             target_params=open_gates(state.target_params),

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, plugins, settings
-from plasticity.interventions import base, hidden_units, selection
+from plasticity.interventions import base, hidden_units, injection, selection
 from plasticity.metrics import rank_metrics, unit_metrics
 
 # Those that are done at once. Others watch every update.
-_OPERATIONS = ("layer_reset", "redo", "shrink_and_perturb")
+_OPERATIONS = ("injection", "layer_reset", "redo", "shrink_and_perturb")
 _DORMANT = 0.025
 
 
@@ -72,7 +72,9 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     _check_vectors(chosen, hidden)
     period = selection.period_updates(chosen.period_frames, subject, chosen.module)
     refractory = int(chosen.refractory_frames / subject.frames_per_update)
-    operation = _make_operation(chosen, subject)
+    triggered = _make_triggered(chosen, subject)
+    operation = triggered.operation
+    assert operation is not None
 
     def init(params):
         return {"watch": new_watch(), "operation": operation.init(params)}
@@ -99,7 +101,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         scalars = {"fired": fires.astype(jnp.int32), chosen.metric: watch.average}
         return state, {"watch": watch, "operation": inner}, scalars
 
-    return base.Intervention(operation=base.Operation(init, apply))
+    return base.Intervention(operation=base.Operation(init, apply), trainable=triggered.trainable)
 
 
 def _check_vectors(chosen: Settings, hidden: hidden_units.HiddenUnits) -> None:
@@ -110,17 +112,19 @@ def _check_vectors(chosen: Settings, hidden: hidden_units.HiddenUnits) -> None:
         )
 
 
-def _make_operation(chosen: Settings, subject: base.Subject) -> base.Operation:
+def _make_triggered(chosen: Settings, subject: base.Subject) -> base.Intervention:
     name = chosen.operation.module
     if name not in _OPERATIONS:
         raise checks.ConfigError(
             f"interventions: {chosen.module}.operation.module = {name!r}: expected one of "
             f"{', '.join(_OPERATIONS)}"
         )
+    if name == "injection":
+        return injection.when_asked(chosen.operation, subject)
     # It decides by the number of updates: with a period of one it is always due.
     always = dataclasses.replace(chosen.operation, period_frames=1)
     module = plugins.find(base.PACKAGE, name, f"{chosen.module}.operation.module")
-    return module.make(always, subject._replace(frames_per_update=1.0)).operation
+    return module.make(always, subject._replace(frames_per_update=1.0))
 
 
 def new_watch() -> Watch:

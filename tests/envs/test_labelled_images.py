@@ -86,6 +86,25 @@ def test_each_task_adds_images_until_there_are_no_more():
         timestep = environment.step(np.zeros(8, int))
 
 
+def test_what_is_held_out_is_drawn_in_its_own_task_alone():
+    held_out = {"held_out": 10, "held_out_task": 2}
+    found = [_parameters(task=task, **held_out) for task in range(4)]
+    assert [(int(x["first"]), int(x["available"])) for x in found] == [
+        (0, 40),
+        (0, 40),
+        (40, 10),
+        (0, 40),
+    ]
+    chosen = labelled_images.Settings(**_SMALL, task=2, **held_out)
+    images = _parameters()["images"][40:]
+    for row in base.make(chosen, 8, 0).reset().observation:
+        assert (row == images).all(1).any()
+    assert int(_parameters(growth=30, task=1, held_out=10)["available"]) == 10
+    assert int(_parameters(growth=30, task=3, held_out=10)["available"]) == 40
+    with pytest.raises(checks.ConfigError, match="held_out = 50: expected fewer than images"):
+        _parameters(held_out=50)
+
+
 def test_a_label_follows_its_image_whatever_the_action_was():
     environment = base.make(labelled_images.Settings(**_SMALL), 4, 1)
     parameters = _parameters()

@@ -7,82 +7,39 @@ epsilon 0, ReLU, and an output layer that is neither normalized nor projected.
 import dataclasses
 import functools
 
-import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax import experimental
 
+from analysis import identities
 from plasticity import layers, norm_growth, projection
 from plasticity.metrics import layer_metrics
 
-_FREE_SCALES = projection.Projection(
-    projection.ProjectionSettings(enabled=True, moments="rescale", scale_offset="free"),
-    functools.partial(layers.by_name, free_norm_pattern="norm_1"),
+_FREE_SCALES = identities.FREE_SCALES
+_JOINT_SCALES = dataclasses.replace(
+    _FREE_SCALES, settings=dataclasses.replace(_FREE_SCALES.settings, scale_offset="joint_sqrt_d")
 )
-
-
-def _with(chosen, **changes):
-    """The same network with other settings."""
-    return dataclasses.replace(chosen, settings=dataclasses.replace(chosen.settings, **changes))
-
-
-_JOINT_SCALES = _with(_FREE_SCALES, scale_offset="joint_sqrt_d")
-_UPDATES = 400
+_UPDATES = identities.UPDATES
+_OPTIMIZERS = identities.OPTIMIZERS
+_PROBLEM = identities.Problem(seed=0)
+_keep = identities.keeping_moments
+_apply, _inputs, _params, _train = (
+    identities.apply,
+    _PROBLEM.inputs,
+    _PROBLEM.params,
+    _PROBLEM.train,
+)
 
 
 @pytest.fixture(autouse=True)
 def _float64():
-    # Current versions of jax have it at the top, 0.4 has it in jax.experimental.
-    owner = jax if hasattr(jax, "enable_x64") else experimental
-    with owner.enable_x64(True):
+    with identities.float64():
         yield
 
 
-def _forward(x):
-    for i in range(2):
-        x = hk.Linear(24, with_bias=False, name=f"hidden_{i}")(x)
-        x = jax.nn.relu(hk.LayerNorm(-1, True, True, eps=0.0, name=f"norm_{i}")(x))
-    return hk.Linear(3, name="output")(x)
-
-
-_NETWORK = hk.without_apply_rng(hk.transform(_forward))
-_apply = jax.jit(_NETWORK.apply)
-
-
-def _inputs():
-    return jnp.asarray(np.random.RandomState(0).normal(size=(32, 10)))
-
-
-def _labels():
-    return jnp.asarray(np.random.RandomState(1).randint(3, size=32))
-
-
-def _params():
-    """Weights small enough to grow visibly; scales and offsets off their usual 1 and 0.
-
-    From numpy's generator, whose numbers are the same under every version of jax.
-    """
-    random = np.random.RandomState(2)
-    sizes = {"scale": (0.5, 1.5), "offset": (-0.2, 0.4), "w": (-0.1, 0.1), "b": (0.0, 0.0)}
-    shapes = jax.eval_shape(_NETWORK.init, jax.random.PRNGKey(0), _inputs())
-    return {
-        module: {
-            name: jnp.asarray(random.uniform(*sizes[name], size=leaf.shape))
-            for name, leaf in sorted(leaves.items())
-        }
-        for module, leaves in sorted(shapes.items())
-    }
-
-
-def _loss(params):
-    logits = _apply(params, _inputs())
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, _labels()))
-
-
-_gradient = jax.jit(jax.grad(_loss))
+_gradient = jax.jit(jax.grad(_PROBLEM.loss))
 
 
 def _scaled(params, module, factor):
@@ -91,29 +48,6 @@ def _scaled(params, module, factor):
 
 def _relative_difference(x, y):
     return float(jnp.max(jnp.abs(x - y)) / jnp.max(jnp.abs(y)))
-
-
-def _train(optimizer, chosen, params=None, updates=_UPDATES):
-    """Losses [T], and norms and gradient norms [T, L] by layer, before each update."""
-    params = _params() if params is None else params
-    groups = projection.projected_layers(params, chosen)
-
-    def step(carry, _):
-        params, state = carry
-        loss, grads = jax.value_and_grad(_loss)(params)
-        measured = (
-            loss,
-            layer_metrics.layer_norms(params, groups),
-            layer_metrics.layer_norms(grads, groups),
-        )
-        change, state = optimizer.update(grads, state, params)
-        return (optax.apply_updates(params, change), state), measured
-
-    @jax.jit
-    def scan(params):
-        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=updates)[1]
-
-    return scan(params)
 
 
 def _record(path, norms):
@@ -183,35 +117,15 @@ def test_norms_are_constant_under_projection(chosen):
     assert ("norm_0" in norms) == (chosen.settings.scale_offset == "joint_sqrt_d")
 
 
-# Adam's epsilon is zero beside every gradient but that of a unit that is off for all inputs: 0 / 0.
-_OPTIMIZERS = {
-    "sgd": (lambda: optax.sgd(0.5), 2),
-    "momentum": (lambda: optax.sgd(0.1, momentum=0.9), 2),
-    "adam": (lambda: optax.adam(0.01, eps=1e-30), 1),
-}
-
-
-def _replayed(name, recorded, chosen, layer_wise=True):
-    """A projected run's optimizer with the learning-rate decay of the recorded free run."""
-    make, power = _OPTIMIZERS[name]
-    factors = norm_growth.scale_by_norm_growth(recorded, power, chosen, layer_wise)
-    return projection.project(optax.chain(make(), factors), chosen)
-
-
 @functools.cache
 def _free_run(name):
     """Losses [T] and norms [T] by layer of an unprojected run, computed once for all tests."""
-    losses, norms, _ = _train(_OPTIMIZERS[name][0](), _FREE_SCALES)
+    losses, norms, _ = identities.free(_PROBLEM, name)
     return np.asarray(losses), {layer: np.asarray(norm) for layer, norm in norms.items()}
 
 
 def _max_difference(losses_a, losses_b):
     return float(jnp.max(jnp.abs(losses_a - losses_b)))
-
-
-def _keep(chosen):
-    """For an inner optimizer without moments, or that shall keep them."""
-    return _with(chosen, moments="keep")
 
 
 @pytest.mark.parametrize("name", list(_OPTIMIZERS))
@@ -220,7 +134,7 @@ def test_free_run_equals_projected_run_with_layer_wise_decay(name, tmp_path):
     chosen = _keep(_FREE_SCALES) if name == "sgd" else _FREE_SCALES
     losses, norms = _free_run(name)
     recorded = _record(tmp_path / "norms.csv", norms)
-    replayed_losses, replayed_norms, _ = _train(_replayed(name, recorded, chosen), chosen)
+    replayed_losses, replayed_norms, _ = _train(identities.replay(name, recorded, chosen), chosen)
     assert _max_difference(losses, replayed_losses) < 1e-10
     assert losses[-1] < 0.5 * losses[0]
     assert all(norm[-1] > 1.2 * norm[0] for norm in norms.values())
@@ -237,7 +151,7 @@ def test_joint_scale_and_offset_run_equals_free_run_too(name, tmp_path):
     losses, norms, _ = _train(_OPTIMIZERS[name][0](), chosen, start)
     recorded = _record(tmp_path / "norms.csv", norms)
     assert "norm_0" in recorded.names
-    replayed_losses, _, _ = _train(_replayed(name, recorded, chosen), chosen, start)
+    replayed_losses, _, _ = _train(identities.replay(name, recorded, chosen), chosen, start)
     assert _max_difference(losses, replayed_losses) < 1e-10
 
 
@@ -246,7 +160,7 @@ def test_other_decays_are_not_the_free_run(tmp_path):
     chosen = _keep(_FREE_SCALES)
     losses, norms = _free_run("sgd")
     recorded = _record(tmp_path / "norms.csv", norms)
-    global_losses, _, _ = _train(_replayed("sgd", recorded, chosen, False), chosen)
+    global_losses, _, _ = _train(identities.replay("sgd", recorded, chosen, False), chosen)
     constant = projection.project(_OPTIMIZERS["sgd"][0](), chosen)
     constant_losses, _, _ = _train(constant, chosen)
     assert _max_difference(losses, global_losses) > 1e-2
@@ -259,8 +173,8 @@ def test_adam_needs_its_moments_rescaled(tmp_path):
     recorded = _record(tmp_path / "norms.csv", norms)
     keep = _keep(_FREE_SCALES)
     variants = {
-        "layer-wise, moments kept": (_replayed("adam", recorded, keep), keep),
-        "global": (_replayed("adam", recorded, _FREE_SCALES, False), _FREE_SCALES),
+        "layer-wise, moments kept": (identities.replay("adam", recorded, keep), keep),
+        "global": (identities.replay("adam", recorded, _FREE_SCALES, False), _FREE_SCALES),
         "constant": (projection.project(_OPTIMIZERS["adam"][0](), keep), keep),
     }
     for optimizer, chosen in variants.values():

@@ -12,6 +12,12 @@ MAIN_ARMS = ("plain", "ln", "nap", "nap_schedule")
 ALL_ARMS = (*MAIN_ARMS, "l2_init", "redo", "reset")
 SCHEDULES = (*MAIN_ARMS, "nap_linear")
 
+REGULARIZED = ("l2", "incremental_l2", "periodic_l2", "l2_init")
+INJECTED = 15
+"""The first task after an injection at half of 30."""
+
+TECHNIQUES = ("plain", *REGULARIZED, "ln_after", "leaky_relu", "injection")
+
 
 def name(agent: str, arm: str) -> str:
     """Of the runs of an agent and an arm."""
@@ -24,7 +30,7 @@ QUANTITIES = {
     QUANTITY: task_quantities.means(QUANTITY),
     DEVIATION: task_quantities.norm_deviation,
 }
-DRAWN = streams.Drawn(QUANTITY, "share of images answered rightly")
+PLOTTED = streams.PlottedQuantity(QUANTITY, "share of images answered rightly")
 PROXY = "sequences of Atari games"
 CONFIG = "classification_stream"
 
@@ -38,24 +44,54 @@ def make(
 ) -> contract.Experiment:
     """The experiment of an agent; its small size has the first five arms."""
 
-    def run(place: contract.Place) -> contract.Outcome:
-        used = arms if place.is_full else arms[:_SMALL_ARMS]
-        tuned = contract.Tuned(
-            config=CONFIG,
-            names={f"{agent}:{arm}": name(agent, arm) for arm in used},
-            rates={f"{agent}:{arm}": ("3e-4", "1e-3", "3e-3") for arm in used},
-            merit=lambda run: task_quantities.of_last_third(run, task_quantities.means(QUANTITY)),
-            seeds=20,
-            keys=() if stream == "pixel" else (f"environment.each.stream={stream}",),
-        )
-        return streams.outcome(tuned.run(place), QUANTITIES)
+    def run(runner: contract.Runner) -> contract.Outcome:
+        used = arms if runner.is_full else arms[:_SMALL_ARMS]
+        keys = () if stream == "pixel" else (f"environment.each.stream={stream}",)
+        return streams.outcome(_tuned(agent, used, keys).run(runner), QUANTITIES)
 
     return contract.Experiment(
         title,
         PROXY,
         minutes,
         run,
-        streams.drawing(DRAWN),
+        streams.draw_tasks(PLOTTED),
         "left half of the last figure of the NaP paper: over two passes through ten games, "
         "Rainbow falls behind a new network, NaP does not",
+    )
+
+
+def techniques() -> contract.Experiment:
+    """What Cheng, Chen and Ma do to a DQN, with the metrics that they draw."""
+    return streams.make(
+        "Double DQN with half the squared error on the stream, with seven techniques against the "
+        "loss of plasticity",
+        "DQN on MsPacman",
+        (5, 25),
+        _tuned("mse", TECHNIQUES, ("log.ranks_period_frames=8_000",)),
+        {
+            QUANTITY: task_quantities.means(QUANTITY),
+            "weight_magnitude": task_quantities.layer_means("layers", "mean_abs_weight"),
+            "updated_units": task_quantities.layer_means("layers", "updated_units"),
+            "updated_units_td": task_quantities.layer_means("layers", "updated_units_td"),
+            "weight_effective_rank": task_quantities.layer_means("ranks", "weight_effective_rank"),
+            "feature_effective_rank": task_quantities.layer_means(
+                "ranks", "feature_effective_rank"
+            ),
+        },
+        PLOTTED,
+        "figures 1 to 4 of Cheng, Chen and Ma, of single runs: all techniques are above plain DQN, "
+        "LayerNorm most; weights grow in all, less with L2; few units are updated without a "
+        "technique, all of them with L2; the effective rank falls, then rises, and is highest "
+        "with LayerNorm",
+    )
+
+
+def _tuned(agent: str, arms: Sequence[str], keys: Sequence[str]) -> contract.TunedSweep:
+    return contract.TunedSweep(
+        config=CONFIG,
+        names={f"{agent}:{arm}": name(agent, arm) for arm in arms},
+        rates={f"{agent}:{arm}": ("3e-4", "1e-3", "3e-3") for arm in arms},
+        merit=lambda run: task_quantities.of_last_third(run, task_quantities.means(QUANTITY)),
+        seeds=20,
+        keys=keys,
     )

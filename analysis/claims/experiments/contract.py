@@ -14,18 +14,18 @@ _TUNING_SEEDS = (100, 101)
 _SMALL_SEEDS = 5
 
 
-class Place(NamedTuple):
+class Runner(NamedTuple):
     """Where and how an experiment runs.
 
     Attributes:
-      call: (script, arguments, may_fail) -> runs a script; raises where that is stopped or, unless
-        it may, fails.
+      call: (script, arguments) -> runs a script; raises where that is stopped or fails, but for a
+        sweep some of whose runs fail.
       root: for the runs; what is there is continued.
       is_full: the size of the protocol, or the small one.
       workers: runs at once.
     """
 
-    call: Callable[[str, Sequence[str], bool], None]
+    call: Callable[[str, Sequence[str]], None]
     root: Path
     is_full: bool
     workers: int
@@ -41,9 +41,8 @@ class Place(NamedTuple):
         arms: Sequence[str],
         seeds: Sequence[int],
         keys: Sequence[str],
-        may_fail: bool = False,
     ) -> None:
-        """Trains arms, the arguments of a config, with each seed; some may fail if told."""
+        """Trains arms, the arguments of a config, with each seed; some may fail."""
         arguments = [
             f"--configs=configs/{config}.py",
             f"--arguments={','.join(arms)}",
@@ -52,7 +51,7 @@ class Place(NamedTuple):
             f"--workers={self.workers}",
             *("--", *keys),
         ]
-        self.call("sweep", arguments, may_fail)
+        self.call("sweep", arguments)
 
 
 class Outcome(NamedTuple):
@@ -78,7 +77,7 @@ class Experiment(NamedTuple):
     title: str
     proxy_of: str
     minutes: tuple[int, int]
-    run: Callable[[Place], Outcome]
+    run: Callable[[Runner], Outcome]
     draw: Callable[[evidence_lib.Evidence], Figure]
     described: str
 
@@ -100,7 +99,7 @@ def with_l2(argument: str, strength: str) -> Variant:
     return Variant(argument, (f"interventions=({{'module':'l2','strength':{strength}}},)",))
 
 
-class Varied(NamedTuple):
+class VariantSweep(NamedTuple):
     """Variants of a config, which nothing is chosen for.
 
     Attributes:
@@ -117,18 +116,18 @@ class Varied(NamedTuple):
     keys: Sequence[str] = ()
     first_seed: int = 1
 
-    def run(self, place: Place) -> Sequence[run_records.RunRecord]:
+    def run(self, runner: Runner) -> Sequence[run_records.RunRecord]:
         """Trains what is missing, and returns all runs."""
-        roots = {name: place.root / "test" / name for name in self.variants}
+        roots = {name: runner.root / "test" / name for name in self.variants}
         for name, variant in self.variants.items():
             keys = (f"name={name}", *self.keys, *variant.keys)
             overrides = [f"--config.{key}" for key in keys]
-            seeds = place.seeds(self.seeds, self.first_seed)
-            place.sweep(roots[name], self.config, [variant.argument], seeds, overrides)
+            seeds = runner.seeds(self.seeds, self.first_seed)
+            runner.sweep(roots[name], self.config, [variant.argument], seeds, overrides)
         return run_records.find(list(roots.values()))
 
 
-class Tuned(NamedTuple):
+class TunedSweep(NamedTuple):
     """Arms of a config, each of which gets the best of its learning rates.
 
     Attributes:
@@ -147,15 +146,15 @@ class Tuned(NamedTuple):
     seeds: int
     keys: Sequence[str] = ()
 
-    def run(self, place: Place) -> Sequence[run_records.RunRecord]:
+    def run(self, runner: Runner) -> Sequence[run_records.RunRecord]:
         """Tunes in the full size, trains, and returns the runs that count."""
         middle = {arm: rates[len(rates) // 2] for arm, rates in self.rates.items()}
-        chosen = self._best(place) if place.is_full else middle
-        root = place.root / "test"
-        self._sweep(place, root, chosen, place.seeds(self.seeds))
+        chosen = self._best(runner) if runner.is_full else middle
+        root = runner.root / "test"
+        self._sweep(runner, root, chosen, runner.seeds(self.seeds))
         return run_records.find([root / rate for rate in dict.fromkeys(chosen.values())])
 
-    def _best(self, place: Place) -> Mapping[str, str]:
+    def _best(self, runner: Runner) -> Mapping[str, str]:
         """Of each arm the rate with the highest mean merit, on seeds of their own.
 
         Raises:
@@ -165,8 +164,8 @@ class Tuned(NamedTuple):
         (number,) = {len(rates) for rates in self.rates.values()}
         for i in range(number):
             tried = {arm: rates[i] for arm, rates in self.rates.items()}
-            root = place.root / "tuning" / str(i)
-            self._sweep(place, root, tried, _TUNING_SEEDS, may_fail=True)
+            root = runner.root / "tuning" / str(i)
+            self._sweep(runner, root, tried, _TUNING_SEEDS)
             merits: dict[str, list[float]] = {}
             for run in run_records.find([root]):
                 if run.is_finished:
@@ -178,19 +177,18 @@ class Tuned(NamedTuple):
         failed = [arm for arm, rates in found.items() if not rates]
         if failed:
             raise checks.ConfigError(
-                f"{place.root / 'tuning'}: {failed[0]} has a failed run at every learning rate"
+                f"{runner.root / 'tuning'}: {failed[0]} has a failed run at every learning rate"
             )
         return {arm: max(rates, key=lambda rate: rates[rate]) for arm, rates in found.items()}
 
     def _sweep(
         self,
-        place: Place,
+        runner: Runner,
         root: Path,
         chosen: Mapping[str, str],
         seeds: Sequence[int],
-        may_fail: bool = False,
     ) -> None:
         for rate in dict.fromkeys(chosen.values()):
             arms = [arm for arm in self.names if chosen[arm] == rate]
             keys = [f"--config.{key}" for key in (*self.keys, f"optimizer.learning_rate={rate}")]
-            place.sweep(root / rate, self.config, arms, seeds, keys, may_fail)
+            runner.sweep(root / rate, self.config, arms, seeds, keys)

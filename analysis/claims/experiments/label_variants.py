@@ -1,10 +1,10 @@
 """Variants of one stream of random labels: decays, scales, steps of change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis import run_records, task_streams
+from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 
@@ -47,6 +47,21 @@ STEPS: Mapping[str, Variant] = {
 }
 """All labels at once, or in ten or a hundred steps, in as many updates."""
 
+_TASKS = 20
+_IMAGES = 1_200
+CHANGES: Mapping[str, Variant] = {
+    f"changing_{what}": Variant(
+        "plain", tuple(f"environment.each.{key}" for key in ("data=mnist_5k", *keys))
+    )
+    for what, keys in {
+        "nothing": ("labels=own",),
+        "labels": (),
+        "inputs": ("labels=own", "permuted_pixels=true"),
+        "number": ("labels=own", f"growth={_IMAGES // _TASKS}"),
+    }.items()
+}
+"""What is new in a task: new labels, permuted pixels, or more images."""
+
 RESCALED: Mapping[str, Variant] = {
     "rescaled_no": Variant("plain"),
     "rescaled_yes": Variant("plain", ("interventions=({'module':'row_projection'},)",)),
@@ -58,10 +73,10 @@ def weight_decay() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with L2 of several strengths, and with NaP",
         "the same on CIFAR-10",
-        (60, 70),
-        contract.Varied(_CONFIG, DECAYS, seeds=5),
+        (27, 31),
+        contract.VariantSweep(_CONFIG, DECAYS, seeds=5),
         {"loss": _LOSS, "weight_norm": task_quantities.weight_norm},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of both papers by Lyle et al.: weight decay regularizes too much or "
         "controls the growth of norms too little, and it complements LayerNorm",
     )
@@ -72,10 +87,10 @@ def scales() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with NaP, by what is done with scales and offsets",
         "long runs",
-        (25, 50),
-        contract.Varied(_CONFIG, SCALES, seeds=10),
+        (11, 22),
+        contract.VariantSweep(_CONFIG, SCALES, seeds=10),
         {"loss": _LOSS},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of the NaP paper: in long runs scales and offsets need a treatment, "
         "jointly or by a decay to their initial values",
     )
@@ -87,37 +102,68 @@ def rescaling() -> contract.Experiment:
         "The first random labels of windows of photographs, with each unit's weights kept at their "
         "norm and without a norm behind them",
         "the same on CIFAR-10",
-        (2, 3),
-        contract.Varied(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
+        (1, 2),
+        contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
         {"loss": _LOSS},
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
     )
 
 
 def abruptness() -> contract.Experiment:
     """As many labels changed in the same time: all at once, or a few again and again."""
+    return _probed_variants(
+        "The probe after random labels were replaced 20 times, at once or in 10 or 100 steps",
+        (9, 22),
+        STEPS,
+        16 * _UPDATES,
+        (),
+        "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
+    )
 
-    def run(place: contract.Place) -> contract.Outcome:
-        keys = (
+
+def changes() -> contract.Experiment:
+    """Streams in which another thing changes."""
+    frames = 16 * 2_000
+    return _probed_variants(
+        "The probe after 20 tasks with new labels, permuted pixels, more images, or nothing new",
+        (10, 20),
+        CHANGES,
+        _TASKS * frames,
+        (f"environment.num_tasks={_TASKS}", f"environment.frames_per_task={frames}"),
+        "no figure; text of the second paper by Lyle et al.: kinds of change differ in what they "
+        "do to plasticity",
+    )
+
+
+def _probed_variants(
+    title: str,
+    minutes: tuple[int, int],
+    variants: Mapping[str, Variant],
+    frames: int,
+    keys: Sequence[str],
+    described: str,
+) -> contract.Experiment:
+    """The probe at the end of runs of so many frames."""
+
+    def run(runner: contract.Runner) -> contract.Outcome:
+        of_all = (
             "task_switch.clear_replay=false",
             "log.period_frames=64_000",
             "log.network_period_frames=0",
-            f"snapshot.period_frames={16 * _UPDATES}",
+            f"snapshot.period_frames={frames}",
+            *keys,
         )
-        runs = contract.Varied(_CONFIG, STEPS, seeds=10, keys=keys).run(place)
+        runs = contract.VariantSweep(_CONFIG, variants, seeds=10, keys=of_all).run(runner)
         for one in runs:
-            place.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE], False)
-        scores = {"probe": task_streams.by_arm(runs, _probed)}
+            if one.is_finished:
+                runner.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE])
+        scores = {"probe": task_quantities.by_arm(runs, _probed)}
         return contract.Outcome(runs, scores, [0])
 
+    plotted = streams.PlottedQuantity("probe", "loss over that of a new network")
     return contract.Experiment(
-        "The probe after random labels were replaced 20 times, at once or in 10 or 100 steps",
-        "the same on CIFAR-10",
-        (20, 50),
-        run,
-        streams.drawing(streams.Drawn("probe", "loss over that of a new network")),
-        "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
+        title, "the same on CIFAR-10", minutes, run, streams.draw_tasks(plotted), described
     )
 
 

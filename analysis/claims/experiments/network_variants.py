@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis import run_records, task_streams
+from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 from analysis.figures import stream_figure
@@ -14,6 +14,9 @@ ARCHITECTURES: Mapping[str, Variant] = {
     for kind in ("cnn", "residual", "transformer")
     for arm in ("ln", "nap")
 }
+
+
+HELD_OUT = {arm: f"architectures_residual_{arm}" for arm in ("plain", "ln", "nap")}
 
 
 UNITS: Mapping[str, Variant] = {
@@ -35,15 +38,56 @@ def architectures() -> contract.Experiment:
         "A convolutional network, a residual one and a transformer on digits whose pixels are "
         "permuted in each of 15 tasks",
         "images and text at the source's scale",
-        (25, 45),
-        contract.Varied("supervised/architectures", ARCHITECTURES, seeds=5),
+        (11, 20),
+        contract.VariantSweep("supervised/architectures", ARCHITECTURES, seeds=5),
         {
             "loss": task_quantities.last_rows("train", "loss"),
             "norm_deviation": task_quantities.norm_deviation,
         },
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "table of the NaP paper: residual networks and transformers trained with it on data that "
         "do not change are as good as without",
+    )
+
+
+_accuracy = task_quantities.means("accuracy")
+
+_HELD_OUT_TASK = 9
+_HELD_OUT = (
+    "environment.each.images=1_797",
+    "environment.each.permuted_pixels=false",
+    "environment.each.held_out=597",
+    f"environment.each.held_out_task={_HELD_OUT_TASK}",
+    f"environment.num_tasks={_HELD_OUT_TASK + 1}",
+    "environment.frames_per_task=8_000",
+    "log.layers_period_frames=0",
+    "log.units_period_frames=0",
+    # Nothing is learned from what is held out: the rate is 0 by then.
+    "optimizer.schedule.name=cosine",
+    f"optimizer.schedule.duration={_HELD_OUT_TASK * 500}",
+    "optimizer.schedule.end_value=0.0",
+)
+
+
+def held_out() -> contract.Experiment:
+    """The accuracy of a residual network on images that it has not learned from."""
+    sweep = contract.TunedSweep(
+        config="supervised/architectures",
+        names={f"residual:{arm}": name for arm, name in HELD_OUT.items()},
+        rates={f"residual:{arm}": ("3e-4", "1e-3", "3e-3") for arm in HELD_OUT},
+        merit=lambda run: float(np.mean([_accuracy(run, seed)[-1] for seed in run.seeds])),
+        seeds=20,
+        keys=_HELD_OUT,
+    )
+    return streams.make(
+        "A residual network of eight layers on digits: accuracy on 597 that are held out",
+        "CIFAR-10 and ImageNet",
+        (6, 25),
+        sweep,
+        {"accuracy": _accuracy},
+        streams.PlottedQuantity("accuracy", "accuracy before updates; in the last part held out"),
+        "table of the NaP paper: with it the accuracies of residual networks are those of the "
+        "baselines, or a little higher",
     )
 
 
@@ -53,13 +97,13 @@ def linearised_units() -> contract.Experiment:
     return streams.make(
         "Linearized units of a perceptron whose labels of MNIST are drawn anew",
         "the same, in sizes that the source does not tell",
-        (6, 8),
-        contract.Varied("supervised/dead_units", UNITS, seeds=5),
+        (3, 4),
+        contract.VariantSweep("supervised/dead_units", UNITS, seeds=5),
         {
             "linearised": task_quantities.at_end(linearised),
             "most_linearised": task_quantities.largest(linearised),
         },
-        streams.Drawn("linearised", "share of linearized units at the end of the task"),
+        streams.PlottedQuantity("linearised", "share of linearized units at the end of the task"),
         "no figure here; the second paper by Lyle et al.: beside units that are off for all inputs "
         "there are units that are linear for all of them, far fewer with LayerNorm",
     )
@@ -68,17 +112,17 @@ def linearised_units() -> contract.Experiment:
 def revival() -> contract.Experiment:
     """Units that are silenced, and whether they come back."""
 
-    def run(place: contract.Place) -> contract.Outcome:
+    def run(runner: contract.Runner) -> contract.Outcome:
         config = "supervised/revival"
-        runs = contract.Varied(config, REVIVALS, seeds=20, first_seed=201).run(place)
-        scores = {"dead": task_streams.by_arm(runs, _dead)}
-        measured = runs[0].tables["units"]["updates"]
+        runs = contract.VariantSweep(config, REVIVALS, seeds=20, first_seed=201).run(runner)
+        scores = {"dead": task_quantities.by_arm(runs, _dead)}
+        measured = next(run for run in runs if run.is_finished).tables["units"]["updates"]
         return contract.Outcome(runs, scores, np.unique(measured).astype(int).tolist())
 
     return contract.Experiment(
         "Half of a perceptron's hidden units silenced after 1,000 updates",
         "",
-        (6, 15),
+        (3, 7),
         run,
         lambda found: stream_figure.draw(
             found.scores["dead"], found.positions, "updates", "share of dead units"

@@ -40,16 +40,18 @@ def make() -> contract.Experiment:
     )
 
 
-def _run(place: contract.Place) -> contract.Outcome:
+def _run(runner: contract.Runner) -> contract.Outcome:
     if not _DATA.exists():
         arguments = ["--config=configs/point_mass.py", "--explore", "--steps=10_000"]
-        place.call("collect", [*arguments, f"--output={_DATA}"], False)
-    root = place.root / "test"
-    place.sweep(root, "point_mass_iql", ("0", "1", "2"), place.seeds(20), _KEYS)
+        runner.call("collect", [*arguments, f"--output={_DATA}"])
+    root = runner.root / "test"
+    runner.sweep(root, "point_mass_iql", ("0", "1", "2"), runner.seeds(20), _KEYS)
     runs = run_records.find([root])
     scores: dict[str, dict[int, np.ndarray]] = {}
     frames: set[tuple[int, ...]] = set()
     for run in runs:
+        if not run.is_finished:
+            raise checks.ConfigError(f"{run.path}: failed at frame {run.frames}")
         rows = list(run.evaluations())
         for seed in run.seeds:
             # One at its very beginning is missing where a run was stopped in it.

@@ -11,7 +11,7 @@ from analysis.claims.experiments import contract, task_quantities
 from analysis.figures import stream_figure
 
 
-class Drawn(NamedTuple):
+class PlottedQuantity(NamedTuple):
     """What is drawn: a quantity and how its axis is called."""
 
     quantity: str
@@ -22,32 +22,33 @@ def make(
     title: str,
     proxy_of: str,
     minutes: tuple[int, int],
-    runs: contract.Tuned | contract.Varied,
+    runs: contract.TunedSweep | contract.VariantSweep,
     quantities: Mapping[str, task_quantities.Read],
-    drawn: Drawn,
+    plotted: PlottedQuantity,
     described: str,
 ) -> contract.Experiment:
     """The experiment; see contract.Experiment. `quantities` are those of its scores."""
 
-    def run(place: contract.Place) -> contract.Outcome:
-        return outcome(runs.run(place), quantities)
+    def run(runner: contract.Runner) -> contract.Outcome:
+        return outcome(runs.run(runner), quantities)
 
-    return contract.Experiment(title, proxy_of, minutes, run, drawing(drawn), described)
+    return contract.Experiment(title, proxy_of, minutes, run, draw_tasks(plotted), described)
 
 
 def outcome(
     runs: Sequence[run_records.RunRecord], quantities: Mapping[str, task_quantities.Read]
 ) -> contract.Outcome:
     """The runs with their scores by task."""
-    scores = {key: task_streams.by_arm(runs, read) for key, read in quantities.items()}
-    return contract.Outcome(runs, scores, range(task_streams.num_tasks(runs[0])))
+    scores = {key: task_quantities.by_arm(runs, read) for key, read in quantities.items()}
+    num_tasks = max(task_streams.num_tasks(run) for run in runs)
+    return contract.Outcome(runs, scores, range(num_tasks))
 
 
-def drawing(drawn: Drawn) -> Callable[[evidence_lib.Evidence], Figure]:
+def draw_tasks(plotted: PlottedQuantity) -> Callable[[evidence_lib.Evidence], Figure]:
     """How to draw a quantity of each task."""
 
     def draw(found: evidence_lib.Evidence) -> Figure:
-        scores = found.scores[drawn.quantity]
-        return stream_figure.draw(scores, found.positions + 1, "task", drawn.label)
+        scores = found.scores[plotted.quantity]
+        return stream_figure.draw(scores, found.positions + 1, "task", plotted.label)
 
     return draw

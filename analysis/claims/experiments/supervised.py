@@ -1,9 +1,5 @@
 """Supervised streams (configs/supervised)."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
@@ -12,7 +8,7 @@ _METHODS = ("none", "redo", "l2_init", "noise", "leaky", "shrink_and_perturb", "
 METHODS = {method: "methods" if method == "none" else f"methods_{method}" for method in _METHODS}
 METHODS_NAP = {f"{method}:nap": f"methods_{method}_nap" for method in _METHODS}
 
-_OPTIMIZERS = {
+OPTIMIZERS = {
     "adam": ("3e-4", "1e-3", "3e-3"),
     "momentum": ("3e-3", "1e-2", "3e-2"),
     "sgd": ("3e-2", "1e-1", "3e-1"),
@@ -21,13 +17,8 @@ DEAD_UNITS = {
     f"{optimizer}:{norm}": "dead_units"
     if (optimizer, norm) == ("adam", "plain")
     else f"dead_units_{optimizer}_{norm}"
-    for optimizer in _OPTIMIZERS
+    for optimizer in OPTIMIZERS
     for norm in ("plain", "ln", "rms")
-}
-
-REPLAYS = {
-    arm: "replayed_schedule" if arm == "free" else f"replayed_schedule_{arm}"
-    for arm in ("free", "layer_wise", "global", "constant")
 }
 
 
@@ -37,11 +28,11 @@ def random_labels() -> contract.Experiment:
     return streams.make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
-        (25, 80),
-        contract.Tuned(
+        (11, 35),
+        contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
-            rates=dict.fromkeys(RANDOM_LABELS, _OPTIMIZERS["adam"]),
+            rates=dict.fromkeys(RANDOM_LABELS, OPTIMIZERS["adam"]),
             merit=lambda run: (
                 -task_quantities.of_last_third(run, task_quantities.last_rows("train", "loss"))
             ),
@@ -56,7 +47,7 @@ def random_labels() -> contract.Experiment:
             "sharpness": task_quantities.last_rows("network", "sharpness"),
             "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },
-        streams.Drawn("loss", "loss at the end of the task"),
+        streams.PlottedQuantity("loss", "loss at the end of the task"),
         "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
         "parameters grow and the loss rises most; LayerNorm is slower, with NaP all three stay",
     )
@@ -69,20 +60,22 @@ def dead_units() -> contract.Experiment:
         "Dead units of a perceptron whose labels of MNIST are drawn anew, three optimizers by "
         "three norms",
         "the same, in sizes that the source does not tell",
-        (16, 50),
-        contract.Tuned(
+        (7, 22),
+        contract.TunedSweep(
             config="supervised/dead_units",
             names=DEAD_UNITS,
-            rates={arm: _OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
+            rates={arm: OPTIMIZERS[arm.partition(":")[0]] for arm in DEAD_UNITS},
             merit=task_quantities.accuracy,
             seeds=10,
         ),
         {
             "dead": task_quantities.at_end(dead),
             "most_dead": task_quantities.largest(dead),
+            "pre_mean": task_quantities.at_end(task_quantities.unit_shares("pre_mean")),
+            "pre_variance": task_quantities.at_end(task_quantities.unit_shares("pre_variance")),
             "accuracy": task_quantities.means("accuracy"),
         },
-        streams.Drawn("dead", "share of dead units at the end of the task"),
+        streams.PlottedQuantity("dead", "share of dead units at the end of the task"),
         "fifth figure of the NaP paper: shares of dead units rise after each draw; with LayerNorm "
         "or RMSNorm they fall again, without they stay",
     )
@@ -93,51 +86,16 @@ def methods() -> contract.Experiment:
     return streams.make(
         "Seven methods on random labels of MNIST, without and with NaP",
         "the same on CIFAR-10",
-        (36, 115),
-        contract.Tuned(
+        (16, 50),
+        contract.TunedSweep(
             config="supervised/methods",
             names={**METHODS, **METHODS_NAP},
-            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, _OPTIMIZERS["adam"]),
+            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, OPTIMIZERS["adam"]),
             merit=task_quantities.accuracy,
             seeds=10,
         ),
         {"accuracy": task_quantities.means("accuracy")},
-        streams.Drawn("accuracy", "accuracy before each update"),
+        streams.PlottedQuantity("accuracy", "accuracy before each update"),
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )
-
-
-def replayed_schedule() -> contract.Experiment:
-    """A free run's rates on projected weights: for each layer, for all, or constant."""
-
-    def run(place: contract.Place) -> contract.Outcome:
-        config, test = "supervised/replayed_schedule", place.root / "test"
-        seeds = place.seeds(10)
-        place.sweep(test / "free", config, ["free"], seeds, [])
-        free = run_records.find([test / "free"])
-        for one in free:
-            (seed,) = one.seeds
-            norms = f"--config.optimizer.schedule.norms_file={one.path}/norms_seed_{seed}.csv"
-            replays = [arm for arm in REPLAYS if arm != "free"]
-            place.sweep(test / f"replays_{seed}", config, replays, [seed], [norms])
-        runs = run_records.find([test])
-        # Of each run another file: no difference of configurations that counts.
-        runs = [one._replace(config=_without_norms_file(one.config)) for one in runs]
-        return streams.outcome(runs, {"loss": task_quantities.means("loss")})
-
-    return contract.Experiment(
-        "Effective rates of a run with LayerNorm replayed on projected weights, on random labels",
-        "",
-        (12, 25),
-        run,
-        streams.drawing(streams.Drawn("loss", "mean loss of the task")),
-        "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
-        "run's, with one global scale nearly, without a decay not",
-    )
-
-
-def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    optimizer = config["optimizer"]
-    schedule = {**optimizer["schedule"], "norms_file": ""}
-    return {**config, "optimizer": {**optimizer, "schedule": schedule}}

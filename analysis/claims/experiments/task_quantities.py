@@ -1,13 +1,33 @@
 """Quantities of each task, read from a run's tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from absl import logging
 
 from analysis import run_records, task_streams
+from core import checks
 
 Read = Callable[[run_records.RunRecord, int], np.ndarray]
 """(run, seed) -> a quantity of each task [T]."""
+
+
+def by_arm(runs: Sequence[run_records.RunRecord], read: Read) -> dict[str, dict[int, np.ndarray]]:
+    """By the runs' name and by seed, what is read; of runs that failed nan everywhere.
+
+    Raises:
+      ConfigError: as task_streams.by_arm, or if all have failed.
+    """
+    scores = task_streams.by_arm([run for run in runs if run.is_finished], read)
+    if not scores:
+        raise checks.ConfigError(f"{runs[0].path}: expected a finished run here or beside it")
+    (length,) = {len(values) for arm in scores.values() for values in arm.values()}
+    for run in runs:
+        if not run.is_finished:
+            logging.warning("%s: failed at frame %d: has no score", run.path, run.frames)
+            of_arm = scores.setdefault(run.name, {})
+            of_arm.update({seed: np.full(length, np.nan) for seed in run.seeds})
+    return scores
 
 
 def last_rows(table: str, column: str) -> Read:
@@ -18,6 +38,11 @@ def last_rows(table: str, column: str) -> Read:
 def means(column: str) -> Read:
     """Of a column of train.csv."""
     return lambda run, seed: task_streams.of_tasks(run, seed, column)
+
+
+def layer_means(table: str, column: str) -> Read:
+    """The mean over layers of what a table has of them once a task."""
+    return lambda run, seed: np.array([x.mean() for x in _by_task(run, table, column, seed)])
 
 
 def weight_norm(run: run_records.RunRecord, seed: int) -> np.ndarray:

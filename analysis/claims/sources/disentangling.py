@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from analysis.claims import rules
-from analysis.claims.experiments import classification, stream_variants, supervised
+from analysis.claims.experiments import classification, label_variants, stream_variants, supervised
 from analysis.claims.ledger import Claim, Test
 
 _LABELS = supervised.RANDOM_LABELS
 _ALONE = tuple(name for method, name in supervised.METHODS.items() if method != "none")
 _REWARD = classification.QUANTITY
-_NOT_BUILT = "its experiment is not built yet"
 
 CLAIMS: Sequence[Claim] = (
     Claim(
@@ -52,7 +51,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "linearised_units",
-                rules.joined(
+                rules.all_of(
                     *(
                         rules.differs(
                             "most_linearised",
@@ -102,7 +101,19 @@ CLAIMS: Sequence[Claim] = (
             ),
         ),
     ),
-    Claim("D8", "Changing labels, changing inputs and growing data differ.", note=_NOT_BUILT),
+    Claim(
+        "D8",
+        "Changing labels, changing inputs and growing data differ.",
+        (
+            Test(
+                "changes",
+                rules.differ_at_end(
+                    "probe", [x for x in label_variants.CHANGES if x != "changing_nothing"]
+                ),
+            ),
+        ),
+        "in what is left of plasticity: all three from each other, either way",
+    ),
     Claim(
         "D9",
         "Rescaling weights without a norm slows learning.",

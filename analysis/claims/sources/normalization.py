@@ -6,10 +6,13 @@
 import math
 from collections.abc import Sequence
 
+from analysis import identities
 from analysis.claims import ledger, rules
 from analysis.claims.experiments import (
     classification,
     label_variants,
+    network_variants,
+    replays,
     stream_variants,
     supervised,
 )
@@ -22,18 +25,38 @@ _C51 = {
 _RAINBOW = {arm: classification.name("rainbow", arm) for arm in classification.MAIN_ARMS}
 _MSE = {arm: classification.name("mse", arm) for arm in classification.MAIN_ARMS}
 _LABELS = supervised.RANDOM_LABELS
-_REPLAYS = supervised.REPLAYS
+_REPLAYS = replays.REPLAYS
 _DEAD = supervised.DEAD_UNITS
 _PERIODS = tuple(stream_variants.PERIODS)
 _REWARD = classification.QUANTITY
 _DEVIATION = classification.DEVIATION
-_NOT_BUILT = "its experiment is not built yet"
-_IDENTITIES = "an identity, checked exactly by tests/plasticity/test_identities.py"
+_IDENTITIES = "more identities are checked by tests/plasticity/test_identities.py"
+_TESTED_EXACTLY = (
+    Test(
+        "identities",
+        rules.all_of(
+            *(
+                rules.all_of(
+                    rules.at_end_within(
+                        "growth", replays.IDENTITIES[optimizer, "replayed"], (1.1, math.inf)
+                    ),
+                    rules.stays_within(
+                        "distance", replays.IDENTITIES[optimizer, "replayed"], (-1.0, 1e-9)
+                    ),
+                    rules.stays_within(
+                        "distance", replays.IDENTITIES[optimizer, "constant"], (1e-3, math.inf)
+                    ),
+                )
+                for optimizer in identities.OPTIMIZERS
+            )
+        ),
+    ),
+)
 
 
 def _rises_least_with_nap(quantity: str) -> ledger.Rule:
     """Of random labels: it rises without a norm, and ends lower with NaP than in both others."""
-    return rules.joined(
+    return rules.all_of(
         rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0),
         rules.differs(quantity, _LABELS["nap"], [_LABELS["plain"], _LABELS["ln"]], rules.BELOW_0),
     )
@@ -42,7 +65,7 @@ def _rises_least_with_nap(quantity: str) -> ledger.Rule:
 def _is_as_good_projected(kind: str) -> ledger.Rule:
     """Of a kind of network: NaP holds its norms, and its loss is not more than 0.1 above LN's."""
     nap, ln = (f"architectures_{kind}_{arm}" for arm in ("nap", "ln"))
-    return rules.joined(
+    return rules.all_of(
         rules.ends_within(_DEVIATION, nap, (-1.0, 1e-5)),
         # Ten classes by chance: 2.3.
         rules.ends_within("loss", nap, (-math.inf, 1.5)),
@@ -50,11 +73,66 @@ def _is_as_good_projected(kind: str) -> ledger.Rule:
     )
 
 
+_REPLAYED = (
+    Test(
+        "replayed_schedule",
+        rules.nearer(
+            "loss",
+            _REPLAYS["free"],
+            [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
+        ),
+    ),
+)
+
+LOSS_OF_PLASTICITY = (
+    Test("classification_stream", rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0)),
+    Test(
+        "classification_stream_rainbow",
+        rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
+    ),
+    Test("classification_stream_mse", rules.falls_below_first(_REWARD, _MSE["plain"])),
+    Test(
+        "classification_stream_label",
+        rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0),
+    ),
+)
+
+_LATE_TASKS = (
+    Test(
+        "classification_stream",
+        rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
+    ),
+    Test(
+        "classification_stream_rainbow",
+        rules.differs(_REWARD, _RAINBOW["nap"], [_RAINBOW["plain"], _RAINBOW["ln"]], rules.ABOVE_0),
+    ),
+    Test(
+        "classification_stream_mse",
+        rules.differs(_REWARD, _MSE["nap"], [_MSE["plain"], _MSE["ln"]], rules.ABOVE_0),
+    ),
+    Test(
+        "classification_stream_label",
+        rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
+    ),
+)
+
+_METHODS = (
+    Test(
+        "methods",
+        rules.closer_and_higher(
+            "accuracy",
+            tuple(supervised.METHODS_NAP.values()),
+            tuple(supervised.METHODS.values()),
+        ),
+    ),
+)
+
 CLAIMS: Sequence[Claim] = (
     Claim(
         "N1",
         "Under normalization, growth of a layer's norm is decay of its effective learning rate.",
-        note=_IDENTITIES,
+        _TESTED_EXACTLY,
+        _IDENTITIES,
     ),
     Claim(
         "N2",
@@ -62,7 +140,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "classification_stream",
-                rules.joined(
+                rules.all_of(
                     rules.ends_within(_DEVIATION, _C51["nap"], (-1.0, 1e-5)),
                     rules.differs(_DEVIATION, _C51["ln"], [_C51["nap"]], rules.ABOVE_0),
                 ),
@@ -73,16 +151,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N3",
         "Learning rates scaled layer by layer reproduce a free run; one global scale is close.",
-        (
-            Test(
-                "replayed_schedule",
-                rules.nearer(
-                    "loss",
-                    _REPLAYS["free"],
-                    [_REPLAYS["layer_wise"], _REPLAYS["global"], _REPLAYS["constant"]],
-                ),
-            ),
-        ),
+        _REPLAYED,
         _IDENTITIES,
     ),
     Claim(
@@ -92,7 +161,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "random_labels",
-                rules.joined(
+                rules.all_of(
                     _rises_least_with_nap("loss"),
                     rules.differs("loss", _LABELS["ln"], [_LABELS["plain"]], rules.BELOW_0),
                     rules.changes("loss", [_LABELS["nap"]], (-math.inf, 0.1)),
@@ -115,7 +184,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "dead_units",
-                rules.joined(
+                rules.all_of(
                     rules.changes(
                         "dead",
                         [name for arm, name in _DEAD.items() if arm.endswith(":plain")],
@@ -136,7 +205,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "revival",
-                rules.joined(
+                rules.all_of(
                     rules.differs_at(
                         "dead", "revival_ln", ["revival", "revival_ln_constant"], rules.BELOW_0, -1
                     ),
@@ -148,21 +217,37 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N8",
         "LayerNorm keeps pre-activations at mean 0 and variance 1, which prevents dead units.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "dead_units",
+                rules.all_of(
+                    *(
+                        rules.all_of(
+                            rules.ends_within(
+                                "pre_mean", f"dead_units_{optimizer}_ln", (-0.5, 0.5)
+                            ),
+                            rules.ends_within(
+                                "pre_variance", f"dead_units_{optimizer}_ln", (0.25, 2)
+                            ),
+                            rules.differs(
+                                "dead",
+                                f"dead_units_{optimizer}_ln",
+                                [_DEAD[f"{optimizer}:plain"]],
+                                rules.BELOW_0,
+                            ),
+                        )
+                        for optimizer in supervised.OPTIMIZERS
+                    )
+                ),
+            ),
+        ),
+        "what LayerNorm gives has them exactly, over the units of each input; tested is that its "
+        "learned scales and offsets stay near it",
     ),
     Claim(
         "N9",
         "With NaP the accuracies of seven methods against plasticity loss are higher and closer.",
-        (
-            Test(
-                "methods",
-                rules.closer_and_higher(
-                    "accuracy",
-                    tuple(supervised.METHODS_NAP.values()),
-                    tuple(supervised.METHODS.values()),
-                ),
-            ),
-        ),
+        _METHODS,
     ),
     Claim(
         "N10",
@@ -170,7 +255,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "weight_decay",
-                rules.joined(
+                rules.all_of(
                     # Too little of it lets norms grow, too much costs more than it gives.
                     rules.changes("weight_norm", ["decay_ln_l2_1e-6"], rules.ABOVE_0),
                     rules.differs("loss", "decay_ln_l2_1e-2", ["decay_ln"], rules.ABOVE_0),
@@ -185,7 +270,27 @@ CLAIMS: Sequence[Claim] = (
         ),
         "and none of five strengths is as good as NaP",
     ),
-    Claim("N11", "Weight decay disturbs the implicit annealing of value-based agents."),
+    Claim(
+        "N11",
+        "Weight decay disturbs the implicit annealing of value-based agents.",
+        (
+            Test(
+                "annealing",
+                rules.all_of(
+                    *(
+                        rules.differs(
+                            _REWARD,
+                            arms["annealing_ln_decayed"],
+                            [arms["annealing_ln"]],
+                            rules.BELOW_0,
+                        )
+                        for arms in ({name: name for name in replays.FREE}, replays.REPLAYED)
+                    )
+                ),
+            ),
+        ),
+        "worse with weight decay, and with the effective rates that it leaves alone",
+    ),
     Claim(
         "N12",
         "Rainbow needs its implicit decay of effective rates: a constant one is worse.",
@@ -207,7 +312,7 @@ CLAIMS: Sequence[Claim] = (
             ),
             Test(
                 "classification_stream_label",
-                rules.joined(
+                rules.all_of(
                     rules.differs(_REWARD, _C51["nap_schedule"], [_C51["nap"]], rules.ABOVE_0),
                     rules.differs(_REWARD, _C51["nap_linear"], [_C51["nap"]], rules.ABOVE_0),
                 ),
@@ -218,42 +323,12 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N14",
         "Agents lose plasticity in sequences of tasks.",
-        (
-            Test("classification_stream", rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0)),
-            Test(
-                "classification_stream_rainbow",
-                rules.changes(_REWARD, [_RAINBOW["plain"]], rules.BELOW_0),
-            ),
-            Test("classification_stream_mse", rules.falls_below_first(_REWARD, _MSE["plain"])),
-            Test(
-                "classification_stream_label",
-                rules.changes(_REWARD, [_C51["plain"]], rules.BELOW_0),
-            ),
-        ),
+        LOSS_OF_PLASTICITY,
     ),
     Claim(
         "N15",
         "With NaP an agent learns late tasks better than without, and than with LayerNorm alone.",
-        (
-            Test(
-                "classification_stream",
-                rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
-            ),
-            Test(
-                "classification_stream_rainbow",
-                rules.differs(
-                    _REWARD, _RAINBOW["nap"], [_RAINBOW["plain"], _RAINBOW["ln"]], rules.ABOVE_0
-                ),
-            ),
-            Test(
-                "classification_stream_mse",
-                rules.differs(_REWARD, _MSE["nap"], [_MSE["plain"], _MSE["ln"]], rules.ABOVE_0),
-            ),
-            Test(
-                "classification_stream_label",
-                rules.differs(_REWARD, _C51["nap"], [_C51["plain"], _C51["ln"]], rules.ABOVE_0),
-            ),
-        ),
+        _LATE_TASKS,
         "the source compares the second of two passes through ten games with a new network",
     ),
     Claim(
@@ -277,7 +352,19 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N18",
         "NaP costs no accuracy on CIFAR-10 and ImageNet.",
-        note=_NOT_BUILT,
+        (
+            Test(
+                "held_out",
+                rules.differs_at(
+                    "accuracy",
+                    network_variants.HELD_OUT["nap"],
+                    [network_variants.HELD_OUT[arm] for arm in ("plain", "ln")],
+                    (-0.005, math.inf),
+                    position=-1,
+                ),
+            ),
+        ),
+        "not more than half a percent",
     ),
     Claim(
         "N19",
@@ -291,7 +378,7 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "architectures",
-                rules.joined(*map(_is_as_good_projected, ("cnn", "residual", "transformer"))),
+                rules.all_of(*map(_is_as_good_projected, ("cnn", "residual", "transformer"))),
             ),
         ),
         "on labels that change",
@@ -302,21 +389,37 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "scales",
-                rules.joined(
+                rules.all_of(
                     rules.differs("loss", "scales_joint_sqrt_d", ["scales_free"], rules.BELOW_0),
                     rules.differs("loss", "scales_decay_to_init", ["scales_free"], rules.BELOW_0),
                 ),
             ),
         ),
     ),
-    Claim("N22", "Normalization improves conditioning and reduces overestimation."),
+    Claim(
+        "N22",
+        "Normalization improves conditioning and reduces overestimation.",
+        (
+            Test(
+                "values",
+                rules.all_of(
+                    *(
+                        rules.differs(quantity, "values_ln", ["values_plain"], rules.BELOW_0)
+                        for quantity in ("feature_largest_share", "sharpness", "overestimation")
+                    )
+                ),
+            ),
+        ),
+        "LayerNorm beside none: the largest singular value of features has a smaller share, the "
+        "loss is less sharp, values are less above what the greedy actions bring",
+    ),
     Claim(
         "N23",
         "As plasticity falls, the loss grows sharper and units saturate.",
         (
             Test(
                 "random_labels",
-                rules.joined(
+                rules.all_of(
                     *(
                         rules.changes(quantity, [_LABELS["plain"]], rules.ABOVE_0)
                         for quantity in ("loss", "sharpness", "dead")
@@ -328,7 +431,13 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "N24",
         "NaP is robust to non-stationarity over time.",
-        note="see N9, N14 and N15",
+        (*_LATE_TASKS, *_METHODS),
+        "by the rules of N15 and N9",
     ),
-    Claim("N25", "The effective rate of any optimizer can be read and replayed.", note=_IDENTITIES),
+    Claim(
+        "N25",
+        "The effective rate of any optimizer can be read and replayed.",
+        (*_TESTED_EXACTLY, *_REPLAYED),
+        "of SGD, with momentum too, and Adam; by the rules of N1 and N3",
+    ),
 )

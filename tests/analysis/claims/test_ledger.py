@@ -11,6 +11,7 @@ from analysis.claims.experiments import (
     label_variants,
     network_variants,
     registry,
+    replays,
     stream_variants,
     supervised,
 )
@@ -66,16 +67,18 @@ def test_claims_have_their_own_ids_and_known_experiments():
 
 
 def _evidence(**last):
-    """Twenty seeds that end at about a value, by arm; 15 tasks, early 0.5."""
+    """Twenty seeds that end at about a value, by arm; 16 tasks, early 0.5."""
     scores = {
         arm: {seed: _scores(value + 0.001 * (seed % 3)) for seed in range(20)}
         for arm, value in last.items()
     }
-    return evidence.Evidence({"x": scores}, np.arange(15), 1.0, "c" * 40, "a machine", True)
+    return evidence.Evidence(
+        evidence.Quantities({"x": scores}), np.arange(16), 1.0, "c" * 40, "a machine", True
+    )
 
 
 def _scores(last):
-    return np.array([0.5] * 10 + [last] * 5)
+    return np.array([0.5] * 10 + [last] * 6)
 
 
 def test_the_page_has_the_verdict_and_the_numbers():
@@ -101,6 +104,13 @@ def test_the_page_has_the_verdict_and_the_numbers():
     )
 
 
+def test_a_claim_about_what_older_runs_did_not_measure_is_not_run():
+    rule = rules.changes("y", ["plain"], rules.BELOW_0)
+    claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),))
+    row = page.assess(claim, {"classification_stream": _evidence(plain=0.3)})
+    assert (page.shown(row), row.findings) == ("not run", {})
+
+
 def _names():
     """By experiment, the names of its runs, as the configs have them."""
     of_streams = {
@@ -114,15 +124,22 @@ def _names():
             ("_label", "c51", classification.SCHEDULES),
         )
     }
+    of_streams["techniques"] = [
+        classification_stream.get_config(f"mse:{arm}").name for arm in classification.TECHNIQUES
+    ]
     variants = {
         "projection_periods": stream_variants.PERIODS,
         "discounts": stream_variants.DISCOUNTS,
+        "values": stream_variants.VALUES,
+        "injections": stream_variants.INJECTIONS,
         "stream_decays": stream_variants.DECAYS,
         "weight_decay": label_variants.DECAYS,
         "scales": label_variants.SCALES,
         "abruptness": label_variants.STEPS,
+        "changes": label_variants.CHANGES,
         "rescaling": label_variants.RESCALED,
         "linearised_units": network_variants.UNITS,
+        "held_out": list(network_variants.HELD_OUT.values()),
         "architectures": network_variants.ARCHITECTURES,
         "revival": network_variants.REVIVALS,
     }
@@ -132,7 +149,9 @@ def _names():
         | {name: list(found) for name, found in variants.items()}
         | {
             "random_labels": [random_labels.get_config(x).name for x in supervised.RANDOM_LABELS],
-            "replayed_schedule": [replayed_schedule.get_config(x).name for x in supervised.REPLAYS],
+            "identities": list(replays.IDENTITIES.values()),
+            "replayed_schedule": [replayed_schedule.get_config(x).name for x in replays.REPLAYS],
+            "annealing": [*replays.FREE, *replays.REPLAYED.values()],
             "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
             "methods": [methods.get_config(x).name for x in methods_],
             "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
@@ -145,13 +164,21 @@ _QUANTITIES = {
     "classification_stream_rainbow": ("greedy_reward",),
     "classification_stream_mse": ("greedy_reward",),
     "classification_stream_label": ("greedy_reward",),
+    "techniques": (
+        *("greedy_reward", "weight_magnitude", "updated_units", "updated_units_td"),
+        *("weight_effective_rank", "feature_effective_rank"),
+    ),
     "projection_periods": ("greedy_reward",),
     "discounts": ("greedy_reward",),
+    "injections": ("greedy_reward", "norm_deviation"),
+    "values": ("greedy_reward", "overestimation", "feature_largest_share", "sharpness"),
     "stream_decays": ("greedy_reward",),
     "weight_decay": ("loss", "weight_norm"),
     "scales": ("loss",),
     "abruptness": ("probe",),
+    "changes": ("probe",),
     "rescaling": ("loss",),
+    "held_out": ("accuracy",),
     "architectures": ("loss", "norm_deviation"),
     "revival": ("dead",),
     "linearised_units": ("linearised", "most_linearised"),
@@ -159,8 +186,10 @@ _QUANTITIES = {
         *("loss", "gradient_norm", "input_jacobian", "weight_norm"),
         *("sharpness", "ntk_effective_rank", "dead"),
     ),
+    "identities": ("distance", "growth"),
     "replayed_schedule": ("loss",),
-    "dead_units": ("dead", "most_dead", "accuracy"),
+    "annealing": ("greedy_reward",),
+    "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
     "point_mass_iql": ("mean_return",),
 }
@@ -170,7 +199,9 @@ _QUANTITIES = {
 def test_rules_find_the_runs_and_quantities_they_speak_of(name):
     arms = {arm: {seed: _scores(0.3) for seed in range(6)} for arm in _names()[name]}
     scores = dict.fromkeys(_QUANTITIES[name], arms)
-    found = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+    found = evidence.Evidence(
+        evidence.Quantities(scores), np.arange(16), 1.0, "c", "a machine", True
+    )
     assert registry.EXPERIMENTS[name].draw(found).axes
     tests = [test for claim in catalogue.CLAIMS for test in claim.tests if test.experiment == name]
     assert tests
@@ -181,6 +212,13 @@ def test_rules_find_the_runs_and_quantities_they_speak_of(name):
 # By claim and experiment, scores as the claim says: of a quantity and an arm the first, an early
 # and a late one. The arms that are not named have those of "".
 _AS_CLAIMED = {
+    ("N1", "identities"): {
+        "growth": {"": (1, 1.5, 2)},
+        "distance": {
+            **{f"identities_{x}_constant": (0, 0.1, 0.1) for x in ("sgd", "momentum", "adam")},
+            "": (0, 0, 0),
+        },
+    },
     ("N2", "classification_stream"): {
         "norm_deviation": {"classification_c51_nap": (0, 0, 0), "": (0, 1, 2)}
     },
@@ -207,6 +245,11 @@ _AS_CLAIMED = {
         }
     },
     ("N7", "revival"): {"dead": {"revival_ln": (0, 0.5, 0), "": (0, 0.5, 0.5)}},
+    ("N8", "dead_units"): {
+        "pre_mean": {"": (0, -0.1, -0.1)},
+        "pre_variance": {"": (1, 1, 1.2)},
+        "dead": {**{f"dead_units_{x}_ln": (0, 0, 0) for x in supervised.OPTIMIZERS}, "": (0, 1, 1)},
+    },
     ("N9", "methods"): {
         "accuracy": {
             "methods": (0.9, 0.9, 0.9),
@@ -219,6 +262,13 @@ _AS_CLAIMED = {
         "weight_norm": {"": (1, 2, 3)},
         "loss": {"decay_nap": (1, 1, 0.5), "decay_ln": (1, 1, 1), "": (1, 1, 1.5)},
     },
+    ("N11", "annealing"): {
+        "greedy_reward": {
+            "annealing_ln_decayed": (0.5, 0.8, 0.7),
+            "annealing_ln_decayed_replayed": (0.5, 0.8, 0.7),
+            "": (0.5, 0.8, 0.8),
+        }
+    },
     ("N12", "classification_stream_label"): {
         "greedy_reward": {"classification_c51_ln": (0.9, 0.9, 0.9), "": (0.9, 0.9, 0.8)}
     },
@@ -230,6 +280,7 @@ _AS_CLAIMED = {
         "greedy_reward": {"classification_c51_nap": (0.1, 0.8, 0.8), "": (0.1, 0.8, 0.7)}
     },
     ("N17", "projection_periods"): {"greedy_reward": {"": (0.1, 0.8, 0.8)}},
+    ("N18", "held_out"): {"accuracy": {"": (0.1, 0.9, 0.9)}},
     ("N20", "architectures"): {
         "norm_deviation": {
             **{f"architectures_{x}_ln": (0, 1, 2) for x in ("cnn", "residual", "transformer")},
@@ -238,6 +289,7 @@ _AS_CLAIMED = {
         "loss": {"": (1, 0.5, 0.5)},
     },
     ("N21", "scales"): {"loss": {"scales_free": (1, 1, 2), "": (1, 1, 1)}},
+    ("N22", "values"): {"": {"values_ln": (1, 1, 1), "": (1, 2, 2)}},
     ("N23", "random_labels"): {"": {"": (1, 1, 2)}},
     ("D1", "methods"): {"accuracy": {"": (0.9, 0.9, 0.5)}},
     ("D2", "weight_decay"): {"loss": {"decay_ln_l2_1e-5": (1, 1, 1), "": (1, 1, 2)}},
@@ -260,7 +312,43 @@ _AS_CLAIMED = {
     },
     ("D6", "random_labels"): {"ntk_effective_rank": {"": (9, 9, 5)}},
     ("D7", "abruptness"): {"probe": {"relabelled_in_1": (2, 2, 2), "": (1, 1, 1)}},
+    ("D8", "changes"): {
+        "probe": {"changing_labels": (3, 3, 3), "changing_inputs": (2, 2, 2), "": (1, 1, 1)}
+    },
     ("D9", "rescaling"): {"loss": {"rescaled_yes": (2, 1, 1), "": (1, 1, 1)}},
+    ("P1", "techniques"): {
+        "greedy_reward": {
+            "classification_mse_plain": (0.8, 0.7, 0.5),
+            "classification_mse_ln_after": (0.8, 0.8, 0.8),
+            "": (0.8, 0.7, 0.6),
+        }
+    },
+    ("P14", "injections"): {
+        "greedy_reward": {"injected_never": (0.8, 0.7, 0.6), "": (0.8, 0.7, 0.7)}
+    },
+    ("P4", "techniques"): {
+        "weight_effective_rank": {"classification_mse_ln_after": (60, 60, 60), "": (60, 50, 50)}
+    },
+    ("P5", "techniques"): {
+        "weight_magnitude": {
+            **{f"classification_mse_{x}l2": (1, 1.5, 2) for x in ("", "incremental_", "periodic_")},
+            "": (1, 2, 3),
+        }
+    },
+    ("P6", "techniques"): {
+        "updated_units": {"classification_mse_plain": (0.8, 0.5, 0.5), "": (1, 1, 1)}
+    },
+    ("P9", "techniques"): {
+        "greedy_reward": {"classification_mse_l2": (0.8, 0.6, 0.6), "": (0.8, 0.7, 0.7)}
+    },
+    ("P13", "techniques"): {
+        "greedy_reward": {"classification_mse_plain": (0.8, 0.7, 0.6), "": (0.8, 0.7, 0.7)}
+    },
+    ("P16", "techniques"): {
+        "greedy_reward": {"": (0.8, 0.7, 0.6)},
+        "feature_effective_rank": {"": (40, 30, 20)},
+        "weight_magnitude": {"": (1, 2, 3)},
+    },
     ("P10", "point_mass_iql"): {"mean_return": {"": (-100, -60, -50)}},
 }
 
@@ -280,16 +368,18 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
                 arm: {seed: _row(values.get(arm, values.get("")), seed, turn) for seed in range(6)}
                 for arm in arms
             }
-        evidence_ = evidence.Evidence(scores, np.arange(15), 1.0, "c", "a machine", True)
+        evidence_ = evidence.Evidence(
+            evidence.Quantities(scores), np.arange(16), 1.0, "c", "a machine", True
+        )
         return ledger.judge(rule(evidence_), is_proxy=False)
 
     assert judge(turn=1) == Verdict.SHOWN
     # Of those, distances and equalities, the opposite is the same or none.
-    if claim not in ("N3", "N17", "N20", "P10"):
+    if claim not in ("N3", "N17", "N18", "N20", "D8", "P10"):
         assert judge(turn=-1) == Verdict.CONTRADICTED
 
 
 def _row(values, seed, turn):
-    """A first score, nine early ones and five late ones, a little different for each seed."""
+    """A first score, nine early ones and six late ones, a little different for each seed."""
     first, early, late = (turn * x for x in values)
-    return np.array([first] + [early] * 9 + [late] * 5) * (1 + 1e-4 * seed)
+    return np.array([first] + [early] * 9 + [late] * 6) * (1 + 1e-4 * seed)

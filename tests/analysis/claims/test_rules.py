@@ -7,7 +7,8 @@ from analysis.claims import evidence, ledger, rules
 
 
 def _evidence(positions=15, **scores):
-    return evidence.Evidence({"x": scores}, np.arange(positions), 1.0, "commit", "a machine", True)
+    scores_ = evidence.Quantities({"x": scores})
+    return evidence.Evidence(scores_, np.arange(positions), 1.0, "commit", "a machine", True)
 
 
 def _tasks(early, last):
@@ -55,7 +56,7 @@ def test_who_never_gets_there_counts_as_the_end():
     slow = {seed: np.array([0.0, 0.0, 0.0, float(seed > 0)]) for seed in range(5)}
     later = rules.reaches_later("x", "b", "a", threshold=1.0)
     found = evidence.Evidence(
-        {"x": {"a": quick, "b": slow}}, np.arange(4) * 100, 1.0, "c", "m", True
+        evidence.Quantities({"x": {"a": quick, "b": slow}}), np.arange(4) * 100, 1.0, "c", "m", True
     )
     (delay,) = later(found)
     assert (delay.mean, delay.low, delay.high) == (200.0, 200.0, 200.0)
@@ -77,10 +78,24 @@ def test_a_spread_is_of_the_means_of_each_seed():
 
 def test_a_claim_may_ask_for_several_rules():
     arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(5)}
-    both = rules.joined(
+    both = rules.all_of(
         rules.changes("x", ["a"], rules.BELOW_0), rules.changes("x", ["a"], rules.ABOVE_0)
     )
     assert [f.is_shown for f in both(_evidence(a=arm))] == [True, False]
+
+
+def test_what_speaks_of_a_failed_run_is_not_shown_and_says_so():
+    arm = {seed: _tasks(0.8, 0.6 + 0.01 * seed) for seed in range(6)}
+    failed = {**arm, 3: np.full(15, np.nan)}
+    pair = _evidence(plain=arm, ln=failed)
+    for rule in (
+        rules.changes("x", ["ln"], rules.BELOW_0),
+        rules.differs("x", "plain", ["ln"], rules.ABOVE_0),
+        rules.late_tasks_the_same("x", [("ln", "plain")], margin=1.0),
+    ):
+        (found,) = rule(pair)
+        assert ledger.judge([found], is_proxy=False) == ledger.Verdict.NOT_SHOWN
+        assert "(1 seeds failed)" in str(found)
 
 
 def test_a_fall_below_the_first_task():

@@ -157,6 +157,14 @@ def test_scales_and_offsets_on_a_sphere_before_such_a_nonlinearity_are_refused(k
     agents_base.make(sections, small_agents.PROBLEM)
 
 
+def test_nap_with_norms_of_constant_statistics_is_refused():
+    sections = small_agents.sections("dqn", norm="layer", optimizer=NAP)
+    norm = dataclasses.replace(sections.network.norm, statistics="constant")
+    network = dataclasses.replace(sections.network, norm=norm)
+    with pytest.raises(checks.ConfigError, match="statistics = 'constant': expected 'learned' wi"):
+        agents_base.make(sections._replace(network=network), small_agents.PROBLEM)
+
+
 def test_a_constraints_own_state_begins_anew_with_the_parameters():
     """Radii belong to the parameters; the optimizer's moments inside stay."""
     agent = small_agents.make("dqn", interventions=(row_projection.Settings(),))

@@ -1,13 +1,23 @@
 """Operations that a metric triggers: when, once, and not again at once."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import base as agents_base
 from core import checks
-from networks import activations
-from plasticity.interventions import layer_reset, noise, self_normalized_resets, trigger
+from networks import activations, injecting
+from plasticity import layers
+from plasticity.interventions import (
+    injection,
+    layer_reset,
+    noise,
+    self_normalized_resets,
+    trigger,
+)
 from tests.agents import small_agents
 
 
@@ -81,8 +91,52 @@ def test_in_an_agent_it_resets_once_and_leaves_other_updates_alone():
     )
 
 
+def _with_injection(times=2, at_frames=()):
+    """An agent in which some unit is always dormant, looked at in every second update."""
+    chosen = trigger.Settings(
+        operation=injection.Settings(at_frames=at_frames),
+        metric="dormant",
+        threshold=0.0,
+        period_frames=8,
+        refractory_frames=0,
+    )
+    optimizer = {"learning_rate": 1e-2, "name": "adam_ages", "kwargs": {"eps": 1e-10}}
+    sections = small_agents.sections("dqn", optimizer=optimizer, interventions=(chosen,))
+    network = dataclasses.replace(
+        sections.network, injection=injecting.Settings(times=times, scope="network")
+    )
+    return agents_base.make(sections._replace(network=network), small_agents.PROBLEM)
+
+
+def test_an_injection_opens_one_gate_each_time_and_then_what_is_new_learns():
+    agent = _with_injection()
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    params = {name: dict(leaves) for name, leaves in state.params.items()}
+    params["torso/linear_0"]["b"] = params["torso/linear_0"]["b"].at[3].set(-100.0)
+    state = state._replace(params=params)
+    update, gates, learned = jax.jit(agent.update), [], []
+    for k in range(8):
+        before = layers.leaves_by_path(state.params)
+        batch = small_agents.transitions(8, seed=k)
+        state = update(state, jax.random.key(k), batch, jnp.ones(8)).state
+        after = layers.leaves_by_path(state.params)
+        changed = {path for path in after if not np.array_equal(before[path], after[path])}
+        learned.append([any(f"injection_{n}_new/" in path for path in changed) for n in (1, 2)])
+        gates.append(sum(int(state.params["injection"][f"gate_{k}"]) for k in (1, 2)))
+    assert gates == [0, 1, 1, 2, 2, 2, 2, 2]
+    assert [first for first, _ in learned] == [False, False, True, True, False, False, False, False]
+    assert [second for _, second in learned] == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(("times", "at_frames"), [(0, ()), (1, (8,))])
+def test_an_injection_with_moments_or_without_gates_can_not_be_triggered(times, at_frames):
+    expected = r"trigger\.operation\.at_frames = \(.*expected \(\)"
+    with pytest.raises(checks.ConfigError, match=expected):
+        _with_injection(times, at_frames)
+
+
 @pytest.mark.parametrize("operation", [self_normalized_resets.Settings(), noise.Settings()])
 def test_what_can_not_be_triggered_is_refused(operation):
-    expected = f"trigger.operation.module = '{operation.module}': expected one of layer_reset, redo"
+    expected = f"trigger.operation.module = '{operation.module}': expected one of injection, layer_"
     with pytest.raises(checks.ConfigError, match=expected):
         small_agents.make("dqn", interventions=(trigger.Settings(operation=operation),))
