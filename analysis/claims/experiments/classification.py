@@ -66,7 +66,7 @@ def techniques() -> contract.Experiment:
         "Double DQN with half the squared error on the stream, with seven techniques against the "
         "loss of plasticity",
         "DQN on MsPacman",
-        (5, 25),
+        (7, 30),
         _tuned("mse", TECHNIQUES, ("log.ranks_period_frames=8_000",)),
         {
             QUANTITY: task_quantities.means(QUANTITY),
