@@ -135,7 +135,7 @@ class _Iql:
         )
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
-        """The policy's most likely action or Q's best, or a uniform one with probability epsilon."""
+        """The best action of the network that acts, or a uniform one with probability epsilon."""
         rng_noise, rng_epsilon = jax.random.split(rng)
         name = self._settings.acting
         noise = getattr(self._sections.network, name).head.acting_noise

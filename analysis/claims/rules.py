@@ -56,6 +56,20 @@ def at_end_within(quantity: str, arm: str, expected: tuple[float, float]) -> led
     return rule
 
 
+def has_learned(quantity: str, arm: str, least: float) -> ledger.Rule:
+    """An arm's last score is above what is had without learning, or nothing follows from others.
+
+    It can be missed, but does not contradict a claim.
+    """
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        values = _each(found, quantity, arm, lambda scores: scores[-1])
+        finding = _finding(f"last {quantity} of {arm}", values, (least, math.inf))
+        return [finding._replace(outer=(-math.inf, math.inf))]
+
+    return rule
+
+
 def stays_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
     """An arm's largest score is as expected."""
 

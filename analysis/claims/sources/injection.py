@@ -117,7 +117,12 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "point_mass_iql",
-                rules.ends_the_same(_RETURN, [(_IQL[1], _IQL[0]), (_IQL[2], _IQL[1])], margin=5.0),
+                rules.all_of(
+                    rules.has_learned(_RETURN, _IQL[0], least=-80.0),
+                    rules.ends_the_same(
+                        _RETURN, [(_IQL[1], _IQL[0]), (_IQL[2], _IQL[1])], margin=5.0
+                    ),
+                ),
             ),
         ),
         "original scale; the moments of injection are not told by the source",

@@ -222,7 +222,7 @@ def test_deviations_of_norms_are_from_birth(tmp_path):
     np.testing.assert_allclose(task_quantities.norm_deviation(run, 1), [0.1, 0.5])
 
 
-@pytest.mark.parametrize("name", registry.EXPERIMENTS.keys() - {"identities"})
+@pytest.mark.parametrize("name", sorted(registry.EXPERIMENTS.keys() - {"identities"}))
 @pytest.mark.parametrize("is_full", [False, True])
 def test_all_runs_have_keys_and_values_that_exist(name, is_full, tmp_path):
     """As far as sweeps are asked for before there are any runs."""

@@ -51,6 +51,16 @@ def test_the_same_end_is_asked_of_the_last_score_alone():
     assert found.is_contradicted
 
 
+def test_where_nobody_learns_nothing_is_shown_and_nothing_contradicted():
+    def verdict(last):
+        scores = {seed: np.array([-100.0, last + seed]) for seed in range(5)}
+        found = rules.has_learned("x", "a", least=-80.0)(_evidence(2, a=scores))
+        return ledger.judge(found, is_proxy=False)
+
+    assert verdict(-100.0) == ledger.Verdict.NOT_SHOWN
+    assert verdict(-40.0) == ledger.Verdict.SHOWN
+
+
 def test_who_never_gets_there_counts_as_the_end():
     quick = {seed: np.array([0.0, 1.0, 1.0, 1.0]) for seed in range(5)}
     slow = {seed: np.array([0.0, 0.0, 0.0, float(seed > 0)]) for seed in range(5)}
