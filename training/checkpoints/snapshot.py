@@ -214,7 +214,7 @@ def _write_arrays(
         path = directory / f"{group}.npz"
         with path.open("wb") as stream:
             # NumPy 1 would take `allow_pickle` for one more array.
-            np.savez(stream, **arrays)
+            np.savez(stream, **arrays)  # pyright: ignore[reportArgumentType]
         files[path.name] = durable_files.describe(path)
     return files
 
