@@ -12,70 +12,20 @@ measures.
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
 
-from benchmarks import line_protocol, machine, prepared
+from benchmarks import line_protocol, machine, scaling
 from scripts import command_line
-from training import agent_loop, closed_loop
-from training import experiment as experiment_lib
-from training.logs import stage_timer
-from training.system import jax_platform
 
 _ONLY = flags.DEFINE_list("only", [], "These groups; none: all.")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "Of each row, at least.", lower_bound=0.1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 _ROW = flags.DEFINE_string("row", None, "Measure this one here, and print JSON. For the parent.")
 
-_WARM_UP_UPDATES = 20
 _ROW_MINUTES = 15
-
-
-class Group(NamedTuple):
-    """Rows that differ in one key.
-
-    Attributes:
-      config: a file of configs/.
-      argument: of the config.
-      key: that is varied, without the configuration's name.
-      values: of the key, in rising order.
-      changes: of other keys, for all rows.
-    """
-
-    config: str
-    argument: str
-    key: str
-    values: Sequence[Any]
-    changes: Mapping[str, Any]
-
-
-_OPEN = {"replay.capacity": 20_000, "replay.min_size": 2_000}
-_CARTPOLE = {"replay.capacity": 20_000, "replay.min_size": 1_000}
-_SINGLE_STEPS = {**_CARTPOLE, "training.steps_per_call": 1}
-_SEEDS = ("num_seeds", (1, 2, 4, 8))
-
-GROUPS: Mapping[str, Group] = {
-    "environments": Group("data_efficient_nap", "pong", "num_envs", (1, 4, 16, 64, 128), _OPEN),
-    "replay": Group(
-        "data_efficient_nap",
-        "pong",
-        "replay.capacity",
-        (10_000, 100_000, 1_000_000),
-        {"replay.min_size": 2_000},
-    ),
-    "seeds": Group("data_efficient_nap", "pong", *_SEEDS, _OPEN),
-    # Pong has 6 of the 18.
-    "actions": Group(
-        "data_efficient_nap", "pong", "environment.full_action_space", (False, True), _OPEN
-    ),
-    "seeds, single steps": Group("cartpole_stream", "c51:plain", *_SEEDS, _SINGLE_STEPS),
-    "seeds, closed loop": Group("cartpole_stream", "c51:plain", *_SEEDS, _CARTPOLE),
-}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -83,18 +33,18 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if _ROW.value is not None:
         answers = line_protocol.claim_stdout()
-        answers.write(json.dumps(measure(**json.loads(_ROW.value))) + "\n")
+        answers.write(json.dumps(scaling.measure(**json.loads(_ROW.value))) + "\n")
         return
     outputs = machine.output_paths(_OUTPUT.value)
-    names = machine.choose("only", _ONLY.value, list(GROUPS))
-    groups = {name: _measure_group(name, GROUPS[name]) for name in names}
+    names = machine.choose("only", _ONLY.value, list(scaling.GROUPS))
+    groups = {name: _measure_group(name, scaling.GROUPS[name]) for name in names}
     report = {"machine": machine.describe(), "groups": groups}
-    text = format_table(report)
+    text = scaling.format_table(report)
     print(text)
     machine.write(outputs, report, text)
 
 
-def _measure_group(name: str, group: Group) -> dict[str, Any]:
+def _measure_group(name: str, group: scaling.Group) -> dict[str, Any]:
     rows = []
     for value in group.values:
         row = {
@@ -112,65 +62,6 @@ def _measure_group(name: str, group: Group) -> dict[str, Any]:
         rows.append({"value": value, **json.loads(done.stdout)})
         print(f"{name}: {rows[-1]}", file=sys.stderr, flush=True)
     return {"config": f"{group.config}:{group.argument}", "key": group.key, "rows": rows}
-
-
-def measure(
-    config: str, argument: str, changes: Mapping[str, Any], seconds: float
-) -> dict[str, float]:
-    """Frames and updates a second of all seeds together, and this process's peak MiB."""
-    jax_platform.set_up("auto")
-    never = {"evaluation.period_frames": 0, "log.layers_period_frames": 0, "num_frames": 10**12}
-    settings = prepared.settings_of(config, argument, {**never, **changes})
-    loop = closed_loop.make(settings, experiment_lib.make(settings))
-    loop.begin()
-    counters, timer = loop.counts.counters, stage_timer.StageTimer(every=1 << 30)
-    timer.next_iteration()  # nothing is measured within
-    while counters["updates"] < _WARM_UP_UPDATES:
-        loop.iterate(timer)
-    _wait(loop)
-    frames, updates = counters["played_frames"], counters["updates"]
-    begin = time.perf_counter()
-    while time.perf_counter() < begin + seconds:
-        loop.iterate(timer)
-    _wait(loop)
-    took = time.perf_counter() - begin
-    return {
-        "frames_per_second": settings.num_seeds * (counters["played_frames"] - frames) / took,
-        "updates_per_second": settings.num_seeds * (counters["updates"] - updates) / took,
-        "peak_memory_mb": line_protocol.own_peak_kib() / 1024,
-    }
-
-
-def _wait(loop: agent_loop.AgentLoop) -> None:
-    jax.block_until_ready(loop.state.train.updates)
-
-
-def growth(values: Sequence[float], rows: Sequence[Mapping[str, float]]) -> str:
-    """How memory and speed grow with the values, in words.
-
-    Memory in MiB as a + b x by least squares; frames a second as x^p, the slope of logarithms.
-    """
-    slope, start = np.polyfit(values, [row["peak_memory_mb"] for row in rows], 1)
-    speeds = np.log([row["frames_per_second"] for row in rows])
-    exponent = np.polyfit(np.log(values), speeds, 1)[0]
-    return f"memory {start:.0f} + {slope:.3g} x MiB; frames/s x^{exponent:.2f}"
-
-
-def format_table(report: Mapping[str, Any]) -> str:
-    """A markdown table of all groups."""
-    lines = [json.dumps(report["machine"]), ""]
-    lines += ["| | value | frames/s | updates/s | peak MiB |", "|---|---|---|---|---|"]
-    for name, group in report["groups"].items():
-        rows = group["rows"]
-        for row in rows:
-            lines.append(
-                f"| {name}: `{group['key']}` | {row['value']} | {row['frames_per_second']:.0f} "
-                f"| {row['updates_per_second']:.1f} | {row['peak_memory_mb']:.0f} |"
-            )
-        values = [row["value"] for row in rows]
-        if not isinstance(values[0], bool) and len(values) > 2:
-            lines.append(f"| {name}, {group['config']} | {growth(values, rows)} | | | |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from analysis import identities
-from plasticity import layers, norm_growth, projection
+from plasticity import identities, layers, norm_growth, projection
 from plasticity.metrics import layer_metrics
 
 _FREE_SCALES = identities.FREE_SCALES

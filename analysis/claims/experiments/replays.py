@@ -1,28 +1,26 @@
 """Effective rates of a run whose norms grow, replayed on weights that stay on their spheres."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import identities, run_records
+from analysis import run_records
 from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import classification, contract, streams, task_quantities
 from analysis.figures import stream_figure
-from plasticity import projection
-from training import run_directory
 
 REPLAYS = {
     arm: "replayed_schedule" if arm == "free" else f"replayed_schedule_{arm}"
     for arm in ("free", "layer_wise", "global", "constant")
 }
 
+OPTIMIZERS = ("sgd", "momentum", "adam")
 IDENTITIES = {
     (optimizer, rates): f"identities_{optimizer}_{rates}"
-    for optimizer in identities.OPTIMIZERS
+    for optimizer in OPTIMIZERS
     for rates in ("replayed", "constant")
 }
 """Projected runs in float64, by optimizer: with the free run's effective rates, or constant."""
@@ -141,59 +139,42 @@ def _without_norms_file(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _run_identities(runner: contract.Runner) -> contract.Outcome:
-    seeds = list(runner.seeds(10, first=201))
+    problems = list(runner.seeds(10, first=201))
+    output = runner.root / "test"
+    numbers = ",".join(map(str, problems))
+    runner.call("identities", [f"--problems={numbers}", f"--output={output}"])
+    table = run_records.read_table(output / "distances.csv")
+    updates = np.unique(table["update"]).astype(int)
     scores: dict[str, dict[str, dict[int, np.ndarray]]] = {"distance": {}, "growth": {}}
-    runs = []
-    for optimizer in identities.OPTIMIZERS:
-        begun = time.perf_counter()
-        with identities.float64():
-            found = {seed: _compare(identities.Problem(seed), optimizer) for seed in seeds}
-        seconds = time.perf_counter() - begun
-        for rates in ("replayed", "constant"):
-            name = IDENTITIES[optimizer, rates]
-            of_rates = {seed: compared[rates] for seed, compared in found.items()}
-            scores["distance"][name] = of_rates
-            scores["growth"][name] = {seed: x["growth"] for seed, x in found.items()}
-            runs.append(_record(runner, name, optimizer, seeds, seconds / 2))
-    return contract.Outcome(runs, scores, range(identities.UPDATES))
-
-
-def _compare(problem: identities.Problem, optimizer: str) -> dict[str, np.ndarray]:
-    """Before each update [T], distances of projected runs' losses to the free one's, and `growth`.
-
-    That is how many times its first norm the layer has that grew least.
-    """
-    free = identities.free(problem, optimizer)
-    # Moments belong to gradients, which shrink as norms grow; SGD has none to rescale.
-    keeping = identities.keeping_moments(identities.FREE_SCALES)
-    chosen = keeping if optimizer == "sgd" else identities.FREE_SCALES
-    replay = identities.replay(optimizer, identities.recorded(free.norms), chosen)
-    constant = projection.project(identities.OPTIMIZERS[optimizer][0](), keeping)
-    distance = {
-        rates: np.abs(problem.train(used, identities.FREE_SCALES).losses - free.losses)
-        for rates, used in (("replayed", replay), ("constant", constant))
-    }
-    growth = np.min([norms / norms[0] for norms in free.norms.values()], axis=0)
-    return {**distance, "growth": np.asarray(growth)}
+    for (optimizer, rates), name in IDENTITIES.items():
+        is_ours = (table["optimizer"] == optimizer) & (table["rates"] == rates)
+        for quantity, by_name in scores.items():
+            by_name[name] = {
+                problem: table[quantity][is_ours & (table["problem"] == problem)]
+                for problem in problems
+            }
+    starts = run_records.read_starts(output / "provenance.jsonl")
+    runs = [_record(output, name, problems, len(updates), starts) for name in IDENTITIES.values()]
+    return contract.Outcome(runs, scores, updates.tolist())
 
 
 def _record(
-    runner: contract.Runner, name: str, optimizer: str, seeds: Sequence[int], seconds: float
+    output: Path,
+    name: str,
+    problems: Sequence[int],
+    num_updates: int,
+    starts: Sequence[Mapping[str, Any]],
 ) -> run_records.RunRecord:
-    """What a run's directory would tell, of runs that have none."""
-    updates = identities.UPDATES
+    """What a run's directory would tell, of a share of what was measured at once."""
     config = {
         "name": name,
-        "seed": seeds[0],
-        "num_seeds": len(seeds),
-        "num_frames": updates,
-        "optimizer": optimizer,
-        "code": identities.__name__,
-        "jax": jax.__version__,
+        "seed": problems[0],
+        "num_seeds": len(problems),
+        "num_frames": num_updates,
     }
-    train = {"frames": np.array([updates]), "elapsed_seconds": np.array([seconds])}
-    starts = [run_directory.code_and_machine()]
-    return run_records.RunRecord(runner.root / name, config, {"train": train}, starts)
+    seconds = starts[-1]["elapsed_seconds"] / len(IDENTITIES)
+    train = {"frames": np.array([num_updates]), "elapsed_seconds": np.array([seconds])}
+    return run_records.RunRecord(output / name, config, {"train": train}, starts)
 
 
 def _draw_identities(found: evidence_lib.Evidence) -> Figure:

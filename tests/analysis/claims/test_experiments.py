@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import identities, run_records
+from analysis import run_records
 from analysis.claims import evidence, page
 from analysis.claims.experiments import (
     classification,
@@ -17,7 +17,9 @@ from analysis.claims.experiments import (
     task_quantities,
 )
 from core import checks
+from plasticity import identities
 from tests.docs import commands
+from training import run_directory
 
 # Of plain C51 the slowest rate is the best, of the others another one.
 _LAST = {"3e-4": 0.6, "1e-3": 0.5, "3e-3": 0.4}
@@ -291,9 +293,21 @@ def test_rates_with_weight_decay_are_replayed_apart_from_those_without(monkeypat
 
 
 def test_identities_hold_in_float64(monkeypatch, tmp_path):
+    """The script measures; of one problem, by SGD alone, the experiment reads what it wrote."""
     monkeypatch.setattr(contract, "_SMALL_SEEDS", 1)
     monkeypatch.setattr(identities, "OPTIMIZERS", {"sgd": identities.OPTIMIZERS["sgd"]})
-    runner = contract.Runner(lambda *x: None, tmp_path, is_full=False, workers=1)
+    of_sgd = {key: name for key, name in replays.IDENTITIES.items() if key[0] == "sgd"}
+    monkeypatch.setattr(replays, "IDENTITIES", of_sgd)
+
+    def call(script, arguments):
+        assert script == "identities"
+        assert arguments == ["--problems=201", f"--output={tmp_path / 'test'}"]
+        (tmp_path / "test").mkdir()
+        run_records.write_table(tmp_path / "test/distances.csv", identities.distances(201))
+        start = {**run_directory.code_and_machine(), "elapsed_seconds": 2.0}
+        (tmp_path / "test/provenance.jsonl").write_text(json.dumps(start))
+
+    runner = contract.Runner(call, tmp_path, is_full=False, workers=1)
     outcome = registry.EXPERIMENTS["identities"].run(runner)
     evidence.write(tmp_path, *outcome, is_full=False)
     found = evidence.read(tmp_path)

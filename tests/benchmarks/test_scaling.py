@@ -6,19 +6,19 @@ import sys
 
 import pytest
 
-from benchmarks import machine, prepared, scale
+from benchmarks import machine, prepared, scaling
 
 
 def test_growth_of_known_rows():
     """Memory 100 + 2 x, frames a second 10 sqrt(x)."""
     values = (1, 4, 16, 64)
     rows = [{"peak_memory_mb": 100 + 2 * x, "frames_per_second": 10 * x**0.5} for x in values]
-    assert scale.growth(values, rows) == "memory 100 + 2 x MiB; frames/s x^0.50"
+    assert scaling.growth(values, rows) == "memory 100 + 2 x MiB; frames/s x^0.50"
 
 
-@pytest.mark.parametrize("name", scale.GROUPS)
+@pytest.mark.parametrize("name", scaling.GROUPS)
 def test_every_row_is_a_configuration(name):
-    group = scale.GROUPS[name]
+    group = scaling.GROUPS[name]
     for value in group.values:
         changes = {**group.changes, group.key: value}
         settings = prepared.settings_of(group.config, group.argument, changes)
@@ -34,7 +34,7 @@ def test_a_row_is_measured_in_a_process_of_its_own():
     found = json.loads(done.stdout)
     assert found["frames_per_second"] == pytest.approx(found["updates_per_second"], rel=0.3)
     assert found["peak_memory_mb"] > 100
-    table = scale.format_table(
+    table = scaling.format_table(
         {
             "machine": {},
             "groups": {

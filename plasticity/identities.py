@@ -2,7 +2,7 @@
 
 Linear layers without biases, LayerNorm with epsilon 0, ReLU, and an output layer that is neither
 normalized nor projected; the loss is the cross-entropy of labels on one batch. All of it is to be
-called within `float64()`.
+called within `float64()`, but for `distances`.
 """
 
 import contextlib
@@ -164,3 +164,35 @@ def keeping_moments(chosen: projection.Projection) -> projection.Projection:
     return dataclasses.replace(
         chosen, settings=dataclasses.replace(chosen.settings, moments="keep")
     )
+
+
+def distances(number: int) -> list[dict[str, Any]]:
+    """Rows of a problem: before each update, the distance to the free run's loss, and the growth.
+
+    Growth is how many times its first norm the layer of the free run has that grew least.
+    """
+    problem, rows = Problem(number), []
+    with float64():
+        for name in OPTIMIZERS:
+            run = free(problem, name)
+            growth = np.min([norms / norms[0] for norms in run.norms.values()], axis=0)
+            for rates, optimizer in _projected(name, run).items():
+                losses = problem.train(optimizer, FREE_SCALES).losses
+                found = np.abs(np.asarray(losses - run.losses))
+                about = {"optimizer": name, "rates": rates, "problem": number}
+                rows += [
+                    {**about, "update": update, "distance": distance, "growth": grown}
+                    for update, (distance, grown) in enumerate(zip(found, growth))
+                ]
+    return rows
+
+
+def _projected(name: str, run: Trained) -> dict[str, Any]:
+    """Projected optimizers by their rates: those of the free run, or constant."""
+    # Moments belong to gradients, which shrink as norms grow; SGD has none to rescale.
+    keeping = keeping_moments(FREE_SCALES)
+    chosen = keeping if name == "sgd" else FREE_SCALES
+    return {
+        "replayed": replay(name, recorded(run.norms), chosen),
+        "constant": projection.project(OPTIMIZERS[name][0](), keeping),
+    }
