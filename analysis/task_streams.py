@@ -203,8 +203,15 @@ def parts(row: np.ndarray) -> tuple[float, float]:
     return float(row[EARLY].mean()), float(row[-(len(row) // 3) :].mean())
 
 
-def paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
-    """The arm's `last` less the base's, of each seed that both have.
+def last(tasks: np.ndarray) -> float:
+    """The mean of the last third of tasks."""
+    return parts(tasks)[1]
+
+
+def paired(
+    arm: Scores, base: Scores, name: str, read: Callable[[np.ndarray], float] = last
+) -> np.ndarray:
+    """What is read of the arm's tasks less that of the base's, of each seed that both have.
 
     Raises:
       ConfigError: if there is none.
@@ -212,7 +219,7 @@ def paired(arm: Scores, base: Scores, name: str) -> np.ndarray:
     seeds = sorted(arm.keys() & base.keys())
     if not seeds:
         raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
-    return np.array([parts(arm[seed])[1] - parts(base[seed])[1] for seed in seeds])
+    return np.array([read(arm[seed]) - read(base[seed]) for seed in seeds])
 
 
 def estimate(values: np.ndarray) -> Estimate:

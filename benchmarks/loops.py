@@ -6,11 +6,9 @@ Both are compiled and have a filled replay before they are timed, in turns of on
 that their ratio does not depend on what else the machine does. Nothing is logged or saved.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from absl import flags
 
 from benchmarks import machine, prepared
@@ -18,7 +16,6 @@ from core import progress
 from scripts import command_line
 from training import agent_loop, closed_loop, run_settings
 from training import experiment as experiment_lib
-from training.logs import stage_timer
 from training.system import jax_platform
 
 _CONFIG = flags.DEFINE_string("config", "cartpole_stream", "With training.steps_per_call > 1.")
@@ -72,23 +69,11 @@ def _make(steps_per_call: int) -> agent_loop.AgentLoop:
     return loop
 
 
-def _play(loop: agent_loop.AgentLoop) -> tuple[float, float]:
-    """Updates and environment steps a second of one turn."""
-    timer = stage_timer.StageTimer(every=1 << 30)
-    timer.next_iteration()  # nothing is measured within
+def _play(loop: agent_loop.AgentLoop) -> prepared.Rates:
+    """Updates and environment steps, which are its frames, a second of one turn."""
     counters = loop.counts.counters
-    before, updates = counters["played_frames"], counters["updates"]
-    frames = _STEPS.value * loop.num_envs
-    begin = time.perf_counter()
-    while loop.counts.counters["played_frames"] < before + frames:
-        loop.iterate(timer)
-    jax.block_until_ready(loop.state.train.updates)
-    seconds = time.perf_counter() - begin
-    counters = loop.counts.counters
-    return (
-        (counters["updates"] - updates) / seconds,
-        (counters["played_frames"] - before) / seconds,
-    )
+    end = counters["played_frames"] + _STEPS.value * loop.num_envs
+    return prepared.play(loop, lambda: counters["played_frames"] < end)
 
 
 def _markdown(report: dict[str, Any]) -> str:

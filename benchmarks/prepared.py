@@ -5,13 +5,15 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from core import checks
-from training import derived, run_settings
+from training import agent_loop, derived, run_settings
 from training import experiment as experiment_lib
+from training.logs import stage_timer
 
 
 def settings_of(name: str, game: str, changes: Mapping[str, object]) -> run_settings.RunSettings:
@@ -53,6 +55,26 @@ class Prepared:
         """Does updates in one call; returns their loss."""
         self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
         return metrics["loss"]
+
+
+class Rates(NamedTuple):
+    """Of one seed, per second."""
+
+    updates: float
+    frames: float
+
+
+def play(loop: agent_loop.AgentLoop, goes_on: Callable[[], bool]) -> Rates:
+    """Iterates a loop as long as `goes_on`; logs and saves nothing."""
+    timer = stage_timer.StageTimer(every=1 << 30)
+    timer.next_iteration()  # nothing is measured within
+    before, begin = dict(loop.counts.counters), time.perf_counter()
+    while goes_on():
+        loop.iterate(timer)
+    jax.block_until_ready(loop.state.train.updates)
+    took, after = time.perf_counter() - begin, loop.counts.counters
+    updates, frames = ((after[name] - before[name]) / took for name in ("updates", "played_frames"))
+    return Rates(updates, frames)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import line_protocol, machine, scaling
+from core import progress
 from scripts import command_line
 
 _ONLY = flags.DEFINE_list("only", [], "These groups; none: all.")
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _measure_group(name: str, group: scaling.Group) -> dict[str, Any]:
     rows = []
-    for value in group.values:
+    for value in progress.track(group.values, "row"):
         row = {
             "config": group.config,
             "argument": group.argument,

@@ -5,13 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from benchmarks import line_protocol, prepared
-from training import agent_loop, closed_loop
+from training import closed_loop
 from training import experiment as experiment_lib
-from training.logs import stage_timer
 from training.system import jax_platform
 
 _WARM_UP_UPDATES = 20
@@ -68,26 +66,15 @@ def measure(
     settings = prepared.settings_of(config, argument, {**never, **changes})
     loop = closed_loop.make(settings, experiment_lib.make(settings))
     loop.begin()
-    counters, timer = loop.counts.counters, stage_timer.StageTimer(every=1 << 30)
-    timer.next_iteration()  # nothing is measured within
-    while counters["updates"] < _WARM_UP_UPDATES:
-        loop.iterate(timer)
-    _wait(loop)
-    frames, updates = counters["played_frames"], counters["updates"]
-    begin = time.perf_counter()
-    while time.perf_counter() < begin + seconds:
-        loop.iterate(timer)
-    _wait(loop)
-    took = time.perf_counter() - begin
+    counters = loop.counts.counters
+    prepared.play(loop, lambda: counters["updates"] < _WARM_UP_UPDATES)
+    end = time.perf_counter() + seconds
+    rates = prepared.play(loop, lambda: time.perf_counter() < end)
     return {
-        "frames_per_second": settings.num_seeds * (counters["played_frames"] - frames) / took,
-        "updates_per_second": settings.num_seeds * (counters["updates"] - updates) / took,
+        "frames_per_second": settings.num_seeds * rates.frames,
+        "updates_per_second": settings.num_seeds * rates.updates,
         "peak_memory_mb": line_protocol.own_peak_kib() / 1024,
     }
-
-
-def _wait(loop: agent_loop.AgentLoop) -> None:
-    jax.block_until_ready(loop.state.train.updates)
 
 
 def growth(values: Sequence[float], rows: Sequence[Mapping[str, float]]) -> str:

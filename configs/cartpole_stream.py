@@ -31,9 +31,6 @@ def get_config(argument: str = "c51:plain") -> Any:
     config.transition.n_step = 3
     if agent == "rainbow":
         config.network.head.noisy_sigma = 0.5  # as in configs/cartpole.py
-    if "v_max" in config.agent:
-        config.agent.v_max = 100.0
-    if "epsilon" in config.agent:
-        config.agent.epsilon.begin = config.agent.epsilon.end = 0.05
+    streams.with_returns(config, v_max=100.0, epsilon=0.05)
     streams.ARMS[arm](config)
     return config.lock()

@@ -43,10 +43,7 @@ def get_config(argument: str = "c51:plain") -> Any:
     config.training.target_update_period_frames = 1_000
     config.training.steps_per_call = 1
     config.transition.n_step = 3
-    if "v_max" in config.agent:
-        config.agent.v_max = 100.0
-    if "epsilon" in config.agent:
-        config.agent.epsilon.begin = config.agent.epsilon.end = 0.05
+    streams.with_returns(config, v_max=100.0, epsilon=0.05)
     streams.ARMS[arm](config)
     return config.lock()
 

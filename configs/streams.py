@@ -62,6 +62,15 @@ def with_tasks(config: Any, number: int, frames: int, frames_per_update: int) ->
     return config
 
 
+def with_returns(config: Any, v_max: float, epsilon: float) -> Any:
+    """The agent's support reaches to `v_max`, and its epsilon stays, where it has them."""
+    if "v_max" in config.agent:
+        config.agent.v_max = v_max
+    if "epsilon" in config.agent:
+        config.agent.epsilon.begin = config.agent.epsilon.end = epsilon
+    return config
+
+
 def named(config: Any, experiment: str, agent: str, arm: str) -> Any:
     """The experiment's own name for c51:plain, else one with agent and arm."""
     is_default = (agent, arm) == ("c51", "plain")

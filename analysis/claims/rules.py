@@ -41,7 +41,7 @@ def ends_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledge
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         what = f"{quantity} of {arm} in the last tasks"
-        return [_finding(what, _each(found, quantity, arm, _last), expected)]
+        return [_finding(what, _each(found, quantity, arm, task_streams.last), expected)]
 
     return rule
 
@@ -96,15 +96,8 @@ def differs(
     """An arm's `last` less that of each other, paired by seed, is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        scores = found.scores[quantity]
-        return [
-            _finding(
-                f"{quantity} in the last tasks, {arm} - {other}",
-                task_streams.paired(scores[arm], scores[other], arm),
-                expected,
-            )
-            for other in others
-        ]
+        where = f"{quantity} in the last tasks"
+        return _differences(where, found.scores[quantity], arm, others, task_streams.last, expected)
 
     return rule
 
@@ -115,15 +108,9 @@ def differs_early(
     """An arm's mean of tasks 5 to 10 less that of each other, paired by seed, is as expected."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        scores = found.scores[quantity]
-        return [
-            _finding(
-                f"{quantity} in the early tasks, {arm} - {other}",
-                _paired(scores, arm, other, lambda tasks: task_streams.parts(tasks)[0]),
-                expected,
-            )
-            for other in others
-        ]
+        where = f"{quantity} in the early tasks"
+        early = lambda tasks: task_streams.parts(tasks)[0]  # noqa: E731
+        return _differences(where, found.scores[quantity], arm, others, early, expected)
 
     return rule
 
@@ -134,18 +121,26 @@ def differs_at(
     """The same of the score at one position: 0 is the first, -1 the last."""
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        scores = found.scores[quantity]
-        at = f"position {found.positions[position]}"
-        return [
-            _finding(
-                f"{quantity} at {at}, {arm} - {other}",
-                _paired(scores, arm, other, lambda values: values[position]),
-                expected,
-            )
-            for other in others
-        ]
+        where = f"{quantity} at position {found.positions[position]}"
+        read = lambda scores: scores[position]  # noqa: E731
+        return _differences(where, found.scores[quantity], arm, others, read, expected)
 
     return rule
+
+
+def _differences(
+    where: str,
+    scores: evidence_lib.Scores,
+    arm: str,
+    others: Sequence[str],
+    read: Callable[[np.ndarray], float],
+    expected: tuple[float, float],
+) -> list[ledger.Finding]:
+    """What is read of an arm's scores less that of each other, paired by seed."""
+    return [
+        _finding(f"{where}, {arm} - {other}", _paired(scores, arm, other, read), expected)
+        for other in others
+    ]
 
 
 def differ_at_end(quantity: str, arms: Sequence[str]) -> ledger.Rule:
@@ -187,8 +182,7 @@ def _paired(
     scores: evidence_lib.Scores, arm: str, other: str, read: Callable[[np.ndarray], float]
 ) -> np.ndarray:
     """What is read of an arm's scores less that of another's, for each seed that both have."""
-    seeds = _common_seeds(scores, (arm, other))
-    return np.array([read(scores[arm][s]) - read(scores[other][s]) for s in seeds])
+    return task_streams.paired(scores[arm], scores[other], arm, read)
 
 
 def all_of(*rules: ledger.Rule) -> ledger.Rule:
@@ -255,17 +249,13 @@ def _each(
     return np.array([read(scores) for scores in found.scores[quantity][arm].values()])
 
 
-def _last(tasks: np.ndarray) -> float:
-    return task_streams.parts(tasks)[1]
-
-
 def _change(tasks: np.ndarray) -> float:
     early, last = task_streams.parts(tasks)
     return last - early
 
 
 def _since_first(tasks: np.ndarray) -> float:
-    return _last(tasks) - tasks[0]
+    return task_streams.last(tasks) - tasks[0]
 
 
 def _finding(what: str, values: np.ndarray, expected: tuple[float, float]) -> ledger.Finding:
@@ -292,7 +282,7 @@ def late_tasks_the_same(
 ) -> ledger.Rule:
     """The same of `last`, the mean of the last third of tasks."""
     what = f"{quantity} in the last tasks"
-    return _equivalent(what, quantity, pairs, margin, _last)
+    return _equivalent(what, quantity, pairs, margin, task_streams.last)
 
 
 def _equivalent(
