@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from analysis.claims.experiments import (
     classification,
     contract,
+    evaluated,
     label_variants,
     network_variants,
-    point_mass,
     replays,
     stream_variants,
     supervised,
@@ -60,5 +60,5 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "held_out": network_variants.held_out(),
     "revival": network_variants.revival(),
     "linearised_units": network_variants.linearised_units(),
-    "point_mass_iql": point_mass.make(),
+    "point_mass_iql": evaluated.point_mass_iql(),
 }

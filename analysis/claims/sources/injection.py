@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 from analysis.claims import ledger, rules
-from analysis.claims.experiments import classification, point_mass
+from analysis.claims.experiments import classification, evaluated
 from analysis.claims.ledger import Claim, Test
 from analysis.claims.sources import normalization
 
-_IQL = point_mass.NAMES
-_RETURN = point_mass.QUANTITY
+_IQL = evaluated.IQL
+_RETURN = evaluated.QUANTITY
 _ARMS = {arm: classification.name("mse", arm) for arm in classification.TECHNIQUES}
 _PLAIN, _L2, _NORM, _INJECTED = (_ARMS[arm] for arm in ("plain", "l2", "ln_after", "injection"))
 _REWARD = classification.QUANTITY

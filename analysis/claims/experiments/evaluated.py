@@ -1,4 +1,4 @@
-"""IQL from data to playing, with plasticity injected (configs/point_mass_iql.py)."""
+"""Agents scored by evaluations on one task: IQL on PointmassHard."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from analysis.figures import stream_figure
 from core import checks
 
 QUANTITY = "mean_return"
-NAMES = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
+IQL = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
 """Injected never, once and twice."""
 
 _DATA = Path("datasets/point_mass.npz")
@@ -26,8 +26,8 @@ _KEYS = (
 )
 
 
-def make() -> contract.Experiment:
-    """The experiment."""
+def point_mass_iql() -> contract.Experiment:
+    """IQL from data to playing, with plasticity injected."""
     return contract.Experiment(
         "IQL on PointmassHard, 100,000 updates on data and as many while playing, injected into "
         "0, 1 or 2 times",
