@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from analysis import run_records
+from analysis import run_records, statistics
 from analysis.figures import metric_curves, trainability_figure
 from core import checks
 
@@ -91,12 +90,14 @@ def _rank_one(
     pairs = [own for own in pairs if own.shape[1] >= _LEAST_CHECKPOINTS]
     if not pairs:
         return None
-    within = [rho for own in pairs if not np.isnan(rho := _spearman(own))]
+    within = [rho for own in pairs if not np.isnan(rho := statistics.spearman(own))]
     rng = np.random.default_rng(0)
     draws = rng.integers(len(pairs), size=(_NUM_SAMPLES, len(pairs)))
-    samples = [_spearman(np.concatenate([pairs[i] for i in draw], axis=1)) for draw in draws]
+    samples = [
+        statistics.spearman(np.concatenate([pairs[i] for i in draw], axis=1)) for draw in draws
+    ]
     pooled = np.concatenate(pairs, axis=1)
-    value = _spearman(pooled)
+    value = statistics.spearman(pooled)
     if np.isnan(value):  # a metric that never changes
         return None
     low, high = np.nanquantile(samples, [0.025, 0.975]) if len(pairs) > 1 else (np.nan, np.nan)
@@ -119,11 +120,3 @@ def _pairs(metric: str, run: run_records.RunRecord, outcomes: dict[int, float]) 
             if np.isfinite(measured):
                 found.append((measured, value))
     return np.array(found, float).reshape(-1, 2).T
-
-
-def _spearman(pairs: np.ndarray) -> float:
-    """Spearman's correlation of two rows; nan if one of them is constant."""
-    if (np.ptp(pairs, axis=1) == 0).any():
-        return float("nan")
-    ranks = stats.rankdata(pairs, axis=1)
-    return float(np.corrcoef(ranks)[0, 1])

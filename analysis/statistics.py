@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from core import checks
 
@@ -173,3 +174,10 @@ def _check(scores: Scores) -> None:
 
 def _listed(scores: Scores) -> str:
     return ", ".join(scores)
+
+
+def spearman(pairs: np.ndarray) -> float:
+    """Spearman's rank correlation of two rows [2, N]; nan if one of them is constant."""
+    if (np.ptp(pairs, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(stats.rankdata(pairs, axis=1))[0, 1])

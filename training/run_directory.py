@@ -231,7 +231,10 @@ def _check_same(
             continue
         is_unset = [x.get(key, "") is None for x in given]
         compared = resolved if any(is_unset) and not all(is_unset) else given
-        saved, wanted = (json.dumps(x[key]) if key in x else "nothing" for x in compared)
+        # Sorted, as the saved ones are: an intervention is a mapping, whose order says nothing.
+        saved, wanted = (
+            json.dumps(x[key], sort_keys=True) if key in x else "nothing" for x in compared
+        )
         if saved != wanted:
             saved, wanted = (
                 f"{text} (not given)" if unset else text

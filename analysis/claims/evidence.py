@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from analysis import run_records
 from core import checks
@@ -57,7 +58,10 @@ def write(
     positions: Sequence[int],
     is_full: bool,
 ) -> None:
-    """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older."""
+    """Writes the evidence of runs that `run_records.check_one_commit` accepts; replaces older.
+
+    A seed that some arms have and others have not gets scores of nan there: that run failed.
+    """
     run_records.check_one_commit(runs)
     directory.mkdir(parents=True, exist_ok=True)
     run_records.write_table(directory / "scores.csv", _score_rows(scores, positions))
@@ -101,10 +105,15 @@ def read(directory: Path) -> Evidence | None:
 
 
 def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Iterable[dict[str, Any]]:
+    failed = np.full(len(positions), np.nan)
     for quantity, arms in scores.items():
+        seeds = sorted({seed for by_seed in arms.values() for seed in by_seed})
         for arm, by_seed in arms.items():
-            for seed, values in sorted(by_seed.items()):
+            for seed in seeds:
+                if seed not in by_seed:
+                    logging.warning("seed %d of %s failed: it has no %s", seed, arm, quantity)
                 key = {"quantity": quantity, "arm": arm, "seed": seed}
+                values = by_seed.get(seed, failed)
                 for position, score in zip(positions, values, strict=True):
                     yield {**key, "position": position, "score": f"{score:.7g}"}
 

@@ -80,6 +80,26 @@ def stays_within(quantity: str, arm: str, expected: tuple[float, float]) -> ledg
     return rule
 
 
+def goes_with(quantity: str, other: str, arm: str, expected: tuple[float, float]) -> ledger.Rule:
+    """Over an arm's seeds, a quantity's `last` is correlated by rank with another's `change`."""
+
+    def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
+        lasts = _each(found, quantity, arm, task_streams.last)
+        rho = statistics.spearman(np.stack([lasts, _each(found, other, arm, _change)]))
+        # Fieller, Hartley and Pearson 1957.
+        half = 1.96 * math.sqrt(1.06 / (len(lasts) - 3)) if len(lasts) > 3 else math.nan
+        low, high = (math.tanh(_arctanh(rho) + x) for x in (-half, half))
+        what = f"rank correlation of last {quantity} with the change of {other}, {arm}"
+        return [ledger.Finding(_named(what, lasts), rho, low, high, len(lasts), expected)]
+
+    return rule
+
+
+def _arctanh(value: float) -> float:
+    """Finite for ±1 too."""
+    return math.atanh(value * (1 - 1e-12))
+
+
 def falls_below_first(quantity: str, arm: str) -> ledger.Rule:
     """An arm's `last` is below its first task, where that is a measure of a new network."""
 

@@ -34,6 +34,12 @@ def test_the_same_run(tmp_path, before, after):
     run_directory.claim(tmp_path / "run", _config(**after))
 
 
+def test_the_order_of_an_interventions_keys_says_nothing(tmp_path):
+    """As in `{"module": ..., "at_frames": ...}`: in the file they are sorted."""
+    for intervention in ({"module": "l2", "begin": 1}, {"begin": 1, "module": "l2"}):
+        run_directory.claim(tmp_path / "run", _config(interventions=(intervention,)))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from matplotlib.figure import Figure
 
 from analysis import run_records
@@ -14,16 +15,10 @@ from core import checks
 QUANTITY = "mean_return"
 IQL = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
 """Injected never, once and twice."""
+LANDERS = ("lunar_lander_dqn", "lunar_lander_dqn_injection")
+"""Injected never and once."""
 
 _DATA = Path("datasets/point_mass.npz")
-_KEYS = (
-    "--config.evaluation.period_frames=5_000",
-    "--config.log.period_frames=5_000",
-    "--config.log.layers_period_frames=0",
-    "--config.log.tensorboard=false",
-    "--config.snapshot.period_frames=50_000",
-    "--config.snapshot.keep=1",
-)
 
 
 def point_mass_iql() -> contract.Experiment:
@@ -33,33 +28,79 @@ def point_mass_iql() -> contract.Experiment:
         "0, 1 or 2 times",
         "",
         (10, 40),
-        _run,
+        _run_iql,
         _draw,
         "figure 5 of Cheng, Chen and Ma: all three end at the same return, injected agents get "
         "there about 50,000 steps later",
     )
 
 
-def _run(runner: contract.Runner) -> contract.Outcome:
+def lunar_lander() -> contract.Experiment:
+    """DQN with plasticity injected after half of the run."""
+    return contract.Experiment(
+        "Double DQN on LunarLander, 300,000 steps, injected after half of them or never",
+        "",
+        (20, 40),
+        _run_lander,
+        _draw,
+        "Cheng, Chen and Ma mention LunarLander without a result",
+    )
+
+
+def _run_iql(runner: contract.Runner) -> contract.Outcome:
     if not _DATA.exists():
         arguments = ["--config=configs/point_mass.py", "--explore", "--steps=10_000"]
         runner.call("collect", [*arguments, f"--output={_DATA}"])
     root = runner.root / "test"
-    runner.sweep(root, "point_mass_iql", ("0", "1", "2"), runner.seeds(20), _KEYS)
+    keys = _keys(period_frames=5_000, snapshot_frames=50_000)
+    runner.sweep(root, "point_mass_iql", ("0", "1", "2"), runner.seeds(20), keys)
+    return _outcome(root)
+
+
+def _run_lander(runner: contract.Runner) -> contract.Outcome:
+    root = runner.root / "test"
+    keys = _keys(period_frames=20_000, snapshot_frames=100_000)
+    silent = [f"--config.log.{log}_period_frames=0" for log in ("units", "ranks")]
+    arms = ("none", "injection")
+    runner.sweep(root, "lunar_lander_dqn", arms, runner.seeds(10), [*keys, *silent])
+    return _outcome(root)
+
+
+def _keys(period_frames: int, snapshot_frames: int) -> list[str]:
+    return [
+        f"--config.evaluation.period_frames={period_frames}",
+        f"--config.log.period_frames={period_frames}",
+        "--config.log.layers_period_frames=0",
+        "--config.log.tensorboard=false",
+        f"--config.snapshot.period_frames={snapshot_frames}",
+        "--config.snapshot.keep=1",
+    ]
+
+
+def _outcome(root: Path) -> contract.Outcome:
+    """The evaluations of the runs that did not fail.
+
+    Raises:
+      ConfigError: if one has other evaluations than the rest, or if all have failed.
+    """
     runs = run_records.find([root])
     scores: dict[str, dict[int, np.ndarray]] = {}
     frames: set[tuple[int, ...]] = set()
     for run in runs:
+        of_arm = scores.setdefault(run.name, {})
         if not run.is_finished:
-            raise checks.ConfigError(f"{run.path}: failed at frame {run.frames}")
+            logging.warning("%s: failed at frame %d: has no score", run.path, run.frames)
+            continue
         rows = list(run.evaluations())
         for seed in run.seeds:
             # One at its very beginning is missing where a run was stopped in it.
             ours = [row for row in rows if row.seed == seed and row.frames]
-            scores.setdefault(run.name, {})[seed] = np.array([row.mean_return for row in ours])
+            of_arm[seed] = np.array([row.mean_return for row in ours])
             frames.add(tuple(row.frames for row in ours))
-    if len(frames) > 1:
-        raise checks.ConfigError(f"{root}: expected evaluations at the same frames in all runs")
+    if len(frames) != 1:
+        raise checks.ConfigError(
+            f"{root}: expected finished runs, with evaluations at the same frames in all"
+        )
     return contract.Outcome(runs, {QUANTITY: scores}, next(iter(frames)))
 
 

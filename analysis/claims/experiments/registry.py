@@ -61,4 +61,5 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "revival": network_variants.revival(),
     "linearised_units": network_variants.linearised_units(),
     "point_mass_iql": evaluated.point_mass_iql(),
+    "lunar_lander": evaluated.lunar_lander(),
 }

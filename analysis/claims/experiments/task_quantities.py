@@ -13,7 +13,7 @@ Read = Callable[[run_records.RunRecord, int], np.ndarray]
 
 
 def by_arm(runs: Sequence[run_records.RunRecord], read: Read) -> dict[str, dict[int, np.ndarray]]:
-    """By the runs' name and by seed, what is read; of runs that failed nan everywhere.
+    """By the runs' name and by seed, what is read of the runs that did not fail.
 
     Raises:
       ConfigError: as task_streams.by_arm, or if all have failed.
@@ -21,12 +21,10 @@ def by_arm(runs: Sequence[run_records.RunRecord], read: Read) -> dict[str, dict[
     scores = task_streams.by_arm([run for run in runs if run.is_finished], read)
     if not scores:
         raise checks.ConfigError(f"{runs[0].path}: expected a finished run here or beside it")
-    (length,) = {len(values) for arm in scores.values() for values in arm.values()}
     for run in runs:
         if not run.is_finished:
             logging.warning("%s: failed at frame %d: has no score", run.path, run.frames)
-            of_arm = scores.setdefault(run.name, {})
-            of_arm.update({seed: np.full(length, np.nan) for seed in run.seeds})
+            scores.setdefault(run.name, {})
     return scores
 
 

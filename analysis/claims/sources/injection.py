@@ -90,7 +90,12 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         "P7",
         "Large weights and few updated units accompany instability.",
-        note="instability of one long run on MsPacman needs a GPU; of sequences of tasks see P16",
+        _with(
+            rules.goes_with("weight_magnitude", _REWARD, _PLAIN, rules.BELOW_0),
+            rules.goes_with("updated_units", _REWARD, _PLAIN, rules.ABOVE_0),
+        ),
+        "in plain DQN, seed by seed with what it loses; instability of one long run on MsPacman "
+        "needs a GPU",
     ),
     Claim(
         "P8",
@@ -133,7 +138,20 @@ CLAIMS: Sequence[Claim] = (
         (Test("point_mass_iql", rules.reaches_later(_RETURN, _IQL[1], _IQL[0], threshold=-50.0)),),
     ),
     Claim(
-        "P12", "LunarLander's DQN with injection.", note="configs/lunar_lander_dqn.py; no result"
+        "P12",
+        "LunarLander's DQN with injection.",
+        (
+            Test(
+                "lunar_lander",
+                rules.all_of(
+                    rules.has_learned(_RETURN, evaluated.LANDERS[0], least=0.0),
+                    rules.differs(
+                        _RETURN, evaluated.LANDERS[1], [evaluated.LANDERS[0]], rules.ABOVE_0
+                    ),
+                ),
+            ),
+        ),
+        "mentioned without a result; tested is that injection helps",
     ),
     Claim(
         "P13",

@@ -192,7 +192,9 @@ def test_a_rate_that_fails_is_not_chosen(scripts, tmp_path):
 
 def test_a_run_that_fails_has_no_score(scripts, tmp_path):
     scripts.failing = ("nap", "1e-3", 3)
-    found = _run(scripts, tmp_path, is_full=False).scores["greedy_reward"]
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    evidence.write(tmp_path / "results", *outcome, is_full=False)
+    found = evidence.read(tmp_path / "results").scores["greedy_reward"]
     failed = [seed for seed, x in found["classification_c51_nap"].items() if np.isnan(x).all()]
     assert failed == [3]
     assert np.isfinite(found["classification_stream"][3]).all()

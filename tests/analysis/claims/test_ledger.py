@@ -16,7 +16,7 @@ from analysis.claims.experiments import (
     supervised,
 )
 from analysis.claims.ledger import Verdict
-from configs import classification_stream, point_mass_iql
+from configs import classification_stream, lunar_lander_dqn, point_mass_iql
 from configs.supervised import dead_units, methods, random_labels, replayed_schedule
 
 
@@ -154,6 +154,7 @@ def _names():
             "annealing": [*replays.FREE, *replays.REPLAYED.values()],
             "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
             "methods": [methods.get_config(x).name for x in methods_],
+            "lunar_lander": [lunar_lander_dqn.get_config(x).name for x in ("none", "injection")],
             "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
         }
     )
@@ -191,6 +192,7 @@ _QUANTITIES = {
     "annealing": ("greedy_reward",),
     "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
+    "lunar_lander": ("mean_return",),
     "point_mass_iql": ("mean_return",),
 }
 
@@ -338,6 +340,11 @@ _AS_CLAIMED = {
     ("P6", "techniques"): {
         "updated_units": {"classification_mse_plain": (0.8, 0.5, 0.5), "": (1, 1, 1)}
     },
+    ("P7", "techniques"): {
+        "greedy_reward": {"": (0.8, 0.7, 0.6)},
+        "weight_magnitude": {"": (1, 2, 3)},
+        "updated_units": {"": (-1, -1, -1)},
+    },
     ("P9", "techniques"): {
         "greedy_reward": {"classification_mse_l2": (0.8, 0.6, 0.6), "": (0.8, 0.7, 0.7)}
     },
@@ -348,6 +355,9 @@ _AS_CLAIMED = {
         "greedy_reward": {"": (0.8, 0.7, 0.6)},
         "feature_effective_rank": {"": (40, 30, 20)},
         "weight_magnitude": {"": (1, 2, 3)},
+    },
+    ("P12", "lunar_lander"): {
+        "mean_return": {"lunar_lander_dqn": (-200, 100, 100), "": (-200, 100, 150)}
     },
     ("P10", "point_mass_iql"): {"mean_return": {"": (-100, -60, -50)}},
 }
@@ -374,8 +384,8 @@ def test_what_a_claim_says_is_shown_and_its_opposite_is_not(claim, name):
         return ledger.judge(rule(evidence_), is_proxy=False)
 
     assert judge(turn=1) == Verdict.SHOWN
-    # Of those, distances and equalities, the opposite is the same or none.
-    if claim not in ("N3", "N17", "N18", "N20", "D8", "P10"):
+    # Of those, distances, correlations and equalities, the opposite is the same or none.
+    if claim not in ("N3", "N17", "N18", "N20", "D8", "P7", "P10", "P12"):
         assert judge(turn=-1) == Verdict.CONTRADICTED
 
 
