@@ -1,6 +1,6 @@
 # The commands of this project; each sets up what it needs.
 #
-#   make train   a short real training of Rainbow with NaP on an Atari game (~15 minutes, two cores)
+#   make train   a short real training of Rainbow with NaP on an Atari game (~10 minutes, two idle cores)
 #   make test    lint, types and all tests
 #   make test-quick   lint, types and the tests that are quick (~3 minutes, two idle cores)
 #   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~30 minutes, two cores)

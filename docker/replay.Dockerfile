@@ -1,4 +1,5 @@
-# The replay role: the training image, and the Reverb server's own environment beside it.
+# The replay role: the training image, which is built first, and the Reverb server's own environment
+# beside it. Not built yet.
 #   docker build -f docker/replay.Dockerfile -t effective-rainbow-replay .
 ARG TRAINING=effective-rainbow
 FROM ${TRAINING}

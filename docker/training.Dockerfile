@@ -1,4 +1,5 @@
-# Training, evaluation and everything else but the replay server:
+# Training, evaluation and everything else but the replay server. Not built yet, as there was no Docker:
+# tests/docs/test_containers.py only reads it.
 #   docker build -f docker/training.Dockerfile -t effective-rainbow .
 #   docker build -f docker/training.Dockerfile -t effective-rainbow --build-arg EXTRAS=distributed,gpu .
 FROM python:3.11-slim

@@ -38,7 +38,7 @@ html_theme = "furo"
 html_title = "Effective Rainbow"
 html_favicon = "site/icon.svg"
 html_static_path = ["site"]
-html_css_files = ["wide_tables.css"]
+html_css_files = ["tables.css"]
 copybutton_exclude = ".linenos, .gp, .go"
 
 
@@ -63,6 +63,16 @@ def _follow_links(app: Any, docname: str, source: list[str]) -> None:
         return f"[{text}]({target}/index.md{anchor})" if path.is_dir() else match[0]
 
     source[0] = _LINK.sub(replaced, source[0])
+
+
+_PROTOCOL = re.compile(r"results/(\w+)/PROTOCOL")
+
+
+def _name_protocols(app: Any, docname: str, source: list[str]) -> None:
+    """Titles of protocols get their experiment's name: in files they are all the same."""
+    del app
+    if match := _PROTOCOL.fullmatch(docname):
+        source[0] = source[0].replace("# Protocol", f"# {match[1]}: protocol", 1)
 
 
 # What reStructuredText would take for markup in docstrings, which are plain sentences and formulas.
@@ -92,5 +102,6 @@ def setup(app: Any) -> None:
     """Sphinx calls this."""
     app.connect("autodoc-skip-member", _is_left_out)
     app.connect("source-read", _follow_links)
+    app.connect("source-read", _name_protocols)
     # Before napoleon, which makes markup of the sections of a docstring.
     app.connect("autodoc-process-docstring", _take_literally, priority=400)

@@ -4,7 +4,7 @@ python -m scripts.claim N15          # a small size, to see that it works
 python -m scripts.claim N15 --full   # the protocol's, which docs/claims.md speaks of
 python -m scripts.claim N8 --full --read  # from the runs that there are, of whichever one commit
 python -m scripts.claim --list       # all claims with verdict and cost
-python -m scripts.claim --page       # writes docs/claims.md from the numbers in docs/results
+python -m scripts.claim --page       # writes docs/claims.md and its figures from docs/results
 
 The same command continues what was stopped. All runs of an experiment are of one commit: long ones
 are best run in a checkout of their own (git worktree). Scores, configurations and the figure are
@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.2
 
 _FULL = flags.DEFINE_bool("full", False, "The size of the protocol.")
 _LIST = flags.DEFINE_bool("list", False, "Tell all claims and run none.")
-_PAGE = flags.DEFINE_bool("page", False, "Write docs/claims.md and run nothing.")
+_PAGE = flags.DEFINE_bool("page", False, "Write docs/claims.md and its figures, and run nothing.")
 _READ = flags.DEFINE_bool("read", False, "Train nothing: read what runs there are.")
 _ROOT = flags.DEFINE_string("root", "runs/claims", "Where runs and results go.")
 _EXPERIMENTS = flags.DEFINE_list("experiments", None, "Of the claim's; default: all.")
@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if _PAGE.value:
         PAGE.write_text(make_page(), encoding="utf-8")
+        _draw_figures()
         return 0
     claim = _find(argv[1:])
     try:
@@ -75,6 +76,11 @@ def make_page() -> str:
     """The text of docs/claims.md."""
     found = page.read_evidence(_RESULTS)
     return page.render([page.assess(claim, found) for claim in catalogue.CLAIMS], found)
+
+
+def _draw_figures() -> None:
+    for name, found in page.read_evidence(_RESULTS).items():
+        curves.save(registry.EXPERIMENTS[name].draw(found), _RESULTS / name / "figure.png")
 
 
 def _find(arguments: Sequence[str]) -> ledger.Claim:

@@ -98,10 +98,14 @@ def read(directory: Path) -> Evidence | None:
         of_arms = scores.setdefault(str(quantity), {})
         of_arms.setdefault(str(arm), {})[int(seed)] = table["score"][rows]
     runs = run_records.read_table(directory / "runs.csv")
-    hardware = f"{runs['processor'][0]}, {runs['cores'][0]:.0f} cores, {runs['device'][0]}"
+    hardware = f"{runs['processor'][0]}, {_cores(runs['cores'][0])}, {runs['device'][0]}"
     hours = float(runs["elapsed_seconds"].sum()) / 3600
     is_full = set(runs["size"]) == {"full"} and set(runs["uncommitted_changes"]) == {"False"}
     return Evidence(Quantities(scores), positions, hours, str(runs["commit"][0]), hardware, is_full)
+
+
+def _cores(number: float) -> str:
+    return f"{number:.0f} core{'s' if number > 1 else ''}"
 
 
 def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Iterable[dict[str, Any]]:

@@ -11,9 +11,15 @@ from core import checks
 
 _INTRODUCTION = """# Claims
 
-What the source documents claim, and what was found here. Written by
-`python -m scripts.claim --page` from the numbers in [results](results); a verdict follows from the
-rule of the experiment's `PROTOCOL.md`, which is older than the runs:
+What three works claim, and what was found here:
+
+* N: *Normalization and effective learning rates in reinforcement learning* (Lyle et al. 2024,
+  NaP), and summaries of it;
+* D: *Disentangling the causes of plasticity loss in neural networks* (Lyle et al. 2024);
+* P: *Improving neural network plasticity in reinforcement learning* (Cheng, Chen and Ma).
+
+Written by `python -m scripts.claim --page` from the numbers in [results](results); a verdict
+follows from the rule of the experiment's `PROTOCOL.md`, which was written before the runs:
 
 * *shown*: the interval over seeds lies within what the claim allows, with at least five seeds;
   *shown on a proxy* if the task is not the source's. What holds there need not hold on Atari.
@@ -22,7 +28,9 @@ rule of the experiment's `PROTOCOL.md`, which is older than the runs:
 * *not testable here*: not on a CPU. *Not run*: nothing counts yet.
 
 `python -m scripts.claim N15` runs a claim's experiments in a small size, `--full` in that of the
-protocol; the same command continues, and `--list` tells what there is.
+protocol; the same command continues, and `--list` tells what there is. The last column has the
+experiments: a link to what was found or, of one that was not run, to its protocol, with the minutes
+that it is expected to take on two cores. `--experiments=NAME` runs that one alone.
 """
 
 
@@ -85,7 +93,7 @@ def shown(row: Row) -> str:
 
 def render(rows: Sequence[Row], found: Mapping[str, evidence_lib.Evidence]) -> str:
     """The page."""
-    table = ["| | claim | verdict | |", "|---|---|---|---|"]
+    table = ["| | claim | verdict | experiments |", "|---|---|---|---|"]
     for row in rows:
         table.append(f"| {row.claim.id} | {row.claim.statement} | {shown(row)} | {_remark(row)} |")
     sections = [_section(name, found[name], rows) for name in found]
@@ -97,8 +105,12 @@ def _remark(row: Row) -> str:
     missing = [test.experiment for test in row.claim.tests if test.experiment not in row.findings]
     for name in missing:
         minutes = registry.EXPERIMENTS[name].minutes[1]
-        found.append(f"`{_command(row, name)}`, about {minutes} minutes")
+        found.append(f"[{name}](results/{name}/PROTOCOL.md), about {minutes} minutes")
     return "; ".join([*found, row.claim.note] if row.claim.note else found)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} min"
 
 
 def _command(row: Row, experiment: str) -> str:
@@ -114,7 +126,7 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         "",
         f"{experiment.title}.{proxy} [Protocol](results/{name}/PROTOCOL.md), "
         f"[scores](results/{name}/scores.csv), configurations beside them. "
-        f"Commit {found.commit[:9]}, {found.hardware}, {found.hours:.1f} hours of runs. "
+        f"Commit {found.commit[:9]}, {found.hardware}, {_duration(found.hours)} of runs. "
         f"The source: {experiment.described}.",
         "",
         f"    {_command(concerned[0], name)}",

@@ -34,6 +34,9 @@ def _random_score(run: run_records.RunRecord) -> float | None:
 def draw(runs: Sequence[run_records.RunRecord], with_layers: bool = False) -> Figure:
     """A figure with the training and evaluation returns, and per-layer panels if asked.
 
+    Those of each measured run are a row of their own. Returns are left out where layers are asked
+    for and no run has any.
+
     Raises:
       ConfigError: if no layer of any run was measured, and per-layer panels are asked for.
     """
@@ -44,15 +47,23 @@ def draw(runs: Sequence[run_records.RunRecord], with_layers: bool = False) -> Fi
             f"layers: no layer was measured in {paths}: expected a run with "
             "log.layers_period_frames > 0, or no --layers"
         )
-    panels = 3 if with_layers else 1
-    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, 4.5), squeeze=False)
-    draw_returns(axes[0, 0], runs)
+    with_returns = not with_layers or any(_has_returns(run) for run in runs)
+    rows, columns = (len(measured), 2 + with_returns) if with_layers else (1, 1)
+    size = (7 * columns, 4.5 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    if with_returns:
+        draw_returns(axes[0, 0], runs)
+        for unused in axes[1:, 0]:
+            unused.axis("off")
     if with_layers:
-        for run in measured:
-            draw_layers(axes[0, 1], run, "norm", "parameter norm ||W||")
-            draw_layers(axes[0, 2], run, "update_ratio", "relative update ||dW|| / ||W||")
-    figure.tight_layout()
+        for (*_, norms, updates), run in zip(axes, measured, strict=True):
+            draw_layers(norms, run, "norm", "parameter norm ||W||")
+            draw_layers(updates, run, "update_ratio", "relative update ||dW|| / ||W||")
     return figure
+
+
+def _has_returns(run: run_records.RunRecord) -> bool:
+    return any(len(run.tables[name].get("frames", ())) for name in ("episodes", "evaluation"))
 
 
 def draw_returns(axes: plt.Axes, runs: Sequence[run_records.RunRecord]) -> None:
@@ -65,11 +76,13 @@ def draw_returns(axes: plt.Axes, runs: Sequence[run_records.RunRecord]) -> None:
             _draw_returns_of_seed(axes, run, seed, f"C{i}", is_first=j == 0)
     for score in sorted({score for run in runs if (score := _random_score(run)) is not None}):
         axes.axhline(score, color="grey", linestyle=":", label="random policy")
+    axes.autoscale_view()  # which axhline leaves to others
     axes.set_xlabel("frames (thousands)")
     axes.set_ylabel("episode return")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")
+        # Inside it would hide a curve, or the random policy's line.
+        axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
 
 
 def _draw_returns_of_seed(
@@ -103,12 +116,17 @@ def draw_layers(axes: plt.Axes, run: run_records.RunRecord, column: str, title: 
         for j, seed in enumerate(sorted(set(table["seed"].tolist()))):
             rows = (table["layer"] == layer) & (table["seed"] == seed)
             shown = layer if j == 0 else None
-            axes.plot(table["frames"][rows] / 1e3, table[column][rows], f"C{i % 10}", label=shown)
+            axes.plot(table["frames"][rows] / 1e3, table[column][rows], _style(i), label=shown)
     axes.set_yscale("log")
     axes.set_xlabel("frames (thousands)")
     axes.set_title(f"{title}\n{label(run)}", fontsize="medium")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _style(number: int) -> str:
+    """A colour; dashed from the eleventh on, as there are ten."""
+    return f"C{number % 10}{'-' if number < 10 else '--'}"
 
 
 def _of_seed(table: run_records.Columns, seed: int) -> run_records.Columns:

@@ -10,7 +10,12 @@ from analysis import task_streams
 
 matplotlib.use("Agg")
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# With more positions their points would hide the line.
+_MAX_MARKERS = 100
 
 
 def draw(
@@ -18,28 +23,67 @@ def draw(
     positions: Sequence[int] | np.ndarray,
     xlabel: str,
     ylabel: str,
+    is_log: bool = False,
 ) -> Figure:
     """A line for each arm, its mean over seeds, with 95 % t-intervals at each position.
+
+    Where there is one position, a point for each arm.
 
     Args:
       arms: by name and seed, the scores [P].
       positions: [P] of what xlabel says; of shorter arms the first.
       xlabel: of the positions.
       ylabel: of the scores.
+      is_log: scores are positive and their axis is logarithmic; means and intervals are then those
+        of the logarithms, as a lower end below 0 has no place there.
     """
-    figure = Figure(figsize=(9, 4.5))
+    rows = -(-len(arms) // 2)
+    figure = Figure(figsize=(9, 4.2 + 0.2 * rows), layout="constrained")
     axes = figure.add_subplot()
-    for name, arm in arms.items():
-        values = np.stack(list(arm.values()))
-        mean = values.mean(0)
-        x = np.asarray(positions)[: len(mean)]
-        (line,) = axes.plot(x, mean, marker=".", label=f"{name} ({len(values)} seeds)")
-        if len(values) > 1:
-            half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values, axis=0)
-            axes.fill_between(x, mean - half, mean + half, color=line.get_color(), alpha=0.2)
-    axes.set_xlabel(xlabel)
+    if is_log:
+        axes.set_yscale("log")
+    if len(positions) == 1:
+        _draw_points(axes, arms, is_log)
+    else:
+        _draw_lines(axes, arms, np.asarray(positions), is_log)
+        axes.set_xlabel(xlabel)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        # Above the curves: inside it would hide some of them.
+        figure.legend(loc="outside upper center", ncols=2, fontsize="small", frameon=False)
     axes.set_ylabel(ylabel)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.tight_layout()
     return figure
+
+
+def _draw_lines(
+    axes: Axes, arms: Mapping[str, task_streams.Scores], positions: np.ndarray, is_log: bool
+) -> None:
+    for name, arm in arms.items():
+        mean, low, high = _summary(arm, is_log)
+        x = positions[: len(mean)]
+        marker = "." if len(x) <= _MAX_MARKERS else ""
+        (line,) = axes.plot(x, mean, marker=marker, label=_label(name, arm))
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2)
+
+
+def _draw_points(axes: Axes, arms: Mapping[str, task_streams.Scores], is_log: bool) -> None:
+    for i, arm in enumerate(arms.values()):
+        mean, low, high = _summary(arm, is_log)
+        axes.errorbar([i], mean, [mean - low, high - mean], fmt="o", capsize=4)
+    axes.set_xticks(range(len(arms)), [_label(name, arm) for name, arm in arms.items()])
+    axes.set_xlim(-0.5, len(arms) - 0.5)
+
+
+def _label(name: str, arm: task_streams.Scores) -> str:
+    return f"{name} ({len(arm)} seed{'s' if len(arm) > 1 else ''})"
+
+
+def _summary(arm: task_streams.Scores, is_log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over seeds and both ends of its interval, [P] each; of one seed itself."""
+    values = np.stack(list(arm.values()))
+    values = np.log(values) if is_log else values
+    mean, half = values.mean(0), np.zeros(values.shape[1])
+    if len(values) > 1:
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values, axis=0)
+    back = np.exp if is_log else np.asarray
+    return back(mean), back(mean - half), back(mean + half)

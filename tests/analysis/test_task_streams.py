@@ -129,5 +129,20 @@ def test_arms_without_a_common_seed_are_refused():
 def test_a_line_for_each_arm():
     arms = {"plain": {k: _row(0.8, 0.1 * k) for k in range(3)}, "nap": {1: _row(1, 1)}}
     (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
-    assert [line.get_label() for line in axes.lines] == ["plain (3 seeds)", "nap (1 seeds)"]
+    assert [line.get_label() for line in axes.lines] == ["plain (3 seeds)", "nap (1 seed)"]
     np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.1)
+
+
+def test_on_a_logarithmic_axis_intervals_are_positive():
+    arms = {"plain": {1: np.array([1e-16, 1.0]), 2: np.array([1e-12, 1.0])}}
+    (axes,) = stream_figure.draw(arms, range(2), "updates", "distance", is_log=True).axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1e-14, 1])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 1] > 0).all()
+
+
+def test_of_one_position_there_is_a_point_for_each_arm():
+    arms = {name: {1: np.array([k]), 2: np.array([k + 2.0])} for k, name in enumerate("ab")}
+    (axes,) = stream_figure.draw(arms, [1], "task", "score").axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a (2 seeds)", "b (2 seeds)"]
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"] == [1, 2]

@@ -1,4 +1,4 @@
-"""The order of the house: which room may import which, and how full a room may be."""
+"""Which room may import which, and how full a room may be."""
 
 import ast
 from collections.abc import Iterator

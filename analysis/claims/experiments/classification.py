@@ -30,7 +30,7 @@ QUANTITIES = {
     QUANTITY: task_quantities.means(QUANTITY),
     DEVIATION: task_quantities.norm_deviation,
 }
-PLOTTED = streams.PlottedQuantity(QUANTITY, "share of images answered rightly")
+PLOTTED = streams.PlottedQuantity(QUANTITY, "share of images answered correctly")
 PROXY = "sequences of Atari games"
 CONFIG = "classification_stream"
 
@@ -54,7 +54,7 @@ def make(
         PROXY,
         minutes,
         run,
-        streams.draw_tasks(PLOTTED),
+        streams.draw_tasks(_plotted(agent, arms)),
         "left half of the last figure of the NaP paper: over two passes through ten games, "
         "Rainbow falls behind a new network, NaP does not",
     )
@@ -78,12 +78,17 @@ def techniques() -> contract.Experiment:
                 "ranks", "feature_effective_rank"
             ),
         },
-        PLOTTED,
+        _plotted("mse", TECHNIQUES),
         "figures 1 to 4 of Cheng, Chen and Ma, of single runs: all techniques are above plain DQN, "
         "LayerNorm most; weights grow in all, less with L2; few units are updated without a "
         "technique, all of them with L2; the effective rank falls, then rises, and is highest "
         "with LayerNorm",
     )
+
+
+def _plotted(agent: str, arms: Sequence[str]) -> streams.PlottedQuantity:
+    """By the arms' own words, as plain C51 is called classification_stream in files."""
+    return PLOTTED._replace(arms={arm: name(agent, arm) for arm in arms})
 
 
 def _tuned(agent: str, arms: Sequence[str], keys: Sequence[str]) -> contract.TunedSweep:

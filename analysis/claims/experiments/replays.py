@@ -184,6 +184,4 @@ def _draw_identities(found: evidence_lib.Evidence) -> Figure:
         for arm, by_seed in found.scores["distance"].items()
     }
     label = "distance of the loss to the free run's"
-    figure = stream_figure.draw(scores, found.positions, "updates", label)
-    figure.axes[0].set_yscale("log")
-    return figure
+    return stream_figure.draw(scores, found.positions, "updates", label, is_log=True)

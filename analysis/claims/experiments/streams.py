@@ -12,10 +12,18 @@ from analysis.figures import stream_figure
 
 
 class PlottedQuantity(NamedTuple):
-    """What is drawn: a quantity and how its axis is called."""
+    """What is drawn.
+
+    Attributes:
+      quantity: of the scores.
+      label: what its axis is called.
+      arms: the names of arms by what they are called in the figure, in its order; None for all by
+        their names.
+    """
 
     quantity: str
     label: str
+    arms: Mapping[str, str] | None = None
 
 
 def make(
@@ -49,6 +57,10 @@ def draw_tasks(plotted: PlottedQuantity) -> Callable[[evidence_lib.Evidence], Fi
 
     def draw(found: evidence_lib.Evidence) -> Figure:
         scores = found.scores[plotted.quantity]
+        if plotted.arms:
+            # An experiment of the small size lacks some.
+            there = {shown: arm for shown, arm in plotted.arms.items() if arm in scores}
+            scores = {shown: scores[arm] for shown, arm in there.items()}
         return stream_figure.draw(scores, found.positions + 1, "task", plotted.label)
 
     return draw

@@ -99,7 +99,7 @@ def test_the_page_has_the_verdict_and_the_numbers():
     assert page.shown(row).endswith(
         "_stream: shown on a proxy; classification_stream_rainbow: not run"
     )
-    assert "`python -m scripts.claim N0 --full --experiments=classification_stream_rainbow`" in (
+    assert "[classification_stream_rainbow](results/classification_stream_rainbow/PROTOCOL.md)" in (
         page.render([row], found)
     )
 
