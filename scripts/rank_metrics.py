@@ -1,6 +1,6 @@
 """Which metric tells how well networks still learn: its rank correlation with the probe's outcome.
 
-python -m scripts.rank_metrics --output=ranking.csv runs/lab_plain runs/lab_nap
+python -m scripts.rank_metrics --output=ranking.csv --figure=ranking.png runs/lab_plain runs/lab_nap
 
 Arguments are directories with runs in or below them, whose checkpoints scripts.probe_plasticity has
 probed and whose layers, units, ranks or network were measured (docs/metrics.md).
@@ -13,12 +13,14 @@ from pathlib import Path
 from absl import flags
 
 from analysis import metric_ranking, run_records
+from analysis.figures import curves, ranking_figure
 from core import checks
 from plasticity import trainability
 from scripts import command_line
 
 _TASK = flags.DEFINE_enum("task", "regression", trainability.TASKS, "Of the probe.")
 _OUTPUT = flags.DEFINE_string("output", None, "Write the table to this file .csv too.")
+_FIGURE = flags.DEFINE_string("figure", None, "Draw it to this file, such as .png.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
         )
     if _OUTPUT.value:
         _write(Path(_OUTPUT.value), ranked)
+    if _FIGURE.value:
+        curves.save(ranking_figure.draw(ranked), Path(_FIGURE.value))
 
 
 def _write(path: Path, ranked: Sequence[metric_ranking.Ranked]) -> None:

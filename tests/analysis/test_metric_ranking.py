@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import metric_ranking, run_records
+from analysis.figures import ranking_figure
 from core import checks
 from tests.analysis import conftest
 
@@ -47,7 +48,10 @@ def test_a_metric_that_orders_the_outcomes_has_correlation_1(make_probed):
     ]
     # The two draws, 2 and 1/2 times the value, have it as their geometric mean.
     assert metric_ranking.outcome(runs[0], "regression")[20] == pytest.approx(1.5)
-    by_name = {row.metric: row for row in metric_ranking.rank(runs, "regression")}
+    ranked = metric_ranking.rank(runs, "regression")
+    by_name = {row.metric: row for row in ranked}
+    (axes,) = ranking_figure.draw(ranked).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [row.metric for row in ranked]
     dead = by_name["units.dead"]
     assert (dead.pooled, dead.low, dead.high, dead.within) == pytest.approx((1, 1, 1, 1))
     assert (dead.runs, dead.checkpoints) == (2, 8)
