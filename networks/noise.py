@@ -62,7 +62,7 @@ def supply(sizes: Sizes) -> Noise | None:
 
 def draw_ahead(
     rngs: jax.Array, layers: Sequence[Sizes], draw: Callable[[jax.Array, tuple[int]], jax.Array]
-) -> list[list[Noise]]:
+) -> list[Noise]:
     """The noise of several passes through a network, from the bits they would draw themselves.
 
     All vectors are drawn in one go, each as long as the longest: with a generator that counts
@@ -72,6 +72,9 @@ def draw_ahead(
       rngs: the keys [P] that the passes would be given.
       layers: the noisy layers in the order of their calls.
       draw: (key, shape) -> noise.
+
+    Returns:
+      For each layer the noise of all passes, with an axis [P] in front.
     """
     longest = max(max(sizes) for sizes in layers)
     keys = jax.vmap(_keys(len(layers)))(rngs)
@@ -80,11 +83,8 @@ def draw_ahead(
     # One array that is written once, not an expression for each layer to compute again.
     vectors = jax.lax.optimization_barrier(vectors)
     return [
-        [
-            Noise(of_pass[i, 0, None, : sizes.inputs], of_pass[i, 1, None, : sizes.outputs])
-            for i, sizes in enumerate(layers)
-        ]
-        for of_pass in vectors
+        Noise(vectors[:, i, 0, None, : sizes.inputs], vectors[:, i, 1, None, : sizes.outputs])
+        for i, sizes in enumerate(layers)
     ]
 
 
