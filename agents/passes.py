@@ -1,6 +1,7 @@
 """The passes of an update through a network: one by one, or for few kernels all of them as one."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ class Pass(NamedTuple):
 
 
 Passes = Callable[[Sequence[Pass]], list[Any]]
-"""Passes -> the network's output for each; only the first may have a gradient."""
+"""Passes -> the network's output for each; the gradient is that of the first."""
 
 
 def make(
@@ -38,13 +39,25 @@ def make(
       problem: what it learns.
     """
     if not sections.has_few_kernels:
-        return lambda passes: [apply(*each) for each in passes]
+        return lambda passes: _one_by_one(apply, passes)
     head = sections.network.head
     sizes: list[noise.Sizes] = []
     if head.noisy and head.noise == "shared":
         with noise.recording() as sizes:
             jax.eval_shape(lambda *x: init(*x), jax.random.key(0), problem.observations)
     return lambda passes: as_one(apply, passes, sizes)
+
+
+def _one_by_one(apply: intervening.Apply, passes: Sequence[Pass]) -> list[Any]:
+    first, *others = passes
+    constant = [
+        # Other parameters are no part of what is differentiated.
+        each._replace(params=jax.lax.stop_gradient(each.params))
+        if each.params is first.params
+        else each
+        for each in others
+    ]
+    return [apply(*each) for each in (first, *constant)]
 
 
 def as_one(
@@ -57,14 +70,15 @@ def as_one(
       passes: with observations of one shape.
       sizes: of the layers whose noise is drawn ahead.
     """
-    first, *others = (each.params for each in passes)
+    first, *others = params = [each.params for each in passes]
+    groups = [len(list(same)) for _, same in itertools.groupby(params, id)]
     rngs = jnp.stack([each.rng for each in passes])
     drawn = noise.draw_ahead(rngs, sizes, linear.factorised_noise) if sizes else []
     observations = jax.tree.map(lambda *x: jnp.stack(x), *(each.observations for each in passes))
 
     def apply_one(params: Any, inputs: Any) -> Any:
         rng, drawn, observations = inputs
-        with noise.supplied(drawn) if sizes else contextlib.nullcontext():
+        with noise.supplied(drawn, groups) if sizes else contextlib.nullcontext():
             return apply(params, rng, observations)
 
     outputs = _first_learns(apply_one)(first, others, (rngs, drawn, observations))

@@ -94,8 +94,7 @@ def make_loss(
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)
         inputs = [passes_lib.Pass(params, rng_tm1, transition.s_tm1)]
         if agent.double:
-            constant = jax.lax.stop_gradient(params)
-            inputs.append(passes_lib.Pass(constant, rng_selector, transition.s_t))
+            inputs.append(passes_lib.Pass(params, rng_selector, transition.s_t))
         inputs.append(passes_lib.Pass(target_params, rng_target, transition.s_t))
         outputs = passes(inputs)
         output_tm1, selector, target = outputs[0], outputs[-2], outputs[-1]

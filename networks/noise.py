@@ -34,9 +34,14 @@ def recording() -> Iterator[list[Sizes]]:
 
 
 @contextlib.contextmanager
-def supplied(noise: Sequence[Noise]) -> Iterator[None]:
-    """The noisy layers called within get these, in their order, instead of drawing."""
-    with _set_ahead(left=(left := list(noise))):
+def supplied(noise: Sequence[Noise], groups: Sequence[int] = ()) -> Iterator[None]:
+    """The noisy layers called within get these, in their order, instead of drawing.
+
+    Args:
+      noise: of the layers.
+      groups: see `groups`.
+    """
+    with _set_ahead(left=(left := list(noise)), groups=tuple(groups)):
         yield
     assert not left, "as many layers as were recorded"
 
@@ -58,6 +63,14 @@ def supply(sizes: Sizes) -> Noise | None:
     if "recorded" in known:
         known["recorded"].append(sizes)
     return known["left"].pop(0) if "left" in known else None
+
+
+def groups() -> tuple[int, ...]:
+    """Of the passes that are mapped over now, how many in turn share their parameters.
+
+    (2, 1): the first two do, and the third has others.
+    """
+    return vars(_AHEAD).get("groups", ())
 
 
 def draw_ahead(
