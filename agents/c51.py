@@ -7,6 +7,7 @@ way), and it explores as DQN does.
 import dataclasses
 
 from agents import base, exploration, optimizers, q_learning, rainbow
+from agents import passes as passes_lib
 from core import checks, settings
 from networks import value_network
 from networks.heads import c51
@@ -32,6 +33,6 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     fixed = agent.fixed() if sections.has_few_kernels else None
     read = (fixed or agent).distribution
     network = q_learning.make_network(sections, problem, agent.num_atoms, read)
-    passes = q_learning.make_passes(network, sections, problem)
+    passes = passes_lib.make(network.init, network.apply, sections, problem)
     loss = rainbow.make_loss(passes, agent, fixed)
     return q_learning.make_agent(network, loss, sections, problem)

@@ -1,7 +1,7 @@
 """The update of `value_based.Trainer` on a state of few arrays, for few kernels on a GPU.
 
-All parameters lie in one array of rows, and so do the target's and both moments of Adam: clipping,
-Adam, projection and the copy to the target are then each one pass, however many layers there are.
+All parameters lie in two arrays, and so do the target's and both moments of Adam: clipping, Adam,
+projection and the copy to the target are then a pass over each, however many layers there are.
 The numbers are those of `Trainer.update` up to the order of sums.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +28,22 @@ if TYPE_CHECKING:  # it imports this module
 _WIDTH = 128
 
 
+class Arrays(NamedTuple):
+    """A tree's leaves in two arrays.
+
+    Attributes:
+      large: [..., width], the leaves of the largest shape, one after another along the first axis,
+        so that a product of all of them can read them as they are.
+      rest: [rows, width], the others; each begins a row, zeros fill its last.
+    """
+
+    large: jax.Array
+    rest: jax.Array
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the leaves of a tree lie in an array of rows: each begins a row, zeros fill its last.
+    """Where the leaves of a tree lie in `Arrays`.
 
     Attributes:
       treedef: of the tree.
@@ -41,40 +54,66 @@ class Layout:
     shapes: Sequence[tuple[int, ...]]
 
     @property
-    def _num_rows(self) -> list[int]:
-        return [-(-math.prod(shape) // _WIDTH) for shape in self.shapes]
+    def _parts(self) -> tuple[list[int], list[int]]:
+        """Which leaves are in each of the arrays."""
+        largest = max(self.shapes, key=math.prod)
+        large = [i for i, shape in enumerate(self.shapes) if shape == largest]
+        return large, [i for i in range(len(self.shapes)) if i not in large]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Of the array."""
-        return sum(self._num_rows), _WIDTH
+    def template(self) -> Arrays:
+        """The arrays' shapes and types."""
+        leaves = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in self.shapes]
+        return jax.eval_shape(self.pack, jax.tree.unflatten(self.treedef, leaves))
 
-    def owners(self, indices: Sequence[int]) -> np.ndarray:
-        """Each row's index, int32 [rows], given one for each leaf."""
-        return np.repeat(np.asarray(indices, np.int32), self._num_rows)
+    def owners(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The index of each row of both arrays, given one for each leaf."""
+        numbers, (large, rest) = np.asarray(indices, np.int32), self._parts
+        lengths = [_num_rows(self.shapes[i]) for i in rest]
+        num_large = math.prod(self.shapes[large[0]][:-1])
+        return np.repeat(numbers[large], num_large), np.repeat(numbers[rest], lengths)
 
-    def pack(self, tree: Any) -> jax.Array:
-        """The array [rows, width] of a tree."""
-        return jnp.concatenate([self._as_rows(leaf) for leaf in self.treedef.flatten_up_to(tree)])
+    def pack(self, tree: Any) -> Arrays:
+        """The arrays of a tree."""
+        leaves, (large, rest) = self.treedef.flatten_up_to(tree), self._parts
+        rows = [jnp.zeros((0, _WIDTH)), *(self._as_rows(leaves[i]) for i in rest)]
+        return Arrays(
+            jnp.concatenate([leaves[i].reshape(-1, leaves[i].shape[-1]) for i in large]),
+            jnp.concatenate(rows),
+        )
 
     @staticmethod
     def _as_rows(leaf: jax.Array) -> jax.Array:
         flat = leaf.reshape(-1)
         return jnp.pad(flat, (0, -flat.size % _WIDTH)).reshape(-1, _WIDTH)
 
-    def unpack(self, rows: jax.Array) -> Any:
-        """The tree of an array; its gradient is `pack`ed, instead of a sum of padded leaves."""
+    def unpack(self, packed: Arrays) -> Any:
+        """The tree of the arrays; its gradient is `pack`ed, instead of a sum of padded leaves."""
         unpack = jax.custom_vjp(self._unpack)
         unpack.defvjp(lambda x: (self._unpack(x), None), lambda _, tree: (self.pack(tree),))
-        return unpack(rows)
+        return unpack(packed)
 
-    def _unpack(self, rows: jax.Array) -> Any:
-        ends = np.cumsum(self._num_rows)
-        leaves = [
-            rows[end - number : end].reshape(-1)[: math.prod(shape)].reshape(shape)
-            for end, number, shape in zip(ends, self._num_rows, self.shapes)
-        ]
+    def _unpack(self, packed: Arrays) -> Any:
+        large, rest = self._parts
+        leaves: list[Any] = [None] * len(self.shapes)
+        # Slices along the first axis, which the compiler sees through where they are joined again.
+        for i, leaf in zip(large, jnp.split(packed.large, len(large))):
+            leaves[i] = leaf.reshape(self.shapes[i])
+        ends = np.cumsum([_num_rows(self.shapes[i]) for i in rest])
+        for i, end in zip(rest, ends):
+            shape = self.shapes[i]
+            rows = packed.rest[end - _num_rows(shape) : end]
+            leaves[i] = rows.reshape(-1)[: math.prod(shape)].reshape(shape)
         return jax.tree.unflatten(self.treedef, leaves)
+
+
+def _num_rows(shape: tuple[int, ...]) -> int:
+    """That a leaf takes up."""
+    return -(-math.prod(shape) // _WIDTH)
+
+
+def _is_packed(part: Any) -> bool:
+    return isinstance(part, Arrays)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +123,7 @@ class PackedTrainer:
     Attributes:
       trainer: of the agent, without interventions.
       layout: of its parameters.
-      optimizer: of arrays of rows, without the projection.
+      optimizer: of packed arrays, without the projection.
       projected: what is projected, the layers in order.
       template: shapes of the packed optimizer's state.
     """
@@ -96,7 +135,7 @@ class PackedTrainer:
     template: Any
 
     def pack(self, state: types.TrainState) -> types.TrainState:
-        """The state with its parameters, target and moments in arrays of rows."""
+        """The state with its parameters, target and moments packed."""
         return state._replace(
             params=self.layout.pack(state.params),
             target_params=self.layout.pack(state.target_params),
@@ -113,12 +152,12 @@ class PackedTrainer:
 
     def _pack_optimizer(self, state: Any) -> Any:
         chain = state.inner if self.projected else state
-        parts = jax.tree.structure(self.template).flatten_up_to(chain)
+        expected, structure = jax.tree.flatten(self.template, is_leaf=_is_packed)
         packed = [
-            self.layout.pack(part) if self._is_rows(shape) else part
-            for shape, part in zip(jax.tree.leaves(self.template), parts)
+            self.layout.pack(part) if _is_packed(shape) else part
+            for shape, part in zip(expected, structure.flatten_up_to(chain))
         ]
-        chain = jax.tree.unflatten(jax.tree.structure(self.template), packed)
+        chain = jax.tree.unflatten(structure, packed)
         if not self.projected:
             return chain
         radii = jnp.stack([state.projection.radii[layer.name] for layer in self.projected])
@@ -126,16 +165,14 @@ class PackedTrainer:
 
     def _unpack_optimizer(self, state: Any) -> Any:
         chain = jax.tree.map(
-            lambda x: self.layout.unpack(x) if self._is_rows(x) else x,
+            lambda x: self.layout.unpack(x) if _is_packed(x) else x,
             state.inner if self.projected else state,
+            is_leaf=_is_packed,
         )
         if not self.projected:
             return chain
         radii = dict(zip([x.name for x in self.projected], state.projection.radii))
         return projection_lib.ProjectedState(chain, state.projection._replace(radii=radii))
-
-    def _is_rows(self, x: Any) -> bool:
-        return x.shape == self.layout.shape
 
     def update(
         self,
@@ -147,8 +184,8 @@ class PackedTrainer:
         """Does an update on a batch; see base.Agent."""
         target_params = self.layout.unpack(state.target_params)
 
-        def loss_of(rows):
-            params = self.layout.unpack(rows)
+        def loss_of(packed):
+            params = self.layout.unpack(packed)
             return self.trainer.loss(params, target_params, rng, transition, weights)
 
         (loss, output), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -156,9 +193,12 @@ class PackedTrainer:
         num_updates = state.updates + 1
         # Not a branch, in which every array would be copied, due or not.
         is_due = num_updates % self.trainer.problem.target_period_updates == 0
+        copied = jax.tree.map(
+            lambda new, old: jnp.where(is_due, new, old), params, state.target_params
+        )
         after = state._replace(
             params=params,
-            target_params=jnp.where(is_due, params, state.target_params),
+            target_params=copied,
             opt_state=opt_state,
             updates=num_updates,
         )
@@ -170,40 +210,41 @@ class PackedTrainer:
         }
         return base.Updated(after, output.priorities, metrics)
 
-    def _optimize(self, grads: jax.Array, state: types.TrainState) -> tuple[jax.Array, Any]:
+    def _optimize(self, grads: Arrays, state: types.TrainState) -> tuple[Arrays, Any]:
         """The parameters and the optimizer's state after an update."""
-        if not self.projected:
-            updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-            return state.params + updates, opt_state
-        inner, projection = state.opt_state
+        inner, projection = state.opt_state if self.projected else (state.opt_state, None)
         updates, inner = self.optimizer.update(grads, inner, state.params)
-        params, projection = self._project(state.params + updates, projection)
+        params = jax.tree.map(jnp.add, state.params, updates)
+        if projection is None:
+            return params, inner
+        params, projection = self._project(params, projection)
         return params, projection_lib.ProjectedState(inner, projection)
 
     def _project(
-        self, rows: jax.Array, state: projection_lib.ProjectionState
-    ) -> tuple[jax.Array, projection_lib.ProjectionState]:
-        """The rows with each layer on its sphere, as projection.project has it."""
+        self, packed: Arrays, state: projection_lib.ProjectionState
+    ) -> tuple[Arrays, projection_lib.ProjectionState]:
+        """The parameters with each layer on its sphere, as projection.project has it."""
         count = state.count + 1
         period = self.trainer.sections.optimizer.projection.period_updates
         is_due = True if period == 1 else count % period == 0
-        owners, radii = self._owners, jnp.asarray(state.radii)
-        squares = jnp.sum(jnp.square(rows), axis=1)
-        is_own = owners[None] == np.arange(len(radii))[:, None]
-        norms = jnp.sqrt(jnp.sum(jnp.where(is_own, squares[None], 0.0), axis=1))
+        radii = jnp.asarray(state.radii)
+        owners = self._owners
+        norms = jnp.sqrt(sum(map(self._squares, packed, owners)))
         factors = radii / jnp.where(norms > 0, norms, 1)
         factors = jnp.where((norms > 0) & (radii > 0) & is_due, factors, 1)
-        # Put together of runs of equal rows: looked up, they would be a kernel of their own.
         factors = jnp.concatenate([factors, jnp.ones(1)])  # the last is that of no layer
-        ends = np.flatnonzero(np.diff(owners, append=-1)) + 1
-        lengths = np.diff(ends, prepend=0)
-        runs = [jnp.broadcast_to(factors[owners[e - 1]], n) for e, n in zip(ends, lengths)]
-        of_rows = jnp.concatenate(runs)
-        return rows * of_rows[:, None], state._replace(count=count)
+        projected = (x * _of_rows(factors, own)[:, None] for x, own in zip(packed, owners))
+        return Arrays(*projected), state._replace(count=count)
+
+    def _squares(self, rows: jax.Array, owners: np.ndarray) -> jax.Array:
+        """The sum of squares of each layer, [layers]."""
+        squares = jnp.sum(jnp.square(rows), axis=1)
+        is_own = owners[None] == np.arange(len(self.projected))[:, None]
+        return jnp.sum(jnp.where(is_own, squares[None], 0.0), axis=1)
 
     @property
-    def _owners(self) -> np.ndarray:
-        """The layer of each row, int32 [rows]; one more than the last for rows of none."""
+    def _owners(self) -> tuple[np.ndarray, np.ndarray]:
+        """The layer of each row of both arrays, int32; one more than the last for rows of none."""
         indices = {
             path: i for i, layer in enumerate(self.projected) for path in layer.leaves.values()
         }
@@ -212,6 +253,14 @@ class PackedTrainer:
         paths = jax.tree_util.tree_flatten_with_path(template, is_leaf=is_shape)[0]
         names = [jax.tree_util.keystr(path) for path, _ in paths]
         return self.layout.owners([indices.get(name, len(self.projected)) for name in names])
+
+
+def _of_rows(factors: jax.Array, owners: np.ndarray) -> jax.Array:
+    """Each row's factor [rows]; looked up, they would be a kernel of their own."""
+    ends = np.flatnonzero(np.diff(owners, append=-1)) + 1
+    lengths = np.diff(ends, prepend=0)
+    runs = [jnp.broadcast_to(factors[owners[e - 1]], n) for e, n in zip(ends, lengths)]
+    return jnp.concatenate([jnp.zeros(0), *runs])
 
 
 def make(trainer: value_based.Trainer) -> base.Packed | None:
@@ -231,7 +280,7 @@ def make(trainer: value_based.Trainer) -> base.Packed | None:
         projected = projection_lib.projected_layers(shapes, projection)
     free = dataclasses.replace(chosen, projection=projection_lib.ProjectionSettings())
     optimizer = optimizers.make(free, problem.update_period_frames, lambda _: ())
-    template = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct(layout.shape, jnp.float32))
+    template = jax.eval_shape(optimizer.init, layout.template)
     made = PackedTrainer(trainer, layout, optimizer, projected, template)
     return base.Packed(made.pack, made.unpack, made.update)
 

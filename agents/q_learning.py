@@ -5,7 +5,7 @@ An agent of this kind is a network, a loss, and an epsilon that decays: `make_ne
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -15,10 +15,7 @@ import rlax
 
 from agents import base, exploration, value_based
 from core import checks, settings
-from networks import linear, noise, value_network
-
-Passes = Callable[[Sequence[tuple[Any, jax.Array, jax.Array]]], list[Any]]
-"""[(params, rng, observations)] -> the network's output for each."""
+from networks import value_network
 
 
 class Network(NamedTuple):
@@ -57,28 +54,6 @@ def make_network(
 
     init = lambda rng, observations: made.init(rng, observations, False)  # noqa: E731
     return Network(init, with_noise(head.noise), with_noise(head.acting_noise))
-
-
-def make_passes(network: Network, sections: base.Sections, problem: base.Problem) -> Passes:
-    """Several passes of `network.apply`; with few kernels, the noise of all is drawn at once."""
-    head = sections.network.head
-    passes = lambda inputs: [network.apply(*each) for each in inputs]  # noqa: E731
-    if sections.has_few_kernels and head.noisy and head.noise == "shared":
-        return _with_noise_ahead(passes, network.init, problem)
-    return passes
-
-
-def _with_noise_ahead(passes: Passes, init: Callable[..., Any], problem: base.Problem) -> Passes:
-    with noise.recording() as sizes:
-        jax.eval_shape(lambda *x: init(*x), jax.random.key(0), problem.observations)
-
-    def drawn_ahead(inputs):
-        rngs = jnp.stack([rng for _, rng, _ in inputs])
-        drawn = noise.draw_ahead(rngs, sizes, linear.factorised_noise)
-        with noise.supplied([layer for of_pass in drawn for layer in of_pass]):
-            return passes(inputs)
-
-    return drawn_ahead
 
 
 def make_agent(

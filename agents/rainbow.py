@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import rlax
 
 from agents import base, exploration, optimizers, q_learning, value_based, written_out
+from agents import passes as passes_lib
 from core import checks, settings, types
 from networks import value_network
 from networks.heads import c51
@@ -69,14 +70,14 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         epsilon = agent.exploration_epsilon if is_training else agent.evaluation_epsilon
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
-    passes = q_learning.make_passes(network, sections, problem)
+    passes = passes_lib.make(network.init, network.apply, sections, problem)
     loss = make_loss(passes, agent, fixed)
     trainer = value_based.make_trainer(network.init, network.apply, loss, sections, problem)
     return value_based.make_agent(trainer, act)
 
 
 def make_loss(
-    passes: q_learning.Passes, agent: Categorical, fixed: c51.FixedSupport | None = None
+    passes: passes_lib.Passes, agent: Categorical, fixed: c51.FixedSupport | None = None
 ) -> value_based.Loss:
     """The weighted mean of cross-entropies, from three passes with independent noise.
 
@@ -91,10 +92,10 @@ def make_loss(
 
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)
-        inputs = [(params, rng_tm1, transition.s_tm1)]
+        inputs = [passes_lib.Pass(params, rng_tm1, transition.s_tm1)]
         if agent.double:
-            inputs.append((jax.lax.stop_gradient(params), rng_selector, transition.s_t))
-        inputs.append((target_params, rng_target, transition.s_t))
+            inputs.append(passes_lib.Pass(params, rng_selector, transition.s_t))
+        inputs.append(passes_lib.Pass(target_params, rng_target, transition.s_t))
         outputs = passes(inputs)
         output_tm1, selector, target = outputs[0], outputs[-2], outputs[-1]
         selector = selector if agent.double else target

@@ -70,12 +70,17 @@ def factorised_noise(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 class NoisyParts(NamedTuple):
-    """A noisy layer's weight mu + sigma * noise, all [I, O], and its noisy bias [1, O]."""
+    """The weights [I, O] of a noisy layer, their noise [1, I] and [1, O], its noisy bias [1, O]."""
 
     mu: jax.Array
     sigma: jax.Array
-    noise: jax.Array
+    noise: noise.Noise
     bias: jax.Array
+
+    @property
+    def weight(self) -> jax.Array:
+        """The noisy weight [I, O]."""
+        return self.mu + self.sigma * (self.noise.inputs.T * self.noise.outputs)
 
 
 class NoisyLinear(hk.Module):
@@ -137,7 +142,7 @@ class NoisyLinear(hk.Module):
         drawn = self._noise(1, fan_in)
         mu, sigma = self._weights("mu", fan_in), self._weights("sigma", fan_in)
         bias = self._add_biases(jnp.zeros_like(drawn.outputs), drawn.outputs, fan_in)
-        return NoisyParts(mu, sigma, drawn.inputs.T * drawn.outputs, bias)
+        return NoisyParts(mu, sigma, drawn, bias)
 
     def _noise(self, rows: int, fan_in: int) -> noise.Noise:
         drawn = noise.supply(noise.Sizes(fan_in, self._size))

@@ -34,9 +34,14 @@ def recording() -> Iterator[list[Sizes]]:
 
 
 @contextlib.contextmanager
-def supplied(noise: Sequence[Noise]) -> Iterator[None]:
-    """The noisy layers called within get these, in their order, instead of drawing."""
-    with _set_ahead(left=(left := list(noise))):
+def supplied(noise: Sequence[Noise], groups: Sequence[int] = ()) -> Iterator[None]:
+    """The noisy layers called within get these, in their order, instead of drawing.
+
+    Args:
+      noise: of the layers.
+      groups: see `groups`.
+    """
+    with _set_ahead(left=(left := list(noise)), groups=tuple(groups)):
         yield
     assert not left, "as many layers as were recorded"
 
@@ -60,9 +65,17 @@ def supply(sizes: Sizes) -> Noise | None:
     return known["left"].pop(0) if "left" in known else None
 
 
+def groups() -> tuple[int, ...]:
+    """Of the passes that are mapped over now, how many in turn share their parameters.
+
+    (2, 1): the first two do, and the third has others.
+    """
+    return vars(_AHEAD).get("groups", ())
+
+
 def draw_ahead(
     rngs: jax.Array, layers: Sequence[Sizes], draw: Callable[[jax.Array, tuple[int]], jax.Array]
-) -> list[list[Noise]]:
+) -> list[Noise]:
     """The noise of several passes through a network, from the bits they would draw themselves.
 
     All vectors are drawn in one go, each as long as the longest: with a generator that counts
@@ -72,6 +85,9 @@ def draw_ahead(
       rngs: the keys [P] that the passes would be given.
       layers: the noisy layers in the order of their calls.
       draw: (key, shape) -> noise.
+
+    Returns:
+      For each layer the noise of all passes, with an axis [P] in front.
     """
     longest = max(max(sizes) for sizes in layers)
     keys = jax.vmap(_keys(len(layers)))(rngs)
@@ -80,11 +96,8 @@ def draw_ahead(
     # One array that is written once, not an expression for each layer to compute again.
     vectors = jax.lax.optimization_barrier(vectors)
     return [
-        [
-            Noise(of_pass[i, 0, None, : sizes.inputs], of_pass[i, 1, None, : sizes.outputs])
-            for i, sizes in enumerate(layers)
-        ]
-        for of_pass in vectors
+        Noise(vectors[:, i, 0, None, : sizes.inputs], vectors[:, i, 1, None, : sizes.outputs])
+        for i, sizes in enumerate(layers)
     ]
 
 

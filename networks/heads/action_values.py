@@ -11,6 +11,7 @@ import numpy as np
 
 from core import checks, settings, types
 from networks import declared, linear, nonlinearity
+from networks.heads import noisy_streams
 
 # Columns of a product are filled up to a multiple of this on NVIDIA's GPUs.
 _ALIGNMENT = 16
@@ -137,7 +138,9 @@ class ActionValueHead:
             outputs.append((layer, layer.parts(num_features)))
             declared.reads(hidden[-1][0], x)
         (layers, of_hidden), (readers, of_outputs) = zip(*hidden), zip(*outputs)
-        y = _side_by_side(x, of_hidden).reshape(x.shape[0], len(sizes), units)
+        # In the order of their names, in which their weights lie in memory.
+        order = np.argsort(list(sizes))
+        y = noisy_streams.product(x, [of_hidden[i] for i in order])[:, np.argsort(order)]
         names, norm_names = ([f"{name}_{part}" for name in sizes] for part in ("hidden", "norm"))
         features = self.nonlinear.side_by_side(y, names, norm_names, layers, readers, "free_norm")
         return _block_diagonal(features.reshape(x.shape[0], -1), of_outputs)
@@ -159,12 +162,6 @@ class ActionValueHead:
         return linear.NoisyLinear(size, sigma, mu_bias, sigma_bias, per_sample, name, kind)
 
 
-def _side_by_side(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> jax.Array:
-    """The layers' outputs for the same x [B, I], one after another, from one product."""
-    mu, sigma, noise, bias = (jnp.concatenate(part, axis=1) for part in zip(*layers))
-    return x @ (mu + sigma * noise) + bias
-
-
 def _block_diagonal(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> Sequence[jax.Array]:
     """The outputs of layers for an equal share of x [B, I] each, from one product."""
     sizes = [parts.mu.shape[1] for parts in layers]
@@ -176,7 +173,7 @@ def _block_diagonal(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> Sequen
         above, below = i * num_rows, (len(layers) - 1 - i) * num_rows
         around = ((above, below), (column, width - column - size))
         # A sum, which is one kernel, where rows put together were several.
-        weight = weight + jnp.pad(parts.mu + parts.sigma * parts.noise, around)
+        weight = weight + jnp.pad(parts.weight, around)
         column += size
     bias = jnp.concatenate([parts.bias for parts in layers], axis=1)
     y = x @ weight + jnp.pad(bias, ((0, 0), (0, width - sum(sizes))))

@@ -36,7 +36,7 @@ def test_it_is_what_the_passes_would_draw(network, monkeypatch):
     monkeypatch.setattr(linear, "factorised_noise", record)
     for rng in rngs:
         network.apply(params, rng, x)
-    found = [vector for of_pass in ahead for layer in of_pass for vector in layer]
+    found = [vector[p] for p in range(2) for layer in ahead for vector in layer]
     assert len(found) == len(drawn) == 8
     for vector, expected in zip(found, drawn):
         np.testing.assert_allclose(vector, expected, rtol=1e-5)
@@ -49,8 +49,8 @@ def test_the_layers_take_what_is_supplied_in_their_order(network):
     with noise.recording() as sizes:
         expected = network.apply(params, rng, x)
     assert sizes == SIZES[:2]
-    (ahead,) = noise.draw_ahead(rng[None], sizes, linear.factorised_noise)
-    with noise.supplied(ahead):
+    ahead = noise.draw_ahead(rng[None], sizes, linear.factorised_noise)
+    with noise.supplied([noise.Noise(*(x[0] for x in layer)) for layer in ahead]):
         found = network.apply(params, jax.random.key(3), x)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert not np.allclose(network.apply(params, jax.random.key(3), x), expected)

@@ -76,7 +76,7 @@ def test_files_have_the_plain_state(make_learner):
     few, plain = learners["few_kernels"], learners["reference"]
     first = np.zeros((2, 2, 36, 36), np.uint8)
     packed = few.init(0, first)
-    assert len(jax.tree.leaves(packed.train)) == 10
+    assert len(jax.tree.leaves(packed.train)) == 14
     arrays = [
         state_arrays.to_host(few.replay, state)
         for state in (plain_state.plain(few, packed), plain.init(0, first))
