@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import rlax
 
-from agents import base, exploration, optimizers, q_learning, value_based, written_out
+from agents import base, exploration, optimizers, q_learning, value_based
 from agents import passes as passes_lib
+from agents.few_kernels import rainbow_losses
 from core import checks, settings, types
 from networks import value_network
 from networks.heads import c51
@@ -86,9 +87,9 @@ def make_loss(
     Args:
       passes: of the network.
       agent: its settings.
-      fixed: its support, for the losses of agents/written_out.py; None for those below.
+      fixed: its support, for the losses of agents/few_kernels/rainbow_losses.py; None for those below.
     """
-    losses_of = categorical_double_q_losses if fixed is None else written_out.losses
+    losses_of = categorical_double_q_losses if fixed is None else rainbow_losses.losses
 
     def loss(params, target_params, rng, transition, weights):
         rng_tm1, rng_selector, rng_target = jax.random.split(rng, 3)

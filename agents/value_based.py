@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import base, intervening, measuring, optimizers, packing
+from agents import base, intervening, measuring, optimizers
+from agents.few_kernels import packing
 from core import types
 from networks import activations, declared, nonlinearity
 

@@ -84,4 +84,4 @@ def test_learning_is_dispatched_before_the_actions_are_fetched(loop, monkeypatch
 
 def test_few_arrays_cross_each_call(loop):
     """Each costs the host some microseconds; unpacked they would be a hundred."""
-    assert len(jax.tree.leaves(loop.state)) == 25
+    assert len(jax.tree.leaves(loop.state)) == 29

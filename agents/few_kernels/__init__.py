@@ -1,0 +1,1 @@
+"""How an update is written for a GPU, where every kernel takes time to start."""
