@@ -87,7 +87,7 @@ def make_loss(
     Args:
       passes: of the network.
       agent: its settings.
-      fixed: its support, for the losses of agents/few_kernels/rainbow_losses.py; None for those below.
+      fixed: its support, for the losses of few_kernels/rainbow_losses.py; None for those below.
     """
     losses_of = categorical_double_q_losses if fixed is None else rainbow_losses.losses
 

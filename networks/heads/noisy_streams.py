@@ -101,6 +101,6 @@ def _factors(factors: jax.Array) -> jax.Array:
 
 
 def _stacked(streams: _Streams) -> jax.Array:
-    """All weights, [2 S, I, O]; no copy if they lie in this order already (agents/few_kernels/packing.py)."""
+    """All weights, [2 S, I, O]; no copy if few_kernels/packing.py has them in this order."""
     weights = [weight for pair in streams.weights for weight in pair]
     return jnp.concatenate(weights).reshape(len(weights), *weights[0].shape)
