@@ -44,8 +44,8 @@ def draw(runs: Sequence[run_records.RunRecord], with_layers: bool = False) -> Fi
     if with_layers and not measured:
         paths = ", ".join(str(run.path) for run in runs)
         raise checks.ConfigError(
-            f"layers: no layer was measured in {paths}: expected a run with "
-            "log.layers_period_frames > 0, or no --layers"
+            f"layers: no layer was measured in {paths} yet: expected a run that is past its "
+            "first log.layers_period_frames (0: never), or no --layers"
         )
     with_returns = not with_layers or any(_has_returns(run) for run in runs)
     rows, columns = (len(measured), 2 + with_returns) if with_layers else (1, 1)
