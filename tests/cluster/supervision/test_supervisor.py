@@ -393,10 +393,11 @@ def test_line_with_little_known_and_much_the_matter():
 
 
 def _tell(**numbers) -> str:
-    """A command that writes a status, whose time is the number of the call."""
+    """A command that writes a status, whose time is another one in each call."""
     text = json.dumps({"time": 0, **numbers})
     return (
-        f"echo '{text}' | sed s/0,/$(date +%N),/ > new.$LABEL; mv new.$LABEL status/$LABEL.json; "
+        # A 1 in front, as no number in JSON begins with a 0.
+        f"echo '{text}' | sed s/0,/$(date +1%N),/ > new.$LABEL; mv new.$LABEL status/$LABEL.json; "
     )
 
 
