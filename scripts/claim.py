@@ -15,7 +15,7 @@ project's.
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags, logging
@@ -53,8 +53,9 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(_listed()))
         return 0
     if _PAGE.value:
-        PAGE.write_text(make_page(), encoding="utf-8")
-        _draw_figures()
+        found = page.read_evidence(_RESULTS)
+        PAGE.write_text(_render(found), encoding="utf-8")
+        _draw_figures(found)
         return 0
     claim = _find(argv[1:])
     try:
@@ -74,13 +75,16 @@ def main(argv: Sequence[str]) -> int:
 
 def make_page() -> str:
     """The text of docs/claims.md."""
-    found = page.read_evidence(_RESULTS)
+    return _render(page.read_evidence(_RESULTS))
+
+
+def _render(found: Mapping[str, evidence_lib.Evidence]) -> str:
     return page.render([page.assess(claim, found) for claim in catalogue.CLAIMS], found)
 
 
-def _draw_figures() -> None:
-    for name, found in page.read_evidence(_RESULTS).items():
-        curves.save(registry.EXPERIMENTS[name].draw(found), _RESULTS / name / "figure.png")
+def _draw_figures(found: Mapping[str, evidence_lib.Evidence]) -> None:
+    for name, of_one in found.items():
+        curves.save(registry.EXPERIMENTS[name].draw(of_one), _RESULTS / name / "figure.png")
 
 
 def _find(arguments: Sequence[str]) -> ledger.Claim:

@@ -1,14 +1,13 @@
-"""Agents scored by evaluations on one task: IQL on PointmassHard."""
+"""Agents scored by evaluations on one task: IQL on PointmassHard and DQN on LunarLander."""
 
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 from matplotlib.figure import Figure
 
 from analysis import run_records
 from analysis.claims import evidence as evidence_lib
-from analysis.claims.experiments import contract
+from analysis.claims.experiments import contract, task_quantities
 from analysis.figures import stream_figure
 from core import checks
 
@@ -81,27 +80,26 @@ def _outcome(root: Path) -> contract.Outcome:
     """The evaluations of the runs that did not fail.
 
     Raises:
-      ConfigError: if one has other evaluations than the rest, or if all have failed.
+      ConfigError: if one has other evaluations than the rest, or as task_quantities.by_arm.
     """
     runs = run_records.find([root])
-    scores: dict[str, dict[int, np.ndarray]] = {}
-    frames: set[tuple[int, ...]] = set()
-    for run in runs:
-        of_arm = scores.setdefault(run.name, {})
-        if not run.is_finished:
-            logging.warning("%s: failed at frame %d: has no score", run.path, run.frames)
-            continue
-        rows = list(run.evaluations())
-        for seed in run.seeds:
-            # One at its very beginning is missing where a run was stopped in it.
-            ours = [row for row in rows if row.seed == seed and row.frames]
-            of_arm[seed] = np.array([row.mean_return for row in ours])
-            frames.add(tuple(row.frames for row in ours))
-    if len(frames) != 1:
-        raise checks.ConfigError(
-            f"{root}: expected finished runs, with evaluations at the same frames in all"
-        )
+    scores = task_quantities.by_arm(
+        runs, lambda run, seed: np.array([row.mean_return for row in _evaluations(run, seed)])
+    )
+    frames = {
+        tuple(row.frames for row in _evaluations(run, seed))
+        for run in runs
+        if run.is_finished
+        for seed in run.seeds
+    }
+    if len(frames) > 1:
+        raise checks.ConfigError(f"{root}: expected evaluations at the same frames in all runs")
     return contract.Outcome(runs, {QUANTITY: scores}, next(iter(frames)))
+
+
+def _evaluations(run: run_records.RunRecord, seed: int) -> list[run_records.Evaluation]:
+    """Without one at the very beginning, which is missing where a run was stopped in it."""
+    return [row for row in run.evaluations() if row.seed == seed and row.frames]
 
 
 def _draw(found: evidence_lib.Evidence) -> Figure:
