@@ -27,12 +27,16 @@ keys' names: frames are the emulator's, of one seed; steps are the agent's; upda
 ([training/derived.py](../training/derived.py)).
 """
 
+# The items of a list have no path of their own on the command line.
+_ITEM = "interventions[i]"
+
 # Plug-ins: the section, its package, and the class in each module.
 _PLUGINS = (
     ("environment", "envs", "Settings"),
     ("agent", "agents", "Settings"),
     ("network.torso", "networks.torsos", "Settings"),
     ("replay", "replay.device", "Settings"),
+    (_ITEM, "plasticity.interventions", "Settings"),
 )
 
 
@@ -81,7 +85,7 @@ def _table(rows: Any) -> str:
     for row in rows:
         cells = (
             f"`{row.path}`",
-            _show(row.default),
+            _show(row.default, follows=not row.path.startswith(_ITEM)),
             row.key.check.allowed,
             row.key.doc,
             row.key.source,
@@ -90,8 +94,9 @@ def _table(rows: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _show(value: Any) -> str:
-    if value is None:
+def _show(value: Any, follows: bool) -> str:
+    """The default; of a key that may follow others, None says that it does."""
+    if value is None and follows:
         return "*follows*"
     if dataclasses.is_dataclass(value):
         return "a section"
