@@ -15,7 +15,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinxcontrib.mermaid",
     "sphinx_copybutton",
 ]
 # Of results there are the pages alone; reports and protocols are linked as files.
@@ -23,7 +22,6 @@ exclude_patterns = ["results/*/report", "results/*/runs", "results/benchmarks/[c
 
 # So that a link to a heading works as it does where the files are shown.
 myst_heading_anchors = 4
-myst_fence_as_directive = ["mermaid"]
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}

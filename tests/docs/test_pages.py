@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import html
 import os
 import re
 import shutil
@@ -74,6 +75,18 @@ def test_every_page_of_results_shows_a_picture_of_them():
         pictures = {path.name for path in page.parent.iterdir() if path.suffix in (".png", ".gif")}
         shown = set(re.findall(r"!\[[^\]]+\]\(([\w.]+)\)", page.read_text()))
         assert shown >= pictures, page
+
+
+def test_diagrams_are_drawn_from_their_sources():
+    """As far as their words tell."""
+    sources = sorted((pages.DOCS / "site" / "diagrams").glob("*.mmd"))
+    assert sources
+    for source in sources:
+        text = re.sub(r"^%%.*|^flowchart .*|<br/>", " ", source.read_text(), flags=re.M)
+        labels = " ".join(re.findall(r'"([^"]+)"', text)) or re.sub("-->", " ", text)
+        drawn = re.sub(r"<[^>]*>", " ", source.with_suffix(".svg").read_text().split("</style>")[1])
+        drawn = html.unescape(drawn).split()
+        assert set(labels.split()) <= set(drawn), source
 
 
 def test_commands_that_would_be_refused_are_found():
