@@ -1,4 +1,4 @@
-"""What methods and measurements of plasticity cost, beside a plain update.
+"""What methods against loss of plasticity cost, beside a plain update.
 
     python -m benchmarks.methods --config=data_efficient --output=methods.json
 
@@ -6,12 +6,9 @@ Every method of configs/lab that leaves the agent's loss as it is, is put into o
 is timed in turns of plain, method, plain, method ... so that their ratio does not depend on what
 else the machine does. What is done only now and then, as by resets, is in it as often as it comes
 in the turns: next to never.
-
-Measurements are timed once compiled, and given in plain updates.
 """
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +42,6 @@ def main(argv: Sequence[str]) -> None:
         "machine": {**machine.describe(), "device": jax_platform.describe_device()},
         "config": _CONFIG.value,
         "updates": {},
-        "measurements": _measure_measurements(plain),
     }
     for name in progress.track(methods, "method"):
         report["updates"][name] = _measure_method(name, plain)
@@ -74,30 +70,6 @@ def _measure_method(name: str, plain: prepared.Prepared) -> dict[str, Any]:
     }
 
 
-def _measure_measurements(plain: prepared.Prepared) -> dict[str, Any]:
-    """Each kind of measurement in plain updates, timed beside them."""
-    parts = plain.experiment
-    calls = {
-        "layers.csv": lambda: parts.learner.measure(plain.state),
-        **{
-            f"{log}.csv": lambda log=log: getattr(parts.measurements, log)(plain.state)
-            for log in ("units", "ranks", "network")
-        },
-    }
-    found = {}
-    for name, call in calls.items():
-        prepared.seconds(call)
-        pairs = [
-            (prepared.seconds(lambda: plain.learn(_UPDATES.value)) / _UPDATES.value, seconds)
-            for seconds in (prepared.seconds(call) for _ in range(max(3, _REPEATS.value // 3)))
-        ]
-        found[name] = {
-            "milliseconds": 1e3 * statistics.median(seconds for _, seconds in pairs),
-            "updates": statistics.median(seconds / update for update, seconds in pairs),
-        }
-    return found
-
-
 def _markdown(report: Mapping[str, Any]) -> str:
     lines = [json.dumps({**report["machine"], "config": report["config"]}), ""]
     lines += ["| method | ms an update | ratio to plain (quartiles) |", "|---|---|---|"]
@@ -107,11 +79,6 @@ def _markdown(report: Mapping[str, Any]) -> str:
             f"| `{name}` | {found['milliseconds']['median']:.1f} | {ratio['median']:.2f} "
             f"({ratio['first_quartile']:.2f} to {ratio['third_quartile']:.2f}) |"
         )
-    lines += ["", "| measurement | ms | in plain updates |", "|---|---|---|"]
-    lines += [
-        f"| `{name}` | {found['milliseconds']:.0f} | {found['updates']:.1f} |"
-        for name, found in report["measurements"].items()
-    ]
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Every command of the documentation is run, or checked, or said not to be run."""
 
 import ast
-import importlib.util
 import html
+import importlib.util
 import os
 import re
 import shutil
