@@ -118,7 +118,7 @@ def _commands() -> dict[str, Command]:
         if not (directory / "benchmarks" / "our_worker.py").is_file():
             raise checks.ConfigError(f"baseline = {_BASELINE.value!r}: expected a checkout")
         commands[_BEFORE] = Command(ours, directory)
-    known = sorted(path.stem for path in (_ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
+    known = sorted(path.stem for path in (_ROOT / "benchmarks" / "peers").glob("*_rainbow.py"))
     if _PEER.value not in known:
         raise checks.ConfigError(f"peer = {_PEER.value!r}: expected one of {', '.join(known)}")
     if _PEER_PYTHON.value is None:

@@ -2,16 +2,20 @@
 
     python -m benchmarks.loops --config=cartpole_stream --output=loops.json
 
-Both are compiled and have a filled replay before they are timed, in turns of one and the other, so
-that their ratio does not depend on what else the machine does. Nothing is logged or saved.
+With --peer_python, rejax's closed loop is beside them too (benchmarks/peers/README.md). All are
+compiled and have a filled replay before they are timed, in turns of one after the other, so that
+their ratios do not depend on what else the machine does. Nothing is logged or saved.
 """
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from benchmarks import machine, prepared
+from benchmarks import line_protocol, machine, prepared
 from core import progress
 from scripts import command_line
 from training import agent_loop, closed_loop, run_settings
@@ -24,7 +28,11 @@ _TURNS = flags.DEFINE_integer("turns", 12, "Of each loop.", lower_bound=2)
 _STEPS = flags.DEFINE_integer("steps", 500, "Of all environments, in a turn.", lower_bound=2)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a table goes beside it (.md).")
 
-_LOOPS = ("single steps", "closed")
+_PEER_PYTHON = flags.DEFINE_string(
+    "peer_python", None, "Interpreter of the environment with benchmarks/peers/rejax.txt."
+)
+_PEER_SECONDS = 2.0
+_SINGLE, _CLOSED, _PEER = "single steps", "closed", "rejax, closed"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -32,25 +40,32 @@ def main(argv: Sequence[str]) -> None:
     del argv
     outputs = machine.output_paths(_OUTPUT.value)
     jax_platform.set_up("auto")
-    loops = {"single steps": _make(1), "closed": _make(_STEPS.value)}
-    for loop in loops.values():
-        _play(loop)  # fills the replay
-        _play(loop)
-    turns = [
-        {name: _play(loop) for name, loop in loops.items()}
-        for _ in progress.track(range(_TURNS.value), "turn")
-    ]
+    with contextlib.ExitStack() as stack:
+        loops = {_SINGLE: _prepare(1), _CLOSED: _prepare(_STEPS.value)}
+        if _PEER_PYTHON.value is not None:
+            worker = stack.enter_context(_start_peer(_PEER_PYTHON.value, _settings(1)))
+            loops[_PEER] = lambda: _rates(worker.run(_PEER_SECONDS))
+        turns = [
+            {name: play() for name, play in loops.items()}
+            for _ in progress.track(range(_TURNS.value), "turn")
+        ]
     rates = {
         f"{name}: {unit}": machine.spread([turn[name][i] for turn in turns])
-        for name in _LOOPS
+        for name in loops
         for i, unit in enumerate(("updates/s", "environment steps/s"))
     }
-    ratios = [turn["closed"][0] / turn["single steps"][0] for turn in turns]
+    ratios = {
+        f"{_CLOSED} / {name}": machine.spread(
+            [turn[_CLOSED].updates / turn[name].updates for turn in turns]
+        )
+        for name in loops
+        if name != _CLOSED
+    }
     report = {
         "machine": {**machine.describe(), "device": jax_platform.describe_device()},
         "config": f"{_CONFIG.value}:{_ARGUMENT.value}",
         "rates": rates,
-        "ratio": machine.spread(ratios),
+        "ratios": ratios,
     }
     text = _markdown(report)
     print(text)
@@ -62,11 +77,15 @@ def _settings(steps_per_call: int) -> run_settings.RunSettings:
     return prepared.settings_of(_CONFIG.value, _ARGUMENT.value, changes)
 
 
-def _make(steps_per_call: int) -> agent_loop.AgentLoop:
+def _prepare(steps_per_call: int) -> Callable[[], prepared.Rates]:
+    """Plays a turn of a loop, whose replay is filled and whose programs are compiled."""
     settings = _settings(steps_per_call)
     loop = closed_loop.make(settings, experiment_lib.make(settings))
     loop.begin()
-    return loop
+    play = functools.partial(_play, loop)
+    play()
+    play()
+    return play
 
 
 def _play(loop: agent_loop.AgentLoop) -> prepared.Rates:
@@ -76,19 +95,43 @@ def _play(loop: agent_loop.AgentLoop) -> prepared.Rates:
     return prepared.play(loop, lambda: counters["played_frames"] < end)
 
 
-def _markdown(report: dict[str, Any]) -> str:
+@contextlib.contextmanager
+def _start_peer(python: str, settings: run_settings.RunSettings) -> Iterator[line_protocol.Worker]:
+    """The peer at the sizes of a run of settings; raises WorkerError if it does not start."""
+    network: Any = settings.network
+    periods = settings.training
+    sizes = {
+        "num_envs": settings.num_envs,
+        "updates": settings.num_envs // periods.update_period_frames,
+        "iterations": _STEPS.value,
+        "capacity": settings.replay.capacity,
+        "batch_size": settings.replay.batch_size,
+        "target_period": periods.target_update_period_frames,
+        "width": network.head.hidden_size,
+    }
+    command = [str(Path(python).absolute()), "-m", "benchmarks.peers.rejax_dqn"]
+    command += [f"--{name}={value}" for name, value in sizes.items()]
+    with contextlib.closing(line_protocol.Worker("rejax_dqn", command, machine.ROOT)) as worker:
+        yield worker
+
+
+def _rates(window: line_protocol.Window) -> prepared.Rates:
+    return prepared.Rates(window.updates / window.seconds, window.agent_steps / window.seconds)
+
+
+def _markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"{report['config']}, {report['machine']['device']}, {report['machine']['processor']}",
         "",
         "| | median | quartiles |",
         "|---|---|---|",
     ]
-    for name, spread in {**report["rates"], "closed / single steps": report["ratio"]}.items():
-        digits = 2 if name == "closed / single steps" else 0
-        quartiles = (
-            f"{spread['first_quartile']:.{digits}f} to {spread['third_quartile']:.{digits}f}"
-        )
-        lines.append(f"| {name} | {spread['median']:.{digits}f} | {quartiles} |")
+    for kind, digits in (("rates", 0), ("ratios", 2)):
+        lines += [
+            f"| {name} | {x['median']:.{digits}f} | "
+            f"{x['first_quartile']:.{digits}f} to {x['third_quartile']:.{digits}f} |"
+            for name, x in report[kind].items()
+        ]
     return "\n".join(lines) + "\n"
 
 
