@@ -2,17 +2,21 @@
 
     python -m benchmarks.loops --config=cartpole_stream --output=loops.json
 
-With --peer_python, rejax's closed loop is beside them too (benchmarks/peers/README.md). All are
-compiled and have a filled replay before they are timed, in turns of one after the other, so that
-their ratios do not depend on what else the machine does. Nothing is logged or saved.
+Beside them are the updates alone, which no loop can be faster than, and with --peer_python rejax's
+closed loop (benchmarks/peers/README.md). All are compiled and have a filled replay before they are
+timed, in turns of one after the other, so that their ratios do not depend on what else the machine
+does. Nothing is logged or saved.
 """
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import line_protocol, machine, prepared
@@ -32,7 +36,7 @@ _PEER_PYTHON = flags.DEFINE_string(
     "peer_python", None, "Interpreter of the environment with benchmarks/peers/rejax.txt."
 )
 _PEER_SECONDS = 2.0
-_SINGLE, _CLOSED, _PEER = "single steps", "closed", "rejax, closed"
+_SINGLE, _CLOSED, _ALONE, _PEER = "single steps", "closed", "updates alone", "rejax, closed"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,7 +45,8 @@ def main(argv: Sequence[str]) -> None:
     outputs = machine.output_paths(_OUTPUT.value)
     jax_platform.set_up("auto")
     with contextlib.ExitStack() as stack:
-        loops = {_SINGLE: _prepare(1), _CLOSED: _prepare(_STEPS.value)}
+        single, closed = _make(1), _make(_STEPS.value)
+        loops = {_SINGLE: _prepare(single), _CLOSED: _prepare(closed), _ALONE: _updates_of(single)}
         if _PEER_PYTHON.value is not None:
             worker = stack.enter_context(_start_peer(_PEER_PYTHON.value, _settings(1)))
             loops[_PEER] = lambda: _rates(worker.run(_PEER_SECONDS))
@@ -53,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
         f"{name}: {unit}": machine.spread([turn[name][i] for turn in turns])
         for name in loops
         for i, unit in enumerate(("updates/s", "environment steps/s"))
+        if turns[0][name][i]
     }
     ratios = {
         f"{_CLOSED} / {name}": machine.spread(
@@ -77,15 +83,35 @@ def _settings(steps_per_call: int) -> run_settings.RunSettings:
     return prepared.settings_of(_CONFIG.value, _ARGUMENT.value, changes)
 
 
-def _prepare(steps_per_call: int) -> Callable[[], prepared.Rates]:
-    """Plays a turn of a loop, whose replay is filled and whose programs are compiled."""
+def _make(steps_per_call: int) -> agent_loop.AgentLoop:
     settings = _settings(steps_per_call)
     loop = closed_loop.make(settings, experiment_lib.make(settings))
     loop.begin()
+    return loop
+
+
+def _prepare(loop: agent_loop.AgentLoop) -> Callable[[], prepared.Rates]:
+    """Plays a turn of a loop, whose replay is filled and whose programs are compiled."""
     play = functools.partial(_play, loop)
     play()
     play()
     return play
+
+
+def _updates_of(loop: agent_loop.AgentLoop) -> Callable[[], prepared.Rates]:
+    """As many updates as a turn of the loop has, in one call, on a copy of its state."""
+    number = _STEPS.value * loop.num_envs // _settings(1).training.update_period_frames
+    state = jax.tree.map(jnp.copy, loop.state)
+
+    def update() -> prepared.Rates:
+        nonlocal state
+        begin = time.perf_counter()
+        state, _ = loop.experiment.learner.learn(state, number)
+        jax.block_until_ready(state)
+        return prepared.Rates(number / (time.perf_counter() - begin), 0.0)
+
+    update()
+    return update
 
 
 def _play(loop: agent_loop.AgentLoop) -> prepared.Rates:
