@@ -38,10 +38,11 @@ def _learn(make_learner, random_steps, formulation):
     return learner, plain_state.plain(learner, state), metrics
 
 
-def test_few_kernels_give_the_same_training(make_learner, random_steps):
+@pytest.mark.parametrize("formulation", ["few_kernels"] + ["pallas"] * formulations.has_pallas())
+def test_few_kernels_give_the_same_training(make_learner, random_steps, formulation):
     """Losses, gradients (as norms, and in the moments), parameters, priorities, random keys."""
     plain, expected, metrics = _learn(make_learner, random_steps, "reference")
-    packed, found, few_metrics = _learn(make_learner, random_steps, "few_kernels")
+    packed, found, few_metrics = _learn(make_learner, random_steps, formulation)
     assert plain.agent.packed is None
     assert packed.agent.packed is not None
     assert jax.tree.structure(expected) == jax.tree.structure(found)
@@ -109,6 +110,7 @@ def test_what_needs_a_tree_keeps_one(make_learner, changes):
         ("auto", "gpu", "few_kernels"),
         ("reference", "gpu", "reference"),
         ("few_kernels", "cpu", "few_kernels"),
+        ("pallas", "gpu", "pallas"),
     ],
 )
 def test_auto_follows_the_backend(name, backend, expected):
