@@ -22,7 +22,7 @@ class Sections(NamedTuple):
       network: its `NetworkSettings`.
       optimizer: its `OptimizerSettings`.
       interventions: settings of the listed interventions.
-      formulation: REFERENCE or FEW_KERNELS of core/formulations.py.
+      formulation: REFERENCE, FEW_KERNELS or PALLAS of core/formulations.py.
     """
 
     agent: Any
@@ -33,8 +33,13 @@ class Sections(NamedTuple):
 
     @property
     def has_few_kernels(self) -> bool:
-        """Whether the formulation is FEW_KERNELS."""
-        return self.formulation == formulations.FEW_KERNELS
+        """Whether the formulation is FEW_KERNELS, or PALLAS, which goes further."""
+        return self.formulation in (formulations.FEW_KERNELS, formulations.PALLAS)
+
+    @property
+    def has_pallas(self) -> bool:
+        """Whether the formulation is PALLAS."""
+        return self.formulation == formulations.PALLAS
 
 
 class Problem(NamedTuple):

@@ -34,5 +34,5 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
     read = (fixed or agent).distribution
     network = q_learning.make_network(sections, problem, agent.num_atoms, read)
     passes = passes_lib.make(network.init, network.apply, sections, problem)
-    loss = rainbow.make_loss(passes, agent, fixed)
+    loss = rainbow.make_loss(passes, agent, fixed, sections.has_pallas)
     return q_learning.make_agent(network, loss, sections, problem)

@@ -5,6 +5,7 @@ The last two are done by the replay; this file has the network's use, loss and a
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import haiku as hk
@@ -72,13 +73,16 @@ def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
         return exploration.epsilon_greedy(rng_epsilon, q_values, epsilon)
 
     passes = passes_lib.make(network.init, network.apply, sections, problem)
-    loss = make_loss(passes, agent, fixed)
+    loss = make_loss(passes, agent, fixed, sections.has_pallas)
     trainer = value_based.make_trainer(network.init, network.apply, loss, sections, problem)
     return value_based.make_agent(trainer, act)
 
 
 def make_loss(
-    passes: passes_lib.Passes, agent: Categorical, fixed: c51.FixedSupport | None = None
+    passes: passes_lib.Passes,
+    agent: Categorical,
+    fixed: c51.FixedSupport | None = None,
+    in_kernel: bool = False,
 ) -> value_based.Loss:
     """The weighted mean of cross-entropies, from three passes with independent noise.
 
@@ -88,6 +92,7 @@ def make_loss(
       passes: of the network.
       agent: its settings.
       fixed: its support, for the losses of few_kernels/rainbow_losses.py; None for those below.
+      in_kernel: whether those are few_kernels/pallas_losses.py's instead.
     """
     losses_of = categorical_double_q_losses if fixed is None else rainbow_losses.losses
 
@@ -101,10 +106,24 @@ def make_loss(
         output_tm1, selector, target = outputs[0], outputs[-2], outputs[-1]
         selector = selector if agent.double else target
         atoms = agent.atoms if fixed is None else fixed.atoms
-        losses = losses_of(output_tm1, selector, target, transition, atoms)
+        if in_kernel:
+            losses, output_tm1 = _losses_in_kernel(outputs, transition, atoms)
+        else:
+            losses = losses_of(output_tm1, selector, target, transition, atoms)
         return q_learning.mean_loss(losses, weights, output_tm1, jnp.abs(losses))
 
     return loss
+
+
+def _losses_in_kernel(
+    outputs: Sequence[c51.C51Output], transition: types.Transition, atoms: jax.Array
+) -> tuple[jax.Array, c51.C51Output]:
+    """The losses [B], and the first output with q-values from the same kernel."""
+    from agents.few_kernels import pallas_losses  # slow to import, and not for every JAX
+
+    logits = [output.q_logits for output in outputs]
+    losses, q_values = pallas_losses.losses(logits, transition, atoms)
+    return losses, outputs[0]._replace(q_values=q_values)
 
 
 def categorical_double_q_losses(

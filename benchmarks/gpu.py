@@ -39,6 +39,7 @@ _LAX = {"network.torso.formulation": "lax"}
 _VARIANTS: Mapping[str, tuple[str, dict[str, Any], str]] = {
     "rainbow": ("rainbow", {}, "default"),
     "rainbow_reference": ("rainbow", {"formulation": "reference"}, "default"),
+    "rainbow_pallas": ("rainbow", {"formulation": "pallas"}, "default"),
     "rainbow_cudnn": ("rainbow", _LAX, "default"),
     "rainbow_cudnn_float32": ("rainbow", _LAX, "float32"),
     "rainbow_nap": ("rainbow_nap", {}, "default"),

@@ -1,5 +1,6 @@
 """Builds the components of a run from its settings."""
 
+import dataclasses
 from typing import NamedTuple
 
 import dm_env
@@ -11,6 +12,7 @@ from agents import base as agents_base
 from core import checks, plugins
 from envs import base as envs_base
 from replay import base as replay_base
+from replay.device import prioritized
 from training import run_settings
 from training.acting import choosing, evaluation
 from training.learning import (
@@ -133,7 +135,10 @@ def make_replay(
     """The replay of each seed; raises ConfigError if its capacity does not fit."""
     module = plugins.find("replay.device", settings.replay.module, "replay.module")
     spec = replay_base.TransitionSpec.make(settings.transition, observation_spec, settings.num_envs)
-    return module.make(settings.replay, spec, settings.num_seeds)
+    replay = module.make(settings.replay, spec, settings.num_seeds)
+    if isinstance(replay, prioritized.PrioritizedReplay):
+        return dataclasses.replace(replay, formulation=settings.sections.formulation)
+    return replay
 
 
 def check_measurements(settings: run_settings.RunSettings, agent: agents_base.Agent) -> None:

@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from core import checks, settings
+from core import checks, formulations, settings
 from replay import base
 from replay.device import frame_ring, size, sum_tree
 
@@ -74,11 +74,13 @@ class PrioritizedReplay:
       ring: the storage.
       priority_exponent: omega; the probability is proportional to priority**omega.
       uniform_mix: share of uniform sampling.
+      formulation: PALLAS of core/formulations.py, or any other.
     """
 
     ring: frame_ring.FrameRing
     priority_exponent: float
     uniform_mix: float
+    formulation: str = formulations.REFERENCE
 
     has_priorities = True
 
@@ -91,6 +93,15 @@ class PrioritizedReplay:
         """See replay.base.Replay."""
         tree: Any = 0
         return PrioritizedState(self.ring.seed_axes, tree, tree)
+
+    @property
+    def _tree_in_kernels(self) -> Any:
+        """pallas_tree.py, or None."""
+        if self.formulation != formulations.PALLAS:
+            return None
+        from replay.device import pallas_tree  # slow to import, and not for every JAX
+
+        return pallas_tree
 
     def init(self) -> PrioritizedState:
         """An empty replay."""
@@ -134,7 +145,8 @@ class PrioritizedReplay:
     def sample(self, state: PrioritizedState, rng: jax.Array, batch_size: int) -> base.Sample:
         """Draws transitions by priority**exponent; the replay must hold at least one."""
         uniform = jax.random.uniform(rng, (2, batch_size))
-        leaves, probabilities = sum_tree.sample(state.tree, uniform, self.uniform_mix)
+        tree = self._tree_in_kernels or sum_tree
+        leaves, probabilities = tree.sample(state.tree, uniform, self.uniform_mix)
         position, env = leaves // self._num_envs, leaves % self._num_envs
         age = (state.ring.rows - 1 - position) % self.ring.num_rows
         row = state.ring.rows - 1 - age
@@ -162,9 +174,15 @@ class PrioritizedReplay:
         num_rows, rows = self.ring.num_rows, state.ring.rows
         row, env = keys // self._num_envs, keys % self._num_envs
         leaves = (row % num_rows) * self._num_envs + env
+        is_stored = (row > rows - 1 - num_rows) & (row < rows)
+        if self._tree_in_kernels:
+            tree, max_priority = self._tree_in_kernels.set_priorities(
+                *state[1:], leaves, is_stored, priorities, self.priority_exponent
+            )
+            return state._replace(tree=tree, max_priority=max_priority)
         block_size = state.tree.present.shape[1]
         present = state.tree.present[leaves // block_size, leaves % block_size]
-        is_live = present & (row > rows - 1 - num_rows) & (row < rows)
+        is_live = present & is_stored
         leaves = jnp.where(is_live, leaves, state.tree.present.size)
         weights = priorities**self.priority_exponent
         largest = jnp.max(jnp.where(is_live, priorities, 0.0))

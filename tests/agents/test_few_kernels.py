@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents import base
+from core import formulations
 from plasticity import projection
 from tests.agents import small_agents
 from tests.agents.small_agents import observations, transitions
@@ -21,7 +22,9 @@ _CASES = {
         "c51",
         {"norm": "rms", "optimizer": {**_OPTIMIZER, "projection": _OTHER_PROJECTION}},
     ),
+    "the target network chooses": ("rainbow", {"double": False}),
 }
+_FORMULATIONS = ["few_kernels"] + ["pallas"] * formulations.has_pallas()
 
 
 def _train(name, changes, formulation):
@@ -40,11 +43,12 @@ def _train(name, changes, formulation):
     return packed.unpack(state) if packed else state, updated.priorities, updated.metrics
 
 
+@pytest.mark.parametrize("formulation", _FORMULATIONS)
 @pytest.mark.parametrize("case", _CASES)
-def test_losses_gradients_and_parameters_are_the_same(case):
+def test_losses_gradients_and_parameters_are_the_same(case, formulation):
     """Up to rounding; Adam's moments are the gradients."""
     expected = _train(*_CASES[case], "reference")
-    found = _train(*_CASES[case], "few_kernels")
+    found = _train(*_CASES[case], formulation)
 
     def close(x, y):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5 * max(1e-6, np.abs(y).max()))

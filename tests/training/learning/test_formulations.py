@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import rainbow_nap
-from core import formulations
+from core import checks, formulations
 from training.checkpoints import state_arrays
 from training.learning import plain_state, replay_learner
 
@@ -38,10 +38,11 @@ def _learn(make_learner, random_steps, formulation):
     return learner, plain_state.plain(learner, state), metrics
 
 
-def test_few_kernels_give_the_same_training(make_learner, random_steps):
+@pytest.mark.parametrize("formulation", ["few_kernels"] + ["pallas"] * formulations.has_pallas())
+def test_few_kernels_give_the_same_training(make_learner, random_steps, formulation):
     """Losses, gradients (as norms, and in the moments), parameters, priorities, random keys."""
     plain, expected, metrics = _learn(make_learner, random_steps, "reference")
-    packed, found, few_metrics = _learn(make_learner, random_steps, "few_kernels")
+    packed, found, few_metrics = _learn(make_learner, random_steps, formulation)
     assert plain.agent.packed is None
     assert packed.agent.packed is not None
     assert jax.tree.structure(expected) == jax.tree.structure(found)
@@ -54,6 +55,21 @@ def test_few_kernels_give_the_same_training(make_learner, random_steps):
     jax.tree.map(close, *(x._replace(rng=None) for x in (found, expected)))
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), *found.train[:2])
     assert all(value > 0 for value in jax.tree.leaves(moved))
+
+
+@pytest.mark.skipif(not formulations.has_pallas(), reason="this JAX has no Pallas for it")
+def test_three_steps_are_written_by_hand(make_learner):
+    learner = make_learner(rainbow_nap.get_config, {"formulation": "pallas", "num_seeds": 2})
+    state = jax.eval_shape(lambda x: learner.init(0, x), np.zeros((2, 2, 36, 36), np.uint8))
+    text = str(learner.learn.trace(state, 1).jaxpr)
+    # Each for a GPU and for a CPU.
+    assert text.count("= pallas_call[") == 2 * 3
+
+
+def test_without_pallas_it_is_refused(monkeypatch):
+    monkeypatch.setattr(formulations, "has_pallas", lambda: False)
+    with pytest.raises(checks.ConfigError, match=r"^formulation = 'pallas': expected another"):
+        formulations.resolve("pallas", "gpu")
 
 
 def test_what_a_network_declares_does_not_depend_on_it(make_learner):
