@@ -28,7 +28,7 @@ def random_labels() -> contract.Experiment:
     return streams.make(
         "A perceptron that fits random labels of windows of photographs, drawn anew 50 times",
         "the same on CIFAR-10",
-        (11, 35),
+        (28, 90),
         contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
