@@ -33,7 +33,7 @@ class Group(NamedTuple):
     changes: Mapping[str, Any]
 
 
-_OPEN = {"replay.capacity": 20_000, "replay.min_size": 2_000}
+_OPEN = {"replay.capacity": 20_000, "replay.min_size": 4_000}
 _CARTPOLE = {"replay.capacity": 20_000, "replay.min_size": 1_000}
 _SINGLE_STEPS = {**_CARTPOLE, "training.steps_per_call": 1}
 _SEEDS = ("num_seeds", (1, 2, 4, 8))

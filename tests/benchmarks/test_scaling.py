@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from benchmarks import machine, prepared, scaling
+from training import experiment
 
 
 def test_growth_of_known_rows():
@@ -23,6 +24,7 @@ def test_every_row_is_a_configuration(name):
         changes = {**group.changes, group.key: value}
         settings = prepared.settings_of(group.config, group.argument, changes)
         assert (settings.training.steps_per_call > 1) == (name == "seeds, closed loop")
+        experiment.check_filling(settings)
 
 
 def test_a_row_is_measured_in_a_process_of_its_own():
