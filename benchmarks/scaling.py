@@ -13,6 +13,7 @@ from training import experiment as experiment_lib
 from training.system import jax_platform
 
 _WARM_UP_UPDATES = 20
+_WARM_UP_ITERATIONS = 3
 
 
 class Group(NamedTuple):
@@ -68,6 +69,9 @@ def measure(
     loop.begin()
     counters = loop.counts.counters
     prepared.play(loop, lambda: counters["updates"] < _WARM_UP_UPDATES)
+    # With many environments one iteration was enough; others may have other numbers of updates, and
+    # so a program of their own.
+    prepared.play(loop, iter([*[True] * _WARM_UP_ITERATIONS, False]).__next__)
     end = time.perf_counter() + seconds
     rates = prepared.play(loop, lambda: time.perf_counter() < end)
     return {
