@@ -51,9 +51,8 @@ def main() -> None:
             updates += arguments.iterations * arguments.updates
         return line_protocol.Counts(int(state.global_step), updates)
 
-    work = {key: value for key, value in vars(arguments).items() if value is not None}
     versions = {name: metadata.version(name) for name in _PACKAGES}
-    line_protocol.serve(answers, {"work": work, "versions": versions}, train)
+    line_protocol.serve(answers, {"work": vars(arguments), "versions": versions}, train)
 
 
 def make(arguments: argparse.Namespace) -> Any:
