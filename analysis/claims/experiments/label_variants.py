@@ -11,6 +11,9 @@ from analysis.claims.experiments.contract import Variant
 _LOSS = task_quantities.last_rows("train", "loss")
 _CONFIG = "supervised/random_labels"
 
+# A higher rate than the config's.
+_FAST = "optimizer.learning_rate=1e-3"
+
 _STRENGTHS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2")
 
 
@@ -38,6 +41,8 @@ STEPS: Mapping[str, Variant] = {
     f"relabelled_in_{steps}": Variant(
         "plain",
         (
+            # With the config's, networks would be dead at the end in any case.
+            "optimizer.learning_rate=1e-4",
             f"environment.each.tasks_per_relabelling={steps}",
             f"environment.num_tasks={20 * steps}",
             f"environment.frames_per_task={16 * _UPDATES // (20 * steps)}",
@@ -51,7 +56,7 @@ _TASKS = 20
 _IMAGES = 1_200
 CHANGES: Mapping[str, Variant] = {
     f"changing_{what}": Variant(
-        "plain", tuple(f"environment.each.{key}" for key in ("data=mnist_5k", *keys))
+        "plain", (_FAST, *(f"environment.each.{key}" for key in ("data=mnist_5k", *keys)))
     )
     for what, keys in {
         "nothing": ("labels=own",),
@@ -103,7 +108,7 @@ def rescaling() -> contract.Experiment:
         "norm and without a norm behind them",
         "the same on CIFAR-10",
         (1, 2),
-        contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=("environment.num_tasks=1",)),
+        contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=(_FAST, "environment.num_tasks=1")),
         {"loss": _LOSS},
         streams.PlottedQuantity("loss", "loss at the end of the task"),
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
@@ -158,13 +163,21 @@ def _probed_variants(
         for one in runs:
             if one.is_finished:
                 runner.call("probe_plasticity", [f"--run_dir={one.path}", *_PROBE])
-        scores = {"probe": task_quantities.by_arm(runs, _probed)}
+        scores = {
+            "probe": task_quantities.by_arm(runs, _probed),
+            "accuracy": task_quantities.by_arm(runs, _last_accuracy),
+        }
         return contract.Outcome(runs, scores, [0])
 
     plotted = streams.PlottedQuantity("probe", "loss over that of a new network")
     return contract.Experiment(
         title, "the same on CIFAR-10", minutes, run, streams.draw_tasks(plotted), described
     )
+
+
+def _last_accuracy(run: run_records.RunRecord, seed: int) -> np.ndarray:
+    """In the last row [1]: whether anything is learned any more."""
+    return task_quantities.last_rows("train", "accuracy")(run, seed)[-1:]
 
 
 def _probed(run: run_records.RunRecord, seed: int) -> np.ndarray:

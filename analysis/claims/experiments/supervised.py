@@ -32,7 +32,7 @@ def random_labels() -> contract.Experiment:
         contract.TunedSweep(
             config="supervised/random_labels",
             names=RANDOM_LABELS,
-            rates=dict.fromkeys(RANDOM_LABELS, OPTIMIZERS["adam"]),
+            rates=dict.fromkeys(RANDOM_LABELS, ("1e-4", "3e-4", "1e-3")),
             merit=lambda run: (
                 -task_quantities.of_last_third(run, task_quantities.last_rows("train", "loss"))
             ),

@@ -10,6 +10,9 @@ _LABELS = supervised.RANDOM_LABELS
 _ALONE = tuple(name for method, name in supervised.METHODS.items() if method != "none")
 _REWARD = classification.QUANTITY
 
+# Of ten classes, twice the accuracy of guessing.
+_ABOVE_GUESSING = 0.2
+
 CLAIMS: Sequence[Claim] = (
     Claim(
         "D1",
@@ -91,12 +94,18 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "abruptness",
-                rules.differs_at(
-                    "probe",
-                    "relabelled_in_1",
-                    ["relabelled_in_10", "relabelled_in_100"],
-                    rules.ABOVE_0,
-                    position=-1,
+                rules.all_of(
+                    rules.differs_at(
+                        "probe",
+                        "relabelled_in_1",
+                        ["relabelled_in_10", "relabelled_in_100"],
+                        rules.ABOVE_0,
+                        position=-1,
+                    ),
+                    *(
+                        rules.has_learned("accuracy", f"relabelled_in_{steps}", _ABOVE_GUESSING)
+                        for steps in (10, 100)
+                    ),
                 ),
             ),
         ),
@@ -107,8 +116,11 @@ CLAIMS: Sequence[Claim] = (
         (
             Test(
                 "changes",
-                rules.differ_at_end(
-                    "probe", [x for x in label_variants.CHANGES if x != "changing_nothing"]
+                rules.all_of(
+                    rules.differ_at_end(
+                        "probe", [x for x in label_variants.CHANGES if x != "changing_nothing"]
+                    ),
+                    rules.has_learned("accuracy", "changing_nothing", _ABOVE_GUESSING),
                 ),
             ),
         ),

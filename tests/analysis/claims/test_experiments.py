@@ -364,6 +364,7 @@ def test_abruptness_is_probed_after_the_runs(monkeypatch, tmp_path):
     assert [call[0] for call in calls] == ["sweep"] * 3 + ["probe_plasticity"] * 2
     assert [f"--run_dir={run.path}" for run in found] == [call[1][0] for call in calls[3:]]
     np.testing.assert_allclose(outcome.scores["probe"]["relabelled_in_1"][2], [4.0])
+    np.testing.assert_allclose(outcome.scores["accuracy"]["relabelled_in_1"][2], [0.7])
 
 
 def _finished(name, seed, path):
@@ -381,5 +382,6 @@ def _finished(name, seed, path):
         "seed": np.full(2, seed),
         "task": np.arange(2),
         "loss": np.ones(2),
+        "accuracy": np.array([0.2, 0.7]),
     }
     return _Run(path, config, {"train": train}, [])
