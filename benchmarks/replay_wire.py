@@ -35,10 +35,6 @@ import numpy as np
 from benchmarks import machine
 
 _ROOT = machine.ROOT
-# As our learner does, for both; but several threads may allocate at once.
-_KEEP_FREED_MEMORY = {
-    name: value for name, value in machine.KEEP_FREED_MEMORY.items() if "ARENA" not in name
-}
 _READING = ("read", "read_and_prioritize")
 _JOBS = ("write", *_READING)
 # What each client is asked to do.
@@ -147,7 +143,8 @@ class _Worker:
         self._process = subprocess.Popen(
             [*command, *flags],
             cwd=_ROOT,
-            env={**os.environ, **_KEEP_FREED_MEMORY},
+            # As our learner does, for both.
+            env={**os.environ, **machine.KEEP_FREED_MEMORY},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
