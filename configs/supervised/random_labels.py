@@ -6,8 +6,8 @@ The argument is plain, ln or nap. After the fourth figure of Lyle et al. 2024, w
 with Adam for 20 million updates and 200 draws; ours, as its sizes are not told: 1,200 windows of
 photographs in CIFAR-10's shape (environment.each.data = "cifar10" has the original, if its files
 are there), a perceptron of 3 x 128, batches of 16, 50 tasks of 4,000 updates. A rate of 1e-4 is
-told; ours is 3e-4, as there are a hundredth of the updates (with 1e-3 a plain network stops to
-learn within three tasks). The loss is cross-entropy, `accuracy` the share of a batch that was
+told; ours is 3e-4, as there are a hundredth of the updates (with 1e-3 a plain network stops
+learning within three tasks). The loss is cross-entropy, `accuracy` the share of a batch that was
 right before the update on it.
 """
 

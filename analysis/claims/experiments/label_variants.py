@@ -41,8 +41,6 @@ STEPS: Mapping[str, Variant] = {
     f"relabelled_in_{steps}": Variant(
         "plain",
         (
-            # With the config's, networks would be dead at the end in any case.
-            "optimizer.learning_rate=1e-4",
             f"environment.each.tasks_per_relabelling={steps}",
             f"environment.num_tasks={20 * steps}",
             f"environment.frames_per_task={16 * _UPDATES // (20 * steps)}",
@@ -56,7 +54,7 @@ _TASKS = 20
 _IMAGES = 1_200
 CHANGES: Mapping[str, Variant] = {
     f"changing_{what}": Variant(
-        "plain", (_FAST, *(f"environment.each.{key}" for key in ("data=mnist_5k", *keys)))
+        "plain", tuple(f"environment.each.{key}" for key in ("data=mnist_5k", *keys))
     )
     for what, keys in {
         "nothing": ("labels=own",),
@@ -122,7 +120,8 @@ def abruptness() -> contract.Experiment:
         (9, 22),
         STEPS,
         16 * _UPDATES,
-        (),
+        # With the config's, networks would be dead at the end in any case.
+        ("optimizer.learning_rate=1e-4",),
         "no figure; text of the second paper by Lyle et al.: abrupt changes harm more",
     )
 
@@ -135,7 +134,7 @@ def changes() -> contract.Experiment:
         (10, 20),
         CHANGES,
         _TASKS * frames,
-        (f"environment.num_tasks={_TASKS}", f"environment.frames_per_task={frames}"),
+        (_FAST, f"environment.num_tasks={_TASKS}", f"environment.frames_per_task={frames}"),
         "no figure; text of the second paper by Lyle et al.: kinds of change differ in what they "
         "do to plasticity",
     )
