@@ -22,7 +22,7 @@ class Sections(NamedTuple):
       network: its `NetworkSettings`.
       optimizer: its `OptimizerSettings`.
       interventions: settings of the listed interventions.
-      formulation: REFERENCE, FEW_KERNELS or PALLAS of core/formulations.py.
+      formulation: one of core/formulations.py, but not auto.
     """
 
     agent: Any
@@ -30,6 +30,11 @@ class Sections(NamedTuple):
     optimizer: Any
     interventions: tuple[Any, ...] = ()
     formulation: str = formulations.REFERENCE
+
+    @property
+    def draws_ahead(self) -> bool:
+        """Whether the noise of a pass is drawn before it."""
+        return self.formulation != formulations.REFERENCE
 
     @property
     def has_few_kernels(self) -> bool:

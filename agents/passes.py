@@ -38,17 +38,19 @@ def make(
       sections: the agent's parts of the configuration.
       problem: what it learns.
     """
-    if not sections.has_few_kernels:
-        return lambda passes: _one_by_one(apply, passes)
     head = sections.network.head
     sizes: list[noise.Sizes] = []
-    if head.noisy and head.noise == "shared":
+    if sections.draws_ahead and head.noisy and head.noise == "shared":
         with noise.recording() as sizes:
             jax.eval_shape(lambda *x: init(*x), jax.random.key(0), problem.observations)
-    return lambda passes: as_one(apply, passes, sizes)
+    run = as_one if sections.has_few_kernels else _one_by_one
+    return lambda passes: run(apply, passes, sizes)
 
 
-def _one_by_one(apply: intervening.Apply, passes: Sequence[Pass]) -> list[Any]:
+def _one_by_one(
+    apply: intervening.Apply, passes: Sequence[Pass], sizes: Sequence[noise.Sizes]
+) -> list[Any]:
+    """Each pass with noise of its own; of the layers of these sizes it is drawn ahead."""
     first, *others = passes
     constant = [
         # Other parameters are no part of what is differentiated.
@@ -57,7 +59,15 @@ def _one_by_one(apply: intervening.Apply, passes: Sequence[Pass]) -> list[Any]:
         else each
         for each in others
     ]
-    return [apply(*each) for each in (first, *constant)]
+    passes = (first, *constant)
+    if not sizes:
+        return [apply(*each) for each in passes]
+    rngs = jnp.stack([each.rng for each in passes])
+    outputs = []
+    for each, drawn in zip(passes, noise.draw_in_turn(rngs, sizes, linear.factorised_noise)):
+        with noise.supplied(drawn):
+            outputs.append(apply(*each))
+    return outputs
 
 
 def as_one(

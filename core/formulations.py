@@ -8,22 +8,24 @@ import jax
 from core import checks
 
 REFERENCE = "reference"
+FEW_DRAWS = "few_draws"
 FEW_KERNELS = "few_kernels"
 PALLAS = "pallas"
-NAMES = ("auto", REFERENCE, FEW_KERNELS, PALLAS)
+NAMES = ("auto", REFERENCE, FEW_DRAWS, FEW_KERNELS, PALLAS)
 """Values of the key `formulation`.
 
-reference: as the algorithms read. few_kernels: for a GPU, where an update takes as long as its
+reference: as the algorithms read. few_draws: for a CPU: the noise of a pass through a noisy
+network is drawn before it. few_kernels: for a GPU, where an update takes as long as its
 hundreds of small kernels take to start: what can be one array, one product or one draw is one.
 pallas: few_kernels, and some steps are kernels written by hand, which JAX has Triton compile.
 """
 
 
 def resolve(name: str, backend: str) -> str:
-    """REFERENCE, FEW_KERNELS or PALLAS.
+    """REFERENCE, FEW_DRAWS, FEW_KERNELS or PALLAS.
 
     Args:
-      name: one of NAMES; auto is FEW_KERNELS on a GPU.
+      name: one of NAMES; auto is FEW_DRAWS on a CPU and FEW_KERNELS on a GPU.
       backend: JAX's, such as "cpu" or "gpu".
 
     Raises:
@@ -36,7 +38,7 @@ def resolve(name: str, backend: str) -> str:
         )
     if name != "auto":
         return name
-    return FEW_KERNELS if backend == "gpu" else REFERENCE
+    return {"cpu": FEW_DRAWS, "gpu": FEW_KERNELS}.get(backend, REFERENCE)
 
 
 def has_pallas() -> bool:

@@ -101,6 +101,36 @@ def draw_ahead(
     ]
 
 
+def draw_in_turn(
+    rngs: jax.Array, layers: Sequence[Sizes], draw: Callable[[jax.Array, tuple[int]], jax.Array]
+) -> list[list[Noise]]:
+    """As draw_ahead, but in a loop over the passes, and vectors of one length at once. For CPUs.
+
+    XLA's compiler for them works out a vector anew within all that uses it, and drops barriers;
+    what a loop returns it leaves alone.
+
+    Returns:
+      For each pass the noise [1, ...] of its layers.
+    """
+    lengths = [length for sizes in layers for length in sizes]
+    places = {n: [i for i, length in enumerate(lengths) if length == n] for n in lengths}
+
+    def of_pass(rng: jax.Array) -> dict[int, jax.Array]:
+        keys = _keys(len(layers))(rng).reshape(-1)
+        draw_all = lambda n: jax.vmap(lambda key: draw(key, (n,)))  # noqa: E731
+        return {n: draw_all(n)(keys[jnp.array(at)]) for n, at in places.items()}
+
+    drawn = jax.lax.map(of_pass, rngs)
+
+    def vector(number: int, i: int) -> jax.Array:
+        return drawn[lengths[i]][number, places[lengths[i]].index(i)][None]
+
+    return [
+        [Noise(vector(number, 2 * i), vector(number, 2 * i + 1)) for i in range(len(layers))]
+        for number in range(len(rngs))
+    ]
+
+
 def _keys(num_layers: int) -> Callable[[jax.Array], jax.Array]:
     """(key of a pass) -> the keys [L, 2] of its layers' inputs and outputs."""
 

@@ -1,8 +1,9 @@
-"""Passes as a batch of passes do what they do one by one."""
+"""Passes with noise drawn ahead, and as a batch of passes, do what they do one by one."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from agents import passes
 from networks import value_network
@@ -33,11 +34,12 @@ def _loss_and_outputs(formulation, params, target):
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
-def test_outputs_and_the_gradient_of_the_first_pass_are_the_same():
+@pytest.mark.parametrize("formulation", ["few_kernels", "few_draws"])
+def test_outputs_and_the_gradient_of_the_first_pass_are_the_same(formulation):
     init, _ = _network()
     params, target = (init(jax.random.key(i), small_agents.observations(1)) for i in range(2))
     found, expected = (
-        _loss_and_outputs(name, params, target) for name in ("few_kernels", "reference")
+        _loss_and_outputs(name, params, target) for name in (formulation, "reference")
     )
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)  # noqa: E731
     jax.tree.map(close, found, expected)

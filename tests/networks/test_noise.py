@@ -42,6 +42,16 @@ def test_it_is_what_the_passes_would_draw(network, monkeypatch):
         np.testing.assert_allclose(vector, expected, rtol=1e-5)
 
 
+def test_drawn_in_turn_it_is_the_same():
+    rngs = jax.random.split(jax.random.key(1), 2)
+    ahead = noise.draw_ahead(rngs, SIZES, linear.factorised_noise)
+    in_turn = noise.draw_in_turn(rngs, SIZES, linear.factorised_noise)
+    assert len(in_turn) == len(rngs)
+    for layer, expected in enumerate(ahead):
+        found = jax.tree.map(lambda *x: np.stack(x), *[of_pass[layer] for of_pass in in_turn])
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_the_layers_take_what_is_supplied_in_their_order(network):
     x = np.ones((4, 5), np.float32)
     params = network.init(jax.random.key(0), x)
