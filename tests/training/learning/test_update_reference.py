@@ -119,6 +119,8 @@ def make_state(learner, replay, size):
 
 
 COMMON = {
+    # Whose draws come one by one.
+    "formulation": "reference",
     "optimizer.learning_rate": 1e-2,
     # So that the largest losses are clipped.
     "replay.max_priority": 2.2,
