@@ -8,24 +8,25 @@ import jax
 from core import checks
 
 REFERENCE = "reference"
-FEW_DRAWS = "few_draws"
+COMPUTE_ONCE = "compute_once"
 FEW_KERNELS = "few_kernels"
 PALLAS = "pallas"
-NAMES = ("auto", REFERENCE, FEW_DRAWS, FEW_KERNELS, PALLAS)
+NAMES = ("auto", REFERENCE, COMPUTE_ONCE, FEW_KERNELS, PALLAS)
 """Values of the key `formulation`.
 
-reference: as the algorithms read. few_draws: for a CPU: the noise of a pass through a noisy
-network is drawn before it. few_kernels: for a GPU, where an update takes as long as its
+reference: as the algorithms read. compute_once: for a CPU, where XLA works out anew within all that
+uses it what is small, or only reshaped: noise is drawn before the passes, and one update stays a
+loop, which XLA leaves alone. few_kernels: for a GPU, where an update takes as long as its
 hundreds of small kernels take to start: what can be one array, one product or one draw is one.
 pallas: few_kernels, and some steps are kernels written by hand, which JAX has Triton compile.
 """
 
 
 def resolve(name: str, backend: str) -> str:
-    """REFERENCE, FEW_DRAWS, FEW_KERNELS or PALLAS.
+    """REFERENCE, COMPUTE_ONCE, FEW_KERNELS or PALLAS.
 
     Args:
-      name: one of NAMES; auto is FEW_DRAWS on a CPU and FEW_KERNELS on a GPU.
+      name: one of NAMES; auto is COMPUTE_ONCE on a CPU and FEW_KERNELS on a GPU.
       backend: JAX's, such as "cpu" or "gpu".
 
     Raises:
@@ -38,7 +39,7 @@ def resolve(name: str, backend: str) -> str:
         )
     if name != "auto":
         return name
-    return {"cpu": FEW_DRAWS, "gpu": FEW_KERNELS}.get(backend, REFERENCE)
+    return {"cpu": COMPUTE_ONCE, "gpu": FEW_KERNELS}.get(backend, REFERENCE)
 
 
 def has_pallas() -> bool:

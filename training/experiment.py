@@ -9,7 +9,7 @@ import numpy as np
 from dm_env import specs
 
 from agents import base as agents_base
-from core import checks, plugins
+from core import checks, formulations, plugins
 from envs import base as envs_base
 from replay import base as replay_base
 from replay.device import prioritized
@@ -93,6 +93,7 @@ def make_learner(
         frame_stack=settings.transition.frame_stack,
         batch_size=settings.replay.batch_size,
         max_abs_reward=settings.transition.max_abs_reward,
+        keeps_loop=settings.sections.formulation == formulations.COMPUTE_ONCE,
     )
 
 

@@ -189,12 +189,12 @@ class RunSettings:
         "auto",
         checks.one_of(*formulations.NAMES),
         "how an update is written down for the compiler, which changes its numbers by no more than "
-        "rounding: reference, as the algorithms read; few_draws, for CPUs: the noise of a pass "
-        "drawn before it; few_kernels, for GPUs: all noise drawn at once, joined streams and, with "
-        "Adam and without interventions, parameters in one array; pallas: few_kernels, with draws "
-        "from a prioritized replay, new priorities and the losses of rainbow and c51 as kernels "
-        "written by hand, which never ran on a GPU yet; auto: few_draws on a CPU, few_kernels on a "
-        "GPU",
+        "rounding: reference, as the algorithms read; compute_once, for CPUs: noise and new "
+        "moments computed once, not within all that uses them; few_kernels, for GPUs: all noise "
+        "drawn at once, joined streams and, with Adam and without interventions, parameters in one "
+        "array; pallas: few_kernels, with draws from a prioritized replay, new priorities and the "
+        "losses of rainbow and c51 as kernels written by hand, which never ran on a GPU yet; auto: "
+        "compute_once on a CPU, few_kernels on a GPU",
     )
     num_frames: int | None = settings.key(
         200_000_000,

@@ -1,4 +1,4 @@
-"""Updates of agents for few kernels, or few draws, beside the plain ones, on small networks."""
+"""Updates of agents for few kernels, or computed once, beside the plain ones, on small networks."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ _CASES = {
     ),
     "the target network chooses": ("rainbow", {"double": False}),
 }
-_FORMULATIONS = ["few_draws", "few_kernels"] + ["pallas"] * formulations.has_pallas()
+_FORMULATIONS = ["compute_once", "few_kernels"] + ["pallas"] * formulations.has_pallas()
 
 
 def _train(name, changes, formulation):
@@ -33,7 +33,7 @@ def _train(name, changes, formulation):
     agent = base.make(sections, small_agents.PROBLEM)
     state = agent.init(jax.random.key(0), observations(4))
     packed = agent.packed
-    assert (packed is None) == (formulation in ("reference", "few_draws"))
+    assert (packed is None) == (formulation in ("reference", "compute_once"))
     state = packed.pack(state) if packed else state
     update = jax.jit(packed.update if packed else agent.update)
     for i in range(3):

@@ -34,7 +34,7 @@ def _loss_and_outputs(formulation, params, target):
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
-@pytest.mark.parametrize("formulation", ["few_kernels", "few_draws"])
+@pytest.mark.parametrize("formulation", ["few_kernels", "compute_once"])
 def test_outputs_and_the_gradient_of_the_first_pass_are_the_same(formulation):
     init, _ = _network()
     params, target = (init(jax.random.key(i), small_agents.observations(1)) for i in range(2))

@@ -1,5 +1,7 @@
 """An update written otherwise does what the plain one does, up to rounding."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -39,14 +41,14 @@ def _learn(make_learner, random_steps, formulation):
 
 
 @pytest.mark.parametrize(
-    "formulation", ["few_draws", "few_kernels"] + ["pallas"] * formulations.has_pallas()
+    "formulation", ["compute_once", "few_kernels"] + ["pallas"] * formulations.has_pallas()
 )
 def test_other_formulations_give_the_same_training(make_learner, random_steps, formulation):
     """Losses, gradients (as norms, and in the moments), parameters, priorities, random keys."""
     plain, expected, metrics = _learn(make_learner, random_steps, "reference")
     other, found, other_metrics = _learn(make_learner, random_steps, formulation)
     assert plain.agent.packed is None
-    assert (other.agent.packed is None) == (formulation == "few_draws")
+    assert (other.agent.packed is None) == (formulation == "compute_once")
     assert jax.tree.structure(expected) == jax.tree.structure(found)
     assert int(found.train.updates) == 8
     assert (found.rng == expected.rng).all()
@@ -57,6 +59,18 @@ def test_other_formulations_give_the_same_training(make_learner, random_steps, f
     jax.tree.map(close, *(x._replace(rng=None) for x in (found, expected)))
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), *found.train[:2])
     assert all(value > 0 for value in jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("num_updates", [1, 2])
+def test_computed_once_a_call_copies_no_parameters_or_moments(make_learner, num_updates):
+    """XLA would copy all moments in a call of one update, if that were not a loop."""
+    learner = make_learner(rainbow_nap.get_config, {"formulation": "compute_once"})
+    state = jax.eval_shape(lambda x: learner.init(0, x), np.zeros((1, 2, 36, 36), np.uint8))
+    text = learner.learn.lower(state, num_updates).compile().as_text()
+    outside_the_loop = text[text.index("\nENTRY") :]
+    shapes = re.findall(r" f32\[([\d,]*)\]\S* copy\(", outside_the_loop)
+    sizes = [np.prod([int(size) for size in shape.split(",") if size]) for shape in shapes]
+    assert max(sizes, default=0) < 8  # the least array of parameters
 
 
 @pytest.mark.skipif(not formulations.has_pallas(), reason="this JAX has no Pallas for it")
@@ -123,7 +137,7 @@ def test_what_needs_a_tree_keeps_one(make_learner, changes):
 @pytest.mark.parametrize(
     ("name", "backend", "expected"),
     [
-        ("auto", "cpu", "few_draws"),
+        ("auto", "cpu", "compute_once"),
         ("auto", "tpu", "reference"),
         ("auto", "gpu", "few_kernels"),
         ("reference", "gpu", "reference"),
