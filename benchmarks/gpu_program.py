@@ -19,7 +19,7 @@ from absl import flags
 
 from benchmarks import prepared
 from benchmarks.compiled import hlo, kernel_count, target
-from core import checks, progress
+from core import checks, formulations, progress
 from envs import base as envs_base
 from scripts import command_line
 from training import experiment, run_settings
@@ -79,7 +79,13 @@ def settings_of(
 ) -> run_settings.RunSettings:
     """The settings of configs/`config`.py on Pong, or of its small sequence."""
     argument = "small" if config.startswith("continual") else "pong"
-    more = {"num_seeds": num_seeds, "replay.capacity": _CAPACITY.value, **changes}
+    more = {
+        "num_seeds": num_seeds,
+        "replay.capacity": _CAPACITY.value,
+        # This process computes on a CPU.
+        "formulation": formulations.resolve("auto", "gpu"),
+        **changes,
+    }
     return prepared.settings_of(config, argument, more)
 
 
