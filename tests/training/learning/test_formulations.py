@@ -23,8 +23,8 @@ _CHANGES = {
 }
 
 
-def _learn(make_learner, random_steps, formulation):
-    """A learner of two seeds, its plain state after 8 updates on random data, and the metrics."""
+def _learn(make_learner, random_steps, formulation, calls=(4, 4)):
+    """A learner of two seeds, its plain state after `calls` of updates on random data, metrics."""
     changes = {**_CHANGES, "formulation": formulation, "num_seeds": 2}
     learner = make_learner(rainbow_nap.get_config, changes)
     state = None
@@ -34,8 +34,8 @@ def _learn(make_learner, random_steps, formulation):
         # With given actions: those of equal parameters may differ where two are as good.
         state = learner.record(state, jax.tree.map(lambda x: x[:, None], step))
     metrics = []
-    for _ in range(2):
-        state, found = learner.learn(state, 4)
+    for num_updates in calls:
+        state, found = learner.learn(state, num_updates)
         metrics.append(found)
     return learner, plain_state.plain(learner, state), metrics
 
@@ -59,6 +59,17 @@ def test_other_formulations_give_the_same_training(make_learner, random_steps, f
     jax.tree.map(close, *(x._replace(rng=None) for x in (found, expected)))
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), *found.train[:2])
     assert all(value > 0 for value in jax.tree.leaves(moved))
+
+
+def test_computed_once_single_updates_are_those_of_one_call(make_learner, random_steps):
+    _, expected, of_all = _learn(make_learner, random_steps, "reference", calls=(4,))
+    _, found, of_each = _learn(make_learner, random_steps, "compute_once", calls=(1, 1, 1, 1))
+    assert int(found.train.updates) == 4
+    assert (found.rng == expected.rng).all()
+    losses = [each["loss"] for each in of_each]
+    np.testing.assert_allclose(np.mean(losses, axis=0), of_all[0]["loss"], rtol=1e-4)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4)  # noqa: E731
+    jax.tree.map(close, found.train, expected.train)
 
 
 @pytest.mark.parametrize("num_updates", [1, 2])
