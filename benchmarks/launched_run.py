@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import machine
 from cluster import context
@@ -49,6 +49,7 @@ class Launch:
         self.command = [sys.executable, "-m", "scripts.launch"]
         self.command += [f"--{key}={value}" for key, value in flags.items()]
         self.log = self.run_dir.with_name(f"{self.run_dir.name}.log")
+        self._started = 0.0
 
     def __enter__(self) -> "Launch":
         self.start()
@@ -59,13 +60,18 @@ class Launch:
 
     def start(self) -> None:
         """Runs the command, or runs it again after it has ended."""
+        self._started = time.time()
         self.process = processes.Process(self.command, self.log)
 
     def kill_all(self) -> None:
-        """Kills everything at once, as when a machine fails."""
+        """Kills everything at once, as when a machine fails; returns when all have ended."""
+        killed = list(self.roles().values())
         self.process.send(signal.SIGKILL)
         self.process.wait()
-        wait_until(lambda: not self.roles(), _KILLED_S, self.tail)
+        # A process that is ending has no command line any more, but still its locks.
+        wait_until(
+            lambda: not self.roles() and not any(map(is_alive, killed)), _KILLED_S, self.tail
+        )
 
     def wait(self, timeout_s: float) -> int | None:
         """Waits for the exit code. Raises TimeoutError."""
@@ -77,12 +83,13 @@ class Launch:
         wait_until(lambda: self.frames() >= frames, timeout_s, self.tail)
 
     def frames(self) -> int:
-        """The frames in the learner's last status; 0 before."""
+        """The frames in the learner's last status; 0 before its first since the start."""
         return int(self.status("learner").get("frames", 0))
 
     def status(self, label: str) -> dict[str, Any]:
-        """The last status of the process with a label."""
-        return context.read_status(self.run_dir, label)
+        """The last status of the process with a label; empty before its first since the start."""
+        found = context.read_status(self.run_dir, label)
+        return found if float(found.get("time", 0.0)) >= self._started else {}
 
     def roles(self) -> dict[str, int]:
         """The IDs of the run's living processes by label, the server's own included."""
@@ -144,12 +151,38 @@ def _commands() -> Iterator[tuple[int, list[str]]]:
             yield int(path.parent.name), arguments
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process, or a thread of it, runs or holds anything; not whether it was waited for.
+
+    The first thread of a killed process may have ended before the others, which still have its
+    files and their locks.
+    """
+    state = _state(process)
+    return state is not None and (state.name != "Z" or state.num_threads > 1)
+
+
 def _parent(process: int) -> int:
     """The ID of a process's parent; 0 if the process has ended."""
-    with contextlib.suppress(OSError):
-        status = Path(f"/proc/{process}/stat").read_text()
-        return int(status.rpartition(")")[2].split()[1])
-    return 0
+    state = _state(process)
+    return state.parent if state else 0
+
+
+class _State(NamedTuple):
+    """Of a process: one letter, "Z" once it has ended, the parent's ID, the living threads."""
+
+    name: str
+    parent: int
+    num_threads: int
+
+
+def _state(process: int) -> _State | None:
+    """The state of a process, as the kernel tells it; None if there is no such process."""
+    try:
+        # The name, in parentheses, may hold spaces; the state is field 3.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return _State(fields[0], int(fields[1]), int(fields[17]))
 
 
 def wait_until(

@@ -3,7 +3,10 @@
 import os
 import signal
 import time
-from pathlib import Path
+
+from benchmarks import launched_run
+
+is_alive = launched_run.is_alive
 
 
 def wait_for(condition, timeout_s=600):
@@ -17,12 +20,3 @@ def suspend(process):
     """Stops a child and waits until none of its threads runs any more."""
     os.kill(process.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-
-
-def is_alive(pid):
-    """Whether a process runs; one that ended but that nobody has asked about does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"

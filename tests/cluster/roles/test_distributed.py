@@ -16,6 +16,7 @@ import pytest
 from benchmarks import replay_audit, tcp_proxy
 from benchmarks.launched_run import REPLAY_PYTHON, Launch
 from replay.reverb import connection
+from replay.reverb.writing import actor_journal
 from tests import waiting
 from training.acting import policy
 from training.checkpoints import snapshot
@@ -28,6 +29,8 @@ pytestmark = [
 ]
 
 GAMMA = 0.99
+# Frames of a run that is stopped before its end, however fast the machine is.
+UNREACHED = 1_000_000
 
 
 def _counters(run_dir):
@@ -41,6 +44,15 @@ def _values(run_dir, observations):
     x = np.array(observations, np.float32)[:, None]
     outputs = jax.vmap(lambda rng: player.agent.apply(player.params, rng, x))(rngs)
     return np.mean(getattr(outputs, "q_values", outputs), axis=0)
+
+
+def _continued(run_dir, frames):
+    """How long a stopped run is with this many frames more than its actors have played."""
+    played = 0
+    for path in (run_dir / "actors").iterdir():
+        with actor_journal.Journal(path) as journal:
+            played += journal.counters["frames"]
+    return -(-(played + frames) // 1_000) * 1_000
 
 
 def _check_accounts(launch, num_frames, idle_frames, period_frames):
@@ -72,8 +84,8 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
     """
     moments = random.Random(0)
     changes = {
-        "num_frames": 12_000,
-        "replay.capacity": 20_000,  # none is dropped, so that they can be counted
+        "num_frames": UNREACHED,
+        "replay.capacity": UNREACHED,  # none is dropped, so that they can be counted
         "snapshot.period_frames": 1_000,
         "evaluation.period_frames": 4_000,
         "evaluation.episodes": 2,
@@ -96,9 +108,10 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
     waiting.wait_for(lambda: not any(map(waiting.is_alive, decoders)), 600)
     assert {"actor_0", "learner", "actor_1"} <= restarted
     assert restarted & {"replay", "replay_0"}
+    changes["num_frames"] = num_frames = _continued(tmp_path / "run", 8_000)
     with Launch(tmp_path / "run", "configs/probe.py:5", actors=1, **changes) as launch:
         assert launch.wait(900) == 0
-        _check_accounts(launch, 12_000, 100, 4)
+        _check_accounts(launch, num_frames, 100, 4)
         found = replay_audit.audit(launch)
     # Files were dropped, of transitions that a checkpoint has.
     segments = sorted((tmp_path / "run" / "actors" / "0").glob("*.segment"))
@@ -113,7 +126,7 @@ def test_goes_on_when_any_process_is_killed_and_when_all_are(tmp_path):
 def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames):
     """Several checkpoint periods in it, or a period that is longer than what it holds."""
     changes = {
-        "num_frames": 8_000,
+        "num_frames": UNREACHED,
         "replay.capacity": 1_000,
         "log.period_frames": 1_000,
         "snapshot.period_frames": period_frames,
@@ -127,10 +140,11 @@ def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames
         launch.wait_for(4_000, 900)
         launch.process.send(signal.SIGTERM)
         assert launch.wait(900) == 3
+    changes["num_frames"] = num_frames = _continued(tmp_path / "run", 2_000)
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
         assert launch.wait(900) == 0
-        _check_accounts(launch, 8_000, 100, 4)
-        assert max(int(row["frames"]) for row in launch.rows("train")) == 8_000
+        _check_accounts(launch, num_frames, 100, 4)
+        assert max(int(row["frames"]) for row in launch.rows("train")) == num_frames
         found = replay_audit.audit(launch)
     assert (found.expected, found.stored) == (1_000, 1_000)
     assert (found.lost, found.doubled) == (0, 0)
@@ -141,7 +155,7 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
 
     Everyone comes to the server through a proxy, once its address is in the place of the server's.
     """
-    changes = {"num_frames": 10_000, "replay.capacity": 20_000}
+    changes = {"num_frames": UNREACHED, "replay.capacity": UNREACHED}
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
         launch.wait_for(200, 900)
         file = tmp_path / "run" / "replay" / "address"
@@ -159,8 +173,12 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
                 assert launch.status("learner")["frames"] < frames + 1_000
                 proxy.restore()
                 launch.wait_for(frames + 800, 900)
-            assert launch.wait(900) == 0
-        _check_accounts(launch, 10_000, 100, 4)
+            launch.process.send(signal.SIGTERM)
+            assert launch.wait(900) == 3
+    changes["num_frames"] = num_frames = _continued(tmp_path / "run", 2_000)
+    with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
+        assert launch.wait(900) == 0
+        _check_accounts(launch, num_frames, 100, 4)
         found = replay_audit.audit(launch)
     assert (found.lost, found.doubled) == (0, 0)
 
@@ -168,7 +186,7 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
 def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     """Atari frames in stacks, the evaluation, layers, and a clean stop by SIGTERM."""
     changes = {
-        "num_frames": 4_400,
+        "num_frames": UNREACHED,
         "num_envs": 4,
         "replay.min_size": 500,
         "log.period_frames": 1_000,
@@ -182,14 +200,15 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     config = "configs/data_efficient_nap.py:pong"
     with Launch(tmp_path / "run", config, **changes) as launch:
         launch.wait_for(2_500, 900)
-        launch.process.send(15)
+        launch.process.send(signal.SIGTERM)
         assert launch.wait(900) == 3
         assert not launch.roles()
     stopped_at = _counters(tmp_path / "run")["frames"]
     assert stopped_at >= 2_500
+    changes["num_frames"] = num_frames = _continued(tmp_path / "run", 2_000)
     with Launch(tmp_path / "run", config, **changes) as launch:
         assert launch.wait(900) == 0
-        _check_accounts(launch, 4_400, 2_000, 4)
+        _check_accounts(launch, num_frames, 2_000, 4)
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
         norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
