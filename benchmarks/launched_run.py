@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import machine
 from cluster import context
 from cluster.supervision import processes
 from core import checks
 
-REPLAY_PYTHON = machine.ROOT / ".venv-replay/bin/python"
+REPLAY_PYTHON = context.REPLAY_PYTHON
 _KILLED_S = 20.0
 _POLL_S = 0.1
 _SHOWN_LINES = 8

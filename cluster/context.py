@@ -22,6 +22,9 @@ finite, so that the run can't go on."""
 
 ROLES = ("replay", "learner", "evaluator", "actor")
 
+REPLAY_PYTHON = Path(__file__).parents[1] / ".venv-replay/bin/python"
+"""The interpreter that `make replay-env` makes in a checkout."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Role:
@@ -45,7 +48,7 @@ class Role:
     index: int = 0
     host: str = "localhost"
     port: int = 0
-    replay_python: Path = Path(".venv-replay/bin/python")
+    replay_python: Path = REPLAY_PYTHON
 
     @functools.cached_property
     def _parsed(self) -> tuple[run_settings.RunSettings, distributed_settings.DistributedSettings]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_CONFIG = "--config="
+_CONFIGS = ("--config", "--configs")
 
 
 def root() -> Path:
@@ -25,18 +25,30 @@ def programs() -> list[str]:
     return [file.stem for file in files if "__main__" in file.read_text(encoding="utf-8")]
 
 
-def with_config(argument: str) -> str:
-    """An argument in which a config of the project itself is named by its whole path.
+def with_configs(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which configs of the project itself are named by their whole paths.
 
-    `--config=configs/NAME.py:ARGUMENT` is one's own file where there is one.
+    `--config=configs/NAME.py:ARGUMENT` is one's own file where there is one; so are those of
+    `--configs`, with commas between. The value may be the next argument.
     """
-    if not argument.startswith(_CONFIG):
-        return argument
-    name, colon, rest = argument.removeprefix(_CONFIG).partition(":")
+    found = []
+    for before, argument in zip(["", *arguments], arguments):
+        flag, equals, value = argument.partition("=")
+        if equals and flag in _CONFIGS:
+            found.append(f"{flag}={_with_paths(value)}")
+        else:
+            found.append(_with_paths(argument) if before in _CONFIGS else argument)
+    return found
+
+
+def _with_paths(configs: str) -> str:
+    return ",".join(map(_with_path, configs.split(",")))
+
+
+def _with_path(config: str) -> str:
+    name, colon, rest = config.partition(":")
     own = root() / name
-    if Path(name).exists() or not own.is_file():
-        return argument
-    return f"{_CONFIG}{own}{colon}{rest}"
+    return config if Path(name).exists() or not own.is_file() else f"{own}{colon}{rest}"
 
 
 def environment(given: dict[str, str], directory: str) -> dict[str, str]:
@@ -58,7 +70,7 @@ def main(argv: Sequence[str] = tuple(sys.argv)) -> None:
         given = argv[1] if len(argv) > 1 else ""
         print(f"error: program = {given!r}: expected one of {', '.join(names)}", file=sys.stderr)
         sys.exit(2)
-    command = [sys.executable, "-m", f"scripts.{argv[1]}", *map(with_config, argv[2:])]
+    command = [sys.executable, "-m", f"scripts.{argv[1]}", *with_configs(argv[2:])]
     os.execve(sys.executable, command, environment(dict(os.environ), str(Path.cwd())))
 
 

@@ -49,6 +49,10 @@ class _UnfinishedError(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Runs the claim's experiments; returns the exit code of a script that does not finish."""
+    if (_LIST.value or _PAGE.value) and len(argv) > 1:
+        raise checks.ConfigError(f"claim = {argv[1]!r}: expected none with --list or --page")
+    if not _RESULTS.is_dir():
+        raise checks.ConfigError(f"{_RESULTS}: not there: expected a checkout of the project")
     if _LIST.value:
         print("\n".join(_listed()))
         return 0
@@ -58,6 +62,10 @@ def main(argv: Sequence[str]) -> int:
         _draw_figures(found)
         return 0
     claim = _find(argv[1:])
+    if Path.cwd() != PAGE.parents[1]:
+        raise checks.ConfigError(
+            f"present directory = {Path.cwd()}: expected that of the checkout, {PAGE.parents[1]}"
+        )
     try:
         found = _run_all(_chosen(claim))
     except _UnfinishedError as error:

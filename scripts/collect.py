@@ -6,6 +6,7 @@ The actions are uniform, or those of a run's agent: --run_dir=RUN, with --epsilo
 Or --explore: the config's agent learns from novelty alone (training/novelty.py) while it plays.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,28 +51,55 @@ def main(argv: Sequence[str]) -> int:
         raise checks.ConfigError(f"output = {str(output)!r}: expected a new file .npz")
     if _EXPLORE.value and _RUN_DIR.value:
         raise checks.ConfigError("explore = True: expected no run_dir, whose agent has learned")
-    play = novelty.record if _EXPLORE.value else record
+    command_line.check_given(_EPSILON, bool(_RUN_DIR.value), "with --run_dir")
+    player = _load(Path(_RUN_DIR.value), settings) if _RUN_DIR.value else None
+    play = novelty.record if _EXPLORE.value else functools.partial(record, player)
     with stopping.StopRequest("ending without a data set") as stop:
         steps = play(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
     if steps is None:
         return command_line.STOPPED
-    try:
+    with command_line.writing(_OUTPUT):
         output.parent.mkdir(parents=True, exist_ok=True)
         dataset.save(output, steps)
-    except OSError as error:
-        raise checks.ConfigError(f"output = {str(output)!r}: not written: {error}") from error
     logging.info("wrote %s: %d steps, rewards %g", output, _STEPS.value, steps.reward.sum())
     return 0
 
 
+def _load(run_dir: Path, settings: run_settings.RunSettings) -> policy.Policy:
+    """The agent that plays; raises ConfigError if it is of another environment than `settings`."""
+    player = policy.load(run_dir)
+    ours = envs_base.task_name(settings.environment)
+    played = {envs_base.task_name(task) for task in envs_base.tasks(player.settings.environment)}
+    if ours not in played or _spaces(settings) != _spaces(player.settings):
+        raise checks.ConfigError(
+            f"run_dir = {str(run_dir)!r}: expected a run of {ours}, with the observations and "
+            f"actions of --config; it has played {', '.join(sorted(played))}"
+        )
+    return player
+
+
+def _spaces(settings: run_settings.RunSettings) -> tuple[Any, ...]:
+    """Of one observation the shape and type, and the number of actions."""
+    observations, actions = envs_base.make_specs(settings.environment)
+    return observations.shape, observations.dtype, actions.num_values
+
+
 def record(
-    settings: run_settings.RunSettings, num_steps: int, seed: int, stop: Callable[[], bool]
+    player: policy.Policy | None,
+    settings: run_settings.RunSettings,
+    num_steps: int,
+    seed: int,
+    stop: Callable[[], bool],
 ) -> replay_base.Step | None:
-    """Plays in one environment; returns the steps [T, ...], or None if `stop` said so."""
+    """Plays in one environment, at random without a player.
+
+    Returns:
+      The steps [T, ...], or None if `stop` said so.
+    """
     environment = envs_base.make(settings.environment, 1, seed)
     try:
         timestep = environment.reset()
-        choose = _make_choose(environment, timestep, seed)
+        choose = _make_choose(player, environment, timestep, seed)
         recorded = []
         for _ in progress.track(range(num_steps), "step"):
             if stop():
@@ -96,13 +124,15 @@ def record(
 
 
 def _make_choose(
-    environment: envs_base.VectorEnvironment, timestep: dm_env.TimeStep, seed: int
+    player: policy.Policy | None,
+    environment: envs_base.VectorEnvironment,
+    timestep: dm_env.TimeStep,
+    seed: int,
 ) -> Choose:
     random = np.random.default_rng(seed)
     num_actions = environment.action_spec().num_values
-    if not _RUN_DIR.value:
+    if player is None:
         return lambda _: random.integers(num_actions, size=1, dtype=np.int32)
-    player = policy.load(Path(_RUN_DIR.value))
     act = player.evaluator().act
     stack: Any = replay_learner.empty_stack(
         jax.numpy.asarray(timestep.observation), player.settings.transition.frame_stack

@@ -1,10 +1,12 @@
 """What the scripts share: flags whose errors are one line, and exit codes."""
 
+import contextlib
 import logging as python_logging
+import math
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
 from absl import app, flags, logging
@@ -60,6 +62,28 @@ def load_config(flag: flags.FlagHolder) -> Any:
     return config
 
 
+def check_given(flag: flags.FlagHolder, means_something: bool, where: str) -> None:
+    """Raises ConfigError for a flag that was given where it means nothing.
+
+    Args:
+      flag: one whose default stands for itself.
+      means_something: whether it does here.
+      where: it would mean something, such as "with --run_dir".
+    """
+    if flag.present and not means_something:
+        raise checks.ConfigError(f"{flag.name} = {flag.value}: expected only {where}")
+
+
+@contextlib.contextmanager
+def writing(flag: flags.FlagHolder) -> Iterator[None]:
+    """Raises ConfigError, with the flag, where what it names can't be written."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{flag.name} = {flag.value!r}: not written: {error}"
+        raise checks.ConfigError(message) from error
+
+
 def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
     try:
         remaining = flags.FLAGS(list(argv))
@@ -69,6 +93,11 @@ def _parse(argv: Sequence[str], allow_arguments: bool) -> list[str]:
         fail(f"--config: {error}")
     except Exception as error:  # whatever the code of a config file raises
         fail(f"--config: {flag_errors.describe_failure(error)}")
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        # A configuration's keys have checks of their own.
+        if isinstance(value, float) and not math.isfinite(value) and "." not in name:
+            fail(f"--{name}={value}: expected a finite number")
     if len(remaining) > 1 and not allow_arguments:
         fail(f"unexpected argument {remaining[1]!r}: flags start with --")
     return remaining

@@ -44,10 +44,11 @@ def main(argv: Sequence[str]) -> None:
             f"{difference.wins} of {difference.estimate.seeds}, p = {difference.adjusted:.2g}"
         )
     output = Path(_OUTPUT.value)
-    output.mkdir(parents=True, exist_ok=True)
-    run_records.write_table(output / "outcomes.csv", _outcome_rows(outcomes))
-    run_records.write_table(output / "differences.csv", _difference_rows(differences))
-    run_records.write_table(output / "tasks.csv", _task_rows(arms))
+    with command_line.writing(_OUTPUT):
+        output.mkdir(parents=True, exist_ok=True)
+        run_records.write_table(output / "outcomes.csv", _outcome_rows(outcomes))
+        run_records.write_table(output / "differences.csv", _difference_rows(differences))
+        run_records.write_table(output / "tasks.csv", _task_rows(arms))
     num_tasks = max(len(values) for arm in arms.values() for values in arm.values())
     figure = stream_figure.draw(arms, range(1, num_tasks + 1), "task", _COLUMN.value)
     curves.save(figure, output / "tasks.png")

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
+from cluster import context
 from cluster.doctor import finding, forecast, machine, replay_server, software
 from core import checks
 from envs import base as envs_base
@@ -20,13 +21,15 @@ from training import derived, run_settings
 from training import experiment as experiment_lib
 from training.system import memory
 
+_CONFIGS = Path(__file__).parents[1] / "configs"
+
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/rainbow_nap.py", "The configuration that the machine is checked for."
+    "config", str(_CONFIGS / "rainbow_nap.py"), "The configuration that the machine is checked for."
 )
 _RUN_DIR = flags.DEFINE_string("run_dir", "runs", "Where the run's files are to go.")
 _REPLAY_PYTHON = flags.DEFINE_string(
     "replay_python",
-    ".venv-replay/bin/python",
+    str(context.REPLAY_PYTHON),
     "The interpreter of the replay server's environment.",
 )
 _SECONDS = flags.DEFINE_float(

@@ -31,6 +31,8 @@ _SEED = flags.DEFINE_integer(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "CSV file; default: in the run's directory, with --policy none."
 )
+# So that --help tells of them.
+flags.adopt_module_key_flags(chosen_policy)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "A directory; written anew.", requ
 def main(argv: Sequence[str]) -> None:
     """Measures and writes."""
     del argv
-    if not all(number.isdecimal() for number in _PROBLEMS.value):
+    if not _PROBLEMS.value or not all(number.isdecimal() for number in _PROBLEMS.value):
         raise checks.ConfigError(f"problems = {','.join(_PROBLEMS.value)}: expected integers >= 0")
     problems = [int(number) for number in _PROBLEMS.value]
     output = Path(_OUTPUT.value)
@@ -36,12 +36,10 @@ def main(argv: Sequence[str]) -> None:
     began = time.monotonic()
     rows = [row for problem in problems for row in identities.distances(problem)]
     start = {**run_directory.code_and_machine(), "elapsed_seconds": time.monotonic() - began}
-    try:
+    with command_line.writing(_OUTPUT):
         output.mkdir(parents=True, exist_ok=True)
         run_records.write_table(output / "distances.csv", rows)
         (output / "provenance.jsonl").write_text(json.dumps(start) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise checks.ConfigError(f"output = {str(output)!r}: not written: {error}") from error
     logging.info("wrote %s: %d rows", output, len(rows))
 
 

@@ -55,7 +55,7 @@ _PORT = flags.DEFINE_integer(
 )
 _REPLAY_PYTHON = flags.DEFINE_string(
     "replay_python",
-    ".venv-replay/bin/python",
+    str(context.REPLAY_PYTHON),
     "The interpreter of the replay server's environment, which `make replay-env` makes.",
 )
 _REPORT_SECONDS = flags.DEFINE_float(
@@ -83,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
     given: Any = command_line.load_config(_CONFIG)
     config: Any = derived.resolve(given)
     distributed_settings.parse(config, _ACTORS.value)
+    command_line.check_given(_INDEX, _ROLE.value is not None, "with --role")
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     host = _host()
     if _ROLE.value:

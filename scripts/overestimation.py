@@ -4,19 +4,23 @@ python -m scripts.overestimation --run_dir=RUN --checkpoints=all
 
 Plays whole episodes with each checkpoint and writes overestimation.csv in the run's directory: the
 mean value of the actions taken, the mean discounted return from there on, and their difference.
+What the file has already is not done again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 
-from core import progress
+from core import checks, progress
 from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import overestimation, policy
 from training.logs import csv_log, run_recorder
 from training.system import jax_platform, stopping
+
+_FILE = "overestimation.csv"
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", "newest", "newest, all, or frames: 1000,2000.")
@@ -41,11 +45,35 @@ def main(argv: Sequence[str]) -> int:
             stopping.StopRequest("ending with what is measured") as stop,
             run_directory.locked(run_dir),
         ):
-            for number in progress.track(frames, "checkpoint"):
+            known = _done(run_dir / _FILE)
+            missing = [number for number in frames if _key(_asked(number)) not in known]
+            for number in progress.track(missing, "checkpoint"):
                 _measure(run_dir, number, functions, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED
     return 0
+
+
+def _asked(frames: int) -> dict[str, int]:
+    """Which measurement a row is of."""
+    return {
+        "frames": frames,
+        "seed_index": _SEED_INDEX.value,
+        "seed": _SEED.value,
+        "asked_episodes": _EPISODES.value,
+    }
+
+
+def _done(path: Path) -> set[tuple[str, ...]]:
+    """Of what measurements there are rows; raises ConfigError for a file of an older version."""
+    rows = csv_log.read_rows(path) if path.exists() else []
+    if rows and not rows[0].keys() >= _asked(0).keys():
+        raise checks.ConfigError(f"{path}: expected columns {', '.join(_asked(0))}; move it away")
+    return {_key(row) for row in rows}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _asked(0))
 
 
 def _measure(
@@ -53,12 +81,10 @@ def _measure(
 ) -> None:
     player = policy.load(run_dir, frames, _SEED_INDEX.value)
     found = overestimation.measure(player, functions, _EPISODES.value, _SEED.value, stop)
-    table = csv_log.CsvLog(run_dir / "overestimation.csv", "frames", run_recorder.KEEP_ROWS)
+    table = csv_log.CsvLog(run_dir / _FILE, "frames", run_recorder.KEEP_ROWS)
     table.append(
         {
-            "frames": frames,
-            "seed_index": _SEED_INDEX.value,
-            "seed": _SEED.value,
+            **_asked(frames),
             **found._asdict(),
             "overestimation": found.difference,
         }

@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from agents import base as agents_base
 from analysis.figures import curves, trainability_figure
-from core import progress
+from core import checks, progress
 from plasticity import trainability
 from scripts import command_line
 from training import run_directory, run_settings
@@ -36,7 +36,7 @@ _DRAWS = flags.DEFINE_integer("draws", 5, "Targets, and new networks.", lower_bo
 _INPUTS = flags.DEFINE_integer("inputs", 2_048, "Inputs to be fitted.", lower_bound=1)
 _UPDATES = flags.DEFINE_integer("updates", 2_000, "Updates of a fit.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Inputs in an update.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of Adam.", lower_bound=0.0)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of Adam; above 0.")
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 
 _KEYS = (
@@ -66,6 +66,8 @@ class Probe(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Probes and draws; returns 0, or 3 when stopped early: what was measured stays."""
     del argv
+    if _LEARNING_RATE.value <= 0:
+        raise checks.ConfigError(f"learning_rate = {_LEARNING_RATE.value}: expected a number > 0")
     run_dir = Path(_RUN_DIR.value)
     settings = run_settings.parse(run_directory.read_config(run_dir))
     jax_platform.set_up(_PLATFORM.value, settings.precision)

@@ -14,7 +14,6 @@ from absl import flags
 
 from analysis import metric_ranking, run_records
 from analysis.figures import curves, ranking_figure
-from core import checks
 from plasticity import trainability
 from scripts import command_line
 
@@ -37,19 +36,17 @@ def main(argv: Sequence[str]) -> None:
             f"{row.runs:4} {row.checkpoints:11}"
         )
     if _OUTPUT.value:
-        _write(Path(_OUTPUT.value), ranked)
+        with command_line.writing(_OUTPUT):
+            _write(Path(_OUTPUT.value), ranked)
     if _FIGURE.value:
         curves.save(ranking_figure.draw(ranked), Path(_FIGURE.value))
 
 
 def _write(path: Path, ranked: Sequence[metric_ranking.Ranked]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(metric_ranking.Ranked._fields)
-            writer.writerows(ranked)
-    except OSError as error:
-        raise checks.ConfigError(f"output = {str(path)!r}: not written: {error}") from error
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(metric_ranking.Ranked._fields)
+        writer.writerows(ranked)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _MAX_STEPS = flags.DEFINE_integer(
     "max_steps", None, "Agent steps at most; default: 27,000, of a .gif 1,000.", lower_bound=1
 )
 _OUTPUT = flags.DEFINE_string("output", "episode.mp4", "The film, .mp4 or .gif.")
+# So that --help tells of them.
+flags.adopt_module_key_flags(chosen_policy)
 
 
 def main(argv: Sequence[str]) -> int:

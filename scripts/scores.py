@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
         print(score_tables.to_markdown(table), end="")
         return
     write = score_tables.to_csv if output.suffix == ".csv" else score_tables.to_markdown
-    output.write_text(write(table), encoding="utf-8")
+    with command_line.writing(_OUTPUT):
+        output.write_text(write(table), encoding="utf-8")
     logging.info("wrote %s", output)
 
 

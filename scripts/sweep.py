@@ -75,6 +75,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _starter() -> sweep.Start:
     """What starts a run where the flags say."""
+    for flag in (_CPUS, _GPUS):
+        command_line.check_given(flag, _CLUSTER.value == "ray", "with --cluster=ray")
     if _CLUSTER.value == "local":
         return processes.Process
     from cluster.supervision import ray_processes

@@ -85,6 +85,11 @@ class Grid:
             if not getattr(self, key):
                 raise checks.ConfigError(f"{key} is empty: expected one or several, with commas")
         _check_overrides(self.overrides)
+        if self.arguments and all(":" in config for config in self.configs):
+            raise checks.ConfigError(
+                f"arguments = {','.join(self.arguments)!r}: expected none, as each of the configs "
+                "is given with its own"
+            )
         pairs = [pair for config in self.configs for pair in self._with_arguments(config)]
         overrides = tuple(self.overrides)
         jobs = [Job(*pair, seed, overrides) for seed in self.seeds for pair in pairs]

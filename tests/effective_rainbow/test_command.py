@@ -43,13 +43,19 @@ def test_unknown_programs_end_in_one_line(started, given, capsys):
 
 def test_a_config_of_ones_own_comes_before_the_projects(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = "--config=configs/probe.py:dqn:3"
-    assert command.with_config(given) == f"--config={_ROOT}/configs/probe.py:dqn:3"
+    given = ["--config=configs/probe.py:dqn:3", "--config", "configs/probe.py", "configs/dqn.py"]
+    assert command.with_configs(given) == [
+        f"--config={_ROOT}/configs/probe.py:dqn:3",
+        *("--config", f"{_ROOT}/configs/probe.py", "configs/dqn.py"),
+    ]
+    several = "--configs=configs/dqn.py:pong,mine.py,configs/probe.py:3"
+    expected = f"--configs={_ROOT}/configs/dqn.py:pong,mine.py,{_ROOT}/configs/probe.py:3"
+    assert command.with_configs([several]) == [expected]
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "probe.py").touch()
-    assert command.with_config(given) == given
-    for other in ("--config=mine.py", "--configs=configs/probe.py", "--run_dir=configs"):
-        assert command.with_config(other) == other
+    assert command.with_configs(given) == given
+    others = ["--config=mine.py", "--run_dir=configs", "--config.name=configs/dqn.py"]
+    assert command.with_configs(others) == others
 
 
 def test_an_installation_has_every_package_under_one_name():

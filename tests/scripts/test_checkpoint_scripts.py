@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.scripts.calling import call, error_of
+from training.acting import policy
 
 _TRAIN = (
     "train",
@@ -97,8 +98,29 @@ def test_checkpoints_are_probed_once(run_dir):
     assert (run_dir / "probe.csv").read_text() == first
 
 
-def test_values_are_compared_with_returns(run_dir):
-    _call("overestimation", run_dir, "--checkpoints=400", "--episodes=2")
-    (row,) = _rows(run_dir / "overestimation.csv")
+@pytest.mark.parametrize("wanted", ["400,", "100,4x0", "100,150", ""])
+def test_checkpoints_that_are_not_there_are_refused(run_dir, wanted):
+    message = error_of(call("unit_histograms", f"--run_dir={run_dir}", f"--checkpoints={wanted}"))
+    expected = f"error: checkpoints = {wanted!r}: expected newest, all, or some of 0, 100, "
+    assert message.startswith(expected)
+
+
+def test_checkpoints_may_be_given_twice_and_with_underscores(run_dir):
+    assert policy.choose_frames(run_dir, "4_00,100,400") == [100, 400]
+
+
+def test_a_probe_that_learns_nothing_is_refused(run_dir):
+    message = error_of(call("probe_plasticity", f"--run_dir={run_dir}", "--learning_rate=0"))
+    assert message == "error: learning_rate = 0.0: expected a number > 0"
+
+
+def test_values_are_compared_with_returns_once(run_dir):
+    for _ in range(2):
+        _call("overestimation", run_dir, "--checkpoints=400", "--episodes=2")
+    path = run_dir / "overestimation.csv"
+    (row,) = _rows(path)
     found = {name: float(row[name]) for name in ("value", "discounted_return", "overestimation")}
     assert found["overestimation"] == pytest.approx(found["value"] - found["discounted_return"])
+    path.write_text(path.read_text().replace("asked_episodes", "others"))
+    message = error_of(call("overestimation", f"--run_dir={run_dir}", "--checkpoints=400"))
+    assert message.startswith(f"error: {path}: expected columns frames, ")

@@ -321,3 +321,36 @@ def test_doctor_says_what_fails_and_what_fits():
     assert bad.returncode == 1
     (line,) = [line for line in bad.stdout.splitlines() if line.startswith("fail")]
     assert "replay.capacity = 1000000000: expected at most" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("collect", _CARTPOLE, "--output=x.npz", "--epsilon=nan"), "--epsilon=nan: expected a"),
+        (("collect", _CARTPOLE, "--output=x.npz", "--epsilon=0.1"), "only with --run_dir"),
+        (("report", "--output=x", "--threshold=inf", "runs"), "--threshold=inf: expected a finite"),
+        (("launch", _PROBE, "--index=1"), "index = 1: expected only with --role"),
+        (("sweep", "--root=x", "--gpus_per_run=1"), "expected only with --cluster=ray"),
+        (("sweep", "--root=x", "--configs=configs/probe.py:1", "--games=2"), "arguments = '2'"),
+        (("claim", "--list", "N15"), "claim = 'N15': expected none with --list"),
+        (("identities", "--problems=", "--output=x"), "problems = : expected integers"),
+    ],
+)
+def test_flags_that_would_mean_nothing_are_refused(arguments, expected):
+    assert expected in error_of(call(*arguments))
+
+
+def test_steps_of_another_environment_are_not_collected(run_dir, tmp_path):
+    arguments = ("--steps=4", f"--output={tmp_path / 'steps.npz'}", f"--run_dir={run_dir}")
+    for config in (_CARTPOLE, "--config=configs/data_efficient_nap.py:pong"):
+        message = error_of(call("collect", config, *arguments))
+        assert "with the observations and actions of --config; it has played breakout" in message
+    result = call("collect", "--config=configs/data_efficient_nap.py:breakout", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "steps.npz").exists()
+
+
+@pytest.mark.parametrize("script", ["evaluate", "record"])
+def test_help_says_how_to_choose_a_policy(script):
+    told = call(script, "--help").stdout
+    assert all(f"--{flag}:" in told for flag in ("run_dir", "policy", "snapshot", "seed_index"))

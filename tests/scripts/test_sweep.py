@@ -85,7 +85,11 @@ def test_command_is_that_of_a_single_training():
             "--config=configs/probe.py:pong: probe = 'pong': expected a number",
         ),
         ({"configs": ["configs/rainbow.py"], "arguments": ["ponng"]}, "game = 'ponng': unknown"),
-        ({"configs": ["configs/continual_nap.py:big"]}, "size = 'big': expected 'full' or"),
+        (
+            {"configs": ["configs/continual_nap.py:big"], "arguments": []},
+            "size = 'big': expected 'full' or",
+        ),
+        ({"configs": ["configs/probe.py:2"]}, "arguments = '1': expected none, as each of"),
         (
             {"overrides": ["--config.num_envs=2", "--config.replay.capacty=3"]},
             "capacty=3: unknown key 'capacty'. Did you mean \"capacity\"",

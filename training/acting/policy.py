@@ -118,8 +118,11 @@ def choose_frames(run_dir: Path, wanted: str) -> list[int]:
     listed = ", ".join(map(str, saved)) or "none"
     if wanted in ("newest", "all") and saved:
         return list(saved) if wanted == "all" else [saved[-1]]
-    chosen = [int(part) for part in wanted.split(",") if part.strip().isdecimal()]
-    if not chosen or not set(chosen) <= set(saved):
+    try:
+        chosen = {int(part) for part in wanted.split(",")}
+    except ValueError:  # something else than integers, which may have underscores
+        chosen = set()
+    if not chosen or not chosen <= set(saved):
         raise checks.ConfigError(
             f"checkpoints = {wanted!r}: expected newest, all, or some of {listed}"
         )

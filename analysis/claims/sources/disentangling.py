@@ -109,6 +109,7 @@ CLAIMS: Sequence[Claim] = (
                 ),
             ),
         ),
+        "a first series (docs/results/abruptness_at_1e-3) could not tell: all its networks die",
     ),
     Claim(
         "D8",
