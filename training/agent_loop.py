@@ -164,7 +164,7 @@ class AgentLoop:
             self.timestep = self._receive()
         frames = self.counts.counters["frames"]
         episodes = [(frames, episode) for episode in environment.finished_episodes()]
-        if self._settings.frames_per_task and self.counts.is_task_over:
+        if self.counts.is_next_task_due:
             self.timestep = environment.next_task()
         return Iteration(metrics, episodes, num_updates)
 

@@ -110,7 +110,7 @@ class ClosedLoop(agent_loop.AgentLoop):
                     finite.NotFiniteError("a reward or an observation is not finite")
                 )
         episodes = _ended(jax.device_get(carry.episodes), plan.frames)
-        if self._settings.frames_per_task and self.counts.is_task_over:
+        if self.counts.is_next_task_due:
             self.timestep = environment.next_task()
         total = sum(plan.num_updates)
         metrics = {

@@ -144,17 +144,33 @@ def test_a_run_stopped_around_a_change_of_game_ends_as_the_uninterrupted_one(who
     for _ in range(9):  # lost when the process dies
         run.iterate()
     run.close()
-    run = loop.Run(config, tmp_path / "run")
+    _check_goes_on_as(whole, config, tmp_path / "run", stop)
+
+
+# Within the second game, at its end, and a step before.
+@pytest.mark.parametrize("end", [1_200, 1_592, 1_600])
+def test_a_finished_run_is_made_longer_and_ends_as_one_that_was_that_long(whole, tmp_path, end):
+    run = loop.Run(_config("continual_reset", num_frames=end), tmp_path / "run")
+    _advance(run, end)
+    assert run.loop.counts.is_finished
+    run.save()
+    run.close()
+    _check_goes_on_as(whole, _config("continual_reset"), tmp_path / "run", end)
+
+
+def _check_goes_on_as(whole, config, path, stop):
+    """From frame `stop` on."""
+    run = loop.Run(config, path)
     assert run.counters["frames"] == stop
     _advance(run, config.num_frames)
-    path, arrays = whole
+    expected, arrays = whole
     found = _arrays(run)
     run.close()
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     for name in ("train.csv", "episodes.csv", "layers.csv"):
-        assert _rows(tmp_path / "run" / name) == _rows(path / name)
+        assert _rows(path / name) == _rows(expected / name)
 
 
 def test_evaluation_on_the_present_game_or_on_all_so_far(tmp_path):

@@ -55,6 +55,11 @@ class RunCounts:
         return self.played >= self.end_of_task and not self.updates_behind
 
     @property
+    def is_next_task_due(self) -> bool:
+        """Whether this task is over for good, and not because the run ends within it."""
+        return self.is_task_over and self._schedule.is_whole(self.counters["task"])
+
+    @property
     def is_finished(self) -> bool:
         """Whether the whole run is over."""
         return self.is_task_over and self.end_of_task >= self._schedule.num_frames

@@ -58,6 +58,10 @@ class UpdateSchedule:
             return self.num_frames
         return min((task + 1) * self.frames_per_task, self.num_frames)
 
+    def is_whole(self, task: int) -> bool:
+        """Whether a task of a sequence has all of its frames within the run."""
+        return bool(self.frames_per_task) and (task + 1) * self.frames_per_task <= self.num_frames
+
     def due(self, frames: int, task: int, idle_frames: int) -> int:
         """Updates that should have been done by now.
 
