@@ -25,6 +25,7 @@ from analysis.claims import catalogue, ledger, page
 from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import contract, registry
 from analysis.figures import curves
+from cluster.sweeps import sweep_jobs, sweep_record
 from core import checks
 from scripts import command_line
 from training import run_directory
@@ -75,9 +76,11 @@ def main(argv: Sequence[str]) -> int:
     for name, findings in row.findings.items():
         for finding in findings:
             print(f"  {name}: {finding}")
-        print(f"  figure: {_runner(name).root / 'results' / 'figure.png'}")
+        print(f"  figure: {_root(name) / 'results' / 'figure.png'}")
         print(f"  the source: {registry.EXPERIMENTS[name].described}")
-    print(f"  {page.shown(row)}{'' if _FULL.value else ' (small size: it does not count)'}")
+    counts = all(one.is_full for one in found.values())
+    remark = "" if counts else " (not the runs of the protocol: it does not count)"
+    print(f"  {page.shown(row)}{remark}")
     return 0
 
 
@@ -118,11 +121,8 @@ def _chosen(claim: ledger.Claim) -> Sequence[str]:
     return chosen
 
 
-def _runner(name: str) -> contract.Runner:
-    size = "full" if _FULL.value else "small"
-    root = Path(_ROOT.value) / name / size
-    call = (lambda script, arguments: None) if _READ.value else _call
-    return contract.Runner(call, root, _FULL.value, _WORKERS.value)
+def _root(name: str) -> Path:
+    return Path(_ROOT.value) / name / ("full" if _FULL.value else "small")
 
 
 def _run_all(names: Sequence[str]) -> dict[str, evidence_lib.Evidence]:
@@ -139,13 +139,22 @@ def _run_all(names: Sequence[str]) -> dict[str, evidence_lib.Evidence]:
 
 
 def _run(name: str) -> evidence_lib.Evidence:
-    """Trains what is missing, and writes results/."""
-    experiment, runner = registry.EXPERIMENTS[name], _runner(name)
+    """Trains what is missing, or with --read notes it, and writes results/."""
+    experiment, root = registry.EXPERIMENTS[name], _root(name)
+    missing: list[sweep_jobs.Job] = []
+
+    def note(script: str, arguments: Sequence[str]) -> None:
+        if script == "sweep":
+            missing.extend(_not_ended(arguments))
+
     if not _READ.value:
-        _check_commit(runner.root)
-    outcome = experiment.run(runner)
-    results = runner.root / "results"
-    evidence_lib.write(results, *outcome, is_full=_FULL.value)
+        _check_commit(root)
+    call = note if _READ.value else _call
+    outcome = experiment.run(contract.Runner(call, root, _FULL.value, _WORKERS.value))
+    if missing:
+        logging.warning("%s: %d runs have not ended, such as %s", root, len(missing), missing[0])
+    results = root / "results"
+    evidence_lib.write(results, *outcome, is_full=_FULL.value and not missing)
     # As docs/claims.md will read it.
     found = evidence_lib.read(results)
     assert found is not None
@@ -173,6 +182,20 @@ def _call(script: str, arguments: Sequence[str]) -> None:
     # A sweep's own: some of its runs failed, which their experiment judges.
     if code and not (script == "sweep" and code == command_line.FAILED):
         raise _UnfinishedError(code)
+
+
+def _not_ended(arguments: Sequence[str]) -> list[sweep_jobs.Job]:
+    """The runs that a call of scripts.sweep would make or continue."""
+    end = arguments.index("--")
+    given = dict(flag.removeprefix("--").split("=", 1) for flag in arguments[:end])
+    grid = sweep_jobs.Grid(
+        given["configs"].split(","),
+        given["arguments"].split(","),
+        sweep_jobs.parse_seeds(given["seeds"].split(",")),
+        arguments[end + 1 :],
+    )
+    record = sweep_record.SweepRecord(Path(given["root"]))
+    return [job for job in grid.jobs() if not record.has_ended(job)]
 
 
 def _check_commit(root: Path) -> None:

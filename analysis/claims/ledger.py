@@ -32,6 +32,7 @@ class Finding(NamedTuple):
       seeds: how many.
       expected: the values that the claim allows, as an open interval.
       outer: the 95 % interval where the first is of 90 %.
+      is_precondition: whether nothing follows from the other findings where this is not shown.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Finding(NamedTuple):
     seeds: int
     expected: tuple[float, float]
     outer: tuple[float, float] | None = None
+    is_precondition: bool = False
 
     @property
     def is_shown(self) -> bool:
@@ -50,7 +52,9 @@ class Finding(NamedTuple):
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether it lies wholly outside, with enough seeds."""
+        """Whether it lies wholly outside, with enough seeds; a precondition never is."""
+        if self.is_precondition:
+            return False
         low, high = self.outer or (self.low, self.high)
         return self.seeds >= FEWEST_SEEDS and (high < self.expected[0] or low > self.expected[1])
 
@@ -93,7 +97,9 @@ class Claim(NamedTuple):
 
 
 def judge(findings: Sequence[Finding], is_proxy: bool) -> Verdict:
-    """The verdict on a claim that asks for all of some findings."""
+    """The verdict on a claim that asks for all of some findings, one at least."""
+    if not findings or any(f.is_precondition and not f.is_shown for f in findings):
+        return Verdict.NOT_SHOWN
     if any(finding.is_contradicted for finding in findings):
         return Verdict.CONTRADICTED
     if not all(finding.is_shown for finding in findings):

@@ -59,13 +59,13 @@ def at_end_within(quantity: str, arm: str, expected: tuple[float, float]) -> led
 def has_learned(quantity: str, arm: str, least: float) -> ledger.Rule:
     """An arm's last score is above what is had without learning, or nothing follows from others.
 
-    It can be missed, but does not contradict a claim.
+    Where it is missed a claim is neither shown nor contradicted.
     """
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
         values = _each(found, quantity, arm, lambda scores: scores[-1])
         finding = _finding(f"last {quantity} of {arm}", values, (least, math.inf))
-        return [finding._replace(outer=(-math.inf, math.inf))]
+        return [finding._replace(is_precondition=True)]
 
     return rule
 
@@ -346,14 +346,20 @@ def reaches_later(quantity: str, arm: str, other: str, threshold: float) -> ledg
         )
         seeds = _common_seeds(scores, (arm, other))
         delays = np.array([ours[seed] - theirs[seed] for seed in seeds])
-        bounds = statistics.stratified_bootstrap(statistics.mean, {"": delays}, num_samples=10_000)
-        what = f"frames until a {quantity} of {threshold:g}, {arm} - {other}"
-        interval = (float(delays.mean()), float(bounds.low), float(bounds.high), len(seeds))
-        return [ledger.Finding(what, *interval, ABOVE_0)]
+        what = _named(f"frames until a {quantity} of {threshold:g}, {arm} - {other}", delays)
+        low = high = math.nan
+        if not np.isnan(delays).any():
+            bounds = statistics.stratified_bootstrap(
+                statistics.mean, {"": delays}, num_samples=10_000
+            )
+            low, high = float(bounds.low), float(bounds.high)
+        return [ledger.Finding(what, float(delays.mean()), low, high, len(seeds), ABOVE_0)]
 
     return rule
 
 
 def _first(found: evidence_lib.Evidence, values: np.ndarray, threshold: float) -> float:
+    if np.isnan(values).any():  # of a run that failed
+        return math.nan
     reached = np.flatnonzero(values >= threshold)
     return float(found.positions[reached[0] if reached.size else -1])

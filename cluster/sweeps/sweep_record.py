@@ -115,6 +115,11 @@ class SweepRecord:
         is_finished = self._jobs[job.name]["state"] == RunState.FINISHED
         return is_finished and (self._root / job.name).is_dir()
 
+    def has_ended(self, job: Job) -> bool:
+        """Whether it is finished or has failed; not if it was never begun."""
+        entry = self._jobs.get(job.name)
+        return entry is not None and entry["state"] in (RunState.FINISHED, RunState.FAILED)
+
     def started(self, job: Job) -> None:
         """Notes that a job runs now."""
         entry = self._jobs[job.name]

@@ -59,6 +59,15 @@ def test_where_nobody_learns_nothing_is_shown_and_nothing_contradicted():
 
     assert verdict(-100.0) == ledger.Verdict.NOT_SHOWN
     assert verdict(-40.0) == ledger.Verdict.SHOWN
+    contradicted = ledger.Finding("y", -2.0, -3.0, -1.0, 5, rules.ABOVE_0)
+    scores = {seed: np.array([-100.0]) for seed in range(5)}
+    missed = rules.has_learned("x", "a", least=-80.0)(_evidence(1, a=scores))
+    assert ledger.judge([contradicted], is_proxy=False) == ledger.Verdict.CONTRADICTED
+    assert ledger.judge([contradicted, *missed], is_proxy=False) == ledger.Verdict.NOT_SHOWN
+
+
+def test_without_a_finding_nothing_is_shown():
+    assert ledger.judge([], is_proxy=False) == ledger.Verdict.NOT_SHOWN
 
 
 def test_who_never_gets_there_counts_as_the_end():
@@ -71,6 +80,11 @@ def test_who_never_gets_there_counts_as_the_end():
     (delay,) = later(found)
     assert (delay.mean, delay.low, delay.high) == (200.0, 200.0, 200.0)
     assert delay.is_shown
+    slow[4] = np.full(4, np.nan)
+    (delay,) = later(found)
+    assert np.isnan([delay.mean, delay.low, delay.high]).all()
+    assert not delay.is_shown
+    assert delay.what.endswith("b - a (1 seeds failed)")
 
 
 def test_a_spread_is_of_the_means_of_each_seed():
