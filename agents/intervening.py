@@ -190,6 +190,7 @@ def make(
     )
     used = interventions.make(listed, subject)
     optimizers.check(chosen, used, subject.shapes, declare, nonlinear)
+    optimizers.check_reset(chosen, used, subject.shapes)
     optimizer = optimizers.make(chosen, problem.update_period_frames, declare, list(used.values()))
     _check_gates(subject.shapes, used)
 

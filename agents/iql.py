@@ -100,15 +100,20 @@ class _Iql:
 
     def _make_intervening(self, name: str, listed: Sequence[Any]) -> intervening.Intervening:
         network = getattr(self._sections.network, name)
-        return intervening.make(
-            listed,
-            self._optimizer_settings(name),
-            nonlinearity.Nonlinearity(network.norm, network.activation),
-            self.networks.declared_of(name),
-            lambda rng, observations: self.networks.init(name, rng, observations),
-            lambda params, rng, observations: self.networks.values(name, params, rng, observations),
-            self._problem,
-        )
+        values = self.networks.values
+        with (
+            checks.renamed("optimizer.", f"optimizer.{name}."),
+            checks.renamed("network.", f"network.{name}."),
+        ):
+            return intervening.make(
+                listed,
+                self._optimizer_settings(name),
+                nonlinearity.Nonlinearity(network.norm, network.activation),
+                self.networks.declared_of(name),
+                lambda rng, observations: self.networks.init(name, rng, observations),
+                lambda params, rng, observations: values(name, params, rng, observations),
+                self._problem,
+            )
 
     def _optimizer_settings(self, name: str) -> optimizers.Settings:
         return getattr(self._sections.optimizer, name)

@@ -22,7 +22,7 @@ def measure_units(
       seen: the units of a network, by layer.
       chosen: its nonlinearity.
     """
-    slope = unit_metrics.Slope(chosen.derivative, chosen.is_homogeneous)
+    slope = unit_metrics.Slope(chosen.derivative, chosen.is_homogeneous, chosen.kind == "tanh")
     return {**unit_metrics.measure(seen, slope)}
 
 

@@ -13,10 +13,12 @@ from agents import base
 from core import checks, settings, types
 from networks import nonlinearity
 from plasticity import adam_ages, layers, norm_growth, schedules
+from plasticity import moments as moments_lib
 from plasticity import projection as projection_lib
 from plasticity.interventions import base as interventions
 from plasticity.metrics import gradient_metrics, layer_metrics
 
+_SECTION = "optimizer"
 _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
 _OPTAX_ADAM = {"b2": 0.999, "eps": 1e-8}
@@ -80,16 +82,23 @@ class Settings:
                 )
 
 
-def check_schedules(section: Any, frames_per_update: float) -> None:
+def check_schedules(section: Any, frames_per_update: float, path: str = _SECTION) -> None:
     """Builds the schedules of a section or its subsections; raises ConfigError if one fails."""
     if isinstance(section, Settings):
-        schedules.make_schedule(section.schedule, section.learning_rate, frames_per_update)
-        schedules.make_layer_factors(
-            section.schedule, projection_lib.Projection(section.projection)
-        )
+        if path != _SECTION and section.schedule.name == "norm_growth":
+            raise checks.ConfigError(
+                f"{path}.schedule.name = 'norm_growth': expected another one: it replays norms "
+                "that an agent with one network recorded"
+            )
+        with checks.renamed(f"{_SECTION}.", f"{path}."):
+            schedules.make_schedule(section.schedule, section.learning_rate, frames_per_update)
+            schedules.make_layer_factors(
+                section.schedule, projection_lib.Projection(section.projection)
+            )
     elif dataclasses.is_dataclass(section):
         for field in dataclasses.fields(section):
-            check_schedules(getattr(section, field.name), frames_per_update)
+            inner = getattr(section, field.name)
+            check_schedules(inner, frames_per_update, f"{path}.{field.name}")
 
 
 class RateState(NamedTuple):
@@ -182,6 +191,21 @@ def check(
             f"'decay_to_init' with network.activation.kind = {activation.kind!r}, to which the "
             "scale of its input matters"
         )
+
+
+def check_reset(
+    chosen: Settings, used: Mapping[str, interventions.Intervention], shapes: Any
+) -> None:
+    """Raises ConfigError if an intervention resets moments, and the optimizer's are not known."""
+    if not moments_lib.has_others(jax.eval_shape(_make_moments(chosen).init, shapes)):
+        return
+    for name, item in used.items():
+        if item.operation is not None and item.operation.resets_moments:
+            raise checks.ConfigError(
+                f"optimizer.name = {chosen.name!r}: expected adam_ages, adam, adamw, amsgrad, "
+                "adabelief, lion, rmsprop or sgd, whose moments can be reset, with the "
+                f"intervention {name!r}"
+            )
 
 
 def _make_moments(chosen: Settings) -> optax.GradientTransformation:

@@ -97,6 +97,13 @@ class RunRecord(NamedTuple):
         return int(frames.max(initial=0))
 
     @property
+    def seconds(self) -> float:
+        """Of all starts together: the clock of train.csv begins anew at each."""
+        elapsed = self.tables["train"].get("elapsed_seconds", np.zeros(0))
+        ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)
+        return float(elapsed[ends].sum())
+
+    @property
     def is_finished(self) -> bool:
         """Whether it had learned from all its frames then."""
         return self.frames >= self.config["num_frames"]

@@ -1,13 +1,23 @@
 """Checks of configuration values: every error names the key, the value and what is allowed."""
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
 class ConfigError(ValueError):
     """A configuration that can't be run; the message is one line fit for the command line."""
+
+
+@contextlib.contextmanager
+def renamed(before: str, after: str) -> Iterator[None]:
+    """Errors raised in here name keys as they are in the configuration: `before` is `after`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(before, after)) from error
 
 
 @dataclasses.dataclass(frozen=True)

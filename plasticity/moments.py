@@ -14,6 +14,7 @@ from plasticity.adam_ages import AdamAgesState
 _MOMENTS: Mapping[type, Mapping[str, int]] = {
     AdamAgesState: {"mu": 1, "nu": 2},
     optax.ScaleByAdamState: {"mu": 1, "nu": 2},
+    optax.ScaleByBeliefState: {"mu": 1, "nu": 2},
     optax.ScaleByAmsgradState: {"mu": 1, "nu": 2, "nu_max": 2},
     optax.ScaleByLionState: {"mu": 1},
     optax.ScaleByRmsState: {"nu": 2},
@@ -29,6 +30,12 @@ def paths(state: Any) -> set[str]:
     return {path for tree in trees for path in layers.leaves_by_path(tree)}
 
 
+def has_others(state: Any) -> bool:
+    """Whether an optax state has arrays for parameters that are no moments known here."""
+    nodes = jax.tree_util.tree_leaves(state, is_leaf=_has_moments)
+    return any(node.ndim > 0 for node in nodes if not _has_moments(node))
+
+
 def rescale(state: Any, factors: Mapping[str, jax.Array]) -> Any:
     """Carries the moments over to rescaled parameters.
 
@@ -36,7 +43,7 @@ def rescale(state: Any, factors: Mapping[str, jax.Array]) -> Any:
     2017, arXiv 1706.05350), so first moments are divided by c and second ones by c^2.
 
     Args:
-      state: an optax state with moments of Adam, AMSGrad, Lion, RMSProp or momentum.
+      state: an optax state with moments of Adam, AdaBelief, AMSGrad, Lion, RMSProp or momentum.
       factors: the scalar c by which each leaf was multiplied, by path; 1 for leaves left out.
     """
 

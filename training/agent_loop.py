@@ -67,7 +67,7 @@ class AgentLoop:
                 environment.observation_spec(),
                 environment.action_spec().num_values,
             )
-            self.state = dataset.fill(learner, self.state, steps)
+            self.state = dataset.fill(learner, self.state, steps, self._settings.replay.capacity)
 
     def restore(self, path: Path, counters: dict[str, int]) -> None:
         """Restores learner, replay, emulators and counters of a verified snapshot.
@@ -87,7 +87,10 @@ class AgentLoop:
         plain = jax.eval_shape(lambda x: plain_state.plain(learner, x), shapes)
         restored = state_arrays.from_host(path, arrays, learner.replay, plain)
         self.state = plain_state.packed(learner, restored)
-        self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
+        try:
+            self.timestep = environment.set_state(snapshot.read_arrays(path, "environment"))
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise snapshot.SnapshotError(f"{path}: the environments: {error}") from error
         if not environment.exact_resume:
             logging.warning("the running episodes are abandoned: they can't be restored")
             self.state = learner.cut(self.state)

@@ -69,10 +69,12 @@ class Run:
 
     def _open_recorder(self, gathered: dict[str, np.ndarray] | None) -> None:
         # A new run keeps no row, not even that of frame 0.
-        frames = -1 if gathered is None else self.counters["frames"]
+        frames, updates = -1, None
+        if gathered is not None:
+            frames, updates = self.counters["frames"], self.counters["updates"]
         logs: dict[str, int] = dict.fromkeys(run_recorder.LOGS, frames)
         self.recorder = run_recorder.Recorder(
-            self.path, self.settings, logs, self.loop.metric_names
+            self.path, self.settings, logs, self.loop.metric_names, updates
         )
         if gathered is None:
             self._record_norms()
@@ -278,12 +280,20 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
 
 
 def _learn_offline(run: Run, stop: stopping.StopRequest) -> None:
-    """The updates before anything is played, with a row for each part."""
+    """The updates before anything is played, with a row for each part.
+
+    A snapshot follows as many updates as there are between two snapshots of a run that plays.
+    """
     if not run.loop.is_offline:
         return
+    settings = run.settings
+    period_updates = settings.snapshot.period_frames // settings.training.update_period_frames
     while run.loop.is_offline and not stop.requested:
+        done = run.counters["updates"]
         run.iterate()
         run.log()
+        if periods.is_completed(period_updates, done, run.counters["updates"]):
+            run.save()
     if run.must_evaluate:
         run.evaluate(lambda: stop.requested)
 

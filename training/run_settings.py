@@ -280,7 +280,12 @@ def _own(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
 
 
 def _check_tasks(parsed: RunSettings) -> None:
-    """Raises ConfigError if a task's frames are not a multiple of a step's."""
+    """Raises ConfigError if a task's frames are no multiple of a step's, or its replay is lost."""
+    if parsed.frames_per_task and parsed.training.dataset and parsed.task_switch.clear_replay:
+        raise checks.ConfigError(
+            "task_switch.clear_replay = True: expected False with training.dataset, which fills "
+            "the replay of the first task alone"
+        )
     step = parsed.num_envs * parsed.frames_per_step
     if parsed.frames_per_task % step:
         key = envs_base.frames_per_task_key(parsed.environment)

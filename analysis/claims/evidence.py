@@ -124,10 +124,7 @@ def _score_rows(scores: Mapping[str, Scores], positions: Sequence[int]) -> Itera
 
 def _run_rows(run: run_records.RunRecord, is_full: bool) -> Iterable[dict[str, Any]]:
     start = run.starts[-1]
-    elapsed = run.tables["train"]["elapsed_seconds"]
-    # It begins anew at each start of the run.
-    ends = np.append(elapsed[1:] < elapsed[:-1], True)
-    seconds = elapsed[ends].sum() / len(run.seeds)
+    seconds = run.seconds / len(run.seeds)
     for seed in run.seeds:
         yield {
             "arm": run.name,

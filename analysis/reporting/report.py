@@ -325,7 +325,7 @@ def _provenance(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
             f"{run.frames} of {run.config['num_frames']}",
             _of_starts(run, _commit),
             _of_starts(run, _hardware),
-            f"{_seconds(run) / 60:.1f}",
+            f"{run.seconds / 60:.1f}",
         ]
         for run in runs
     ]
@@ -347,13 +347,6 @@ def _commit(start: Mapping[str, Any]) -> str:
 def _hardware(start: Mapping[str, Any]) -> str:
     device, processor = start.get("device", "?"), start.get("processor", "?")
     return f"{device}, {processor}, {start.get('cores', '?')} core(s), jax {start.get('jax', '?')}"
-
-
-def _seconds(run: run_records.RunRecord) -> float:
-    """Of all starts together: the clock of train.csv restarts at each."""
-    elapsed = run.tables["train"].get("elapsed_seconds", np.zeros(0))
-    ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)
-    return float(elapsed[ends].sum())
 
 
 def _mean_and_seeds(values: np.ndarray | None) -> str:

@@ -102,6 +102,7 @@ class Operation(NamedTuple):
       init: (params) -> its state.
       apply: (state of the agent, its own state, rng, batch) -> both afterwards, scalars by name. It
         decides by the state's update count whether it is due.
+      resets_moments: whether it resets some of the optimizer's, which must then be known.
     """
 
     init: Callable[[Any], Any]
@@ -109,6 +110,7 @@ class Operation(NamedTuple):
         [types.TrainState, Any, jax.Array, types.Transition],
         tuple[types.TrainState, Any, Scalars],
     ]
+    resets_moments: bool = False
 
 
 class ConstraintState(NamedTuple):

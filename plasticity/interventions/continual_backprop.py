@@ -113,7 +113,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         own = {name: begin_anew(history, found) for name, (found, history) in picked.items()}
         return state, own, {"replaced": number}
 
-    return base.Intervention(operation=base.Operation(init, apply))
+    return base.Intervention(operation=base.Operation(init, apply, resets_moments=True))
 
 
 def new_history(units: unit_metrics.Units) -> History:

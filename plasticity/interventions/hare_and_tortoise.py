@@ -64,4 +64,4 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         state = jax.lax.cond(is_due, lambda s: come_back(s, tortoise), lambda s: s, state)
         return state, tortoise, {}
 
-    return base.Intervention(operation=base.Operation(init, apply))
+    return base.Intervention(operation=base.Operation(init, apply, chosen.moments == "reset"))

@@ -115,7 +115,7 @@ def _opening(
         return {path: done == phase for path, phase in phases.items()}
 
     return base.Intervention(
-        operation=base.Operation(lambda params: (), apply), trainable=trainable
+        operation=base.Operation(lambda params: (), apply, resets_moments=True), trainable=trainable
     )
 
 

@@ -30,7 +30,7 @@ class Settings(selection.LeafSettings):
         10_000_000, checks.integer(1), "incremental: how long it takes"
     )
     on_frames: int = settings.key(
-        0, checks.integer(0), "periodic: how long it is on, first of all; 0: always"
+        0, checks.integer(0), "periodic: how long it is on, first of all; both 0: always"
     )
     off_frames: int = settings.key(0, checks.integer(0), "periodic: how long it is off then")
 
@@ -49,6 +49,9 @@ class Settings(selection.LeafSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
+    if chosen.on_frames or chosen.off_frames:
+        for key in ("on_frames", "off_frames"):
+            selection.period_updates(getattr(chosen, key), subject, chosen.module, key)
     paths = chosen.paths(subject, chosen.module)
 
     def loss(params, state, updates, context):

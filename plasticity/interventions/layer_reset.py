@@ -50,4 +50,6 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         state = jax.lax.cond(is_due, lambda s: reset(s, rng), lambda s: s, state)
         return state, own, {}
 
-    return base.Intervention(operation=base.Operation(lambda params: (), apply))
+    return base.Intervention(
+        operation=base.Operation(lambda params: (), apply, resets_moments=True)
+    )

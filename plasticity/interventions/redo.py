@@ -53,7 +53,9 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         )
         return state, own, {"recycled": share}
 
-    return base.Intervention(operation=base.Operation(lambda params: (), apply))
+    return base.Intervention(
+        operation=base.Operation(lambda params: (), apply, resets_moments=True)
+    )
 
 
 def is_dormant(units: unit_metrics.Units, threshold: float) -> jax.Array:

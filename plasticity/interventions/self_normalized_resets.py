@@ -84,7 +84,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         }
         return state, own, {"reset": number}
 
-    return base.Intervention(operation=base.Operation(init, apply))
+    return base.Intervention(operation=base.Operation(init, apply, resets_moments=True))
 
 
 def new_silences(size: int, chosen: Settings) -> Silences:

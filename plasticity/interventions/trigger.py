@@ -101,7 +101,10 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         scalars = {"fired": fires.astype(jnp.int32), chosen.metric: watch.average}
         return state, {"watch": watch, "operation": inner}, scalars
 
-    return base.Intervention(operation=base.Operation(init, apply), trainable=triggered.trainable)
+    return base.Intervention(
+        operation=base.Operation(init, apply, operation.resets_moments),
+        trainable=triggered.trainable,
+    )
 
 
 def _check_vectors(chosen: Settings, hidden: hidden_units.HiddenUnits) -> None:

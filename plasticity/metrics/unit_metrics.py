@@ -15,6 +15,7 @@ DORMANT_THRESHOLDS = (0.0, 0.025, 0.1)
 
 _LINEAR_VARIANCE = 1e-3
 _OFF_SLOPE = 0.1
+_SATURATED = 0.99
 
 
 class Units(Protocol):
@@ -27,10 +28,17 @@ class Units(Protocol):
 
 
 class Slope(NamedTuple):
-    """Of a nonlinearity: its derivative, element by element, and whether that takes few values."""
+    """Of a nonlinearity.
+
+    Attributes:
+      derivative: element by element.
+      is_piecewise: whether that takes few values.
+      saturates: whether the nonlinearity goes to -1 and 1, as tanh does.
+    """
 
     derivative: Callable[[jax.Array], jax.Array]
     is_piecewise: bool
+    saturates: bool = False
 
 
 def measure(seen: Mapping[str, Units], slope: Slope) -> dict[str, Scalars]:
@@ -51,7 +59,7 @@ def measure(seen: Mapping[str, Units], slope: Slope) -> dict[str, Scalars]:
         **dormant,
         "dead": dead_fractions(posts),
         "linearised": {name: linearised_fraction(x.pre, slope) for name, x in seen.items()},
-        "active": active_fractions(posts),
+        "active": active_fractions(posts, slope.saturates),
         "feature_norm": {name: feature_norm(h) for name, h in posts.items()},
         "pre_mean": {name: jnp.mean(mean) for name, (mean, _) in of_units.items()},
         "pre_variance": {name: jnp.mean(variance) for name, (_, variance) in of_units.items()},
@@ -106,9 +114,13 @@ def linearised_fraction(pre: jax.Array, slope: Slope) -> jax.Array:
     return jnp.mean(is_linear, dtype=jnp.float32)
 
 
-def active_fractions(activations: Mapping[str, jax.Array]) -> Scalars:
-    """The share of positive activations in each layer, over batch, positions and units."""
-    return {name: jnp.mean(h > 0, dtype=jnp.float32) for name, h in activations.items()}
+def active_fractions(activations: Mapping[str, jax.Array], saturates: bool = False) -> Scalars:
+    """The share of active outputs in each layer, over batch, positions and units.
+
+    They are positive or, of a nonlinearity that saturates at -1 and 1, between -0.99 and 0.99.
+    """
+    is_active = lambda h: jnp.abs(h) <= _SATURATED if saturates else h > 0  # noqa: E731
+    return {name: jnp.mean(is_active(h), dtype=jnp.float32) for name, h in activations.items()}
 
 
 def feature_norm(h: jax.Array) -> jax.Array:

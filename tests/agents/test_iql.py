@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from agents import base, iql, optimizers
-from core import types
+from core import checks, types
+from plasticity import schedules
 from tests.agents import small_agents, toy_intervention
 from tests.agents.small_agents import observations, transitions
 
@@ -148,6 +149,18 @@ def test_the_target_goes_towards_q_whenever_it_is_due(step_size):
             states[t - 1].target_params,
         )
         jax.tree.map(close, states[t].target_params, expected)
+
+
+def test_a_schedule_is_named_with_its_network():
+    for schedule, expected in (
+        ({"name": "warmup_cosine", "warmup": 9, "duration": 5}, "optimizer.value.schedule.warmup"),
+        ({"name": "norm_growth"}, "optimizer.value.schedule.name = 'norm_growth': expected anoth"),
+    ):
+        chosen = optimizers.Settings(schedule=schedules.ScheduleSettings(**schedule))
+        section = iql.OptimizerSettings(value=chosen)
+        with pytest.raises(checks.ConfigError) as caught:
+            optimizers.check_schedules(section, 4.0)
+        assert str(caught.value).startswith(expected)
 
 
 def test_each_network_has_an_optimizer_of_its_own():

@@ -169,6 +169,8 @@ def test_dormant_scores_by_hand():
 def test_active_fraction_and_feature_norm_by_hand():
     fractions = unit_metrics.active_fractions({"a": jnp.array([[0.0, 2.0], [0.0, 3.0]])})
     assert float(fractions["a"]) == 0.5
+    saturated = {"a": jnp.array([[-0.999, 0.2], [0.0, 1.0]])}
+    assert float(unit_metrics.active_fractions(saturated, saturates=True)["a"]) == 0.5
     assert float(unit_metrics.feature_norm(jnp.array([[3.0, 4.0], [0.0, 0.0]]))) == 2.5
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ import jax
 import numpy as np
 import pytest
 
+from envs import probes
 from replay import base as replay_base
 from training import loop
+from training.checkpoints import snapshot
 from training.learning import dataset
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
@@ -143,11 +146,11 @@ def test_a_run_of_no_whole_number_of_steps_ends_at_its_frames_and_may_be_made_lo
     assert run.counters["frames"] == 1_400
 
 
-def test_an_offline_phase_is_resumed_too(tmp_path):
-    path = tmp_path / "steps.npz"
+def _steps() -> Any:
+    """400 of the fifth probe, at random."""
     random = np.random.RandomState(0)
     is_last = np.arange(400) % 2 == 1
-    steps: Any = replay_base.Step(
+    return replay_base.Step(
         observation=random.choice([-1, 1], (400, 1)).astype(np.float32),
         is_first=~is_last,
         is_last=is_last,
@@ -155,7 +158,11 @@ def test_an_offline_phase_is_resumed_too(tmp_path):
         discount=np.where(is_last, 0, 1).astype(np.float32),
         action=random.randint(2, size=400).astype(np.int32),
     )
-    dataset.save(path, steps)
+
+
+def test_an_offline_phase_is_resumed_too(tmp_path):
+    path = tmp_path / "steps.npz"
+    dataset.save(path, _steps())
     changes = {"training.dataset": str(path), "training.offline_updates": 600}
     config = _probe_config("iql:5", num_frames=200, **changes)
     uninterrupted = _finish(loop.Run(config, tmp_path / "whole"))
@@ -168,6 +175,59 @@ def test_an_offline_phase_is_resumed_too(tmp_path):
     resumed = loop.Run(config, tmp_path / "resumed")
     assert resumed.counters["updates"] == 500
     _assert_equal(uninterrupted, _finish(resumed))
+
+
+def test_an_offline_phase_has_snapshots_and_each_of_its_rows_once(tmp_path, monkeypatch):
+    """Killed in the third part of it, after rows of two and a snapshot of one."""
+    dataset.save(tmp_path / "steps.npz", _steps())
+    changes = {
+        "training.dataset": str(tmp_path / "steps.npz"),
+        "training.offline_updates": 2_000,
+        "snapshot.period_frames": 4 * 1_000,
+        "log.json_lines": True,
+    }
+    config = _probe_config("iql:5", num_frames=200, **changes)
+    iterate = loop.Run.iterate
+
+    def fail(run):
+        if run.counters["updates"] == 1_500:
+            raise KeyboardInterrupt
+        iterate(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "iterate", fail)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, tmp_path / "run")
+    assert [row["updates"] for row in _rows(tmp_path / "run" / "train.csv")] == [
+        "500",
+        "1000",
+        "1500",
+    ]
+    run = loop.Run(config, tmp_path / "run")
+    assert run.counters["updates"] == 1_000
+    run.close()
+    assert loop.train(config, tmp_path / "run")
+    rows = _rows(tmp_path / "run" / "train.csv")
+    offline = [row["updates"] for row in rows if row["frames"] == "0"]
+    assert offline == ["500", "1000", "1500", "2000"]
+    lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
+    assert [json.loads(line)["updates"] for line in lines][:4] == [500, 1_000, 1_500, 2_000]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("other emulators"), ValueError("settings")])
+def test_environments_that_can_not_be_restored_end_in_one_line(tmp_path, monkeypatch, error):
+    config = _probe_config("5", num_frames=400)
+    run = loop.Run(config, tmp_path / "run")
+    run.iterate()
+    run.save()
+    run.close()
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(probes.ProbeEnvironment, "set_state", refuse)
+    with pytest.raises(snapshot.SnapshotError, match=rf"/\d+: the environments: {error}"):
+        loop.Run(config, tmp_path / "run")
 
 
 def test_environment_without_exact_resume_goes_on_with_new_episodes(tmp_path):

@@ -1,5 +1,6 @@
 """Recorded steps, from which an agent learns before it plays, or without playing at all."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 from dm_env import specs
 
-from core import checks
+from core import checks, durable_files
 from replay import base as replay_base
 from training.learning import replay_learner
 
@@ -19,12 +20,21 @@ _COLUMNS = replay_base.Step._fields
 def save(path: Path, steps: replay_base.Step) -> None:
     """Writes steps [T, ...] of one environment, in their order; raises OSError.
 
+    A file that was there is replaced in one step; one that is there is whole.
+
     Args:
       path: a file .npz.
       steps: as a replay takes them; the last one need not end its episode.
     """
-    with path.open("wb") as stream:
-        np.savez_compressed(stream, **steps._asdict())
+    partial = path.with_name(path.name + ".tmp")
+    try:
+        with partial.open("wb") as stream:
+            np.savez_compressed(stream, **steps._asdict())
+        durable_files.flush(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.Step:
@@ -42,7 +52,7 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
         with np.load(path, allow_pickle=False) as found:
             columns: list[Any] = [found[name] for name in _COLUMNS]
             steps = replay_base.Step(*columns)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise _error(path, f"expected steps of scripts/collect.py: {error}") from error
     shape, dtype = (len(steps.action), *observation.shape), observation.dtype
     if steps.observation.shape != shape or steps.observation.dtype != dtype:
@@ -56,16 +66,30 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
 
 
 def fill(
-    learner: replay_learner.Learner, state: replay_learner.LearnerState, steps: replay_base.Step
+    learner: replay_learner.Learner,
+    state: replay_learner.LearnerState,
+    steps: replay_base.Step,
+    capacity: int,
 ) -> replay_learner.LearnerState:
     """Puts the same steps [T, ...] into the replay of every seed.
 
     Environment i gets the i-th part of them, in order; a remainder is left out.
 
+    Args:
+      learner: whose replay it is.
+      state: with an empty replay.
+      steps: as `load` returns them.
+      capacity: of the replay.
+
     Raises:
-      ConfigError: if there are too few to learn from.
+      ConfigError: if there are too few to learn from, or more than the replay holds.
     """
     num_rows = len(steps.action) // learner.num_envs
+    if num_rows * learner.num_envs > capacity:
+        raise checks.ConfigError(
+            f"replay.capacity = {capacity}: expected at least the {len(steps.action)} steps of "
+            "training.dataset"
+        )
     for rows in _blocks(learner, steps, num_rows):
         state = learner.record(state, rows)
     state = learner.cut(state)

@@ -12,16 +12,18 @@ from core import durable_files
 class CsvLog:
     """One CSV file; the first row's keys are its columns. Every row reaches the file at once."""
 
-    def __init__(self, path: Path, key: str, last: int):
+    def __init__(self, path: Path, key: str, last: int, updates: int | None = None):
         """Opens the file, dropping rows that come after the restored moment.
 
         Args:
           path: the file; need not exist.
           key: the integer column that orders the rows, e.g. "frames".
           last: rows whose key is larger are dropped, as are half-written ones at the end.
+          updates: rows with more updates are dropped too, if they have that column; before a run
+            plays, all its rows have the same frames. None: whatever they have.
         """
         self._path = path
-        self._columns = _drop_after(path, key, last) if path.exists() else []
+        self._columns = _drop_after(path, key, last, updates) if path.exists() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes a row; its keys must be the file's columns, in any order.
@@ -50,10 +52,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row)) for row in rows[1:] if len(row) == len(header)]
 
 
-def _drop_after(path: Path, key: str, last: int) -> list[str]:
-    """Rewrites the file without rows beyond `last`; returns its columns."""
+def is_kept(row: Mapping[str, Any], key: str, last: int, updates: int | None) -> bool:
+    """Whether a row is not from after a moment; the arguments are those of a CsvLog."""
+    is_late = updates is not None and int(row.get("updates", 0)) > updates
+    return int(row[key]) <= last and not is_late
+
+
+def _drop_after(path: Path, key: str, last: int, updates: int | None) -> list[str]:
+    """Rewrites the file without rows from after a moment; returns its columns."""
     rows = read_rows(path)
-    kept = [row for row in rows if int(row[key]) <= last]
+    kept = [row for row in rows if is_kept(row, key, last, updates)]
     if not kept:
         path.unlink()
         return []

@@ -48,6 +48,7 @@ class Recorder:
         settings: run_settings.RunSettings,
         logs: Mapping[str, int],
         metric_names: Sequence[str],
+        updates: int | None = None,
     ):
         """Opens the files of a run.
 
@@ -57,10 +58,11 @@ class Recorder:
           logs: which kinds of rows to write, of LOGS, and where each stands: rows with more frames
             are dropped.
           metric_names: of the updates' metrics.
+          updates: of the run, if rows with more are to be dropped too.
         """
         self._settings = settings
         self._path = path
-        self._sinks = list(_open_sinks(path, settings, logs))
+        self._sinks = list(_open_sinks(path, settings, logs, updates))
         self._start = self._last_time = time.perf_counter()
         self._last_frames = logs.get("train", 0)
         self.gathered = interval.LogInterval(settings.num_seeds, settings.seed, metric_names)
@@ -250,12 +252,15 @@ class Recorder:
 
 
 def _open_sinks(
-    path: Path, settings: run_settings.RunSettings, logs: Mapping[str, int]
+    path: Path,
+    settings: run_settings.RunSettings,
+    logs: Mapping[str, int],
+    updates: int | None,
 ) -> Iterator[base.Sink]:
     """The places where rows go; the CSV files come first, as they are the record."""
-    yield csv_files.CsvFiles(path, logs)
+    yield csv_files.CsvFiles(path, logs, updates)
     if settings.log.json_lines:
-        yield json_lines.JsonLines(path, logs)
+        yield json_lines.JsonLines(path, logs, updates)
     if settings.log.tensorboard:
         yield tensorboard.TensorBoard(path, logs.get("train", 0))
     if settings.log.wandb != "off":

@@ -17,8 +17,6 @@ IQL = ("point_mass_iql", "point_mass_iql_1", "point_mass_iql_2")
 LANDERS = ("lunar_lander_dqn", "lunar_lander_dqn_injection")
 """Injected never and once."""
 
-_DATA = Path("datasets/point_mass.npz")
-
 
 def point_mass_iql() -> contract.Experiment:
     """IQL from data to playing, with plasticity injected."""
@@ -47,11 +45,14 @@ def lunar_lander() -> contract.Experiment:
 
 
 def _run_iql(runner: contract.Runner) -> contract.Outcome:
-    if not _DATA.exists():
+    # Where the runs are, as it is of their commit.
+    data = runner.root / "point_mass.npz"
+    if not data.exists():
         arguments = ["--config=configs/point_mass.py", "--explore", "--steps=10_000"]
-        runner.call("collect", [*arguments, f"--output={_DATA}"])
+        runner.call("collect", [*arguments, f"--output={data}"])
     root = runner.root / "test"
     keys = _keys(period_frames=5_000, snapshot_frames=50_000)
+    keys.append(f"--config.training.dataset={data}")
     runner.sweep(root, "point_mass_iql", ("0", "1", "2"), runner.seeds(20), keys)
     return _outcome(root)
 

@@ -79,15 +79,6 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def sync_directory(directory: Path) -> None:
-    """Makes new files in a directory survive a machine crash."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def lock(directory: Path) -> BinaryIO:
     """Locks the directory for this process, as long as the returned file is open."""
     file = (directory / "lock").open("ab")

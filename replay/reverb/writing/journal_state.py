@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core import durable_files
 from replay.reverb.writing import journal_files
 
 _SLOT_BYTES = 4096
@@ -76,7 +77,7 @@ class JournalState:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
-        journal_files.sync_directory(self._path.parent)
+        durable_files.flush(self._path.parent)
 
 
 def _slot(values: Mapping[str, Any]) -> bytes:

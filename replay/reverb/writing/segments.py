@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from core import durable_files
 from replay.reverb.writing import journal_files
 from replay.reverb.writing.journal_files import JournalError, Record
 
@@ -175,7 +176,7 @@ class Segments:
             self._file, self._end = previous, previous_end
             raise
         self._firsts.append(first)
-        journal_files.sync_directory(self._directory)
+        durable_files.flush(self._directory)
         if previous is not None:
             previous.close()
 

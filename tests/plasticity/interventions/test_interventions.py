@@ -134,6 +134,14 @@ def test_periodic_l2_starts_on():
     assert found == [1, 1, 0, 0, 1]
 
 
+@pytest.mark.parametrize("periods", [(4, 0), (0, 4), (3, 8), (8, 3)])
+def test_periodic_l2_is_on_and_off_for_an_update_at_least(periods):
+    chosen = l2.Settings(on_frames=periods[0], off_frames=periods[1])
+    key = "on_frames" if periods[0] < 4 else "off_frames"
+    with pytest.raises(checks.ConfigError, match=rf"l2.{key} = \d: expected at least the 4 "):
+        l2.make(chosen, subject()[1])
+
+
 def test_l2_init_is_half_the_squared_distance():
     w, initial = jnp.array([1.0, -2.0, 3.0]), jnp.array([3.0, 1.0, -1.0])
     assert float(towards_initial.distance(w, initial, "l2")) == pytest.approx(29 / 2)
@@ -377,6 +385,40 @@ def test_it_changes_a_run_and_its_weakest_form_does_not(name):
     off = _run(weakest, update=None if name in _LOOPING else weakest.update)
     for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(off.params)):
         np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7)
+
+
+_RESETTING = ("redo", "continual_backprop", "self_normalized_resets", "layer_reset", "trigger")
+
+
+@pytest.mark.parametrize("name", [*_RESETTING, "hare_and_tortoise"])
+def test_moments_that_can_not_be_reset_are_refused(name):
+    own = {"moments": "reset"} if name == "hare_and_tortoise" else {}
+    listed = (settings_of(name, **STRONG[name], **own),)
+    optimizer = {"name": "novograd", "kwargs": {}}
+    with pytest.raises(
+        checks.ConfigError, match=r"optimizer.name = 'novograd': expected adam_ages"
+    ):
+        small_agents.make("dqn", interventions=listed, optimizer=optimizer)
+    # Which needs no moments.
+    listed = (settings_of("shrink_and_perturb", period_frames=8),)
+    small_agents.make("dqn", interventions=listed, optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    "name", ["adam_ages", "adam", "adamw", "amsgrad", "adabelief", "lion", "rmsprop", "sgd"]
+)
+def test_moments_that_are_reset_are_those_of_a_new_run(name):
+    """Momentum too, which SGD has if asked."""
+    agent = small_agents.make(
+        "dqn",
+        interventions=(dataclasses.replace(RESET, period_frames=8, layers=".*"),),
+        optimizer={"name": name, "kwargs": {"momentum": 0.9} if name == "sgd" else {}},
+    )
+    state = _run(agent, 2)
+    moments = optimizers._parts(state.opt_state, optimizers.ChainState)[0].moments
+    arrays = [leaf for leaf in jax.tree.leaves(moments) if leaf.ndim]
+    assert arrays
+    assert all(not leaf.any() for leaf in arrays)
 
 
 @pytest.mark.parametrize("name", NAMES)

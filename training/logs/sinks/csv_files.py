@@ -10,15 +10,16 @@ from training.logs import csv_log
 class CsvFiles:
     """A file for each log."""
 
-    def __init__(self, path: Path, logs: Mapping[str, int]):
+    def __init__(self, path: Path, logs: Mapping[str, int], updates: int | None = None):
         """Opens `<log>.csv` in a run's directory.
 
         Args:
           path: the directory.
           logs: those to write, and where each stands: rows with more frames are dropped.
+          updates: where all of them stand, as in csv_log.
         """
         self._logs = {
-            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames)
+            name: csv_log.CsvLog(path / f"{name}.csv", "frames", frames, updates)
             for name, frames in logs.items()
         }
 

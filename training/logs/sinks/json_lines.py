@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from core import durable_files
+from training.logs import csv_log
 
 
 class JsonLines:
     """A file for each log."""
 
-    def __init__(self, path: Path, logs: Mapping[str, int]):
+    def __init__(self, path: Path, logs: Mapping[str, int], updates: int | None = None):
         """Opens `<log>.jsonl` in a run's directory.
 
         Args:
           path: the directory.
           logs: those to write, and where each stands: rows with more frames are dropped, as is a
             half-written one at the end.
+          updates: where all of them stand, as in csv_log.
         """
         self._paths = {name: path / f"{name}.jsonl" for name in logs}
         for name, frames in logs.items():
             if self._paths[name].exists():
-                _drop_after(self._paths[name], frames)
+                _drop_after(self._paths[name], frames, updates)
 
     def add(self, log: str, row: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
         """Appends the row as one line; numbers that are not finite are null, as JSON has none."""
@@ -42,8 +44,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _drop_after(path: Path, frames: int) -> None:
-    """Rewrites the file without rows beyond `frames`."""
+def _drop_after(path: Path, frames: int, updates: int | None) -> None:
+    """Rewrites the file without rows from after a moment."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["frames"] <= frames]
+    kept = [
+        line
+        for line in lines
+        if line.endswith("\n") and csv_log.is_kept(json.loads(line), "frames", frames, updates)
+    ]
     durable_files.replace_text(path, "".join(kept))
