@@ -182,6 +182,7 @@ def test_offline_updates_come_before_the_loop(tmp_path):
     changes = {
         "training.dataset": str(tmp_path / "steps.npz"),
         "training.offline_updates": 20,
+        "task_switch.clear_replay": False,
         "num_frames": 160,
         "replay.capacity": 400,
         "evaluation.period_frames": 160,
