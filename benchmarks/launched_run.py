@@ -78,8 +78,15 @@ class Launch:
         return self.process.poll()
 
     def wait_for(self, frames: int, timeout_s: float) -> None:
-        """Waits until the learner reports this many frames. Raises TimeoutError."""
-        wait_until(lambda: self.frames() >= frames, timeout_s, self.tail)
+        """Waits until the learner reports this many frames.
+
+        Raises:
+          TimeoutError: it does not in time, or the run has ended before.
+        """
+        has_ended = lambda: self.process.poll() is not None  # noqa: E731
+        wait_until(lambda: self.frames() >= frames or has_ended(), timeout_s, self.tail)
+        if self.frames() < frames:
+            raise TimeoutError(f"ended before frame {frames}\n{self.tail()}")
 
     def frames(self) -> int:
         """The frames in the learner's last status; 0 before its first since the start."""

@@ -48,4 +48,4 @@ def test_a_row_is_measured_in_a_process_of_its_own():
             },
         }
     )
-    assert "frames/s x^0.00" in table or "frames/s x^-0.00" in table
+    assert table.count(f"{found['frames_per_second']:.0f}") >= 3

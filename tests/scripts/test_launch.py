@@ -100,9 +100,9 @@ def test_directory_with_other_files_is_refused_by_every_role(tmp_path):
 _STUB = """#!/bin/bash
 # Takes down its call; the learner then ends with $LEARNER_CODE, the evaluator after it, others when
 # they are told to.
+trap 'exit 3' TERM
 printf '%q ' "$@" >> "$CALLS/$$"
 mv "$CALLS/$$" "$CALLS/$$.call"
-trap 'exit 3' TERM
 if [[ "$*" = *--role=learner* ]]; then
   until [ "$(ls "$CALLS" | grep -c call)" -ge "$NUM_CALLS" ]; do sleep 0.05; done
   [ -n "$LEARNER_CODE" ] && { touch "$CALLS/end"; exit "$LEARNER_CODE"; }

@@ -49,7 +49,8 @@ def at_work(tmp_path):
     path = tmp_path / "sweep" / "probe" / "1" / "seed_1"
     process = _start(*_TRAIN, f"--run_dir={path}")
     try:
-        waiting.wait_for(lambda: _has_snapshot(path))
+        waiting.wait_for(lambda: _has_snapshot(path) or process.poll() is not None)
+        assert process.poll() is None
         waiting.suspend(process)
         yield path, process
     finally:

@@ -229,7 +229,8 @@ def test_finished_job_whose_files_are_gone_is_started_again(tmp_path):
 
 def test_as_many_at_once_as_there_are_workers(tmp_path):
     events = tmp_path.with_name("events")
-    script = f"echo begin >> {events}; sleep 0.4; echo end >> {events}"
+    both = f"until [ $(grep -c begin {events}) -ge 2 ]; do sleep 0.02; done"
+    script = f"echo begin >> {events}; {both}; sleep 0.1; echo end >> {events}"
     assert _run(tmp_path, [script] * 5, num_workers=2) == [RunState.FINISHED] * 5
     running = most = 0
     for event in events.read_text().split():
@@ -240,9 +241,9 @@ def test_as_many_at_once_as_there_are_workers(tmp_path):
 
 def test_progress_is_reported(tmp_path, messages):
     line = "I1121 10:44:49.161120 139895039363968 progress.py:59]   5.0 %%  frame 5 of 9  x"
-    _run(tmp_path, [f"printf '{line}\\nother\\n'; sleep 1"])
+    _run(tmp_path, [f"printf '{line}\\nother\\n'; sleep 3"])
     reports = [text for text in messages() if text.endswith("5.0 %  frame 5 of 9  x")]
-    assert 2 <= len(reports) <= 6
+    assert len(reports) >= 2
     assert reports[0].startswith("0/1  running   configs/probe.py seed 1  0:00:0")
 
 
@@ -413,11 +414,12 @@ def _call(root: Path, *overrides: str, **flags: str) -> subprocess.CompletedProc
 def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     # Nothing is learned before the end: compiling the update would take most of the time.
     keys = ("replay.capacity", "replay.min_size", "replay.importance_exponent_end_steps")
-    overrides = ["--config.num_frames=10_000", *(f"--config.{key}=20_000" for key in keys)]
+    # Many frames, so that it is stopped before their end.
+    overrides = ["--config.num_frames=100_000", *(f"--config.{key}=200_000" for key in keys)]
     foreign = tmp_path / "probe/1/seed_2"
     log = tmp_path / "probe/1/seed_1.log"
     with subprocess.Popen(_command(tmp_path, *overrides), cwd=_ROOT) as process:
-        waiting.wait_for(lambda: log.exists() and "of 10000" in log.read_text())
+        waiting.wait_for(lambda: log.exists() and "of 100000" in log.read_text())
         process.terminate()
     assert process.returncode == command_line.STOPPED
     states = {"probe/1/seed_1": RunState.STOPPED, "probe/1/seed_2": RunState.WAITING}

@@ -113,12 +113,11 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
     assert resumed.counters["frames"] == stops[-1]
     _assert_equal(uninterrupted, _finish(resumed))
     for name in ("train.csv", "episodes.csv", "layers.csv", "norms_seed_1.csv"):
-        if (tmp_path / "whole" / name).exists():
-            whole = _rows(tmp_path / "whole" / name)
-            found = _rows(tmp_path / "resumed" / name)
-            assert found[-1] == whole[-1]
-            if name != "norms_seed_1.csv":  # keeps repeated rows; its reader takes the last
-                assert found == whole
+        whole = _rows(tmp_path / "whole" / name)
+        found = _rows(tmp_path / "resumed" / name)
+        assert found[-1] == whole[-1]
+        if name != "norms_seed_1.csv":  # keeps repeated rows; its reader takes the last
+            assert found == whole
 
 
 @pytest.mark.parametrize("probe", _PROBES)

@@ -4,6 +4,7 @@ import csv
 import importlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -220,7 +221,8 @@ def test_a_run_killed_many_times_ends_as_the_uninterrupted_one(whole, tmp_path):
         _wait_for_progress(path, process)
         time.sleep(delays.uniform(0.0, 0.8))
         process.kill()
-        process.communicate()
+        _, errors = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), errors
     whole_path, _ = whole
     for name in ("train.csv", "episodes.csv", "layers.csv"):
         assert _rows(path / name) == _rows(whole_path / name)

@@ -21,7 +21,7 @@ from training import derived, run_directory
 
 _ROOT = Path(__file__).parents[3]
 _PYTHON = _ROOT / ".venv-replay/bin/python"
-_START_SECONDS = 60.0
+_START_SECONDS = 600.0
 _CONFIG = "--config=configs/probe.py:1"
 
 needs_server = pytest.mark.skipif(

@@ -94,7 +94,7 @@ def test_command_has_its_environment_log_and_exit_code(shell, tmp_path):
     assert without.lines() == [f"passed on, {_ROOT}, {address}, <>"]
     assert with_one.lines() == [f"passed on, {_ROOT}, {address}, <0>"]
     assert (tmp_path / "log").read_text().startswith("earlier\n")
-    assert without.seconds < 30
+    assert without.seconds < 600
 
 
 def test_signals(shell):

@@ -32,7 +32,7 @@ _QUICK = supervised_process.Timing(
     silent=0.6,
     learner=20.0,
     evaluator=20.0,
-    grace=1.0,
+    grace=20.0,
 )
 # A role that works until it is told to end, and then takes some time.
 _WORK = "while :; do sleep 0.02; done"
@@ -123,7 +123,7 @@ def test_evaluator_that_dies_in_its_last_evaluation_begins_it_again(tmp_path):
 
 def test_evaluator_that_ends_before_the_learner_is_not_waited_for(tmp_path, messages):
     learner = f"{_ALL_UP} sleep 0.5"
-    timing = supervised_process.Timing(poll=0.02, grace=1.0)
+    timing = supervised_process.Timing(poll=0.02, grace=20.0)
     assert _Fake(tmp_path, timing=timing, learner=learner, evaluator=_EVALUATES).run() == 0
     assert not any("last evaluation" in text for text in messages())
     assert not (tmp_path / "restarts.csv").exists()
@@ -183,7 +183,8 @@ def test_replay_is_kept_alive_while_the_learner_saves(tmp_path):
 
 def test_process_that_ignores_the_signal_is_killed(tmp_path, messages):
     learner = "until [ -s actor_0.pid ]; do sleep 0.02; done; sleep 0.2"
-    fake = _Fake(tmp_path, _ALL[:-1], learner=learner, actor_0=_IGNORES)
+    timing = dataclasses.replace(_QUICK, grace=1.0)
+    fake = _Fake(tmp_path, _ALL[:-1], timing=timing, learner=learner, actor_0=_IGNORES)
     assert fake.run() == 0
     assert not waiting.is_alive(fake.pid("actor_0"))
     assert any("actor_0: killed" in text for text in messages())
@@ -201,7 +202,7 @@ def test_second_signal_kills(tmp_path):
     _in_background(stop)
     begin = time.monotonic()
     assert fake.run() == supervisor.STOPPED
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < _QUICK.grace
     assert not any(map(waiting.is_alive, fake.pids()))
 
 
@@ -214,7 +215,7 @@ def test_role_is_started_again_after_longer_and_longer(tmp_path, messages):
         f"[ $(wc -l < starts) = 2 ] && kill -9 $$; [ $(wc -l < starts) = 4 ] || exit 7; {_ENDS}"
     )
     learner = "until [ -s actor_0.pid ]; do sleep 0.02; done"
-    timing = supervised_process.Timing(poll=0.02, first_delay=0.3, max_quick_deaths=4, grace=1)
+    timing = supervised_process.Timing(poll=0.02, first_delay=0.3, max_quick_deaths=4, grace=20.0)
     roles = _ALL[:-1]
     fake = _Fake(tmp_path, roles, timing=timing, learner=learner, actor_0=actor)
     assert fake.run() == 0

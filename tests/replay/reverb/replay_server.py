@@ -15,7 +15,7 @@ needs_server = pytest.mark.skipif(
     reason="no replay server's environment: make replay-env",
 )
 
-START_S = 40.0
+START_S = 600.0
 
 
 def prioritized(name, **changes):

@@ -22,8 +22,9 @@ class Flag:
         return time.monotonic() > self.end
 
     def check(self):
-        assert self.asked[-1] < self.end + 1
-        assert max(b - a for a, b in zip(self.asked, self.asked[1:])) < 0.9
+        # Much sooner than any of the timeouts.
+        assert self.asked[-1] < self.end + 5
+        assert max(b - a for a, b in zip(self.asked, self.asked[1:])) < 5
 
 
 def test_the_address_is_read_as_it_was_published(tmp_path):
@@ -64,8 +65,8 @@ def test_waiting_ends_when_told_and_names_its_cause(tmp_path, monkeypatch, caplo
 def test_a_server_that_moved_is_found(tmp_path, server):
     path = tmp_path / "address"
     connection.publish_address(path, "127.0.0.1:1")
-    threading.Timer(0.7, connection.publish_address, (path, server.address)).start()
     begin = time.monotonic()
+    threading.Timer(0.7, connection.publish_address, (path, server.address)).start()
     with connection.connect(path, Flag(600), "actor_2") as client:
         assert client.address == server.address
     assert time.monotonic() - begin > 0.6
@@ -80,8 +81,8 @@ def test_a_server_is_ready_when_it_answers(tmp_path, server):
         proxy.freeze()
         with pytest.raises(connection.Stopped):
             connection.connect(path, Flag(1), "actor_2")
-        threading.Timer(0.7, proxy.restore).start()
         begin = time.monotonic()
+        threading.Timer(0.7, proxy.restore).start()
         with connection.connect(path, Flag(600), "actor_2") as client:
             assert len(client.server_info()) > 1
         assert time.monotonic() - begin > 0.6

@@ -123,11 +123,6 @@ def single(writer, table, value=0, priority=1.0):
     return writer.arrays(table, [np.int32(value)], priority)
 
 
-def insert_one_by_one(writer, table, count):
-    for _ in range(count):
-        writer.insert([single(writer, table)], timeout_s=0.3)
-
-
 def take_all(client, table, count):
     with wire.Sampler(client, table, max_in_flight=count) as sampler:
         return sampler.take(count, timeout_s=600)

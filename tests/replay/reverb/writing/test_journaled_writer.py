@@ -58,7 +58,7 @@ class Service:
 
     def checkpoint(self):
         with wire.Client(self.server.address) as client:
-            client.checkpoint(20)
+            client.checkpoint(600)
 
     @property
     def address(self):
@@ -93,8 +93,12 @@ def journal(tmp_path):
 def in_background(*actions):
     """Does things one after the other in a thread, which does not end: servers end with theirs."""
     done = BACKGROUND.submit(lambda: [action() for action in actions])
-    yield
+    yield done
     done.result()
+
+
+def has_failed(background):
+    return background.done() and background.exception() is not None
 
 
 def wait(low, high):
@@ -102,7 +106,7 @@ def wait(low, high):
 
 
 def is_confirmed(writer):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while writer.num_pending and time.monotonic() < deadline:
         time.sleep(0.01)
     return not writer.num_pending
@@ -141,8 +145,8 @@ def test_a_server_is_killed_amid_inserts(service, journal, with_checkpoint, monk
         produce(writer, "free", 0, 400)
         # The items that follow are on their way while it writes the checkpoint and dies.
         actions = [service.checkpoint] if with_checkpoint else []
-        with in_background(*actions, wait(0.0, 0.1), service.restart):
-            produce_until(writer, 400, journal.incarnation, journal)
+        with in_background(*actions, wait(0.0, 0.1), service.restart) as background:
+            produce_until(writer, 400, journal.incarnation, journal, background)
         end = journal.counters["items"]
         writer.flush(600)
         assert writer.confirmed_through == journal.last_seq == end // 4
@@ -163,9 +167,9 @@ def watch_pending(monkeypatch):
     return found
 
 
-def produce_until(writer, begin, incarnation, journal):
+def produce_until(writer, begin, incarnation, journal, background):
     """Inserts until the server is another one, and a little longer."""
-    while journal.incarnation == incarnation:
+    while journal.incarnation == incarnation and not has_failed(background):
         produce(writer, "free", begin, begin + 40)
         begin += 40
         time.sleep(0.01)
@@ -253,8 +257,8 @@ def test_the_network_is_cut_amid_inserts(service, journal, cut, seconds, monkeyp
         with open_writer(journal, proxied, max_pending=12, silence_s=1.0) as writer:
             done = threading.Event()
             begin = 0
-            with in_background(*actions, done.set):
-                while not done.is_set():
+            with in_background(*actions, done.set) as background:
+                while not done.is_set() and not has_failed(background):
                     produce(writer, "free", begin, begin + 40)
                     begin += 40
                     time.sleep(0.01)
@@ -289,7 +293,7 @@ def wait_for_growth(address):
     """Until something was inserted."""
     with wire.Client(address) as client:
         before = client.server_info()["free"].num_inserts
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 600
         while client.server_info()["free"].num_inserts == before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
