@@ -1,7 +1,9 @@
 """Files that must survive a crash: flushed, checksummed, replaced in one step."""
 
+import contextlib
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -31,7 +33,17 @@ def describe(path: Path) -> list[int]:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old one or the new one, never a part."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a file to write, which takes the place of another in one step once it is whole."""
     partial = path.with_name(path.name + ".tmp")
-    partial.write_text(text, encoding="utf-8")
-    flush(partial)
-    partial.replace(path)
+    try:
+        yield partial
+        flush(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

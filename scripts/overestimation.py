@@ -9,11 +9,10 @@ What the file has already is not done again.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags, logging
 
-from core import checks, progress
+from core import progress
 from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import overestimation, policy
@@ -45,10 +44,9 @@ def main(argv: Sequence[str]) -> int:
             stopping.StopRequest("ending with what is measured") as stop,
             run_directory.locked(run_dir),
         ):
-            known = _done(run_dir / _FILE)
-            missing = [number for number in frames if _key(_asked(number)) not in known]
-            for number in progress.track(missing, "checkpoint"):
-                _measure(run_dir, number, functions, lambda: stop.requested)
+            missing = csv_log.without_row(run_dir / _FILE, [_asked(number) for number in frames])
+            for asked in progress.track(missing, "checkpoint"):
+                _measure(run_dir, asked, functions, lambda: stop.requested)
     except stopping.Stopped:
         return command_line.STOPPED
     return 0
@@ -64,27 +62,19 @@ def _asked(frames: int) -> dict[str, int]:
     }
 
 
-def _done(path: Path) -> set[tuple[str, ...]]:
-    """Of what measurements there are rows; raises ConfigError for a file of an older version."""
-    rows = csv_log.read_rows(path) if path.exists() else []
-    if rows and not rows[0].keys() >= _asked(0).keys():
-        raise checks.ConfigError(f"{path}: expected columns {', '.join(_asked(0))}; move it away")
-    return {_key(row) for row in rows}
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in _asked(0))
-
-
 def _measure(
-    run_dir: Path, frames: int, functions: overestimation.Functions, stop: Callable[[], bool]
+    run_dir: Path,
+    asked: Mapping[str, int],
+    functions: overestimation.Functions,
+    stop: Callable[[], bool],
 ) -> None:
+    frames = asked["frames"]
     player = policy.load(run_dir, frames, _SEED_INDEX.value)
     found = overestimation.measure(player, functions, _EPISODES.value, _SEED.value, stop)
     table = csv_log.CsvLog(run_dir / _FILE, "frames", run_recorder.KEEP_ROWS)
     table.append(
         {
-            **_asked(frames),
+            **asked,
             **found._asdict(),
             "overestimation": found.difference,
         }

@@ -39,10 +39,6 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Inputs in an update.", lo
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Of Adam; above 0.")
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 
-_KEYS = (
-    *("frames", "task", "draw", "seed_index"),
-    *("inputs", "num_updates", "batch_size", "learning_rate"),
-)
 # Apart from the seeds of runs.
 _FRESH_SEED = 1_000_000
 
@@ -77,8 +73,7 @@ def main(argv: Sequence[str]) -> int:
     with stopping.StopRequest("ending after a fit") as stop, run_directory.locked(run_dir):
         probe = make_probe(run_dir, settings, budget)
         table = csv_log.CsvLog(output, "frames", run_recorder.KEEP_ROWS)
-        known = done(output)
-        missing = [row for row in asked(frames, budget) if _key(row) not in known]
+        missing = csv_log.without_row(output, list(asked(frames, budget)))
         for row in progress.track(measure(run_dir, probe, missing), "fit", len(missing)):
             table.append(row)
             logging.info(
@@ -149,15 +144,6 @@ def _fit_fresh(probe: Probe, task: trainability.Task, draw: int) -> trainability
     rng = jax.random.key(_FRESH_SEED + draw)
     params = probe.agent.init(rng, probe.inputs[:1]).params
     return probe.fit(params, task, jax.random.key(draw))
-
-
-def done(output: Path) -> set[tuple[str, ...]]:
-    """What the rows that are there were measured of, and how."""
-    return {_key(row) for row in csv_log.read_rows(output)} if output.exists() else set()
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in _KEYS)
 
 
 if __name__ == "__main__":

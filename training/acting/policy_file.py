@@ -58,16 +58,11 @@ def write(
         for name, array in state_arrays.to_arrays(player.params).items()
     }
     arrays[_ABOUT] = np.array(json.dumps(about))
-    partial = output.with_name(output.name + ".tmp")
     try:
-        with partial.open("wb") as stream:
+        with durable_files.replacing(output) as partial, partial.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
-        durable_files.flush(partial)
-        partial.replace(output)
     except OSError as error:
         raise checks.ConfigError(f"output = {str(output)!r}: not written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _narrowed(name: str, array: np.ndarray, dtype: str) -> np.ndarray:

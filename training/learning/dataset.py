@@ -26,15 +26,8 @@ def save(path: Path, steps: replay_base.Step) -> None:
       path: a file .npz.
       steps: as a replay takes them; the last one need not end its episode.
     """
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, **steps._asdict())
-        durable_files.flush(partial)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with durable_files.replacing(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, **steps._asdict())
 
 
 def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.Step:

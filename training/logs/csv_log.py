@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core import durable_files
+from core import checks, durable_files
 
 
 class CsvLog:
@@ -50,6 +50,25 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         rows = list(csv.reader(stream))
     header = rows[0] if rows else []
     return [dict(zip(header, row)) for row in rows[1:] if len(row) == len(header)]
+
+
+def without_row(path: Path, asked: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of several measurements that a file has no row of yet.
+
+    Args:
+      path: the CSV file; need not exist.
+      asked: of each measurement the columns, the same for all, that say which it is.
+
+    Raises:
+      ConfigError: if the file lacks one of these columns, as one of an older version may.
+    """
+    rows = read_rows(path) if path.exists() else []
+    columns = list(asked[0]) if asked else []
+    if rows and not rows[0].keys() >= set(columns):
+        raise checks.ConfigError(f"{path}: expected columns {', '.join(columns)}; move it away")
+    key = lambda row: tuple(str(row[column]) for column in columns)  # noqa: E731
+    done = set(map(key, rows))
+    return [row for row in asked if key(row) not in done]
 
 
 def is_kept(row: Mapping[str, Any], key: str, last: int, updates: int | None) -> bool:
