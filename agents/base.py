@@ -104,12 +104,16 @@ class Packed(NamedTuple):
     Attributes:
       pack: (TrainState) -> the same state, packed.
       unpack: its inverse.
-      update: as Agent.update, on packed states.
+      update: as Agent.update, on packed states, but without the copy to the target network.
+      copy_target: (packed state after an update) -> the same with that copy, if it is due.
+      target_period_updates: updates between two copies.
     """
 
     pack: Callable[[types.TrainState], types.TrainState]
     unpack: Callable[[types.TrainState], types.TrainState]
     update: Callable[[types.TrainState, jax.Array, types.Transition, jax.Array], Updated]
+    copy_target: Callable[[types.TrainState], types.TrainState]
+    target_period_updates: int
 
 
 class Agent(NamedTuple):

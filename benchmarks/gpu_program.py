@@ -105,8 +105,9 @@ def compile_program(
     learner = experiment.make_learner(settings, spec, actions)
     shapes = experiment.learner_shapes(learner, spec)
     if program == "learn":
-        learn = jax.jit(_without_jit(learner.learn), static_argnums=1, donate_argnums=0)
-        return target.compile_text(learn, shapes, _UPDATES.value, sharding=sharding)
+        learn = jax.jit(_without_jit(learner.learn), static_argnums=(1, 2), donate_argnums=0)
+        copies = learner.copies_within(0, _UPDATES.value)
+        return target.compile_text(learn, shapes, _UPDATES.value, copies, sharding=sharding)
     act = jax.jit(_without_jit(learner.observe), donate_argnums=0)
     observed = _observed_shapes((settings.num_seeds, settings.num_envs), spec.shape, spec.dtype)
     return target.compile_text(act, shapes, observed, sharding=sharding)

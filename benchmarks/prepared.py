@@ -52,8 +52,8 @@ class Prepared:
         return np.asarray(actions).reshape(-1)
 
     def learn(self, num_updates: int) -> jax.Array:
-        """Does updates in one call; returns their loss."""
-        self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
+        """Does updates in one call, one with no copy to the target; returns their loss."""
+        self.state, metrics = self.experiment.learner.learn(self.state, num_updates, False)
         return metrics["loss"]
 
 

@@ -181,7 +181,9 @@ class AgentLoop:
     def _learn(self, num_updates: int) -> Mapping[str, jax.Array] | None:
         if not num_updates:
             return None
-        self.state, metrics = self.experiment.learner.learn(self.state, num_updates)
+        learner = self.experiment.learner
+        copies = learner.copies_within(self.counts.counters["updates"], num_updates)
+        self.state, metrics = learner.learn(self.state, num_updates, copies)
         self.counts.count_updates(num_updates)
         return metrics
 

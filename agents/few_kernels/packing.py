@@ -181,7 +181,7 @@ class PackedTrainer:
         transition: types.Transition,
         weights: jax.Array,
     ) -> base.Updated:
-        """Does an update on a batch; see base.Agent."""
+        """Does an update on a batch; see base.Packed."""
         target_params = self.layout.unpack(state.target_params)
 
         def loss_of(packed):
@@ -190,18 +190,7 @@ class PackedTrainer:
 
         (loss, output), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         params, opt_state = self._optimize(grads, state)
-        num_updates = state.updates + 1
-        # Not a branch, in which every array would be copied, due or not.
-        is_due = num_updates % self.trainer.problem.target_period_updates == 0
-        copied = jax.tree.map(
-            lambda new, old: jnp.where(is_due, new, old), params, state.target_params
-        )
-        after = state._replace(
-            params=params,
-            target_params=copied,
-            opt_state=opt_state,
-            updates=num_updates,
-        )
+        after = state._replace(params=params, opt_state=opt_state, updates=state.updates + 1)
         metrics = {
             **output.metrics,
             "loss": loss,
@@ -209,6 +198,13 @@ class PackedTrainer:
             "learning_rate": optimizers.learning_rate(opt_state),
         }
         return base.Updated(after, output.priorities, metrics)
+
+    def copy_target(self, state: types.TrainState) -> types.TrainState:
+        """The state after an update with the target network's copy, if it is due."""
+        # Not a branch, in which every array would be copied, due or not.
+        is_due = state.updates % self.trainer.problem.target_period_updates == 0
+        choose = lambda new, old: jnp.where(is_due, new, old)  # noqa: E731
+        return state._replace(target_params=jax.tree.map(choose, state.params, state.target_params))
 
     def _optimize(self, grads: Arrays, state: types.TrainState) -> tuple[Arrays, Any]:
         """The parameters and the optimizer's state after an update."""
@@ -282,7 +278,8 @@ def make(trainer: value_based.Trainer) -> base.Packed | None:
     optimizer = optimizers.make(free, problem.update_period_frames, lambda _: ())
     template = jax.eval_shape(optimizer.init, layout.template)
     made = PackedTrainer(trainer, layout, optimizer, projected, template)
-    return base.Packed(made.pack, made.unpack, made.update)
+    period = problem.target_period_updates
+    return base.Packed(made.pack, made.unpack, made.update, made.copy_target, period)
 
 
 def _is_packable(trainer: value_based.Trainer, shapes: Sequence[Any]) -> bool:

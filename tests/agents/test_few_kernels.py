@@ -36,10 +36,11 @@ def _train(name, changes, formulation):
     assert (packed is None) == (formulation in ("reference", "compute_once"))
     state = packed.pack(state) if packed else state
     update = jax.jit(packed.update if packed else agent.update)
+    copy_target = packed.copy_target if packed else lambda state: state
     for i in range(3):
         weights = jnp.linspace(0.5, 1.0, 4)
         updated = update(state, jax.random.key(i), transitions(seed=i), weights)
-        state = updated.state
+        state = copy_target(updated.state)
     return packed.unpack(state) if packed else state, updated.priorities, updated.metrics
 
 

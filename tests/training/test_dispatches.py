@@ -53,10 +53,10 @@ def _listen(loop, events, monkeypatch):
         state, actions = observe(state, jax.device_put(seen))
         return state, _Fetched(actions, events)
 
-    def learned(state, num_updates):
+    def learned(state, *static):
         arrays = [x for x in jax.tree.leaves(state) if isinstance(x, np.ndarray)]
         events.append(("learn", len(arrays)))
-        return learn(state, num_updates)
+        return learn(state, *static)
 
     def sent(actions):
         events.append("send")

@@ -18,6 +18,7 @@ import numpy as np
 from agents import base as agents_base
 from core import types
 from replay import base as replay_base
+from training import periods
 from training.learning import prioritizing as prioritizing_lib
 from training.learning import seeds
 from training.system import jax_platform
@@ -117,11 +118,11 @@ class Learner:
 
     @functools.cached_property
     def packed(self) -> agents_base.Packed:
-        """The agent's, or the identity and its own update."""
+        """The agent's, or the identity and its own update, which may copy the target each time."""
         if self.agent.packed is not None:
             return self.agent.packed
         same = lambda state: state  # noqa: E731
-        return agents_base.Packed(same, same, self.agent.update)
+        return agents_base.Packed(same, same, self.agent.update, same, target_period_updates=1)
 
     @functools.cached_property
     def axes(self) -> LearnerState:
@@ -203,26 +204,42 @@ class Learner:
 
     @functools.cached_property
     def learn(self):
-        """(state, number of updates) -> state, metrics [K], means over the updates. Jitted.
+        """(state, number of updates, copies) -> state, metrics [K], means over the updates.
 
-        Donates the state; the number is static.
+        Jitted; donates the state. The number is static, and so is `copies`: whether the target
+        network may be copied within the call, which is what `copies_within` says. Without, nothing
+        of it is written.
         """
         axes = self.axes
 
-        def learn(state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
-            scan = lambda s: self._scan(s, num_updates)  # noqa: E731
+        def learn(
+            state: LearnerState, num_updates: int, copies: bool = True
+        ) -> tuple[LearnerState, Metrics]:
+            scan = lambda s: self._scan(s, num_updates, copies)  # noqa: E731
             return seeds.over_seeds(scan, self.num_seeds, (axes,), (axes, 0))(state)
 
         options = jax_platform.compiler_options()
         # jax 0.4's jit has no such argument.
         more: dict[str, Any] = {"compiler_options": options} if options else {}
-        return jax.jit(learn, static_argnums=1, donate_argnums=0, **more)
+        return jax.jit(learn, static_argnums=(1, 2), donate_argnums=0, **more)
 
-    def _scan(self, state: LearnerState, num_updates: int) -> tuple[LearnerState, Metrics]:
+    def copies_within(self, updates: int, num_updates: int) -> bool:
+        """Whether a call of `learn` has to look for copies of the target that are due.
+
+        Args:
+          updates: done before the call.
+          num_updates: of the call.
+        """
+        period = self.packed.target_period_updates
+        return periods.is_completed(period, updates, updates + num_updates)
+
+    def _scan(
+        self, state: LearnerState, num_updates: int, copies: bool
+    ) -> tuple[LearnerState, Metrics]:
         names: list[str] = []
 
         def step(state: LearnerState, _: None) -> tuple[LearnerState, Any]:
-            state, metrics = self.update_one(state)
+            state, metrics = self.update_one(state, copies)
             if self.agent.packed is None:
                 return state, metrics
             # One row to write instead of a number for each metric.
@@ -240,8 +257,8 @@ class Learner:
         rates = {name: metrics[name][-1] for name in means if agents_base.is_rate(name)}
         return state, {**means, **rates}
 
-    def update_one(self, state: LearnerState) -> tuple[LearnerState, Metrics]:
-        """An update of one seed: sample, update, priorities."""
+    def update_one(self, state: LearnerState, copies: bool = True) -> tuple[LearnerState, Metrics]:
+        """An update of one seed: sample, update, priorities; `copies` as for `learn`."""
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         updated = prioritizing_lib.update(
@@ -255,7 +272,8 @@ class Learner:
         replay = state.replay
         if updated.priorities is not None:
             replay = self.replay.update_priorities(replay, sample.keys, updated.priorities)
-        return state._replace(train=updated.state, rng=rng, replay=replay), updated.metrics
+        train = self.packed.copy_target(updated.state) if copies else updated.state
+        return state._replace(train=train, rng=rng, replay=replay), updated.metrics
 
     def weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
         """The importance weights [B] of one seed's batch."""

@@ -23,7 +23,7 @@ _CHANGES = {
 }
 
 
-def _learn(make_learner, random_steps, formulation, calls=(4, 4)):
+def _learn(make_learner, random_steps, formulation, calls=(2, 2, 4)):
     """A learner of two seeds, its plain state after `calls` of updates on random data, metrics."""
     changes = {**_CHANGES, "formulation": formulation, "num_seeds": 2}
     learner = make_learner(rainbow_nap.get_config, changes)
@@ -33,10 +33,12 @@ def _learn(make_learner, random_steps, formulation, calls=(4, 4)):
         state = learner.init(0, step.observation) if state is None else state
         # With given actions: those of equal parameters may differ where two are as good.
         state = learner.record(state, jax.tree.map(lambda x: x[:, None], step))
-    metrics = []
+    metrics, done = [], 0
     for num_updates in calls:
-        state, found = learner.learn(state, num_updates)
+        copies = learner.copies_within(done, num_updates)
+        state, found = learner.learn(state, num_updates, copies)
         metrics.append(found)
+        done += num_updates
     return learner, plain_state.plain(learner, state), metrics
 
 
@@ -70,6 +72,15 @@ def test_computed_once_single_updates_are_those_of_one_call(make_learner, random
     np.testing.assert_allclose(np.mean(losses, axis=0), of_all[0]["loss"], rtol=1e-4)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4)  # noqa: E731
     jax.tree.map(close, found.train, expected.train)
+
+
+def test_only_calls_with_a_copy_of_the_target_look_for_it(make_learner):
+    """It is due every three updates. Agents without packed states look at every update."""
+    learner = make_learner(rainbow_nap.get_config, {**_CHANGES, "formulation": "few_kernels"})
+    calls = [(0, 2), (2, 1), (3, 2), (3, 3), (4, 8)]
+    assert [learner.copies_within(*call) for call in calls] == [False, True, False, True, True]
+    plain = make_learner(rainbow_nap.get_config, {**_CHANGES, "formulation": "reference"})
+    assert all(plain.copies_within(*call) for call in calls)
 
 
 @pytest.mark.parametrize("num_updates", [1, 2])
