@@ -37,6 +37,7 @@ from scripts import command_line
 from training import derived, run_directory, run_settings
 from training.checkpoints import snapshot
 from training.learning import update_schedule
+from training.system import exit_codes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As of scripts.launch.")
 _MINUTES = flags.DEFINE_float("minutes", 20.0, "How long, roughly.", lower_bound=1.0)
@@ -282,7 +283,7 @@ class _Soak:
         for actor in self._actors:
             launch.send(actor, signal.SIGCONT)
         exit_code = launch.wait(_STOP_S)
-        if exit_code != command_line.STOPPED:
+        if exit_code != exit_codes.STOPPED:
             raise RuntimeError(f"scripts.launch has ended with {exit_code}\n{launch.tail()}")
 
     def _wait_until_still(self) -> None:

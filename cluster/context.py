@@ -15,10 +15,7 @@ from cluster import distributed_settings
 from core import finite
 from replay.reverb import connection, wire
 from training import run_settings
-
-FINISHED, STOPPED, NOT_FINITE = 0, 3, 4
-"""Exit codes of a role: the run is finished; it was asked to end before that; a number was not
-finite, so that the run can't go on."""
+from training.system import exit_codes
 
 ROLES = ("replay", "learner", "evaluator", "actor")
 
@@ -117,7 +114,7 @@ class Role:
 def report_not_finite(error: finite.NotFiniteError) -> int:
     """Tells the supervisor, and the user, why the run can't go on; returns the exit code."""
     print(f"error: {error}", file=sys.stderr)
-    return NOT_FINITE
+    return exit_codes.NOT_FINITE
 
 
 def label(name: str, index: int) -> str:

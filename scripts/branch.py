@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from core import flag_errors
 from scripts import command_line
 from training import branching, loop, run_directory
-from training.system import jax_platform
+from training.system import exit_codes, jax_platform
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run to branch off from.", required=True)
 _AT = flags.DEFINE_integer("at", None, "Which snapshot, in frames.", required=True)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     logging.info("branch of %s at frame %d: %s", run_dir, _AT.value, to)
     is_finished = loop.train(config, to)
     logging.info("finished" if is_finished else "stopped; the same command continues")
-    return 0 if is_finished else command_line.STOPPED
+    return 0 if is_finished else exit_codes.STOPPED
 
 
 def change(config: Any, arguments: Sequence[str]) -> Any:

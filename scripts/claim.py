@@ -25,11 +25,12 @@ from analysis.claims import catalogue, ledger, page
 from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import contract, registry
 from analysis.figures import curves
+from cluster.supervision import processes
 from cluster.sweeps import sweep_jobs, sweep_record
 from core import checks
 from scripts import command_line
 from training import run_directory
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
 _RESULTS = PAGE.parent / "results"
@@ -178,14 +179,38 @@ def _call(script: str, arguments: Sequence[str]) -> None:
     finally:
         process.kill()
     if stop.requested:
-        raise _UnfinishedError(command_line.STOPPED)
-    # A sweep's own: some of its runs failed, which their experiment judges.
-    if code and not (script == "sweep" and code == command_line.FAILED):
+        raise _UnfinishedError(exit_codes.STOPPED)
+    if script == "sweep" and code == exit_codes.RUNS_FAILED:
+        check_failures(arguments)
+    elif code:
         raise _UnfinishedError(code)
+
+
+def check_failures(arguments: Sequence[str]) -> None:
+    """Raises ConfigError if runs failed otherwise than by numbers: their experiment judges those.
+
+    A machine without memory says nothing about a learning rate.
+    """
+    jobs, record = _sweep_of(arguments)
+    for job in jobs:
+        code = record.failed_with(job)
+        if code not in (None, exit_codes.NOT_FINITE):
+            raise checks.ConfigError(
+                f"{record.log(job)}: the run failed with {processes.describe(code)}: once that is "
+                "mended, the same command goes on"
+            )
 
 
 def _not_ended(arguments: Sequence[str]) -> list[sweep_jobs.Job]:
     """The runs that a call of scripts.sweep would make or continue."""
+    jobs, record = _sweep_of(arguments)
+    return [job for job in jobs if not record.has_ended(job)]
+
+
+def _sweep_of(
+    arguments: Sequence[str],
+) -> tuple[list[sweep_jobs.Job], sweep_record.SweepRecord]:
+    """The jobs of a call of scripts.sweep, and what is on record of them."""
     end = arguments.index("--")
     given = dict(flag.removeprefix("--").split("=", 1) for flag in arguments[:end])
     grid = sweep_jobs.Grid(
@@ -194,8 +219,7 @@ def _not_ended(arguments: Sequence[str]) -> list[sweep_jobs.Job]:
         sweep_jobs.parse_seeds(given["seeds"].split(",")),
         arguments[end + 1 :],
     )
-    record = sweep_record.SweepRecord(Path(given["root"]))
-    return [job for job in grid.jobs() if not record.has_ended(job)]
+    return grid.jobs(), sweep_record.SweepRecord(Path(given["root"]))
 
 
 def _check_commit(root: Path) -> None:

@@ -24,7 +24,7 @@ from scripts import command_line
 from training import derived, novelty, run_settings
 from training.acting import choosing, policy
 from training.learning import dataset, replay_learner
-from training.system import jax_platform, stopping
+from training.system import exit_codes, jax_platform, stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Whose environment and reward clipping; file.py:GAME chooses the game."
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     with stopping.StopRequest("ending without a data set") as stop:
         steps = play(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
     if steps is None:
-        return command_line.STOPPED
+        return exit_codes.STOPPED
     with command_line.writing(_OUTPUT):
         output.parent.mkdir(parents=True, exist_ok=True)
         dataset.save(output, steps)

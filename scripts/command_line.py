@@ -1,4 +1,4 @@
-"""What the scripts share: flags whose errors are one line, and exit codes."""
+"""What the scripts share: flags whose errors are one line, and with which code they end."""
 
 import contextlib
 import logging as python_logging
@@ -12,21 +12,14 @@ from typing import Any, NoReturn, TextIO
 from absl import app, flags, logging
 
 from core import checks, flag_errors
-
-STOPPED = 3
-"""Exit code of a run that was stopped before its end."""
-
-FAILED = 1
-"""Exit code of a run that can't go on."""
-
-USAGE_ERROR = 2
-"""Exit code for a bad flag, key or value, and for files that can't be used."""
+from training.system import exit_codes
 
 
 def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
-    """Parses the flags and runs `main`; user errors end in one line and exit code 2.
+    """Parses the flags and runs `main`.
 
-    Numbers that are not finite end in one line too, with exit code 1.
+    User errors, and numbers that are not finite, end in one line and a code of
+    training/system/exit_codes.py.
 
     Args:
       main: takes the arguments that are not flags and returns the exit code.
@@ -42,7 +35,7 @@ def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = Fal
     )
 
 
-def fail(message: str, exit_code: int = USAGE_ERROR) -> NoReturn:
+def fail(message: str, exit_code: int = exit_codes.REFUSED) -> NoReturn:
     """Prints a one-line error and exits."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(exit_code)
@@ -118,11 +111,11 @@ def _guard(call: Callable[[], Any]) -> Any:
             raise
         # Whoever reads the output has ended, `head` for example, and Python would say so again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+        sys.exit(exit_codes.FAILED)
     except (checks.ConfigError, snapshot.SnapshotError, actor_journal.JournalError) as error:
         fail(str(error))
     except finite.NotFiniteError as error:
-        fail(str(error), FAILED)
+        fail(str(error), exit_codes.NOT_FINITE)
 
 
 def _is_closed(stream: TextIO) -> bool:

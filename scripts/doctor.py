@@ -19,7 +19,7 @@ from envs import base as envs_base
 from scripts import command_line
 from training import derived, run_settings
 from training import experiment as experiment_lib
-from training.system import memory
+from training.system import exit_codes, memory
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     for found in _findings(settings):
         print(found.line(), flush=True)
         failed |= found.level == finding.Level.FAILURE
-    return command_line.FAILED if failed else 0
+    return exit_codes.FAILED if failed else 0
 
 
 def _findings(settings: run_settings.RunSettings) -> Iterator[finding.Finding]:

@@ -19,7 +19,7 @@ from scripts import chosen_policy, command_line
 from training import run_directory
 from training.acting import policy
 from training.logs import csv_log
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _PROTOCOL = flags.DEFINE_string("protocol", None, "dqn_zoo or machado; default: the training's.")
 _GAME = flags.DEFINE_string("game", None, "Of a sequence; default: the one it was playing.")
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         with stopping.StopRequest("ending without a result") as stop, lock:
             _evaluate(source, lambda: stop.requested)
     except stopping.Stopped:
-        return command_line.STOPPED
+        return exit_codes.STOPPED
     return 0
 
 

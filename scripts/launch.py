@@ -31,7 +31,7 @@ from cluster.sweeps import sweep_jobs
 from core import checks, locks
 from scripts import command_line
 from training import derived, run_directory
-from training.system import jax_platform
+from training.system import exit_codes, jax_platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -189,7 +189,7 @@ def _supervise(config: Any, given: Any, run_dir: Path) -> int:
             _REPORT_SECONDS.value,
             start,
         ).run()
-    if exit_code != supervisor.FAILED:
+    if exit_code != exit_codes.FAILED:
         logging.info("finished" if exit_code == 0 else "stopped; the same command continues")
     return exit_code
 

@@ -17,7 +17,7 @@ from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import overestimation, policy
 from training.logs import csv_log, run_recorder
-from training.system import jax_platform, stopping
+from training.system import exit_codes, jax_platform, stopping
 
 _FILE = "overestimation.csv"
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             for asked in progress.track(missing, "checkpoint"):
                 _measure(run_dir, asked, functions, lambda: stop.requested)
     except stopping.Stopped:
-        return command_line.STOPPED
+        return exit_codes.STOPPED
     return 0
 
 

@@ -27,7 +27,7 @@ from training import run_directory, run_settings
 from training.acting import policy
 from training.learning import replayed_inputs
 from training.logs import csv_log, run_recorder
-from training.system import jax_platform, stopping
+from training.system import exit_codes, jax_platform, stopping
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", "newest", "newest, all, or frames: 1000,2000.")
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
                 *(row[name] for name in ("frames", "task", "draw", "mean_loss_ratio")),
             )
             if stop.requested:
-                return command_line.STOPPED
+                return exit_codes.STOPPED
     curves.save(trainability_figure.draw(output), output.with_suffix(".png"))
     logging.info("wrote %s and %s", output, output.with_suffix(".png"))
     return 0

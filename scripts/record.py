@@ -11,7 +11,7 @@ from absl import flags, logging
 
 from scripts import chosen_policy, command_line
 from training.acting import filming
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of the environment and the noise.", lower_bound=0, upper_bound=2**31 - 1
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         with stopping.StopRequest("ending without a film") as stop:
             total = filming.record(player, output, seed, max_steps, lambda: stop.requested)
     except stopping.Stopped:
-        return command_line.STOPPED
+        return exit_codes.STOPPED
     logging.info("wrote %s: return %g", output, total)
     return 0
 

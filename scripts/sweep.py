@@ -22,10 +22,7 @@ from cluster.supervision import processes
 from cluster.sweeps import sweep, sweep_jobs
 from cluster.sweeps.sweep_record import RunState
 from scripts import command_line
-from training.system import jax_platform
-
-_FAILED = 1
-"""Exit code if some runs failed, and all others are finished."""
+from training.system import exit_codes, jax_platform
 
 _CONFIGS = flags.DEFINE_list("configs", [], "Files of configs/, with commas between.")
 _ARGUMENTS = flags.DEFINE_list(
@@ -52,7 +49,7 @@ _GPUS = flags.DEFINE_float(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains; returns 0 when all runs are finished, 3 when stopped early, 1 if some failed."""
+    """Trains; returns 0 when all runs are finished, 3 when stopped early, 5 if some failed."""
     # The checks need no device, and the runs need the GPU's memory.
     jax_platform.set_up("cpu")
     seeds = sweep_jobs.parse_seeds(_SEEDS.value)
@@ -62,15 +59,15 @@ def main(argv: Sequence[str]) -> int:
         Path(_ROOT.value),
         _WORKERS.value,
         _REPORT_SECONDS.value,
-        command_line.STOPPED,
+        exit_codes.STOPPED,
         _starter(),
     )
     counts = collections.Counter(states)
     logging.info("%s", ", ".join(f"{count} {state}" for state, count in counts.items()))
     if counts[RunState.FINISHED] + counts[RunState.FAILED] < len(states):
         logging.info("stopped; the same command continues")
-        return command_line.STOPPED
-    return _FAILED if counts[RunState.FAILED] else 0
+        return exit_codes.STOPPED
+    return exit_codes.RUNS_FAILED if counts[RunState.FAILED] else exit_codes.FINISHED
 
 
 def _starter() -> sweep.Start:

@@ -10,6 +10,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from scripts import command_line
+from training.system import exit_codes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; file.py:GAME chooses the game, --config.KEY=VALUE a key."
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     logging.info("run directory: %s", path)
     is_finished = loop.train(config, path)
     logging.info("finished" if is_finished else "stopped; the same command continues")
-    return 0 if is_finished else command_line.STOPPED
+    return 0 if is_finished else exit_codes.STOPPED
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from replay.reverb.writing import trajectories
 from training import experiment, run_settings
 from training.acting import choosing
 from training.learning import replay_learner
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _STATUS_S = 1.0
 _POLL_S = 0.1
@@ -51,7 +51,7 @@ def run(role: context.Role) -> int:
             return context.report_not_finite(error)
         finally:
             actor.close()
-    return context.FINISHED if actor.is_finished else context.STOPPED
+    return exit_codes.FINISHED if actor.is_finished else exit_codes.STOPPED
 
 
 class ActorProcess:

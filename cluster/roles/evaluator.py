@@ -13,7 +13,7 @@ from envs import base as envs_base
 from training import experiment
 from training.acting import evaluation, task_evaluation
 from training.logs import run_recorder
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _POLL_S = 0.2
 _STATUS_S = 1.0
@@ -28,9 +28,9 @@ def run(role: context.Role) -> int:
     with stopping.StopRequest() as stop:
         evaluator = EvaluatorProcess(role, lambda: stop.requested)
         try:
-            return context.FINISHED if evaluator.work() else context.STOPPED
+            return exit_codes.FINISHED if evaluator.work() else exit_codes.STOPPED
         except stopping.Stopped:  # during an evaluation: the next process redoes it
-            return context.STOPPED
+            return exit_codes.STOPPED
         finally:
             evaluator.close()
 

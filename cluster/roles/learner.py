@@ -33,7 +33,7 @@ from training import experiment, run_directory, run_settings
 from training.checkpoints import snapshot
 from training.learning import prioritizing, sharded
 from training.learning import update_schedule as update_schedule_lib
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _BATCH_WAIT_S = 0.2
 _IDLE_S = 0.005
@@ -64,7 +64,7 @@ def run(role: context.Role) -> int:
             return context.report_not_finite(error)
         finally:
             learner.close()
-    return context.FINISHED if learner.is_finished else context.STOPPED
+    return exit_codes.FINISHED if learner.is_finished else exit_codes.STOPPED
 
 
 class LearnerProcess:

@@ -7,9 +7,7 @@ from collections.abc import Callable
 
 from cluster import context
 from cluster.supervision import processes
-
-FINISHED, REFUSED = 0, 2
-"""Exit codes of a role: it has done all there was to do; it can't run with what it was given."""
+from training.system import exit_codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +104,13 @@ class SupervisedProcess:
             return None
         end = End(exit_code, self._process.seconds, self._process.lines())
         self._process = None
-        self.is_finished = exit_code == FINISHED
+        self.is_finished = exit_code == exit_codes.FINISHED
         self._due = time.monotonic() + self._next_delay(end)
         return end
 
     def _next_delay(self, end: End) -> float:
         timing = self._timing
-        if end.exit_code == FINISHED:
+        if end.exit_code == exit_codes.FINISHED:
             return timing.ended
         if end.seconds >= timing.healthy:
             self._delay = timing.first_delay

@@ -7,20 +7,11 @@ from absl import logging
 
 from cluster import context
 from cluster.supervision import log_lines, processes, role_processes, status_report
-from cluster.supervision.supervised_process import (
-    FINISHED,
-    REFUSED,
-    End,
-    SupervisedProcess,
-    Timing,
-)
+from cluster.supervision.supervised_process import End, SupervisedProcess, Timing
 from core import checks
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 Start = Callable[[str, int, Sequence[str], Path], processes.Running]
-
-FAILED, STOPPED = 1, 3
-"""What `Supervisor.run` returns if a role keeps dying, and if the run was stopped."""
 
 _SHOWN_LINES = 20
 
@@ -104,12 +95,12 @@ class Supervisor:
             self._stop(kill)
             if isinstance(error, checks.ConfigError):
                 raise
-            return FAILED
+            return exit_codes.FAILED
         if is_finished:
             self._finish(stop, kill)
-            return FINISHED
+            return exit_codes.FINISHED
         self._stop(kill)
-        return STOPPED
+        return exit_codes.STOPPED
 
     def _keep_alive(self, stop: stopping.StopRequest) -> bool:
         """Works until the learner is finished (True) or a stop is asked for (False).
@@ -132,10 +123,10 @@ class Supervisor:
 
     def _judge(self, process: SupervisedProcess, end: End) -> None:
         """Raises one of the errors of `_keep_alive` if the role must not be restarted."""
-        if end.exit_code == context.NOT_FINITE:
+        if end.exit_code == exit_codes.NOT_FINITE:
             process.retire()
             raise _FailedError(f"{process.label}: {log_lines.error(end.lines)}")
-        if end.exit_code == REFUSED:
+        if end.exit_code == exit_codes.REFUSED:
             process.retire()
             raise checks.ConfigError(f"{process.label}: {log_lines.error(end.lines)}")
         if process.quick_deaths >= self._timing.max_quick_deaths:

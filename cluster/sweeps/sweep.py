@@ -104,7 +104,7 @@ class Sweep:
         for worker in range(len(cores)):
             if worker not in self._running and self._waiting:
                 job = self._waiting.popleft()
-                log = self._root / f"{job.name}.log"
+                log = self._record.log(job)
                 process = self._start_process(self._command(job, self._root), log, cores[worker])
                 self._running[worker] = job, process
                 self._record.started(job)

@@ -120,6 +120,15 @@ class SweepRecord:
         entry = self._jobs.get(job.name)
         return entry is not None and entry["state"] in (RunState.FINISHED, RunState.FAILED)
 
+    def failed_with(self, job: Job) -> int | None:
+        """The exit code of a job that has failed, else None."""
+        entry = self._jobs[job.name]
+        return entry["exit_code"] if entry["state"] == RunState.FAILED else None
+
+    def log(self, job: Job) -> Path:
+        """What the job's run says."""
+        return self._root / f"{job.name}.log"
+
     def started(self, job: Job) -> None:
         """Notes that a job runs now."""
         entry = self._jobs[job.name]

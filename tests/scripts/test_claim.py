@@ -1,7 +1,12 @@
 """The ledger as a user calls it."""
 
+import pytest
+
+from cluster.sweeps import sweep_jobs, sweep_record
+from core import checks
 from scripts import claim
 from tests.scripts.calling import call, error_of
+from training.system import exit_codes
 
 
 def test_the_page_is_up_to_date():
@@ -32,3 +37,20 @@ def test_runs_of_another_commit_are_not_continued(tmp_path):
         call("claim", "N15", "--experiments=classification_stream", f"--root={tmp_path}")
     )
     assert "seed_1: of commit fffffffff, and the code is of " in message
+
+
+@pytest.mark.parametrize("exit_code", [exit_codes.NOT_FINITE, exit_codes.FAILED, -9])
+def test_only_numbers_are_failures_that_an_experiment_judges(tmp_path, exit_code):
+    """Not a machine without memory, which says nothing of a learning rate."""
+    grid = sweep_jobs.Grid(["configs/probe.py"], ["1"], [1, 2])
+    record = sweep_record.SweepRecord(tmp_path)
+    record.begin(grid, grid.jobs())
+    for job, code in zip(grid.jobs(), (0, exit_code)):
+        states = sweep_record.RunState
+        record.ended(job, states.FAILED if code else states.FINISHED, code, 1.0)
+    asked = ["--configs=configs/probe.py", "--arguments=1", "--seeds=1,2", f"--root={tmp_path}"]
+    if exit_code == exit_codes.NOT_FINITE:
+        claim.check_failures([*asked, "--"])
+        return
+    with pytest.raises(checks.ConfigError, match=r"seed_2\.log: the run failed with (exit|SIG)"):
+        claim.check_failures([*asked, "--"])

@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 
 from tests.scripts.calling import call, error_of
+from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[2]
 
@@ -268,7 +269,7 @@ def test_training_ends_at_a_number_that_is_not_finite(tmp_path):
     )
     first, again = call("train", *arguments), call("train", *arguments)
     for result in (first, again):
-        assert result.returncode == 1, result.stderr
+        assert result.returncode == exit_codes.NOT_FINITE, result.stderr
         assert "finished" not in result.stderr
         assert "Traceback" not in result.stderr
     errors = [

@@ -17,8 +17,8 @@ from cluster.supervision import processes
 from cluster.sweeps import sweep, sweep_jobs, sweep_record
 from cluster.sweeps.sweep_record import RunState
 from core import checks
-from scripts import command_line
 from tests import waiting
+from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[2]
 _PROBE = "configs/probe.py"
@@ -191,7 +191,7 @@ def _begin(root: Path, scripts: list[str]) -> sweep.Sweep:
         script = f"RUN_DIR={run_dir}; mkdir -p $RUN_DIR; {scripts[job.seed - 1]}"
         return ["/bin/sh", "-c", script]
 
-    return sweep.Sweep(root, jobs, record, command_line.STOPPED, command)
+    return sweep.Sweep(root, jobs, record, exit_codes.STOPPED, command)
 
 
 def _run(root: Path, scripts: list[str], num_workers: int = 2) -> list[RunState]:
@@ -421,14 +421,14 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     with subprocess.Popen(_command(tmp_path, *overrides), cwd=_ROOT) as process:
         waiting.wait_for(lambda: log.exists() and "of 100000" in log.read_text())
         process.terminate()
-    assert process.returncode == command_line.STOPPED
+    assert process.returncode == exit_codes.STOPPED
     states = {"probe/1/seed_1": RunState.STOPPED, "probe/1/seed_2": RunState.WAITING}
     assert _states(tmp_path) == states
 
     foreign.mkdir()
     (foreign / "config.json").write_text('{"name": "other"}')
     result = _call(tmp_path, *overrides)
-    assert result.returncode == 1, result.stderr
+    assert result.returncode == exit_codes.RUNS_FAILED, result.stderr
     assert "continuing from" in log.read_text()
     assert "exit code 2: error: run_dir" in result.stderr
     assert "belongs to another configuration" in result.stderr
@@ -439,7 +439,7 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
 def test_bad_sweep_ends_in_one_line_and_makes_nothing(tmp_path):
     root = tmp_path / "root"
     result = _call(root, "--config.num_envs=0")
-    assert result.returncode == command_line.USAGE_ERROR
+    assert result.returncode == exit_codes.REFUSED
     assert "error: configs/probe.py:1 seed 1: config.num_envs = 0: expected" in result.stderr
     assert "Traceback" not in result.stderr
     assert not root.exists()

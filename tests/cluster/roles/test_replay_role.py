@@ -16,8 +16,8 @@ from cluster.sweeps import sweep_jobs
 from replay.reverb import tables as settings
 from replay.reverb import wire
 from replay.reverb.server import confine
-from scripts import command_line
 from training import derived, run_directory
+from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[3]
 _PYTHON = _ROOT / ".venv-replay/bin/python"
@@ -121,7 +121,7 @@ def test_input_that_the_server_refuses(start, run_dir):
     (run_dir / "replay" / "checkpoints").mkdir(parents=True)
     (run_dir / "replay" / "checkpoints" / "letter.txt").write_text("dear")
     running = start()
-    assert running.end() == command_line.USAGE_ERROR
+    assert running.end() == exit_codes.REFUSED
     last = running.process.lines()[-1]
     assert last.startswith("error: the replay server does not start: checkpoint_dir = ")
     assert "letter.txt" in last
@@ -144,7 +144,7 @@ def test_a_busy_port_is_told_before_anything_is_started(start, run_dir):
         other.listen()
         port = other.getsockname()[1]
         running = start(f"--port={port}", f"--replay_python={sys.executable}")
-        assert running.end() == command_line.USAGE_ERROR
+        assert running.end() == exit_codes.REFUSED
     assert running.process.lines()[-1].startswith(f"error: port = {port}: expected a free one")
     assert not (run_dir / "logs" / "replay_server.log").exists()
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from core import checks
-from scripts import command_line
 from tests import waiting
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: the extra `ray`")
@@ -27,6 +26,7 @@ from cluster.supervision import (  # noqa: E402
 )
 from cluster.supervision.ray_processes import RayProcess  # noqa: E402
 from cluster.sweeps import sweep, sweep_jobs, sweep_record  # noqa: E402
+from training.system import exit_codes  # noqa: E402
 
 _ROOT = Path(__file__).parents[3]
 _NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
@@ -211,7 +211,7 @@ def test_roles_come_up_again_where_there_is_a_node(cluster, tmp_path):
     thread.start()
     timing = supervised_process.Timing(poll=0.05, first_delay=0.1, grace=10)
     running = supervisor.Supervisor(_ROLES, command, tmp_path, 100.0, start, timing)
-    assert running.run() == supervisor.STOPPED
+    assert running.run() == exit_codes.STOPPED
     thread.join()
     assert [len(lives(label)) for label in labels] == [1, 1, 2, 2]
     assert [node for _, node in lives("actor_0")] == [raylets[0], raylets[0]]
@@ -274,7 +274,7 @@ def test_sweep_on_the_cluster(cluster, tmp_path):
         tmp_path,
         grid.jobs(),
         record,
-        command_line.STOPPED,
+        exit_codes.STOPPED,
         command,
         lambda command, log, cores: RayProcess(command, log),
     )
@@ -305,7 +305,7 @@ def test_no_cluster(tmp_path, call, address):
         text=True,
         check=False,
     )
-    assert result.returncode == command_line.USAGE_ERROR, result.stderr
+    assert result.returncode == exit_codes.REFUSED, result.stderr
     assert f"error: cluster = 'ray': no cluster at RAY_ADDRESS = '{address}'" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "new").exists()

@@ -20,6 +20,7 @@ from cluster import context
 from cluster.supervision import processes, status_line, supervised_process, supervisor
 from core import checks
 from tests import waiting
+from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[3]
 _QUICK = supervised_process.Timing(
@@ -155,7 +156,7 @@ def test_signal_ends_the_learner_first(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = _in_background(stop)
-    assert fake.run() == supervisor.STOPPED
+    assert fake.run() == exit_codes.STOPPED
     thread.join()
     events = fake.events()
     assert (events[0], events[-1], len(events)) == ("learner", "replay", 5)
@@ -176,7 +177,7 @@ def test_replay_is_kept_alive_while_the_learner_saves(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     _in_background(stop)
-    assert fake.run() == supervisor.STOPPED
+    assert fake.run() == exit_codes.STOPPED
     assert [row["role"] for row in fake.deaths()] == ["replay"]
     assert fake.events()[-1] == "replay"
 
@@ -201,7 +202,7 @@ def test_second_signal_kills(tmp_path):
 
     _in_background(stop)
     begin = time.monotonic()
-    assert fake.run() == supervisor.STOPPED
+    assert fake.run() == exit_codes.STOPPED
     assert time.monotonic() - begin < _QUICK.grace
     assert not any(map(waiting.is_alive, fake.pids()))
 
@@ -286,7 +287,7 @@ def test_wait_of_a_role_that_ends_by_itself(monkeypatch):
 
 def test_run_ends_when_a_role_keeps_dying(tmp_path, messages):
     fake = _Fake(tmp_path, replay="echo first; echo the reason; exit 5")
-    assert fake.run() == supervisor.FAILED
+    assert fake.run() == exit_codes.FAILED
     assert any(
         "replay: exit code 5; it has died 3 times in a row" in text
         and text.endswith("\n  first\n  the reason")
