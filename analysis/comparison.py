@@ -1,22 +1,25 @@
 """Runs grouped into the agents that are compared, and their scores.
 
-An arm is a configuration by its name: all its runs must learn alike (see `_check_alike`). Arms are
-compared under one protocol; runs of several are refused unless asked for, and then labelled.
+An arm is a configuration by its name: all its runs must learn alike (see `check_alike`). Arms are
+compared at one length, and under one protocol; runs of several protocols are refused unless asked
+for, and then labelled.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import reference_scores, run_records, statistics
+from analysis import likeness, reference_scores, run_records, statistics
 from core import checks
 from envs import atari
 
-# What may differ between the runs of an arm.
-_FREE = ("seed", "num_seeds", "platform", "log", "snapshot", "distributed")
-_FREE_OF_ENVIRONMENT = ("game", "id", "probe", "num_threads", "reseed_steps")
+FREE = (
+    *likeness.OF_A_SEED,
+    *likeness.WITHOUT_EFFECT,
+    *(f"environment.{key}" for key in ("game", "id", "probe", "reseed_steps")),
+)
+"""What may differ between the runs of an arm."""
 
 
 class Arm(NamedTuple):
@@ -40,7 +43,7 @@ def make_arms(runs: Sequence[run_records.RunRecord], mixed_protocols: bool = Fal
 
     Raises:
       ConfigError: if protocols are mixed unasked, if runs of the same name have different
-        settings, or if a game and seed occurs twice in an arm.
+        settings, if a game and seed occurs twice in an arm, or if arms are of different lengths.
     """
     protocols = {protocol(run): run for run in runs}
     if len(protocols) > 1 and not mixed_protocols:
@@ -54,7 +57,8 @@ def make_arms(runs: Sequence[run_records.RunRecord], mixed_protocols: bool = Fal
         label = f"{run.name} [{protocol(run)}]" if len(protocols) > 1 else run.name
         groups.setdefault(label, []).append(run)
     for group in groups.values():
-        _check_alike(group)
+        check_alike(group)
+        _check_length(group[0], runs[0])
     return [Arm(label, group) for label, group in groups.items()]
 
 
@@ -72,9 +76,16 @@ def protocol(run: run_records.RunRecord) -> str:
         f"up to {noops} no-ops" if noops else "no no-ops",
         "life losses not told" if rules.life_loss_discount == 1 else "discount 0 on life loss",
         "all 18 actions" if all_actions else "minimal actions",
-        f"episodes of at most {environment['max_episode_frames']} frames",
+        f"episodes of at most {episode_cap(run.config)} frames",
     ]
     return ", ".join(parts)
+
+
+def episode_cap(config: Mapping[str, Any]) -> int:
+    """The frames after which an Atari run's evaluations cut an episode: the first of two caps."""
+    caps = (config[key].get("max_episode_frames") for key in ("environment", "evaluation"))
+    # Earlier versions had no cap of evaluations alone.
+    return min(cap for cap in caps if cap is not None)
 
 
 def has_all_actions(config: Mapping[str, Any]) -> bool:
@@ -86,10 +97,11 @@ def has_all_actions(config: Mapping[str, Any]) -> bool:
     return "games" in environment or chosen
 
 
-def _check_alike(runs: Sequence[run_records.RunRecord]) -> None:
+def check_alike(runs: Sequence[run_records.RunRecord]) -> None:
+    """Raises ConfigError if settings differ, or if a game and seed occurs twice."""
     first, seen = runs[0], {}
     for run in runs:
-        difference = _difference(_settings(first.config), _settings(run.config))
+        difference = likeness.first_difference(first.config, run.config, FREE)
         if difference:
             raise checks.ConfigError(
                 f"{run.path}: {difference}: expected the settings of {first.path}, as both are "
@@ -104,27 +116,17 @@ def _check_alike(runs: Sequence[run_records.RunRecord]) -> None:
             seen[key] = run.path
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in config.items() if key not in _FREE}
-    environment = config["environment"]
-    kept["environment"] = {k: v for k, v in environment.items() if k not in _FREE_OF_ENVIRONMENT}
-    # The norms that a run follows are those of a run of the same game and seed.
-    schedule = {k: v for k, v in config["optimizer"]["schedule"].items() if k != "norms_file"}
-    kept["optimizer"] = {**config["optimizer"], "schedule": schedule}
-    return kept
-
-
-def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str = "") -> str:
-    """The first key that differs, with both values; nothing if there is none."""
-    for key in sorted(set(expected) | set(found)):
-        ours, theirs = expected.get(key), found.get(key)
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            difference = _difference(ours, theirs, f"{prefix}{key}.")
-            if difference:
-                return difference
-        elif json.dumps(ours) != json.dumps(theirs):
-            return f"{prefix}{key} = {theirs!r} instead of {ours!r}"
-    return ""
+def _check_length(run: run_records.RunRecord, other: run_records.RunRecord) -> None:
+    ours, theirs = (
+        {"num_frames": x.config["num_frames"], "frames per task": x.frames_per_task}
+        for x in (run, other)
+    )
+    for what, length in ours.items():
+        if length != theirs[what]:
+            raise checks.ConfigError(
+                f"runs of different lengths: {other.path} has {what} = {theirs[what]}; {run.path} "
+                f"has {length}: expected the same, or a report of each"
+            )
 
 
 def final_returns(arm: Arm) -> dict[str, np.ndarray]:
@@ -145,9 +147,12 @@ def normalized(returns: statistics.Scores) -> statistics.Scores:
 
 
 def notes(arms: Sequence[Arm]) -> list[str]:
-    """What a reader must know first: runs that are missing, unfinished or not evaluated yet."""
+    """What a reader must know first: runs that are missing, unfinished or not evaluated yet.
+
+    Also of several commits, as what they compute may differ.
+    """
     wanted = {(run.games, seed) for arm in arms for run in arm.runs for seed in run.seeds}
-    found = []
+    found = note_commits([run for arm in arms for run in arm.runs])
     for arm in arms:
         there = {(run.games, seed) for run in arm.runs for seed in run.seeds}
         found += [
@@ -162,7 +167,27 @@ def notes(arms: Sequence[Arm]) -> list[str]:
         found += [
             f"no evaluation yet: {run.path}" for run in arm.runs if not list(run.evaluations())
         ]
+        found += [note for run in arm.runs for note in _note_evaluations(run)]
     return found
+
+
+def note_commits(runs: Sequence[run_records.RunRecord]) -> list[str]:
+    """A line if the runs are of several commits."""
+    commits = run_records.commits(runs)
+    return [f"several commits: {run_records.list_commits(commits)}"] if len(commits) > 1 else []
+
+
+def _note_evaluations(run: run_records.RunRecord) -> list[str]:
+    """A line if a run was evaluated, but not as late as it was due, as when it was killed in it."""
+    last = {row.seed: row.frames for row in run.evaluations()}
+    period = run.config["evaluation"]["period_frames"]
+    if not last or not period:
+        return []
+    # An evaluation is at the first step past a multiple of the period.
+    due, done = run.frames // period, min(last.get(seed, 0) for seed in run.seeds) // period
+    if done >= due:
+        return []
+    return [f"last evaluation missing: {run.path}, at frame {done * period} of {due * period} due"]
 
 
 def _describe(games: Sequence[str]) -> str:

@@ -189,32 +189,46 @@ def find(paths: Sequence[Path]) -> list[RunRecord]:
     return [load(directory) for directory in begun]
 
 
-def check_one_commit(runs: Sequence[RunRecord]) -> None:
-    """Raises ConfigError for runs of several commits; warns of changes that no commit has."""
-    commits: dict[str, Path] = {}
+def commits(runs: Iterable[RunRecord]) -> dict[str, Path]:
+    """The commits that runs were started at, each with the first run that was."""
+    found: dict[str, Path] = {}
     for run in runs:
         for start in run.starts:
-            if start.get("uncommitted_changes"):
-                logging.warning("%s: was run with uncommitted changes", run.path)
-            commits.setdefault(str(start.get("commit")), run.path)
-    if len(commits) > 1:
-        listed = ", ".join(f"{commit[:9]} ({path})" for commit, path in commits.items())
-        raise checks.ConfigError(f"runs of several commits, {listed}: expected runs of one")
+            found.setdefault(str(start.get("commit")), run.path)
+    return found
+
+
+def list_commits(found: Mapping[str, Path]) -> str:
+    """The result of `commits` in one line."""
+    return ", ".join(f"{commit[:9]} ({path})" for commit, path in found.items())
+
+
+def check_one_commit(runs: Sequence[RunRecord]) -> None:
+    """Raises ConfigError for runs of several commits; warns of changes that no commit has."""
+    for run in runs:
+        if any(start.get("uncommitted_changes") for start in run.starts):
+            logging.warning("%s: was run with uncommitted changes", run.path)
+    found = commits(runs)
+    if len(found) > 1:
+        raise checks.ConfigError(
+            f"runs of several commits, {list_commits(found)}: expected runs of one"
+        )
 
 
 def find_directories(paths: Sequence[Path]) -> list[Path]:
-    """The run directories in or below the given ones, in their order, then by name.
+    """The run directories in or below the given ones, in their order, then by name; each once.
 
     Raises:
       ConfigError: if one of them holds no run.
     """
-    found = []
+    found: dict[Path, Path] = {}
     for path in paths:
         directories = sorted(config.parent for config in path.rglob("config.json"))
         if not directories:
             raise checks.ConfigError(f"{path}: expected a directory with runs in or below it")
-        found += directories
-    return found
+        for directory in directories:
+            found.setdefault(directory.resolve(), directory)
+    return list(found.values())
 
 
 def read_table(path: Path) -> Columns:

@@ -5,28 +5,28 @@ Every column carries the protocol of its scores. Without the same protocol they 
 
 import csv
 import io
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import comparison, published_scores, reference_scores, run_records, statistics
+from analysis import (
+    comparison,
+    likeness,
+    published_scores,
+    reference_scores,
+    run_records,
+    statistics,
+)
 from core import checks
 from envs import atari
 
 # What may differ between the runs of a column; their label has the frames.
 _FREE = (
-    "seed",
-    "num_seeds",
+    *comparison.FREE,
     "num_frames",
-    "platform",
-    "distributed",
-    "evaluation",
-    "log",
-    "snapshot",
+    *(f"evaluation.{key}" for key in ("period_frames", "num_envs", "episodes")),
 )
-_FREE_OF_ENVIRONMENT = ("game", "num_threads", "reseed_steps")
 
 
 class ScoreColumn(NamedTuple):
@@ -88,7 +88,8 @@ def own_columns(runs: Sequence[run_records.RunRecord]) -> list[ScoreColumn]:
     groups: dict[tuple[str, str], list[run_records.RunRecord]] = {}
     for run in runs:
         _check(run)
-        groups.setdefault((_label(run), _settings(run.config)), []).append(run)
+        settings = likeness.as_text(likeness.kept(run.config, _FREE))
+        groups.setdefault((_label(run), settings), []).append(run)
     labels = [label for label, _ in groups]
     return [
         _own_column(label if labels.count(label) == 1 else f"{label} ({group[0].path})", group)
@@ -221,16 +222,6 @@ def _evaluated_frames(run: run_records.RunRecord) -> int:
     return max(row.frames for row in run.last_evaluations().values())
 
 
-def _settings(config: Mapping[str, Any]) -> str:
-    kept = {key: value for key, value in config.items() if key not in _FREE}
-    kept["environment"] = {
-        key: value
-        for key, value in config["environment"].items()
-        if key not in _FREE_OF_ENVIRONMENT
-    }
-    return json.dumps(kept, sort_keys=True)
-
-
 def _own_column(label: str, runs: Sequence[run_records.RunRecord]) -> ScoreColumn:
     scores: dict[str, dict[int, float]] = {}
     for run in runs:
@@ -241,7 +232,13 @@ def _own_column(label: str, runs: Sequence[run_records.RunRecord]) -> ScoreColum
                 raise checks.ConfigError(f"{run.path}: seed {seed} of {game} comes a second time")
             seeds[seed] = row.mean_return
     arrays = {game: np.array(list(seeds.values())) for game, seeds in scores.items()}
-    return ScoreColumn(label, _own_protocol(runs, arrays).describe() + "; source: own runs", arrays)
+    protocol = _own_protocol(runs, arrays).describe()
+    return ScoreColumn(label, f"{protocol}; source: own runs{_several_commits(runs)}", arrays)
+
+
+def _several_commits(runs: Sequence[run_records.RunRecord]) -> str:
+    commits = run_records.commits(runs)
+    return f" of several commits, {run_records.list_commits(commits)}" if len(commits) > 1 else ""
 
 
 def _own_protocol(
@@ -254,7 +251,7 @@ def _own_protocol(
     frames = _shorten(_evaluated_frames(runs[0]))
     return _describe_rules(rules)._replace(
         actions="all 18" if all_actions else "the game's minimal set",
-        episode_cap=f"{environment['max_episode_frames']:,} frames",
+        episode_cap=f"{comparison.episode_cap(runs[0].config):,} frames",
         returns=f"evaluation: {_range(episodes)} episodes",
         checkpoint="each game's last evaluation" if sequence else "last evaluation",
         frames=f"{frames} over games in sequence" if sequence else frames,

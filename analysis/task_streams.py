@@ -7,14 +7,14 @@ so without loss of plasticity `change` is not below 0. Task 1 is no measure of a
 values have first to find their size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from analysis import equivalence, run_records, statistics
+from analysis import equivalence, likeness, run_records, statistics
 from core import checks
 
 EARLY = slice(4, 10)
@@ -74,14 +74,19 @@ def scores(runs: Sequence[run_records.RunRecord], column: str) -> dict[str, dict
     """By the runs' name and by seed, the mean of a column of train.csv over each task.
 
     Raises:
-      ConfigError: if a run has no such column or is no sequence, or as `by_arm`.
+      ConfigError: if a run has no such column of numbers or is no sequence, if runs are of other
+        tasks or of another number of them, or as `by_arm`.
     """
     for run in runs:
-        if column not in run.tables["train"] or not run.is_sequence:
+        values = run.tables["train"].get(column, np.array(""))
+        if not (np.issubdtype(values.dtype, np.number) and run.is_sequence):
             raise checks.ConfigError(
-                f"{run.path}: expected a sequence of tasks with {column} in train.csv"
+                f"{run.path}: expected a sequence of tasks with numbers {column} in train.csv"
             )
-    return by_arm(runs, lambda run, seed: of_tasks(run, seed, column))
+    found = by_arm(runs, lambda run, seed: of_tasks(run, seed, column))
+    for run in runs:
+        _check_tasks(run, runs[0])
+    return found
 
 
 def by_arm(
@@ -95,8 +100,8 @@ def by_arm(
       read: (run, seed) -> numbers.
 
     Raises:
-      ConfigError: if a run is not finished, has another configuration than others of its name, or
-        if a seed occurs twice.
+      ConfigError: if a run is not finished, if it or what it branched off has another configuration
+        than others of its name, or if a seed occurs twice.
     """
     found: dict[str, dict[int, np.ndarray]] = {}
     first: dict[str, run_records.RunRecord] = {}
@@ -139,10 +144,25 @@ def _rows(
     own = table["task"][chosen], table[column][chosen]
     if run.left is None:
         return own
-    trunk = run_records.load(Path(run.left["run_dir"]))
-    before = _rows(trunk, seed, column, run.left["frames"])
+    before = _rows(_trunk(run), seed, column, run.left["frames"])
     tasks, values = (np.concatenate(both) for both in zip(before, own))
     return tasks, values
+
+
+def with_trunks(run: run_records.RunRecord) -> Iterator[run_records.RunRecord]:
+    """A run; of a branch also the run that it left, and that one's in turn.
+
+    Raises:
+      ConfigError: if one of them is not there.
+    """
+    yield run
+    if run.left is not None:
+        yield from with_trunks(_trunk(run))
+
+
+def _trunk(branch: run_records.RunRecord) -> run_records.RunRecord:
+    assert branch.left is not None
+    return run_records.load(Path(branch.left["run_dir"]))
 
 
 def _check(run: run_records.RunRecord, first: run_records.RunRecord) -> None:
@@ -150,13 +170,32 @@ def _check(run: run_records.RunRecord, first: run_records.RunRecord) -> None:
         raise checks.ConfigError(
             f"{run.path}: not finished ({run.frames} frames): left out, or go on"
         )
-    ours, theirs = ({**x.config, "seed": None, "num_seeds": None} for x in (run, first))
-    if ours != theirs:
-        keys = sorted(key for key in ours if ours[key] != theirs.get(key))
+    if run is first:
+        return
+    found, expected = (list(with_trunks(x)) for x in (run, first))
+    left, others = ([x.left["frames"] for x in line if x.left] for line in (found, expected))
+    if left != others:
         raise checks.ConfigError(
-            f"{run.path}: {', '.join(keys)} differ from those of {first.path}, which has the same "
-            "name: expected another name"
+            f"{run.path}: branched off at frames {left}, and {first.path}, which has the same "
+            f"name, at {others}: expected another name"
         )
+    for ours, theirs in zip(found, expected):
+        difference = likeness.first_difference(theirs.config, ours.config, likeness.OF_A_SEED)
+        if difference:
+            raise checks.ConfigError(
+                f"{ours.path}: {difference}: expected the configuration of {theirs.path}, or "
+                "another name"
+            )
+
+
+def _check_tasks(run: run_records.RunRecord, first: run_records.RunRecord) -> None:
+    """Raises ConfigError if it has other tasks: their last thirds would not be comparable."""
+    ours, theirs = ({"environment": x.config["environment"]} for x in (run, first))
+    difference = likeness.first_difference(theirs, ours, likeness.WITHOUT_EFFECT)
+    if not difference and num_tasks(run) != num_tasks(first):
+        difference = f"{num_tasks(run)} tasks instead of {num_tasks(first)}"
+    if difference:
+        raise checks.ConfigError(f"{run.path}: {difference}: expected the tasks of {first.path}")
 
 
 def outcome(arm: Scores) -> Outcome:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         command_line.fail("no run directory given: compare_streams needs one or several")
     runs = run_records.find([Path(path) for path in argv[1:]])
-    run_records.check_one_commit(runs)
+    run_records.check_one_commit([part for run in runs for part in task_streams.with_trunks(run)])
     arms = task_streams.scores(runs, _COLUMN.value)
     outcomes = {name: task_streams.outcome(arm) for name, arm in arms.items()}
     differences = task_streams.differences(arms, _BASE.value)

@@ -111,3 +111,10 @@ def test_columns_are_numbers_where_all_are(tmp_path):
     np.testing.assert_array_equal(table["a"], [1.0, 2.5])
     assert table["b"].tolist() == ["x", "y"]
     assert run_records.read_table(tmp_path / "none.csv") == {}
+
+
+def test_a_run_given_twice_is_one(make_run):
+    path = make_run("data_efficient", "pong", 1, [])
+    other = make_run("data_efficient", "pong", 2, [])
+    found = run_records.find_directories([other, path.parent, path / ".." / path.name])
+    assert found == [other, path]

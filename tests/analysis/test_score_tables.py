@@ -21,7 +21,8 @@ def write_run(tmp_path):
         config = {"name": "rainbow", "seed": 1, "num_frames": 2_000_000, "agent": {"n_step": 3}}
         game = {"module": "atari", "game": "pong", "protocol": "dqn_zoo"}
         game |= {"max_episode_frames": 108_000, "full_action_space": None}
-        config |= changes | {"environment": game | (environment or {})}
+        evaluation = {"max_episode_frames": 108_000, "episodes": 5} | changes.pop("evaluation", {})
+        config |= changes | {"environment": game | (environment or {}), "evaluation": evaluation}
         path = tmp_path / name
         path.mkdir()
         (path / "config.json").write_text(json.dumps(config))
@@ -75,6 +76,46 @@ def test_protocols_frames_and_settings_have_columns_of_their_own(write_run):
     assert columns[3].label.endswith("/d)")
     assert columns[1].protocol.startswith(
         "sticky actions: 0.25; starts: no no-ops; life loss: not told; actions: all 18;"
+    )
+
+
+def test_evaluations_of_different_caps_have_columns_of_their_own(write_run):
+    columns = _columns(
+        write_run("a", _HEADER, "2000000,1,5,10,1,9"),
+        write_run("b", _HEADER, "2000000,2,9,4,1,9", evaluation={"episodes": 9}, seed=2),
+        write_run(
+            "c", _HEADER, "2000000,3,5,4,1,9", evaluation={"max_episode_frames": 18_000}, seed=3
+        ),
+    )
+    assert [column.scores["pong"].tolist() for column in columns] == [[10.0, 4.0], [4.0]]
+    assert "episode cap: 108,000 frames; returns: evaluation: 5 to 9" in columns[0].protocol
+    assert "episode cap: 18,000 frames" in columns[1].protocol
+
+
+def test_runs_that_follow_norms_of_their_own_seed_share_a_column(write_run):
+    paths = [
+        write_run(
+            f"{seed}",
+            _HEADER,
+            f"2000000,{seed},5,10,1,9",
+            seed=seed,
+            optimizer={"schedule": {"norms_file": f"norms_seed_{seed}.csv"}},
+        )
+        for seed in (1, 2)
+    ]
+    (column,) = _columns(*paths)
+    assert column.scores["pong"].tolist() == [10.0, 10.0]
+
+
+def test_a_column_of_several_commits_says_so(write_run):
+    paths = [
+        write_run(f"{seed}", _HEADER, f"2000000,{seed},5,10,1,9", seed=seed) for seed in (1, 2)
+    ]
+    for path, commit in zip(paths, "ab"):
+        (path / "provenance.jsonl").write_text(json.dumps({"commit": commit * 40}) + "\n")
+    (column,) = _columns(*paths)
+    assert column.protocol.endswith(
+        f"source: own runs of several commits, aaaaaaaaa ({paths[0]}), bbbbbbbbb ({paths[1]})"
     )
 
 

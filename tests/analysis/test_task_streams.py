@@ -101,20 +101,61 @@ def test_a_branch_has_the_scores_of_its_run_before_it_left(monkeypatch):
     np.testing.assert_allclose(found, [0.05, 0.25, 0.45, (0.6 + 5) / 2, 5, 5, 5, 5])
 
 
+def _branches(monkeypatch, left, rates):
+    """Two runs of an arm that left others, at two frames, whose learning rates were these."""
+    trunks, found = {}, []
+    for seed, (frames, rate) in enumerate(zip(left, rates)):
+        trunk, branch = _run(f"plain_{seed}", seed), _run("branch", seed)
+        trunk.config["optimizer"] = {"learning_rate": rate}
+        trunks[trunk.path] = trunk
+        branch.left = {"run_dir": trunk.path, "frames": frames, "changes": {}}
+        found.append(branch)
+    monkeypatch.setattr(task_streams.run_records, "load", lambda path: trunks[str(path)])
+    return found
+
+
+def test_what_branches_left_is_alike_too(monkeypatch):
+    alike = _branches(monkeypatch, (800, 800), (0.1, 0.1))
+    assert task_streams.scores(alike, "greedy_reward")["branch"].keys() == {0, 1}
+    assert [run.name for run in task_streams.with_trunks(alike[1])] == ["branch", "plain_1"]
+    others = _branches(monkeypatch, (800, 800), (0.1, 0.2))
+    message = r"runs/plain_1: optimizer.learning_rate = 0.2 instead of 0.1: .* of runs/plain_0"
+    with pytest.raises(checks.ConfigError, match=message):
+        task_streams.scores(others, "greedy_reward")
+    later = _branches(monkeypatch, (800, 1_000), (0.1, 0.1))
+    with pytest.raises(checks.ConfigError, match=r"branched off at frames \[1000\], and .*\[800\]"):
+        task_streams.scores(later, "greedy_reward")
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
         ([_run(), _run()], "seed 1 of plain occurs twice"),
         ([_run(seed=3)], "found 8 whole tasks: expected at least 15"),
         ([_run(frames=1_700)], "runs/plain: not finished"),
-        ([_run(), _run(seed=2, each="other")], "environment differ from those of"),
+        (
+            [_run(), _run(seed=2, each="other")],
+            "environment.each = 'other' instead of '': expected the configuration of runs/plain",
+        ),
+        (
+            [_run(), _run("nap", each="other")],
+            "runs/nap: environment.each = 'other' instead of '': expected the tasks of runs/plain",
+        ),
+        (
+            [_run(), _run("nap", frames=2_000)],
+            "runs/nap: 10 tasks instead of 8: expected the tasks of runs/plain",
+        ),
+        (
+            [_run(greedy_reward=np.array(["pong"] * 16))],
+            "runs/plain: expected a sequence of tasks with numbers greedy_reward",
+        ),
         ([_run(greedy_reward=np.full(16, np.nan))], "greedy_reward of task 0 was never a number"),
     ],
 )
 def test_what_can_t_be_compared_is_refused(runs, message):
     with pytest.raises(checks.ConfigError, match=message):
         task_streams.outcome(task_streams.scores(runs, "greedy_reward")["plain"])
-    with pytest.raises(checks.ConfigError, match=r"with mean_score in train\.csv"):
+    with pytest.raises(checks.ConfigError, match=r"with numbers mean_score in train\.csv"):
         task_streams.scores(runs[:1], "mean_score")
 
 
