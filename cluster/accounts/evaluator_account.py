@@ -24,17 +24,17 @@ class EvaluatorAccount:
         self._newest = report
         self._heard_at = time.monotonic()
 
-    def is_waited_for(self, updates: int, published_at: float) -> bool:
+    def is_waited_for(self, version: int, published_at: float) -> bool:
         """Whether the evaluator has yet to fetch some parameters.
 
         Not if it has them, nor if it is silent or has not fetched them for long, which is logged:
         a learner never waits forever.
 
         Args:
-          updates: how many the parameters have had, which identifies them.
+          version: of the parameters.
           published_at: when they were published, by time.monotonic.
         """
-        if self._newest is not None and self._newest.updates == updates:
+        if self._newest is not None and self._newest.version == version:
             return False
         now = time.monotonic()
         if now - max(self._heard_at, published_at) > _SILENT_S:
@@ -43,9 +43,5 @@ class EvaluatorAccount:
             cause = f"has not fetched them in {_LATE_S:g} s"
         else:
             return True
-        logging.warning(
-            "the evaluator may miss the parameters of update %d, which end a task: %s",
-            updates,
-            cause,
-        )
+        logging.warning("the evaluator may miss the parameters that a task ends with: %s", cause)
         return False

@@ -1,5 +1,8 @@
 """What the learner publishes: the parameters, where the run stands, and how far actors may play."""
 
+import itertools
+import secrets
+
 from cluster import context
 from cluster.accounts import actor_accounts, learner_counts
 from cluster.learning import saving, trained_agent
@@ -8,10 +11,15 @@ from replay.reverb.sampling import priorities
 
 # Growth of the limit by more than 1 / this of the credit is announced at once.
 _URGENT_SHARE = 4
+_VERSION_BITS = 62  # of the first: an int64 has room for all that follow
 
 
 class Announcements:
-    """Assembles what the publisher sends to actors and evaluator."""
+    """Assembles what the publisher sends to actors and evaluator.
+
+    Attributes:
+      version: of the parameters published last; -1 before the first.
+    """
 
     def __init__(
         self,
@@ -39,13 +47,18 @@ class Announcements:
         self._saver = saver
         self._urgent_frames = role.distributed.credit_frames // _URGENT_SHARE
         self._allowed = 0
+        # At random: a learner that was restarted must not give a version again.
+        self._versions = itertools.count(secrets.randbits(_VERSION_BITS))
+        self.version = -1
         self._publisher = publisher.Publisher(role.connect)
 
     def publish_parameters(self) -> None:
         """Hands the parameters to the publisher."""
         counters = self._counts.counters
+        self.version = next(self._versions)
         self._publisher.set_parameters(
             messages.Parameters(
+                version=self.version,
                 frames=counters["frames"],
                 updates=counters["updates"],
                 task=counters["task"],

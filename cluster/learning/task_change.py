@@ -49,7 +49,7 @@ class Facts(NamedTuple):
     Attributes:
       task: the one learned from, from 0.
       first_task: the oldest task whose transitions the replay may have.
-      updates: how many were done.
+      version: of the parameters that were published last.
       is_over: whether the task is over, but not the run.
       mark: what the replay server says it has.
       is_checkpointing: whether it is writing a checkpoint.
@@ -57,17 +57,10 @@ class Facts(NamedTuple):
 
     task: int
     first_task: int
-    updates: int
+    version: int
     is_over: bool
     mark: checkpoint_mark.Mark
     is_checkpointing: bool
-
-
-class _Leaving(NamedTuple):
-    """When leaving a task began, by time.monotonic, and after how many updates."""
-
-    since: float
-    updates: int
 
 
 class TaskChange:
@@ -91,14 +84,15 @@ class TaskChange:
         self._evaluator = evaluator
         self._clears_replay = clears_replay
         self._is_clearing = True
-        self._leaving: _Leaving | None = None
+        # Since when the task is being left, by time.monotonic.
+        self._leaving_since: float | None = None
 
     @property
     def phase(self) -> Phase:
         """Where the run stands."""
         if self._is_clearing:
             return Phase.CLEARING
-        return Phase.PLAYING if self._leaving is None else Phase.LEAVING
+        return Phase.PLAYING if self._leaving_since is None else Phase.LEAVING
 
     def reset_replay(self) -> None:
         """Has the replay checked again: its server may be another one, or a restored one."""
@@ -113,12 +107,15 @@ class TaskChange:
             self._is_clearing = False
         if not facts.is_over:
             return ChangeStep.GO_ON
-        if self._leaving is None:
-            self._leaving = _Leaving(time.monotonic(), facts.updates)
+        if self._leaving_since is None:
+            self._leaving_since = time.monotonic()
             return ChangeStep.PUBLISH
-        if not self._have_left(facts.task) or self._is_evaluator_waited_for(self._leaving):
+        # Nothing but what PUBLISH has published is published while a task is left.
+        if not self._have_left(facts.task) or self._is_evaluator_waited_for(
+            facts.version, self._leaving_since
+        ):
             return ChangeStep.WAIT
-        self._leaving = None
+        self._leaving_since = None
         self._is_clearing = self._clears_replay
         return ChangeStep.BEGIN
 
@@ -137,7 +134,7 @@ class TaskChange:
             return ChangeStep.WAIT
         return ChangeStep.CLEAR if is_old else ChangeStep.SAVE
 
-    def _is_evaluator_waited_for(self, leaving: _Leaving) -> bool:
+    def _is_evaluator_waited_for(self, version: int, published_at: float) -> bool:
         if self._evaluator is None:
             return False
-        return self._evaluator.is_waited_for(leaving.updates, leaving.since)
+        return self._evaluator.is_waited_for(version, published_at)

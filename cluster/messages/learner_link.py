@@ -60,7 +60,10 @@ class LearnerLink:
 
     @property
     def announcement(self) -> messages.Announcement | None:
-        """The newest one; None before the first. Raises what ended the thread."""
+        """The newest one whose parameters were fetched; None before the first.
+
+        Raises what ended the thread.
+        """
         if self._error is not None:
             raise self._error
         return self._announcement
@@ -111,9 +114,11 @@ class LearnerLink:
         if not client.server_info()[tables.ANNOUNCEMENT].size:
             return
         arrays = messages.latest(client, tables.ANNOUNCEMENT, _TIMEOUT_S)
-        self._announcement = messages.Announcement.decode(arrays)
-        if self._parameters is None or self._parameters.updates != self._announcement.version:
+        announcement = messages.Announcement.decode(arrays)
+        if self._parameters is None or self._parameters.version != announcement.version:
             arrays = messages.latest(client, tables.PARAMETERS, _TIMEOUT_S)
             self._parameters = messages.Parameters.decode(arrays, self._shapes)
             self._on_parameters(self._parameters)
+        # After them, so that no task is played with the parameters of the one before.
+        self._announcement = announcement
         self._fetched_at = time.monotonic()

@@ -16,8 +16,8 @@ from replay.reverb import wire
 # An actor that is restarted goes on with its journal; see replay/reverb/writing/actor_journal.py.
 JournalId = int
 
-# Of Parameters, before the arrays: frames, updates, task.
-_NUM_COUNTS = 3
+# Of Parameters, before the arrays: version, frames, updates, task.
+_NUM_COUNTS = 4
 
 
 class Announcement(NamedTuple):
@@ -27,7 +27,7 @@ class Announcement(NamedTuple):
       frames, updates: of the whole run.
       task: of a sequence, from 0: the one to play.
       finished: whether nothing more is to be played.
-      version: the updates of the newest parameters that were published.
+      version: of the newest parameters that were published.
       weight: the sampling weight of new transitions.
       confirmed: by journal, its last record that the newest checkpoint has.
       episodes: by journal, how many of its episodes the learner has recorded.
@@ -88,11 +88,14 @@ class Parameters(NamedTuple):
     """The network's parameters and when the learner had them.
 
     Attributes:
+      version: of this publication alone. The counts don't identify it: a network that is reset at
+        the beginning of a task has those of the one before.
       frames, updates: the learner's counts then.
       task: of a sequence, from 0.
       params: a pytree of arrays.
     """
 
+    version: int
     frames: int
     updates: int
     task: int
@@ -194,10 +197,10 @@ class EvaluatorReport(NamedTuple):
     """What the evaluator has, sent through the same table as the actors' reports.
 
     Attributes:
-      updates, frames: the learner's counts of the newest parameters fetched.
+      version, frames: of the newest parameters fetched.
     """
 
-    updates: int
+    version: int
     frames: int
 
     def encode(self) -> list[np.ndarray]:

@@ -101,8 +101,8 @@ class Publisher:
             self._insert(writer, tables.PARAMETERS, parameters)
             published = parameters
         if announcement is not None and published is not None:
-            version = published.updates
-            self._insert(writer, tables.ANNOUNCEMENT, announcement._replace(version=version))
+            told = announcement._replace(version=published.version)
+            self._insert(writer, tables.ANNOUNCEMENT, told)
         return published
 
     def _insert(

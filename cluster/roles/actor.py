@@ -92,7 +92,7 @@ class ActorProcess:
 
     @property
     def _announcement(self) -> messages.Announcement:
-        """The newest one; exists once there are parameters."""
+        """The newest one; exists after `_await_parameters`."""
         announcement = self._link.announcement
         assert announcement is not None
         return announcement
@@ -115,7 +115,7 @@ class ActorProcess:
             if self._announcement.task > self._environment.task:
                 timestep = self._environment.next_task()
             self._policy.follow(self._link.parameters)
-            actions = self._policy.choose(timestep, self._announcement.frames)
+            actions = self._policy.choose(timestep, self._announcement)
             self._environment.send(actions)
             self._record(timestep, actions)
             # What was left of an earlier task is on its way.
@@ -139,7 +139,7 @@ class ActorProcess:
 
     def _await_parameters(self) -> None:
         patience = connection.Patience(self._role.label)
-        while self._link.parameters is None:
+        while self._link.announcement is None:
             if self._must_end():
                 raise connection.Stopped("asked to end before there were parameters")
             patience.report("the learner has published no parameters")
@@ -245,6 +245,8 @@ class _Policy:
         """There are no parameters before `follow`, and no observations before `begin`."""
         self._frame_stack = settings.transition.frame_stack
         self._frames_per_step = settings.frames_per_step
+        restarts = settings.task_switch.restart_exploration
+        self._frames_per_task = settings.frames_per_task if restarts else 0
         self._act, self.shapes = _make_agent(settings, environment)
         self._rng = jax.random.key(seed)
         self._version = -1
@@ -256,12 +258,13 @@ class _Policy:
     def follow(self, newest: messages.Parameters | None) -> None:
         """Adopts the newest parameters, which must exist."""
         assert newest is not None
-        if newest.updates != self._version:
-            self._params, self._version = jax.device_put(newest.params), newest.updates
+        if newest.version != self._version:
+            self._params, self._version = jax.device_put(newest.params), newest.version
 
-    def choose(self, timestep: Any, frames: int) -> np.ndarray:
-        """Actions int32 [N] for a step of all environments, after `frames` of the run."""
+    def choose(self, timestep: Any, run: messages.Announcement) -> np.ndarray:
+        """Actions int32 [N] for a step of all environments, where the run stands there."""
         is_first = np.asarray(timestep.first())
+        frames = max(0, run.frames - run.task * self._frames_per_task)
         steps = np.int32(frames // self._frames_per_step)
         self._rng, self._stack, actions = self._act(
             self._params, self._rng, self._stack, timestep.observation, is_first, steps

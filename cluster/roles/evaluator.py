@@ -88,7 +88,7 @@ class EvaluatorProcess:
         """Whether the run is finished; evaluates its end if there was any learning since."""
         if (
             not announcement.is_end(self._role.num_frames)
-            or parameters.updates != announcement.version
+            or parameters.version != announcement.version
         ):
             return False
         if parameters.updates and parameters.frames > self._frames:
@@ -106,7 +106,7 @@ class EvaluatorProcess:
         if parameters.updates and is_due and not is_last:
             self._noted_frames = parameters.frames
             self._due.append(parameters)
-        self._reports = (messages.EvaluatorReport(parameters.updates, parameters.frames),)
+        self._reports = (messages.EvaluatorReport(parameters.version, parameters.frames),)
 
     def _evaluate(self, parameters: messages.Parameters) -> None:
         counters = {"frames": parameters.frames, "task": parameters.task}

@@ -185,7 +185,9 @@ class LearnerProcess:
     def _iterate(self) -> None:
         """Polls reports, and does one update and whatever else is due."""
         self._poll_reports()
-        step = self._change.next_step(_facts(self._counts, self._reader, self._saver))
+        step = self._change.next_step(
+            _facts(self._counts, self._reader, self._saver, self._announcements.version)
+        )
         if step is not task_change.ChangeStep.GO_ON:
             self._take_step(step)
         elif self._counts.updates_behind:
@@ -318,13 +320,16 @@ def _make_agent(role: context.Role, agent: agents_base.Agent) -> trained_agent.T
 
 
 def _facts(
-    counts: learner_counts.LearnerCounts, reader: replay_reader.ReplayReader, saver: saving.Saver
+    counts: learner_counts.LearnerCounts,
+    reader: replay_reader.ReplayReader,
+    saver: saving.Saver,
+    version: int,
 ) -> task_change.Facts:
-    """What a change of tasks depends on."""
+    """What a change of tasks depends on; `version`: of the parameters published last."""
     return task_change.Facts(
         task=counts.counters["task"],
         first_task=counts.counters["first_task"],
-        updates=counts.counters["updates"],
+        version=version,
         is_over=counts.is_task_over and not counts.is_finished,
         mark=reader.mark,
         is_checkpointing=saver.is_checkpointing,

@@ -70,8 +70,8 @@ def server(tmp_path):
     running.kill()
 
 
-def _parameters(updates):
-    return messages.Parameters(updates * 4, updates, 0, PARAMS)
+def _parameters(version, updates=5, params=PARAMS):
+    return messages.Parameters(version, updates * 4, updates, 0, params)
 
 
 def _report(number):
@@ -85,7 +85,7 @@ def test_what_is_published_arrives_and_is_published_again_to_another_server(serv
     fetched = []
     speaker = publisher.Publisher(server.connect)
     listener = learner_link.LearnerLink(
-        server.connect, PARAMS, on_parameters=lambda p: fetched.append(p.updates)
+        server.connect, PARAMS, on_parameters=lambda p: fetched.append(p.version)
     )
     speaker.set_announcement(ANNOUNCEMENT)
     speaker.set_parameters(_parameters(7))
@@ -95,10 +95,34 @@ def test_what_is_published_arrives_and_is_published_again_to_another_server(serv
     server.kill()
     server.start()
     speaker.set_parameters(_parameters(9))
-    waiting.wait_for(lambda: listener.parameters.updates == 9)
+    waiting.wait_for(lambda: listener.parameters.version == 9)
     waiting.wait_for(lambda: listener.announcement.version == 9)
     assert fetched[0] == 7
     assert fetched[-1] == 9
+    speaker.close()
+    listener.close()
+
+
+def test_a_network_that_was_reset_is_fetched_before_its_task_is_announced(server, monkeypatch):
+    """It has the counts of the one that the task before has ended with."""
+    speaker = publisher.Publisher(server.connect)
+    listener = learner_link.LearnerLink(server.connect, PARAMS)
+    speaker.set_announcement(ANNOUNCEMENT)
+    speaker.set_parameters(_parameters(7))
+    waiting.wait_for(lambda: listener.announcement is not None)
+    fetched = messages.latest
+
+    def late(client, table, timeout_s):
+        if table == tables.PARAMETERS:  # an actor would play meanwhile
+            assert listener.announcement.task == 0
+        return fetched(client, table, timeout_s)
+
+    monkeypatch.setattr(messages, "latest", late)
+    reset = {"w": -PARAMS["w"]}
+    speaker.set_parameters(_parameters(8, params=reset))
+    speaker.set_announcement(ANNOUNCEMENT._replace(task=1))
+    waiting.wait_for(lambda: listener.announcement.version == 8)
+    np.testing.assert_array_equal(listener.parameters.params["w"], reset["w"])
     speaker.close()
     listener.close()
 
@@ -138,7 +162,7 @@ def test_each_report_reaches_the_learner_once(server):
     def enough():
         for report in source.poll_reports():
             if isinstance(report, messages.EvaluatorReport):
-                fetched.append(report.updates)
+                fetched.append(report.version)
             else:
                 found.append(report.first_episode)
         return len(fetched) >= 5

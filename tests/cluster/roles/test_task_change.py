@@ -8,7 +8,7 @@ from cluster.learning.task_change import ChangeStep, Facts, Phase
 from cluster.messages import messages
 from replay.reverb.checkpoint_mark import Mark
 
-PLAYED = Facts(task=0, first_task=0, updates=7, is_over=False, mark=Mark(), is_checkpointing=False)
+PLAYED = Facts(task=0, first_task=0, version=7, is_over=False, mark=Mark(), is_checkpointing=False)
 OVER = PLAYED._replace(is_over=True)
 
 
@@ -27,8 +27,8 @@ class Setting:
     def steps(self, facts, count=1):
         return [self.change.next_step(facts) for _ in range(count)]
 
-    def report(self, updates, frames=28):
-        self.evaluator.apply(messages.EvaluatorReport(updates, frames))
+    def report(self, version, frames=28):
+        self.evaluator.apply(messages.EvaluatorReport(version, frames))
 
 
 @pytest.fixture
@@ -41,19 +41,19 @@ def setting(monkeypatch):
 
 
 def test_a_task_is_left_when_the_evaluator_has_its_parameters_and_all_actors_have_gone(setting):
-    setting.report(updates=6)
+    setting.report(version=6)
     assert setting.steps(OVER, 3) == [ChangeStep.PUBLISH, ChangeStep.WAIT, ChangeStep.WAIT]
     assert setting.change.phase is Phase.LEAVING
     setting.left = 0
     assert setting.steps(OVER) == [ChangeStep.WAIT]
-    setting.report(updates=7)
+    setting.report(version=7)
     assert setting.steps(OVER) == [ChangeStep.BEGIN]
     assert setting.change.phase is Phase.PLAYING
     assert setting.steps(PLAYED._replace(task=1)) == [ChangeStep.GO_ON]
 
 
 def test_actors_are_waited_for_though_the_evaluator_is_ready(setting):
-    setting.report(updates=7)
+    setting.report(version=7)
     assert setting.steps(OVER, 2) == [ChangeStep.PUBLISH, ChangeStep.WAIT]
     setting.left = 0
     assert setting.steps(OVER) == [ChangeStep.BEGIN]
@@ -63,18 +63,18 @@ def test_an_evaluator_that_is_silent_is_waited_for_ten_seconds(setting, caplog):
     setting.left = 0
     assert setting.steps(OVER, 2) == [ChangeStep.PUBLISH, ChangeStep.WAIT]
     setting.now += 9.0
-    setting.report(updates=6)
+    setting.report(version=6)
     setting.now += 9.0
     assert setting.steps(OVER) == [ChangeStep.WAIT]
     assert caplog.text == ""
     setting.now += 2.0
     assert setting.steps(OVER) == [ChangeStep.BEGIN]
-    assert "may miss the parameters of update 7, which end a task: not heard of" in caplog.text
+    assert "may miss the parameters that a task ends with: not heard of" in caplog.text
 
 
 def test_an_evaluator_that_was_silent_before_gets_ten_seconds_from_the_end_of_the_task(setting):
     setting.left = 0
-    setting.report(updates=1)
+    setting.report(version=1)
     setting.now += 500.0
     assert setting.steps(OVER, 2) == [ChangeStep.PUBLISH, ChangeStep.WAIT]
 
@@ -86,7 +86,7 @@ def test_an_evaluator_that_is_heard_of_and_fetches_nothing_is_not_waited_for_for
     steps = setting.steps(OVER)
     while steps[-1] is not ChangeStep.BEGIN and setting.now < 1_000:
         setting.now += 1.0
-        setting.report(updates=6)
+        setting.report(version=6)
         steps += setting.steps(OVER)
     assert steps == [ChangeStep.PUBLISH, *[ChangeStep.WAIT] * 120, ChangeStep.BEGIN]
     assert caplog.text.count("has not fetched them") == 1
@@ -106,7 +106,7 @@ def test_a_connection_that_breaks_while_a_task_is_left_changes_nothing(setting):
     assert setting.change.phase is Phase.CLEARING
     assert setting.steps(OVER) == [ChangeStep.WAIT]
     assert setting.change.phase is Phase.LEAVING
-    setting.report(updates=7)
+    setting.report(version=7)
     assert setting.steps(OVER) == [ChangeStep.BEGIN]
 
 
