@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import run_records, statistics
+from analysis import comparison, run_records, statistics
 from core import checks
 
 
@@ -71,6 +71,22 @@ def find(runs: Sequence[run_records.RunRecord]) -> tuple[list[Pair], list[str]]:
         by_path[path.resolve()] = run
         pairs.append(Pair(describe(branch.left["changes"]), branch.left["frames"], run, branch))
     return pairs, notes
+
+
+def group(pairs: Sequence[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
+    """Pairs by the run's name and games, the frame at which they part, and the change.
+
+    Raises:
+      ConfigError: if runs or branches of a group are not alike, or a game and seed occurs twice.
+    """
+    groups: dict[tuple[str, int, str], list[Pair]] = {}
+    for pair in pairs:
+        place = f"{pair.run.name}, {', '.join(pair.run.games)}"
+        groups.setdefault((place, pair.frames, pair.label), []).append(pair)
+    for same in groups.values():
+        comparison.check_alike([pair.branch for pair in same])
+        comparison.check_alike([pair.run for pair in same])
+    return groups
 
 
 def describe(changes: Mapping[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """What becomes of an agent that goes through games twice: plasticity, forgetting and transfer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis import comparison, reference_scores, statistics
+from analysis import comparison, reference_scores, run_records, statistics
 
 _NUM_SAMPLES = 2000
 
@@ -15,17 +15,22 @@ class Pass(NamedTuple):
 
     Attributes:
       number: from 1.
-      returns: at the last evaluation in each game, [seeds] by game; unnormalized. If a game
-        occurs twice in a pass, its last visit.
+      returns: at the last evaluation in each game that is over, by game and seed; unnormalized. If
+        a game occurs twice in a pass, its last visit.
     """
 
     number: int
-    returns: dict[str, np.ndarray]
+    returns: Mapping[str, Mapping[int, float]]
 
     @property
-    def normalized(self) -> statistics.Scores:
-        """Human-normalized."""
-        return comparison.normalized(self.returns)
+    def seeds(self) -> list[int]:
+        """Those that have all games."""
+        return sorted(set.intersection(*(set(by_seed) for by_seed in self.returns.values())))
+
+    def normalized(self, seeds: Sequence[int]) -> statistics.Scores:
+        """Human-normalized scores of such seeds; {} without any."""
+        of_seeds = {g: np.array([x[seed] for seed in seeds]) for g, x in self.returns.items()}
+        return comparison.normalized(of_seeds) if seeds else {}
 
 
 class Change(NamedTuple):
@@ -45,48 +50,55 @@ class Change(NamedTuple):
 def passes(arm: comparison.Arm) -> list[Pass]:
     """Each pass through the games, by the last evaluation on a game before it is left.
 
-    Passes without any evaluation are left out; an incomplete pass has only the games that
-    are there.
+    Passes without any are left out; one that is not complete has the games and seeds that are
+    there.
     """
-    last: dict[tuple[int, str, int], float] = {}
+    games, last = arm.runs[0].games, {}
     for run in arm.runs:
-        num_games = len(run.games)
-        for row in run.evaluations():
-            if row.game == run.games[row.task % num_games]:
-                last[row.task // num_games, row.game, row.seed] = row.mean_return
-    numbers = sorted({number for number, *_ in last})
-    games = list(dict.fromkeys(arm.runs[0].games))
+        for row in _of_ended_tasks(run):
+            if row.game == games[row.task % len(games)]:
+                last[row.task, row.seed] = row.mean_return
+    numbers = sorted({task // len(games) for task, _ in last})
     return [Pass(number + 1, _by_game(last, number, games)) for number in numbers]
 
 
+def _of_ended_tasks(run: run_records.RunRecord) -> Iterator[run_records.Evaluation]:
+    """Evaluations in tasks that a run has left: others will be followed by later ones."""
+    ended = run.frames // run.frames_per_task
+    return (row for row in run.evaluations() if row.task < ended)
+
+
 def _by_game(
-    last: Mapping[tuple[int, str, int], float], number: int, games: Sequence[str]
-) -> dict[str, np.ndarray]:
-    returns = {}
-    for game in games:
-        values = [v for (i, g, _), v in sorted(last.items()) if (i, g) == (number, game)]
-        if values:
-            returns[game] = np.array(values)
-    return returns
+    last: Mapping[tuple[int, int], float], number: int, games: Sequence[str]
+) -> dict[str, dict[int, float]]:
+    # Of a game that occurs twice the later number stays.
+    visits = {game: number * len(games) + i for i, game in enumerate(games)}
+    return {
+        game: {seed: value for (task, seed), value in sorted(last.items()) if task == visit}
+        for game, visit in visits.items()
+    }
 
 
-def change(after: statistics.Scores, before: statistics.Scores, same_runs: bool) -> Change | None:
-    """IQM of `after` minus IQM of `before` over the games in both, with its interval.
+def change(after: Pass, before: Pass, same_runs: bool) -> Change | None:
+    """IQM of `after` minus IQM of `before`, of seeds that have all games, with its interval.
 
     Args:
-      after: scores by game, [seeds], in the same order of seeds in every game.
-      before: likewise.
-      same_runs: whether both are of the same runs, which are then resampled together.
+      after: a pass.
+      before: one through the same games.
+      same_runs: whether both are of the same runs. Seeds are then those that have all games of
+        both, and are resampled together.
 
     Returns:
-      None if no game is in both, or if seeds are missing somewhere.
+      None if there are no such seeds, or no game has reference scores.
     """
-    games = [game for game in after if game in before]
+    ours, theirs = after.seeds, before.seeds
+    if same_runs:
+        ours = theirs = [seed for seed in ours if seed in theirs]
     x, y = (
-        np.array([scores[game] for game in games]) if _is_table(scores, games) else None
-        for scores in (after, before)
+        np.array(list(one.normalized(seeds).values()))
+        for one, seeds in ((after, ours), (before, theirs))
     )
-    if x is None or y is None or (same_runs and x.shape != y.shape):
+    if not (x.size and y.size):
         return None
     draws_x = _draw_seeds(x.shape[1], 0)
     draws_y = draws_x if same_runs else _draw_seeds(y.shape[1], 1)
@@ -94,10 +106,6 @@ def change(after: statistics.Scores, before: statistics.Scores, same_runs: bool)
     low, high = np.quantile(samples, [0.025, 0.975])
     value = _iqm(x[:, None]) - _iqm(y[:, None])
     return Change(float(value[0]), float(low), float(high), min(x.shape[1], y.shape[1]))
-
-
-def _is_table(scores: statistics.Scores, games: Sequence[str]) -> bool:
-    return len({len(scores[game]) for game in games}) == 1
 
 
 def _draw_seeds(num_seeds: int, rng_seed: int) -> np.ndarray:
@@ -118,37 +126,42 @@ class Transfer(NamedTuple):
       tasks: the games the run went through, in order, e.g. "3 frostbite".
       games: those played for evaluation.
       returns: [tasks, games], human-normalized; nan where there was no evaluation.
+      seeds: that all of them are of.
     """
 
     tasks: list[str]
     games: list[str]
     returns: np.ndarray
+    seeds: list[int]
 
 
 def transfer(arm: comparison.Arm) -> Transfer | None:
-    """Returns by game left and game evaluated.
+    """Returns by game left and game evaluated, of the seeds that have all that some seed has.
 
-    None if only current games were evaluated, or none has reference scores.
+    None if there are no such seeds, only current games were evaluated, or none has reference
+    scores.
     """
     cells: dict[tuple[int, str], dict[int, float]] = {}
     for run in arm.runs:
-        for row in run.evaluations():
+        for row in _of_ended_tasks(run):
             cells.setdefault((row.task, row.game), {})[row.seed] = row.mean_return
     played = {game for _, game in cells}
     known = played & set(reference_scores.SCORES)
     games = [game for game in dict.fromkeys(arm.runs[0].games) if game in known]
     numbers = sorted({task for task, _ in cells})
-    if len(cells) <= len(numbers) or not games:
+    everywhere = set.intersection(*map(set, cells.values())) if cells else set()
+    seeds = [seed for run in arm.runs for seed in run.seeds if seed in everywhere]
+    if len(cells) <= len(numbers) or not games or not seeds:
         return None
     returns = np.full((len(numbers), len(games)), np.nan)
     for i, task in enumerate(numbers):
         for j, game in enumerate(games):
-            if seeds := cells.get((task, game)):
-                mean = float(np.mean(list(seeds.values())))
+            if of_cell := cells.get((task, game)):
+                mean = float(np.mean([of_cell[seed] for seed in seeds]))
                 returns[i, j] = reference_scores.human_normalized(game, mean)
     names = arm.runs[0].games
     tasks = [f"{task + 1} {names[task % len(names)]}" for task in numbers]
-    return Transfer(tasks, games, returns)
+    return Transfer(tasks, games, returns, seeds)
 
 
 def forgetting(matrix: Transfer) -> dict[str, float]:

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 
 from analysis import reference_scores, run_records
+from analysis.figures.colours import colour
 from core import checks
 
 matplotlib.use("Agg")
@@ -73,7 +74,7 @@ def draw_returns(axes: plt.Axes, runs: Sequence[run_records.RunRecord]) -> None:
     """
     for i, run in enumerate(runs):
         for j, seed in enumerate(run.seeds):
-            _draw_returns_of_seed(axes, run, seed, f"C{i}", is_first=j == 0)
+            _draw_returns_of_seed(axes, run, seed, colour(i, len(runs)), is_first=j == 0)
     for score in sorted({score for run in runs if (score := _random_score(run)) is not None}):
         axes.axhline(score, color="grey", linestyle=":", label="random policy")
     axes.autoscale_view()  # which axhline leaves to others

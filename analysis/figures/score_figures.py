@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 from analysis import reference_scores, score_tables, statistics
+from analysis.figures.colours import colour
 
 matplotlib.use("Agg")
 
@@ -55,19 +57,18 @@ def _draw_game(
 ) -> None:
     for i, column in enumerate(own):
         if game in column.scores:
-            _draw_seeds(axis, column, game, i)
+            _draw_seeds(axis, column.scores[game], i, colour(i, len(own)))
     for i, column in enumerate(published, len(own)):
         if game in column.scores:
             axis.plot(column.scores[game], [i], "D", color="black", markersize=5)
     axis.axvline(reference_scores.get(game).random, color="grey", linestyle=":")
-    axis.set_title(game)
+    axis.set(title=game, xlabel="unnormalized score")
     axis.grid(alpha=0.3)
 
 
-def _draw_seeds(axis: Any, column: score_tables.ScoreColumn, game: str, row: int) -> None:
-    values, color = column.scores[game], f"C{row}"
+def _draw_seeds(axis: Any, values: np.ndarray, row: int, color: str) -> None:
     if len(values) > 1:
-        interval = statistics.stratified_bootstrap(statistics.mean, {game: values})
+        interval = statistics.stratified_bootstrap(statistics.mean, {"": values})
         axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=6, alpha=0.35)
     axis.plot(values, [row] * len(values), "|", color=color, markersize=10)
     axis.plot([values.mean()], [row], "o", color=color)

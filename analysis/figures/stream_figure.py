@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from analysis import task_streams
+from analysis.figures.colours import colour
 
 matplotlib.use("Agg")
 
@@ -27,7 +28,8 @@ def draw(
 ) -> Figure:
     """A line for each arm, its mean over seeds, with 95 % t-intervals at each position.
 
-    Where there is one position, a point for each arm.
+    Where there is one position, a point for each arm. A seed with scores of nan, as its run failed,
+    is left out, and the legend says so.
 
     Args:
       arms: by name and seed, the scores [P].
@@ -58,29 +60,37 @@ def draw(
 def _draw_lines(
     axes: Axes, arms: Mapping[str, task_streams.Scores], positions: np.ndarray, is_log: bool
 ) -> None:
-    for name, arm in arms.items():
+    for i, (name, arm) in enumerate(arms.items()):
         mean, low, high = _summary(arm, is_log)
-        x = positions[: len(mean)]
+        x, color = positions[: len(mean)], colour(i, len(arms))
         marker = "." if len(x) <= _MAX_MARKERS else ""
-        (line,) = axes.plot(x, mean, marker=marker, label=_label(name, arm))
-        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2)
+        axes.plot(x, mean, marker=marker, label=_label(name, arm), color=color)
+        axes.fill_between(x, low, high, color=color, alpha=0.2)
 
 
 def _draw_points(axes: Axes, arms: Mapping[str, task_streams.Scores], is_log: bool) -> None:
     for i, arm in enumerate(arms.values()):
         mean, low, high = _summary(arm, is_log)
-        axes.errorbar([i], mean, [mean - low, high - mean], fmt="o", capsize=4)
+        error, color = [mean - low, high - mean], colour(i, len(arms))
+        axes.errorbar([i], mean, error, fmt="o", capsize=4, color=color)
     axes.set_xticks(range(len(arms)), [_label(name, arm) for name, arm in arms.items()])
     axes.set_xlim(-0.5, len(arms) - 0.5)
 
 
 def _label(name: str, arm: task_streams.Scores) -> str:
-    return f"{name} ({len(arm)} seed{'s' if len(arm) > 1 else ''})"
+    there = len(_finished(arm))
+    of_all = "" if there == len(arm) else f"{there} of "
+    return f"{name} ({of_all}{len(arm)} seed{'s' if len(arm) > 1 else ''})"
+
+
+def _finished(arm: task_streams.Scores) -> list[np.ndarray]:
+    return [values for values in arm.values() if not np.isnan(values).any()]
 
 
 def _summary(arm: task_streams.Scores, is_log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over seeds and both ends of its interval, [P] each; of one seed itself."""
-    values = np.stack(list(arm.values()))
+    # Where all have failed there is nothing to draw but the name.
+    values = np.stack(_finished(arm) or list(arm.values())[:1])
     values = np.log(values) if is_log else values
     mean, half = values.mean(0), np.zeros(values.shape[1])
     if len(values) > 1:

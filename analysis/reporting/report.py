@@ -69,7 +69,7 @@ def _check_output(output: Path) -> None:
 def _sections(
     runs: Sequence[run_records.RunRecord], options: Options
 ) -> list[Callable[[], report_page.Section]]:
-    """What makes each section. Raises ConfigError for runs that can't be compared."""
+    """What makes each section; they, or this, raise ConfigError for runs that can't be compared."""
     whole = [run for run in runs if run.left is None]
     single = [run for run in whole if not run.is_sequence]
     sequences = [run for run in whole if run.is_sequence]
@@ -115,9 +115,10 @@ def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
     figures += _trainability(f"{name}_trainability", arms)
     tables = [_pass_table(name, arms), _change_table(name, arms)]
     matrices = {arm.label: continual.transfer(arm) for arm in arms}
-    for number, (label, matrix) in enumerate(matrices.items(), 1):
-        if matrix is not None:
-            figure = report_figures.transfer(matrix, label)
+    for number, arm in enumerate(arms, 1):
+        if (matrix := matrices[arm.label]) is not None:
+            title = f"{arm.label}{_if_not_all(len(matrix.seeds), arm)}"
+            figure = report_figures.transfer(matrix, title)
             figures.append(_figure(f"{name}_transfer_{number}", _TRANSFER, figure))
     if any(matrices.values()):
         tables.append(_transfer_table(name, arms, matrices))
@@ -127,11 +128,7 @@ def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
 
 def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
     pairs, notes = branches.find(runs)
-    groups: dict[tuple[str, int, str], list[branches.Pair]] = {}
-    for pair in pairs:
-        key = (f"{pair.run.name}, {', '.join(pair.run.games)}", pair.frames, pair.label)
-        groups.setdefault(key, []).append(pair)
-    rows = []
+    groups, rows = branches.group(pairs), []
     for (place, frames, label), group in groups.items():
         training = branches.training_difference(group)
         evaluation = branches.evaluation_difference(group)
@@ -150,6 +147,7 @@ def _branches(runs: Sequence[run_records.RunRecord]) -> report_page.Section:
     figures = (
         [_figure("branches", _BRANCHES, report_figures.branch_returns(groups))] if rows else []
     )
+    notes += comparison.note_commits([run for pair in pairs for run in (pair.run, pair.branch)])
     notes = [*notes, "With one pair the interval is a point and says nothing."]
     return report_page.Section("Branches", notes, figures, [table])
 
@@ -262,7 +260,10 @@ def _pass_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Table:
         for one in continual.passes(arm)
     }
     games = list(dict.fromkeys(arms[0].runs[0].games))
-    rows = [[game, *(_mean_and_seeds(c.get(game)) for c in columns.values())] for game in games]
+    rows = [
+        [game, *(_mean_and_seeds(np.array(list(c[game].values()))) for c in columns.values())]
+        for game in games
+    ]
     caption = "Evaluation return before each game is left: mean over seeds (each seed)"
     return report_page.Table(f"{name}_passes", caption, ["game", *columns], rows)
 
@@ -273,22 +274,23 @@ def _change_table(name: str, arms: Sequence[comparison.Arm]) -> report_page.Tabl
     last = max((one.number for passes in found.values() for one in passes), default=1)
     rows = []
     for arm in arms:
-        by_number = {one.number: one.normalized for one in found[arm.label]}
+        by_number = {one.number: one for one in found[arm.label]}
         control = _control_of(arm, arms)
-        theirs = (
-            {one.number: one.normalized for one in continual.passes(control)} if control else {}
-        )
+        theirs = {one.number: one for one in found[control.label]} if control else {}
         rows.append(
             [
                 arm.label,
-                *(_iqm(by_number.get(number)) for number in range(1, last + 1)),
+                *(_iqm(by_number.get(number), arm) for number in range(1, last + 1)),
                 _change(by_number.get(last), by_number.get(1), True) if last > 1 else "",
                 _change(by_number.get(last), theirs.get(last), False),
             ]
         )
     header = ["agent", *(f"pass {number}" for number in range(1, last + 1))]
     header += [f"pass {last} - pass 1", f"pass {last} - {CONTROL}"]
-    caption = "IQM of human-normalized scores before each game is left [95 % interval of changes]"
+    caption = (
+        "IQM of human-normalized scores before each game is left, of the seeds that have left all "
+        "games of a pass [95 % interval of changes]"
+    )
     return report_page.Table(f"{name}_change", caption, header, rows)
 
 
@@ -310,9 +312,10 @@ def _transfer_table(
         if matrix is not None:
             theirs = matrices[control.label] if control else None
             gained = continual.forward_transfer(matrix, theirs)
-            rows.append([arm.label, _mean_of(continual.forgetting(matrix)), _mean_of(gained)])
+            label = f"{arm.label}{_if_not_all(len(matrix.seeds), arm)}"
+            rows.append([label, _mean_of(continual.forgetting(matrix)), _mean_of(gained)])
     header = ["agent", "forgetting", f"forward transfer (first pass - {CONTROL})"]
-    caption = "Human-normalized, mean over games and seeds"
+    caption = "Human-normalized, mean over games and over the seeds that have all evaluations"
     return report_page.Table(f"{name}_transfer", caption, header, rows)
 
 
@@ -361,13 +364,19 @@ def _with_interval(statistic, scores: statistics.Scores) -> str:
     return f"{float(statistic(scores)):.3f} [{float(interval.low):.3f}, {float(interval.high):.3f}]"
 
 
-def _iqm(scores: statistics.Scores | None) -> str:
-    return f"{float(statistics.iqm(scores)):.3f}" if scores else ""
+def _iqm(one: continual.Pass | None, arm: comparison.Arm) -> str:
+    if one is None or not (scores := one.normalized(one.seeds)):
+        return ""
+    return f"{float(statistics.iqm(scores)):.3f}{_if_not_all(len(one.seeds), arm)}"
 
 
-def _change(
-    after: statistics.Scores | None, before: statistics.Scores | None, same_runs: bool
-) -> str:
+def _if_not_all(number: int, arm: comparison.Arm) -> str:
+    """Of how many seeds something is; nothing if it is of all."""
+    total = sum(len(run.seeds) for run in arm.runs)
+    return "" if number == total else f" ({number} of {total} seeds)"
+
+
+def _change(after: continual.Pass | None, before: continual.Pass | None, same_runs: bool) -> str:
     change = continual.change(after, before, same_runs) if after and before else None
     return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]" if change else ""
 
@@ -404,8 +413,8 @@ _LAYERS = (
 _PASSES = "Evaluation return at the end of each game, a point per seed; dotted: random play"
 _TRANSFER = "Scores on every game played so far, after each game of the run"
 _TRAINABILITY = (
-    "Metrics of trainability (docs/metrics.md): means over hidden layers, over runs and seeds, "
-    "shaded from least to greatest"
+    "Metrics of trainability (docs/metrics.md): means over hidden layers, and over the runs and "
+    "seeds that have come so far, shaded from least to greatest"
 )
 _BRANCHES = (
     "Training returns of runs and of their branches, means over the pairs; dotted: where they part"

@@ -1,6 +1,5 @@
 """The figures of a comparison report. Arms keep their colour from figure to figure."""
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from analysis import (
     statistics,
 )
 from analysis.figures import metric_curves
+from analysis.figures.colours import colour
 
 matplotlib.use("Agg")
 
@@ -41,8 +41,9 @@ def aggregates(arms: Sequence[comparison.Arm]) -> Figure:
             if not (scores := _scores(arm)):
                 continue
             interval = statistics.stratified_bootstrap(statistic, scores)
-            axis.plot([interval.low, interval.high], [i, i], color=f"C{i}", linewidth=5, alpha=0.4)
-            axis.plot(statistic(scores), i, "o", color=f"C{i}")
+            color = colour(i, len(arms))
+            axis.plot([interval.low, interval.high], [i, i], color=color, linewidth=5, alpha=0.4)
+            axis.plot(statistic(scores), i, "o", color=color)
         axis.set_title(name)
         axis.set_yticks(range(len(arms)), [arm.label for arm in arms] if axis is axes[0] else [])
         axis.invert_yaxis()
@@ -61,8 +62,9 @@ def profiles(arms: Sequence[comparison.Arm]) -> Figure:
             continue
         profile = lambda s: statistics.performance_profile(s, thresholds)  # noqa: E731
         band = statistics.stratified_bootstrap(profile, by_game)
-        axis.plot(thresholds, profile(by_game), color=f"C{i}", label=arm.label)
-        axis.fill_between(thresholds, band.low, band.high, color=f"C{i}", alpha=0.15)
+        color = colour(i, len(arms))
+        axis.plot(thresholds, profile(by_game), color=color, label=arm.label)
+        axis.fill_between(thresholds, band.low, band.high, color=color, alpha=0.15)
     axis.set(xlabel="human-normalized score", ylabel="fraction of runs above")
     return _finish(figure, axis)
 
@@ -85,7 +87,7 @@ def improvements(arms: Sequence[comparison.Arm], others: Sequence[int]) -> Figur
     for row, i in enumerate(others):
         scores = _scores(arms[i])
         interval = statistics.stratified_bootstrap(statistic, scores, first)
-        color = f"C{i}"
+        color = colour(i, len(arms))
         axis.plot([interval.low, interval.high], [row, row], color=color, linewidth=5, alpha=0.4)
         axis.plot(statistic(scores, first), row, "o", color=color)
     axis.axvline(0.5, color="grey", linestyle=":")
@@ -104,8 +106,8 @@ def curves(arms: Sequence[comparison.Arm], games: Sequence[str]) -> Figure:
     for axis, game in zip(axes, games):
         for i, arm in enumerate(arms):
             runs = [run for run in arm.runs if run.games == (game,)]
-            _draw_curve(axis, list(_binned_returns(runs)), f"C{i}", arm.label)
-            _draw_evaluations(axis, runs, f"C{i}")
+            _draw_curve(axis, list(_binned_returns(runs)), colour(i, len(arms)), arm.label)
+            _draw_evaluations(axis, runs, colour(i, len(arms)))
         if game in reference_scores.SCORES:
             axis.axhline(reference_scores.SCORES[game].random, color="grey", linestyle=":")
         axis.set(title=game, xlabel="frames (thousands)", ylabel="episode return")
@@ -163,7 +165,7 @@ def branch_returns(groups: Mapping[tuple[str, int, str], Sequence[branches.Pair]
         _draw_curve(axis, list(_binned_returns(list(left.values()))), "grey", "untouched")
         for i, (label, pairs) in enumerate(there.items()):
             returns = list(_binned_returns([pair.branch for pair in pairs]))
-            _draw_curve(axis, returns, f"C{i}", label)
+            _draw_curve(axis, returns, colour(i, len(there)), label)
         axis.axvline(place[1] / 1e3, color="grey", linestyle=":")
         axis.set(title=place[0], xlabel="frames (thousands)", ylabel="episode return")
         axis.grid(alpha=0.3)
@@ -174,21 +176,21 @@ def branch_returns(groups: Mapping[tuple[str, int, str], Sequence[branches.Pair]
 def pass_returns(arms: Sequence[comparison.Arm]) -> Figure:
     """Returns before each game is left, pass by pass, a panel per game."""
     games = list(dict.fromkeys(arms[0].runs[0].games))
-    last = 1
+    last, apart = 1, min(0.15, 0.8 / len(arms))
     figure, axes = _panels(len(games), 4, height=2.6)
     for i, arm in enumerate(arms):
         for j, one in enumerate(continual.passes(arm)):
             last = max(last, one.number)
             for axis, game in zip(axes, games):
-                values = one.returns.get(game, np.zeros(0))
-                x = np.full(len(values), one.number + (i - (len(arms) - 1) / 2) * 0.15)
-                label = arm.label if j == 0 else None
-                axis.plot(x, values, "o", color=f"C{i}", alpha=0.7, ms=5, label=label)
+                values = list(one.returns[game].values())
+                x = np.full(len(values), one.number + (i - (len(arms) - 1) / 2) * apart)
+                label, color = arm.label if j == 0 else None, colour(i, len(arms))
+                axis.plot(x, values, "o", color=color, alpha=0.7, ms=5, label=label)
     for axis, game in zip(axes, games):
         if game in reference_scores.SCORES:
             axis.axhline(reference_scores.SCORES[game].random, color="grey", linestyle=":")
         axis.set_xticks(range(1, last + 1), [f"pass {number}" for number in range(1, last + 1)])
-        axis.set(title=game, xlim=(0.5, last + 0.5))
+        axis.set(title=game, xlim=(0.5, last + 0.5), ylabel="evaluation return")
         axis.grid(alpha=0.3)
     _add_legend(axes[0], "xx-small")
     return _tight(figure)
@@ -212,8 +214,9 @@ def layers(arms: Sequence[comparison.Arm]) -> Figure:
         measured = [m for run in arm.runs if (m := _hidden_layers(run.tables["layers"]))]
         for j, (frames, norm, ratio) in enumerate(measured):
             label = arm.label if j == 0 else None
-            axes[0].plot(frames / 1e3, norm, color=f"C{i}", alpha=0.6, label=label)
-            axes[1].plot(frames / 1e3, ratio, color=f"C{i}", alpha=0.6, label=label)
+            for axis, values in zip(axes, (norm, ratio)):
+                color = colour(i, len(arms))
+                axis.plot(frames / 1e3, values, color=color, alpha=0.6, label=label)
     axes[0].set(title="norm of hidden layers, relative", xlabel="frames (thousands)")
     axes[1].set(title="||dW|| / ||W|| of one update", xlabel="frames (thousands)", yscale="log")
     for axis in axes:
@@ -247,7 +250,7 @@ def trainability(arms: Sequence[comparison.Arm]) -> Figure | None:
     figure, axes = _panels(len(metrics), 3)
     for axis, metric in zip(axes, metrics):
         for i, arm in enumerate(arms):
-            _draw_metric(axis, arm, metric, f"C{i}")
+            _draw_metric(axis, arm, metric, colour(i, len(arms)))
         axis.set(title=metric, xlabel="frames (thousands)")
         axis.grid(alpha=0.3)
     _add_legend(axes[0], "x-small")
@@ -258,12 +261,21 @@ def _draw_metric(axis: Any, arm: comparison.Arm, metric: str, color: str) -> Non
     found = [c for run in arm.runs if (c := metric_curves.mean_over_layers(run, metric))]
     if not found:
         return
-    # Moments at which all runs were measured.
-    frames = functools.reduce(np.intersect1d, (curve.frames for curve in found))
-    values = np.concatenate([c.values[:, np.searchsorted(c.frames, frames)] for c in found])
-    axis.plot(frames / 1e3, values.mean(axis=0), color=color, label=arm.label)
-    low, high = values.min(axis=0), values.max(axis=0)
+    by_moment: dict[float, list[np.ndarray]] = {}
+    for curve in found:
+        for frames, values in zip(curve.frames, curve.values.T):
+            by_moment.setdefault(frames, []).append(values)
+    frames = np.array(sorted(by_moment))
+    seeds = [np.concatenate(by_moment[moment]) for moment in frames]
+    axis.plot(frames / 1e3, [x.mean() for x in seeds], color=color, label=_counted(arm, seeds))
+    low, high = ([f(x) for x in seeds] for f in (np.min, np.max))
     axis.fill_between(frames / 1e3, low, high, color=color, alpha=0.15)
+
+
+def _counted(arm: comparison.Arm, seeds: Sequence[np.ndarray]) -> str:
+    """The arm's label, with the numbers of seeds where they are not the same everywhere."""
+    least, most = (f(len(x) for x in seeds) for f in (min, max))
+    return arm.label if least == most else f"{arm.label} ({least} to {most} seeds)"
 
 
 def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -1,6 +1,7 @@
 """Branches beside the runs that they left."""
 
 import json
+import shutil
 
 import pytest
 
@@ -16,11 +17,11 @@ _CHANGES = {"optimizer.learning_rate": 0.1, "interventions": [{"module": "redo",
 def make_pair(make_run):
     """(seed, returns of the run, of its branch) -> both; they part at frame 40."""
 
-    def make(seed, of_run, of_branch, game="boxing"):
+    def make(seed, of_run, of_branch, game="boxing", **overrides):
         found = []
         for name, returns in (("rainbow", of_run), ("rainbow_ln", of_branch)):
             evaluations = [(frames, 0, game, value) for frames, value in returns.items()]
-            path = make_run(name, game, seed, evaluations, frames=100)
+            path = make_run(name, game, seed, evaluations, frames=100, **overrides)
             rows = [
                 {"frames": f, "seed": seed, "return": value, "env_id": 0}
                 for f, value in returns.items()
@@ -67,6 +68,24 @@ def test_a_report_has_branches_apart_from_whole_runs(make_pair, tmp_path):
     assert '1.00,4.00,"+3.00 [+3.00, +3.00]","[+3.00, +3.00]"' in row
     assert (tmp_path / "out" / "branches.png").exists()
     assert "rainbow_ln" not in (tmp_path / "out" / "single_games.csv").read_text()
+
+
+def test_branches_of_runs_that_are_not_alike_are_no_pairs_of_one_kind(make_pair):
+    runs = make_pair(1, {60: 1.0}, {60: 4.0})
+    runs += make_pair(2, {60: 1.0}, {60: 4.0}, **{"transition.n_step": 5})
+    # The branches alone are alike.
+    runs[3] = runs[3]._replace(config={**runs[1].config, "seed": 2})
+    with pytest.raises(checks.ConfigError, match=r"transition\.n_step = 5 instead of 3"):
+        branches.group(branches.find(runs)[0])
+
+
+def test_a_branch_that_was_made_twice_is_refused(make_pair, tmp_path):
+    run, branch = make_pair(1, {60: 1.0}, {60: 4.0})
+    shutil.copytree(branch.path, tmp_path / "again")
+    again = run_records.load(tmp_path / "again")
+    message = rf"again: seed 1 of boxing comes a second time, first in {branch.path}"
+    with pytest.raises(checks.ConfigError, match=message):
+        branches.group(branches.find([run, branch, again])[0])
 
 
 def test_a_branch_without_its_run_is_noted(make_pair):

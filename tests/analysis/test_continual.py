@@ -20,13 +20,20 @@ def breakout(score):
 
 @pytest.fixture
 def make_arm(make_run):
-    """(name, {seed: evaluations}) -> an arm of runs through two games twice."""
+    """(name, {seed: evaluations}, frames of some seeds) -> an arm of runs, two games twice."""
 
-    def make(name, by_seed):
-        found = [make_run(name, "small", s, rows, **SEQUENCE) for s, rows in by_seed.items()]
+    def make(name, by_seed, frames=None):
+        found = [
+            make_run(name, "small", seed, rows, (frames or {}).get(seed), **SEQUENCE)
+            for seed, rows in by_seed.items()
+        ]
         return comparison.make_arms([run_records.load(path) for path in found])[0]
 
     return make
+
+
+def normalized(one):
+    return one.normalized(one.seeds)
 
 
 def rows(*scores):
@@ -42,22 +49,49 @@ def rows(*scores):
 def test_passes_have_each_games_last_evaluation(make_arm):
     arm = make_arm("continual_nap", {2: rows(0.1, 0.2, 0.3, 0.4), 1: rows(0.5, 0.6, 0.7, 0.8)})
     first, second = continual.passes(arm)
-    np.testing.assert_allclose(first.normalized["boxing"], [0.5, 0.1])
-    np.testing.assert_allclose(first.normalized["breakout"], [0.6, 0.2])
-    np.testing.assert_allclose(second.normalized["boxing"], [0.7, 0.3])
-    np.testing.assert_allclose(second.returns["breakout"], [breakout(0.8), breakout(0.4)])
+    assert first.seeds == second.seeds == [1, 2]
+    np.testing.assert_allclose(normalized(first)["boxing"], [0.5, 0.1])
+    np.testing.assert_allclose(normalized(first)["breakout"], [0.6, 0.2])
+    np.testing.assert_allclose(normalized(second)["boxing"], [0.7, 0.3])
+    assert second.returns["breakout"] == pytest.approx({1: breakout(0.8), 2: breakout(0.4)})
 
 
 def test_a_pass_that_is_not_complete_has_the_games_it_has(make_arm):
     arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.3)})
-    assert [list(one.returns) for one in continual.passes(arm)] == [list(GAMES), ["boxing"]]
+    first, second = continual.passes(arm)
+    assert first.seeds == [1]
+    assert second.returns == {"boxing": {1: boxing(0.3)}, "breakout": {}}
+    assert (second.seeds, normalized(second)) == ([], {})
+    assert continual.change(second, first, same_runs=True) is None
     assert continual.passes(make_arm("continual_rainbow", {1: []})) == []
+
+
+def test_a_game_that_is_not_left_yet_has_no_score(make_arm):
+    """Seed 2 is in the middle of the second pass's last game, and was evaluated there."""
+    scores = {1: rows(0.1, 0.2, 0.3, 0.5), 2: rows(0.4, 0.4, 0.4)}
+    scores[2].append((168, 3, "breakout", -99.0))
+    first, second = continual.passes(make_arm("continual_nap", scores, {2: 168}))
+    assert second.returns["boxing"].keys() == {1, 2}
+    assert second.returns["breakout"].keys() == {1}
+    assert (first.seeds, second.seeds) == ([1, 2], [1])
+    change = continual.change(second, first, same_runs=True)
+    # Of seed 1 alone: (0.3 + 0.5) / 2 - (0.1 + 0.2) / 2
+    assert change == pytest.approx((0.25, 0.25, 0.25, 1))
+
+
+def test_of_a_game_that_comes_twice_in_a_pass_the_last_visit_counts(make_run):
+    games = ("boxing", "breakout", "boxing", "breakout")
+    settings = {**SEQUENCE, "environment.games": games}
+    path = make_run("continual_nap", "small", 1, rows(0.1, 0.2, 0.3), frames=144, **settings)
+    (arm,) = comparison.make_arms([run_records.load(path)])
+    (one,) = continual.passes(arm)
+    assert one.returns == {"boxing": {1: boxing(0.3)}, "breakout": {}}
 
 
 def test_change_between_passes(make_arm):
     arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.1, 0.2, 0.4, 0.3)})
     first, second = continual.passes(arm)
-    change = continual.change(second.normalized, first.normalized, same_runs=True)
+    change = continual.change(second, first, same_runs=True)
     # Sorted, without a quarter at either end: (0.3 + 0.4) / 2 - (0.1 + 0.2) / 2
     assert change.value == pytest.approx(0.2)
     assert (change.low, change.high) == pytest.approx((0.2, 0.2))
@@ -67,19 +101,21 @@ def test_change_between_passes(make_arm):
 def test_change_has_an_interval_where_seeds_differ(make_arm):
     arm = make_arm("continual_nap", {1: rows(0.1, 0.2, 0.4, 0.3), 2: rows(0.2, 0.3, 0.9, 0.8)})
     first, second = continual.passes(arm)
-    change = continual.change(second.normalized, first.normalized, same_runs=True)
+    change = continual.change(second, first, same_runs=True)
     assert change.low < change.value < change.high
     # A seed is drawn with all its games: 0.2 if only seed 1 is, 0.6 if only seed 2 is.
     assert (change.low, change.high) == pytest.approx((0.2, 0.6))
 
 
-def test_no_change_where_games_or_seeds_do_not_match():
-    one = {"boxing": np.zeros(2), "breakout": np.zeros(2)}
-    assert continual.change(one, {"pong": np.zeros(2)}, same_runs=False) is None
-    assert continual.change(one, {"boxing": np.zeros(1)}, same_runs=True) is None
-    uneven = {"boxing": np.zeros(2), "breakout": np.zeros(1)}
-    assert continual.change(one, uneven, same_runs=False) is None
-    assert continual.change(one, {"boxing": np.ones(1)}, same_runs=False).value == -1
+def test_no_change_where_no_seed_has_all():
+    whole = continual.Pass(1, {"boxing": {1: 0.1, 2: 0.1}, "breakout": {1: 1.7, 2: 1.7}})
+    uneven = continual.Pass(2, {"boxing": {1: 12.1}, "breakout": {2: 30.5}})
+    assert continual.change(uneven, whole, same_runs=False) is None
+    other = continual.Pass(2, {"boxing": {3: 12.1}, "breakout": {3: 30.5}})
+    assert continual.change(other, whole, same_runs=True) is None
+    assert continual.change(other, whole, same_runs=False).value == pytest.approx(1)
+    unknown = continual.Pass(1, {"tetris": {1: 1.0}})
+    assert continual.change(unknown, unknown, same_runs=True) is None
 
 
 def test_passes_keep_their_numbers(make_arm):
@@ -111,6 +147,7 @@ def test_transfer_matrix_forgetting_and_forward_transfer(make_arm):
     assert matrix.tasks == ["1 boxing", "2 breakout", "3 boxing", "4 breakout"]
     expected = [[0.3, np.nan], [0.1, 0.6], [0.5, 0.3], [0.2, 0.9]]
     np.testing.assert_allclose(matrix.returns, expected)
+    assert matrix.seeds == [1, 2]
     assert continual.forgetting(matrix) == pytest.approx({"boxing": 0.5 - 0.2})
     gained = continual.forward_transfer(matrix, control)
     assert gained == pytest.approx({"boxing": 0.3 - 0.1, "breakout": 0.6 - 0.2})
@@ -119,3 +156,18 @@ def test_transfer_matrix_forgetting_and_forward_transfer(make_arm):
 
 def test_no_matrix_if_only_the_present_game_was_played(make_arm):
     assert continual.transfer(make_arm("continual_nap", {1: rows(0.1, 0.2)})) is None
+
+
+def test_transfer_is_of_seeds_that_have_all_evaluations(make_arm):
+    """Otherwise forgetting would be a difference between other seeds."""
+    scores = {
+        1: all_games((0.2,), (0.1, 0.6), (0.5, 0.3), (0.3, 0.9)),
+        2: all_games((0.9,), (0.9, 0.9), (0.9, 0.9)),
+    }
+    matrix = continual.transfer(make_arm("continual_nap", scores, {2: 168}))
+    assert matrix.seeds == [1]
+    np.testing.assert_allclose(matrix.returns[2], [0.5, 0.3])
+    assert continual.forgetting(matrix) == pytest.approx({"boxing": 0.5 - 0.3})
+    # Games that no seed has left are no rows.
+    alone = make_arm("continual_rainbow", {2: scores[2]}, {2: 130})
+    assert continual.transfer(alone).tasks == ["1 boxing", "2 breakout"]

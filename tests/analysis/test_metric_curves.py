@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis import run_records
+from analysis import comparison, run_records
 from analysis.figures import metric_curves
-from analysis.reporting import report
+from analysis.reporting import report, report_figures
 from core import checks
 from tests.analysis import conftest
 
@@ -54,3 +54,18 @@ def test_an_unknown_metric_is_refused_with_those_there(run):
 def test_a_report_shows_what_was_measured(run, tmp_path):
     report.write([run], tmp_path / "out", report.Options())
     assert (tmp_path / "out" / "single_trainability.png").exists()
+
+
+def test_a_run_that_ended_early_does_not_cut_the_others_curves(make_run):
+    """A mean of those that have come so far."""
+    found = []
+    for seed, dead in ((1, (0.1, 0.2, 0.3)), (2, (0.3,))):
+        path = make_run("rainbow", "boxing", seed, [])
+        moments = [{"frames": 10_000 * (i + 1), "updates": i, "seed": seed} for i in range(3)]
+        units = [m | {"layer": "conv_0", "dead": x} for m, x in zip(moments, dead)]
+        conftest.write_csv(path / "units.csv", units)
+        found.append(run_records.load(path))
+    axis = report_figures.trainability(comparison.make_arms(found)).axes[0]
+    (line,) = axis.lines
+    np.testing.assert_allclose(line.get_xydata(), [[10, 0.2], [20, 0.2], [30, 0.3]])
+    assert line.get_label() == "rainbow (1 to 2 seeds)"

@@ -35,7 +35,7 @@ def test_panel_has_seeds_mean_interval_published_and_random(axes):
     assert -5 <= low < 1 < high <= 5
     assert (theirs.get_xdata(), theirs.get_ydata()) == ([20.9], [2])
     assert random.get_xdata() == [-20.7, -20.7]
-    assert axes[0].get_title() == "pong"
+    assert (axes[0].get_title(), axes[0].get_xlabel()) == ("pong", "unnormalized score")
 
 
 def test_single_seed_has_no_interval(axes):

@@ -187,3 +187,19 @@ def test_of_one_position_there_is_a_point_for_each_arm():
     (axes,) = stream_figure.draw(arms, [1], "task", "score").axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a (2 seeds)", "b (2 seeds)"]
     assert [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"] == [1, 2]
+
+
+def test_a_seed_that_failed_does_not_take_its_arm_from_the_figure():
+    failed = np.full(18, np.nan)
+    arms = {"plain": {1: _row(0.8, 0.2), 2: failed, 3: _row(0.8, 0.4)}, "nap": {1: failed}}
+    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
+    assert [x.get_label() for x in axes.lines] == ["plain (2 of 3 seeds)", "nap (0 of 1 seed)"]
+    np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.3)
+    (axes,) = stream_figure.draw({"a": {1: failed[:1], 2: _row(1, 1)[:1]}}, [1], "", "").axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a (1 of 2 seeds)"]
+
+
+def test_more_than_ten_arms_have_colours_of_their_own():
+    arms = {str(k): {1: _row(1, k)} for k in range(14)}
+    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
+    assert len({line.get_color() for line in axes.lines}) == 14
