@@ -96,7 +96,8 @@ class TrajectoryBuilder:
         """Adds one step of every environment.
 
         Args:
-          step: numpy arrays [N, ...].
+          step: numpy arrays [N, ...]. A LAST outside an episode is one without steps: a task was
+            left on the step with which the episode would have begun.
           priority: the stored weight of the items that this step completes.
 
         Returns:
@@ -107,6 +108,7 @@ class TrajectoryBuilder:
             an episode, or another step outside one; nothing was changed.
         """
         is_first, is_last = np.asarray(step.is_first, bool), np.asarray(step.is_last, bool)
+        is_first = is_first | (is_last & ~self._is_open)
         self._check(step, is_first)
         if not self._rows:
             self._frames = self._empty_frames(np.asarray(step.observation))

@@ -238,6 +238,21 @@ def test_a_last_step_after_a_clear_or_a_first_one_leaves_nothing():
     assert not play.writer.chunks
 
 
+def test_a_task_that_is_left_on_a_first_step_leaves_an_episode_without_steps():
+    """Every environment's step is LAST then, also where it would have been FIRST."""
+    play = Play(num_envs=2)
+    middle = np.zeros(2, bool)
+    for _ in range(6):
+        play.add(play.step(is_last=middle))
+    play.add(play.step(is_last=np.array([True, False])))
+    play.add(play.step(is_first=middle, is_last=~middle))
+    for _ in range(6):
+        play.add(play.step(is_last=middle))
+    play.compare()
+    assert {(0, 5), (0, 8), (1, 6)} <= play.found.keys()
+    assert not {(0, 6), (0, 7), (1, 7)} & play.found.keys()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
