@@ -72,10 +72,14 @@ def outcome(run: run_records.RunRecord, task: str) -> dict[int, float]:
 
     Of the run's first seed, and of fits of one kind: those like the newest.
     """
-    table = trainability_figure.of_one_kind(run_records.read_table(run.path / "probe.csv"))
+    table = run_records.read_table(run.path / "probe.csv")
     if not table:
         return {}
-    of_task = (table["task"] == task) & (table["seed_index"] == 0)
+    first = table["seed_index"] == 0
+    table = trainability_figure.of_one_kind({name: x[first] for name, x in table.items()})
+    if not table:
+        return {}
+    of_task = table["task"] == task
     return {
         int(frames): float(np.exp(np.log(table["mean_loss_ratio"][rows]).mean()))
         for frames in np.unique(table["frames"][of_task])

@@ -32,12 +32,13 @@ def main(argv: Sequence[str]) -> None:
         raise checks.ConfigError(f"problems = {','.join(_PROBLEMS.value)}: expected integers >= 0")
     problems = [int(number) for number in _PROBLEMS.value]
     output = Path(_OUTPUT.value)
+    with command_line.writing(_OUTPUT):
+        output.mkdir(parents=True, exist_ok=True)
     jax_platform.set_up("cpu")
     began = time.monotonic()
     rows = [row for problem in problems for row in identities.distances(problem)]
     start = {**run_directory.code_and_machine(), "elapsed_seconds": time.monotonic() - began}
     with command_line.writing(_OUTPUT):
-        output.mkdir(parents=True, exist_ok=True)
         run_records.write_table(output / "distances.csv", rows)
         (output / "provenance.jsonl").write_text(json.dumps(start) + "\n", encoding="utf-8")
     logging.info("wrote %s: %d rows", output, len(rows))

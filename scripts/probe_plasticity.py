@@ -5,7 +5,8 @@ python -m scripts.probe_plasticity --run_dir=runs/rainbow/pong/seed_1 --checkpoi
 Writes probe.csv and probe.png to the run's directory: losses of a checkpoint's networks over those
 of new ones, 1 if they learn as well; see docs/metrics.md. Checkpoints are snapshots, and the copies
 of parameters of snapshot.parameters_period_frames. The inputs come from the replay of the run's
-newest snapshot. What probe.csv has already is not done again.
+newest snapshot: once there is a newer one, probes of other inputs are rows of their own. What
+probe.csv has already is not done again.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from plasticity import trainability
 from scripts import command_line
 from training import run_directory, run_settings
 from training.acting import policy
+from training.checkpoints import snapshot
 from training.learning import replayed_inputs
 from training.logs import csv_log, run_recorder
 from training.system import exit_codes, jax_platform, stopping
@@ -49,12 +51,14 @@ class Probe(NamedTuple):
     Attributes:
       agent: of the run.
       inputs: observations [N, ...].
+      inputs_frames: of the snapshot whose replay they are from.
       budget: of each fit.
       fit: (params, task, rng) -> trainability.Fit, compiled for each task.
     """
 
     agent: agents_base.Agent
     inputs: jax.Array
+    inputs_frames: int
     budget: trainability.Budget
     fit: Callable[[Any, trainability.Task, jax.Array], trainability.Fit]
 
@@ -73,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     with stopping.StopRequest("ending after a fit") as stop, run_directory.locked(run_dir):
         probe = make_probe(run_dir, settings, budget)
         table = csv_log.CsvLog(output, "frames", run_recorder.KEEP_ROWS)
-        missing = csv_log.without_row(output, list(asked(frames, budget)))
+        missing = csv_log.without_row(output, list(asked(frames, probe)))
         for row in progress.track(measure(run_dir, probe, missing), "fit", len(missing)):
             table.append(row)
             logging.info(
@@ -92,6 +96,8 @@ def make_probe(
 ) -> Probe:
     """Draws the inputs; raises as `replayed_inputs.draw`."""
     agent, inputs = replayed_inputs.draw(run_dir, settings, _INPUTS.value, _SEED_INDEX.value)
+    # The directory is locked: these are of the newest still.
+    inputs_frames = int(snapshot.list_saved(run_dir / "snapshots")[0].name)
 
     # Inputs one by one and with the same noise, so that it is one function of each.
     def values(params, observations):
@@ -105,15 +111,16 @@ def make_probe(
     def fit(params, task, rng):
         return trainability.fit(values, params, inputs, task, rng, budget, agent.of_learning)
 
-    return Probe(agent, inputs, budget, fit)
+    return Probe(agent, inputs, inputs_frames, budget, fit)
 
 
-def asked(frames: Sequence[int], budget: trainability.Budget) -> Iterator[dict[str, Any]]:
+def asked(frames: Sequence[int], probe: Probe) -> Iterator[dict[str, Any]]:
     """What a row says of the fit, for each checkpoint, task and draw."""
     of_all = {
         "seed_index": _SEED_INDEX.value,
         "inputs": _INPUTS.value,
-        **dataclasses.asdict(budget),
+        "inputs_frames": probe.inputs_frames,
+        **dataclasses.asdict(probe.budget),
     }
     for at, task, draw in itertools.product(frames, trainability.TASKS, range(_DRAWS.value)):
         yield {"frames": at, "task": task, "draw": draw, **of_all}

@@ -122,7 +122,9 @@ def _command(row: Row, experiment: str) -> str:
 def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> str:
     experiment = registry.EXPERIMENTS[name]
     proxy = f" A proxy for {experiment.proxy_of}." if experiment.proxy_of else ""
+    # Without a finding, those whose rules speak of what these runs have not measured.
     concerned = [row for row in rows if name in row.findings]
+    of_all = concerned or [row for row in rows if name in row.verdicts]
     lines = [
         f"## {name}",
         "",
@@ -131,8 +133,7 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         f"Commit {found.commit[:9]}, {found.hardware}, {_duration(found.hours)} of runs. "
         f"The source: {experiment.described}.",
         "",
-        f"    {_command(concerned[0], name)}",
-        "",
+        *(f"    {_command(row, name)}\n" for row in of_all[:1]),
         *(f"* {row.claim.id}: {finding}" for row in concerned for finding in row.findings[name]),
         "",
         f"![{name}](results/{name}/figure.png)",

@@ -9,7 +9,8 @@ from analysis import run_records
 from analysis.figures import curves
 from core import checks
 
-_KIND = ("seed_index", "inputs", "num_updates", "batch_size", "learning_rate")
+# Earlier versions did not write whose replay the inputs were from.
+_KIND = ("seed_index", "inputs", "inputs_frames", "num_updates", "batch_size", "learning_rate")
 _TITLES = {"regression": "own outputs + N(0, 1)", "labels": "random labels"}
 
 
@@ -42,10 +43,10 @@ def draw(path: Path) -> Figure:
 
 
 def of_one_kind(table: run_records.Columns) -> run_records.Columns:
-    """The rows of a probe.csv that are of the newest one's seed and budget; {} without a row."""
+    """The rows of a probe.csv of the newest one's seed, inputs and budget; {} without a row."""
     if not table or not len(table["frames"]):
         return {}
-    same = [table[name] == table[name][-1] for name in _KIND]
+    same = [table[name] == table[name][-1] for name in _KIND if name in table]
     kept = np.logical_and.reduce(same)
     return {name: column[kept] for name, column in table.items()}
 

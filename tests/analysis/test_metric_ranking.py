@@ -74,11 +74,22 @@ def test_a_measurement_counts_from_its_moment_on(make_probed):
     np.testing.assert_allclose(found, [[0.1, 0.3], [1.0, 2.0]])
 
 
-def test_probes_of_another_budget_do_not_count(make_probed):
+@pytest.mark.parametrize("column", ["num_updates", "inputs_frames"])
+def test_probes_of_another_budget_or_other_inputs_do_not_count(make_probed, column):
+    run = make_probed(1, [0.1, 0.2, 0.3], [1.1, 1.2, 1.3])
+    before = metric_ranking.outcome(run, "regression")
+    table = run_records.read_table(run.path / "probe.csv")
+    ours = [dict(zip(table, row)) | {column: 10} for row in zip(*table.values())]
+    other = ours[0] | {column: 99, "mean_loss_ratio": 7.0}
+    conftest.write_csv(run.path / "probe.csv", [other, *ours])
+    assert metric_ranking.outcome(run, "regression") == before
+
+
+def test_a_newer_probe_of_another_seed_hides_none_of_the_first(make_probed):
     run = make_probed(1, [0.1, 0.2, 0.3], [1.1, 1.2, 1.3])
     before = metric_ranking.outcome(run, "regression")
     lines = (run.path / "probe.csv").read_text().splitlines()
-    other = lines[1].replace(",10,", ",99,")
-    assert other != lines[1]
-    (run.path / "probe.csv").write_text("\n".join([lines[0], other, *lines[1:]]) + "\n")
+    other = lines[-1].replace(",0,8,10,", ",1,8,10,")
+    assert other != lines[-1]
+    (run.path / "probe.csv").write_text("\n".join([*lines, other]) + "\n")
     assert metric_ranking.outcome(run, "regression") == before

@@ -1,6 +1,7 @@
 """What is measured of a run's checkpoints: a small real training, then each script on it."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_checkpoints_are_probed_once(run_dir):
     assert (run_dir / "probe.png").stat().st_size > 10_000
     _call("probe_plasticity", run_dir, "--checkpoints=0,400", *small)
     assert (run_dir / "probe.csv").read_text() == first
+
+
+def test_inputs_of_another_snapshot_make_another_probe(run_dir, tmp_path):
+    """As after a run went on; here the newest one is of an earlier moment by its name."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    (newest,) = (tmp_path / "run" / "snapshots").iterdir()
+    small = ("--inputs=32", "--updates=4", "--batch_size=8", "--draws=1", "--checkpoints=0")
+    _call("probe_plasticity", tmp_path / "run", *small)
+    before = _rows(tmp_path / "run" / "probe.csv")
+    newest.rename(newest.parent / "300")
+    _call("probe_plasticity", tmp_path / "run", *small)
+    rows = _rows(tmp_path / "run" / "probe.csv")
+    assert rows[: len(before)] == before
+    assert [row["inputs_frames"] for row in rows[len(before) :]] == ["300", "300"]
 
 
 @pytest.mark.parametrize("wanted", ["400,", "100,4x0", "100,150", ""])

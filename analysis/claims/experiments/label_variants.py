@@ -7,6 +7,7 @@ import numpy as np
 from analysis import run_records
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
+from core import checks
 
 _LOSS = task_quantities.last_rows("train", "loss")
 _CONFIG = "supervised/random_labels"
@@ -180,9 +181,17 @@ def _last_accuracy(run: run_records.RunRecord, seed: int) -> np.ndarray:
 
 
 def _probed(run: run_records.RunRecord, seed: int) -> np.ndarray:
-    """The geometric mean of the last checkpoint's ratios to a new network [1]."""
+    """The geometric mean of the last checkpoint's ratios to a new network [1].
+
+    Raises:
+      ConfigError: if it was not probed yet.
+    """
     del seed  # these runs have one
     table = run_records.read_table(run.path / "probe.csv")
-    ratios = table["mean_loss_ratio"][table["frames"] == run.frames]
-    assert ratios.size, run.path
+    ratios = table["mean_loss_ratio"][table["frames"] == run.frames] if table else np.zeros(0)
+    if not ratios.size:
+        raise checks.ConfigError(
+            f"{run.path / 'probe.csv'}: expected a probe at frame {run.frames}: scripts.claim "
+            "makes one without --read"
+        )
     return np.exp(np.log(ratios).mean(keepdims=True))

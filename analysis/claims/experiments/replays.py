@@ -11,6 +11,7 @@ from analysis import run_records
 from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import classification, contract, streams, task_quantities
 from analysis.figures import stream_figure
+from core import checks
 
 REPLAYS = {
     arm: "replayed_schedule" if arm == "free" else f"replayed_schedule_{arm}"
@@ -144,6 +145,10 @@ def _run_identities(runner: contract.Runner) -> contract.Outcome:
     numbers = ",".join(map(str, problems))
     runner.call("identities", [f"--problems={numbers}", f"--output={output}"])
     table = run_records.read_table(output / "distances.csv")
+    if not table:
+        raise checks.ConfigError(
+            f"{output / 'distances.csv'}: expected what scripts.claim measures without --read"
+        )
     updates = np.unique(table["update"]).astype(int)
     scores: dict[str, dict[str, dict[int, np.ndarray]]] = {"distance": {}, "growth": {}}
     for (optimizer, rates), name in IDENTITIES.items():

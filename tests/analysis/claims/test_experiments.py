@@ -250,6 +250,20 @@ def test_probes_are_of_the_last_checkpoint(tmp_path):
     np.testing.assert_allclose(label_variants._probed(run, 1), [4.0])
 
 
+def test_what_was_not_measured_yet_is_named(tmp_path):
+    """With --read nothing is: neither probes nor identities."""
+    run = _run_of_two_tasks()._replace(path=tmp_path)
+    message = r"probe\.csv: expected a probe at frame 200: scripts\.claim makes one without"
+    with pytest.raises(checks.ConfigError, match=message):
+        label_variants._probed(run, 1)
+    (tmp_path / "probe.csv").write_text("frames,mean_loss_ratio\n100,9\n")
+    with pytest.raises(checks.ConfigError, match=message):
+        label_variants._probed(run, 1)
+    runner = contract.Runner(lambda *x: None, tmp_path, is_full=True, workers=1)
+    with pytest.raises(checks.ConfigError, match=r"distances\.csv: expected what scripts\.claim"):
+        registry.EXPERIMENTS["identities"].run(runner)
+
+
 def test_replays_have_the_norms_of_their_own_seed(monkeypatch, tmp_path):
     calls = []
 

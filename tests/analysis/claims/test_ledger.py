@@ -111,6 +111,17 @@ def test_a_claim_about_what_older_runs_did_not_measure_is_not_run():
     assert (page.shown(row), row.findings) == ("not run", {})
 
 
+def test_evidence_without_a_finding_has_a_section_all_the_same():
+    rule = rules.changes("y", ["plain"], rules.BELOW_0)
+    claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),))
+    found = {"classification_stream": _evidence(plain=0.3)}
+    text = page.render([page.assess(claim, found)], found)
+    command = "    python -m scripts.claim N0 --full --experiments=classification_stream"
+    assert f"\n\n{command}\n\n" in text
+    assert "![classification_stream](" in text
+    assert "scripts.claim N0" not in page.render([], found)
+
+
 def _names():
     """By experiment, the names of its runs, as the configs have them."""
     of_streams = {
