@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from analysis import equivalence, likeness, run_records, statistics
+from analysis import likeness, pairing, run_records, statistics
 from core import checks
 
 EARLY = slice(4, 10)
@@ -265,7 +265,7 @@ def estimate(values: np.ndarray) -> Estimate:
     """Of the mean of one value for each seed."""
     if len(values) == 1:
         return Estimate(float(values[0]), float("nan"), float("nan"), 1)
-    return Estimate(*equivalence.mean_interval(values.tolist()), len(values))
+    return Estimate(*pairing.mean_interval(values.tolist()), len(values))
 
 
 def _bootstrap(values: np.ndarray) -> tuple[float, float]:

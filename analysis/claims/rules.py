@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analysis import equivalence, statistics, task_streams
+from analysis import pairing, statistics, task_streams
 from analysis.claims import evidence as evidence_lib
 from analysis.claims import ledger
 
@@ -319,10 +319,10 @@ def _equivalent(
                 {seed: float(read(values)) for seed, values in scores[name].items()}
                 for name in (arm, other)
             )
-            same = equivalence.test(theirs, ours, margin)
+            same = pairing.test(theirs, ours, margin)
             seeds = _common_seeds(scores, (arm, other))
             differences = [ours[seed] - theirs[seed] for seed in seeds]
-            _, low, high = equivalence.mean_interval(differences)
+            _, low, high = pairing.mean_interval(differences)
             named = _named(f"{what}, {arm} - {other}", np.array(differences))
             interval = (same.difference, same.low, same.high, same.pairs)
             allowed = (-margin, margin)
