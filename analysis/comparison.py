@@ -146,6 +146,16 @@ def normalized(returns: statistics.Scores) -> statistics.Scores:
     return {game: reference_scores.human_normalized(game, returns[game]) for game in known}
 
 
+def first_reached(runs: Sequence[run_records.RunRecord], threshold: float) -> dict[int, float]:
+    """By seed, the frame of the first evaluation of at least `threshold`; inf if there is none."""
+    reached = {seed: np.inf for run in runs for seed in run.seeds}
+    for run in runs:
+        for row in run.evaluations():
+            if row.mean_return >= threshold:
+                reached[row.seed] = min(reached[row.seed], row.frames)
+    return reached
+
+
 def notes(arms: Sequence[Arm]) -> list[str]:
     """What a reader must know first: runs that are missing, unfinished or not evaluated yet.
 

@@ -1,54 +1,74 @@
-"""Whether two arms are the same, paired by seed, and when a return is first reached."""
+"""Scores of two arms paired by seed: their differences, and what may be said of means of such."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from analysis import run_records
+from analysis import statistics
+from core import checks
+
+_NUM_SAMPLES = 10_000
 
 
-class Equivalence(NamedTuple):
-    """Two one-sided t-tests (Schuirmann 1987) at 5 %.
+class Estimate(NamedTuple):
+    """A mean over seeds with the bounds of its t-interval; nan for a single seed.
 
     Attributes:
-      difference: mean over the pairs.
-      low: of the 90 % interval, which lies within the margin exactly if both tests reject.
-      high: of the same.
-      is_shown: whether it does.
-      pairs: how many.
+      mean: over the seeds.
+      low: bound.
+      high: bound.
+      seeds: how many.
     """
 
-    difference: float
+    mean: float
     low: float
     high: float
-    is_shown: bool
-    pairs: int
+    seeds: int
+
+    def is_within(self, margin: float) -> bool:
+        """Whether the interval is within ±margin.
+
+        That of 90 % is exactly if two one-sided t-tests (Schuirmann 1987) reject at 5 %.
+        """
+        return -margin < self.low and self.high < margin
 
 
-def test(first: Mapping[int, float], second: Mapping[int, float], margin: float) -> Equivalence:
-    """Whether second - first is within ±margin, for scores by seed; two common seeds at least."""
-    seeds = sorted(first.keys() & second.keys())
-    differences = np.array([second[seed] - first[seed] for seed in seeds])
-    mean, error = float(differences.mean()), stats.sem(differences)
-    half = float(stats.t.ppf(0.95, len(seeds) - 1) * error)
-    low, high = mean - half, mean + half
-    return Equivalence(mean, low, high, -margin < low and high < margin, len(seeds))
+def differences(
+    arm: Mapping[int, Any],
+    base: Mapping[int, Any],
+    name: str,
+    read: Callable[[Any], float] = float,
+) -> np.ndarray:
+    """What is read of the arm's scores less that of the base's [S], of each seed that both have.
+
+    Args:
+      arm: scores by seed.
+      base: likewise.
+      name: the arm's.
+      read: of a seed's scores.
+
+    Raises:
+      ConfigError: if there is no such seed.
+    """
+    seeds = sorted(arm.keys() & base.keys())
+    if not seeds:
+        raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
+    return np.array([read(arm[seed]) - read(base[seed]) for seed in seeds])
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean and the bounds of its 95 % t-interval, of two values or more."""
+def estimate(values: np.ndarray, level: float = 0.95) -> Estimate:
+    """Of the mean of one value for each seed [S], with the t-interval of a level."""
+    if len(values) == 1:
+        return Estimate(float(values[0]), math.nan, math.nan, 1)
     mean, error = float(np.mean(values)), stats.sem(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * error)
-    return mean, mean - half, mean + half
+    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * error)
+    return Estimate(mean, mean - half, mean + half, len(values))
 
 
-def first_reached(runs: Sequence[run_records.RunRecord], threshold: float) -> dict[int, float]:
-    """By seed, the frame of the first evaluation of at least `threshold`; inf if there is none."""
-    reached = {seed: np.inf for run in runs for seed in run.seeds}
-    for run in runs:
-        for row in run.evaluations():
-            if row.mean_return >= threshold:
-                reached[row.seed] = min(reached[row.seed], row.frames)
-    return reached
+def bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """Bounds of the 95 % interval of their mean that resamples seeds (percentile)."""
+    found = statistics.stratified_bootstrap(statistics.mean, {"": values}, num_samples=_NUM_SAMPLES)
+    return float(found.low), float(found.high)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from analysis import likeness, pairing, run_records, statistics
+from analysis import likeness, pairing, run_records
 from core import checks
 
 EARLY = slice(4, 10)
@@ -26,35 +26,19 @@ Scores = Mapping[int, np.ndarray]
 """By seed, the score of each task [T]."""
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds with the bounds of its 95 % t-interval; nan for a single seed.
-
-    Attributes:
-      mean: over the seeds.
-      low: bound.
-      high: bound.
-      seeds: how many.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-
-
 class Outcome(NamedTuple):
-    """Of an arm."""
+    """Of an arm, with 95 % t-intervals."""
 
-    early: Estimate
-    last: Estimate
-    change: Estimate
+    early: pairing.Estimate
+    last: pairing.Estimate
+    change: pairing.Estimate
 
 
 class Difference(NamedTuple):
     """An arm's `last` less another's, paired by seed.
 
     Attributes:
-      estimate: of the differences.
+      estimate: of the differences, with its 95 % t-interval.
       bootstrap: bounds of the 95 % interval that resamples pairs (percentile, 10,000 draws).
       unpaired: bounds of the 95 % interval that pairs nothing (Welch): what pairing is worth.
       wins: pairs in which the arm is above the other.
@@ -62,7 +46,7 @@ class Difference(NamedTuple):
       adjusted: the same after Holm's correction over all arms that are compared.
     """
 
-    estimate: Estimate
+    estimate: pairing.Estimate
     bootstrap: tuple[float, float]
     unpaired: tuple[float, float]
     wins: int
@@ -201,7 +185,7 @@ def _check_tasks(run: run_records.RunRecord, first: run_records.RunRecord) -> No
 def outcome(arm: Scores) -> Outcome:
     """Of an arm; raises ConfigError for too few tasks."""
     early, last = (np.array(column) for column in zip(*(parts(row) for row in arm.values())))
-    return Outcome(estimate(early), estimate(last), estimate(last - early))
+    return Outcome(*map(pairing.estimate, (early, last, last - early)))
 
 
 def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
@@ -212,13 +196,17 @@ def differences(arms: Mapping[str, Scores], base: str) -> dict[str, Difference]:
     """
     if base not in arms:
         raise checks.ConfigError(f"base = {base!r}: expected one of {', '.join(arms)}")
-    pairs = {name: paired(arm, arms[base], name) for name, arm in arms.items() if name != base}
+    pairs = {
+        name: pairing.differences(arm, arms[base], name, last)
+        for name, arm in arms.items()
+        if name != base
+    }
     p_values = {name: _sign_test(values) for name, values in pairs.items()}
     adjusted = _holm(p_values)
     return {
         name: Difference(
-            estimate(values),
-            _bootstrap(values),
+            pairing.estimate(values),
+            pairing.bootstrap(values),
             _welch(arms[name], arms[base]),
             int(np.sum(values > 0)),
             p_values[name],
@@ -245,32 +233,6 @@ def parts(row: np.ndarray) -> tuple[float, float]:
 def last(tasks: np.ndarray) -> float:
     """The mean of the last third of tasks."""
     return parts(tasks)[1]
-
-
-def paired(
-    arm: Scores, base: Scores, name: str, read: Callable[[np.ndarray], float] = last
-) -> np.ndarray:
-    """What is read of the arm's tasks less that of the base's, of each seed that both have.
-
-    Raises:
-      ConfigError: if there is none.
-    """
-    seeds = sorted(arm.keys() & base.keys())
-    if not seeds:
-        raise checks.ConfigError(f"{name}: has no seed in common with the arm it is compared with")
-    return np.array([read(arm[seed]) - read(base[seed]) for seed in seeds])
-
-
-def estimate(values: np.ndarray) -> Estimate:
-    """Of the mean of one value for each seed."""
-    if len(values) == 1:
-        return Estimate(float(values[0]), float("nan"), float("nan"), 1)
-    return Estimate(*pairing.mean_interval(values.tolist()), len(values))
-
-
-def _bootstrap(values: np.ndarray) -> tuple[float, float]:
-    found = statistics.stratified_bootstrap(statistics.mean, {"": values}, num_samples=10_000)
-    return float(found.low), float(found.high)
 
 
 def _welch(arm: Scores, base: Scores) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from analysis import run_records, task_streams
+from analysis import pairing, run_records, task_streams
 from analysis.figures import curves, stream_figure
 from scripts import command_line
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     logging.info("wrote outcomes.csv, differences.csv, tasks.csv and tasks.png to %s", output)
 
 
-def _shown(estimate: task_streams.Estimate) -> str:
+def _shown(estimate: pairing.Estimate) -> str:
     return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 

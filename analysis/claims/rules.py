@@ -6,6 +6,7 @@ that failed are nan, and so are the findings that speak of it: nothing is shown.
 (task_streams).
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -202,7 +203,7 @@ def _paired(
     scores: evidence_lib.Scores, arm: str, other: str, read: Callable[[np.ndarray], float]
 ) -> np.ndarray:
     """What is read of an arm's scores less that of another's, for each seed that both have."""
-    return task_streams.paired(scores[arm], scores[other], arm, read)
+    return pairing.differences(scores[arm], scores[other], arm, read)
 
 
 def all_of(*rules: ledger.Rule) -> ledger.Rule:
@@ -279,7 +280,7 @@ def _since_first(tasks: np.ndarray) -> float:
 
 
 def _finding(what: str, values: np.ndarray, expected: tuple[float, float]) -> ledger.Finding:
-    return ledger.Finding(_named(what, values), *task_streams.estimate(values), expected)
+    return ledger.Finding(_named(what, values), *pairing.estimate(values), expected)
 
 
 def _named(what: str, values: np.ndarray) -> str:
@@ -313,20 +314,13 @@ def _equivalent(
     read: Callable[[np.ndarray], float],
 ) -> ledger.Rule:
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        findings, scores = [], found.scores[quantity]
+        findings = []
         for arm, other in pairs:
-            ours, theirs = (
-                {seed: float(read(values)) for seed, values in scores[name].items()}
-                for name in (arm, other)
-            )
-            same = pairing.test(theirs, ours, margin)
-            seeds = _common_seeds(scores, (arm, other))
-            differences = [ours[seed] - theirs[seed] for seed in seeds]
-            _, low, high = pairing.mean_interval(differences)
-            named = _named(f"{what}, {arm} - {other}", np.array(differences))
-            interval = (same.difference, same.low, same.high, same.pairs)
-            allowed = (-margin, margin)
-            findings.append(ledger.Finding(named, *interval, allowed, (low, high)))
+            values = _paired(found.scores[quantity], arm, other, read)
+            same, outer = (pairing.estimate(values, level) for level in (0.9, 0.95))
+            named = _named(f"{what}, {arm} - {other}", values)
+            bounds = (outer.low, outer.high)
+            findings.append(ledger.Finding(named, *same, (-margin, margin), bounds))
         return findings
 
     return rule
@@ -339,26 +333,17 @@ def reaches_later(quantity: str, arm: str, other: str, threshold: float) -> ledg
     """
 
     def rule(found: evidence_lib.Evidence) -> Sequence[ledger.Finding]:
-        scores = found.scores[quantity]
-        ours, theirs = (
-            {seed: _first(found, values, threshold) for seed, values in scores[name].items()}
-            for name in (arm, other)
-        )
-        seeds = _common_seeds(scores, (arm, other))
-        delays = np.array([ours[seed] - theirs[seed] for seed in seeds])
+        first = functools.partial(_first, found, threshold)
+        delays = _paired(found.scores[quantity], arm, other, first)
         what = _named(f"frames until a {quantity} of {threshold:g}, {arm} - {other}", delays)
-        low = high = math.nan
-        if not np.isnan(delays).any():
-            bounds = statistics.stratified_bootstrap(
-                statistics.mean, {"": delays}, num_samples=10_000
-            )
-            low, high = float(bounds.low), float(bounds.high)
-        return [ledger.Finding(what, float(delays.mean()), low, high, len(seeds), ABOVE_0)]
+        failed = np.isnan(delays).any()
+        low, high = (math.nan, math.nan) if failed else pairing.bootstrap(delays)
+        return [ledger.Finding(what, float(delays.mean()), low, high, len(delays), ABOVE_0)]
 
     return rule
 
 
-def _first(found: evidence_lib.Evidence, values: np.ndarray, threshold: float) -> float:
+def _first(found: evidence_lib.Evidence, threshold: float, values: np.ndarray) -> float:
     if np.isnan(values).any():  # of a run that failed
         return math.nan
     reached = np.flatnonzero(values >= threshold)

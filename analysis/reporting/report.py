@@ -213,14 +213,14 @@ def _equivalence_table(
         for arm, own in zip(arms, by_seed):
             if len(own) < 2:
                 continue
-            mean, low, high = pairing.mean_interval(list(own.values()))
-            cells = [game, arm.label, f"{len(own)}", f"{mean:.2f} [{low:.2f}, {high:.2f}]"]
+            mean, low, high, seeds = pairing.estimate(np.array(list(own.values())))
+            cells = [game, arm.label, f"{seeds}", f"{mean:.2f} [{low:.2f}, {high:.2f}]"]
             if arm is arms[0] or len(own.keys() & by_seed[0].keys()) < 2:
                 rows.append([*cells, "", ""])
                 continue
-            found = pairing.test(by_seed[0], own, margin)
-            change = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-            rows.append([*cells, change, "yes" if found.is_shown else "not shown"])
+            found = pairing.estimate(pairing.differences(own, by_seed[0], arm.label), 0.9)
+            change = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+            rows.append([*cells, change, "yes" if found.is_within(margin) else "not shown"])
     header = ["game", "agent", "seeds", "final return [95 %]"]
     header += [f"minus {arms[0].label} [90 %]", f"within ±{margin:g}"]
     caption = (
@@ -242,7 +242,7 @@ def _threshold_table(
     for game in games:
         for arm in arms:
             runs = [run for run in arm.runs if run.games == (game,)]
-            frames = np.array(list(pairing.first_reached(runs, threshold).values()))
+            frames = np.array(list(comparison.first_reached(runs, threshold).values()))
             if len(frames):
                 quartiles = np.quantile(frames, [0.25, 0.5, 0.75], method="inverted_cdf")
                 cells = ["never" if np.isinf(x) else f"{x:.0f}" for x in quartiles]
