@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from analysis import run_records
-from analysis.reporting import report
+from analysis import comparison, run_records
+from analysis.reporting import report, report_figures
 from core import checks
 
 SEQUENCE = {
@@ -69,6 +69,35 @@ def test_tables_have_the_numbers(written):
     assert change["continual_nap"][3].startswith(f"{(0.5 + 6 / 28.8) / 2:+.3f}")
     assert change["continual_reset"][4] == ""
     assert change["continual_nap"][4].startswith(f"{(6 / 12 + 9 / 28.8) / 2:+.3f}")
+
+
+def test_a_pass_under_way_is_not_shown_as_complete(make_run, tmp_path):
+    """Of two seeds one is in the last game, which was evaluated early."""
+    paths = []
+    for seed, frames, last in ((1, 192, 12.1), (2, 168, 99.0)):
+        rows = [(48, 0, "boxing", 0.1), (96, 1, "breakout", 1.7), (144, 2, "boxing", 6.1)]
+        rows += [(96, 1, "boxing", 6.1), (frames, 3, "boxing", 12.1), (frames, 3, "breakout", last)]
+        paths.append(make_run("continual_nap", "small", seed, rows, frames, **SEQUENCE))
+    arms = comparison.make_arms([run_records.load(path) for path in paths])
+    axes = report_figures.pass_returns(arms).axes
+    assert [axis.get_ylabel() for axis in axes] == ["evaluation return"] * 2
+    report.write([run for arm in arms for run in arm.runs], tmp_path / "report", PAGE)
+    passes = read(tmp_path / "report" / "sequence_1_passes.csv")
+    assert passes[2] == ["breakout", "1.7 (1.7, 1.7)", "12.1"]
+    (_, row) = read(tmp_path / "report" / "sequence_1_change.csv")
+    # (6.1 - 0.1) / 12 and (12.1 - 1.7) / 28.8 of seed 1
+    assert row[:3] == ["continual_nap", "0.000", "0.431 (1 of 2 seeds)"]
+    (_, row) = read(tmp_path / "report" / "sequence_1_transfer.csv")
+    assert row[0] == "continual_nap (1 of 2 seeds)"
+
+
+def test_more_than_ten_agents_have_colours_of_their_own(make_run):
+    run = run_records.load(make_run("rainbow", "boxing", 1, []))
+    named = [run._replace(config={**run.config, "name": f"agent_{k}"}) for k in range(12)]
+    arms = comparison.make_arms(named)
+    (axis,) = report_figures.curves(arms, ["boxing"]).axes
+    labelled = [line for line in axis.lines if line.get_label().startswith("agent")]
+    assert len({line.get_color() for line in labelled}) == 12
 
 
 def test_every_run_is_listed_with_its_commit(written):
