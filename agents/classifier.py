@@ -18,6 +18,9 @@ from networks.heads import value_bins
 NetworkSettings = value_network.Settings
 OptimizerSettings = optimizers.Settings
 
+NEEDS = {"n_step": 1, "max_abs_reward": 0.0}
+"""Of the section `transition`: a reward is a label, as it is and alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

@@ -125,12 +125,15 @@ class Intervening:
         for i, (name, operation) in enumerate(used.items()):
             states = state.interventions[name]
             key = jax.random.fold_in(rng, 1 + i)
-            before = state.params
+            before, target_before = state.params, state.target_params
             state, after, scalars[name] = operation.apply(
                 state, states["operation"], key, transition
             )
             if self.used[name].trainable is None:
-                state = state._replace(params=self.of_learning(state.params, before, before))
+                state = state._replace(
+                    params=self.of_learning(state.params, before, before),
+                    target_params=self.of_learning(state.target_params, before, target_before),
+                )
             own = {**states, "operation": after}
             state = state._replace(interventions={**state.interventions, name: own})
         if used:

@@ -23,6 +23,10 @@ _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
 _OPTAX_ADAM = {"b2": 0.999, "eps": 1e-8}
 _OWN_OPTIMIZERS = {"adam_ages": adam_ages.adam_ages}
+# Their steps are no multiples of the learning rate, or need the loss as well.
+_NOT_BY_RATE = {"fromage", "lbfgs", "scale_by_learning_rate", "scale_by_rprop"}
+# A maximum in place of an average, and a trace of updates: neither rescales as moments do.
+_OTHER_MOMENTS = {"adamax", "adamaxw"}
 
 
 def _find(name: str) -> Any:
@@ -32,7 +36,7 @@ def _find(name: str) -> Any:
 
 def _is_optimizer(name: Any) -> bool:
     """Whether a name is a function that makes an optimizer of a learning rate."""
-    candidate = _find(name) if isinstance(name, str) else None
+    candidate = _find(name) if isinstance(name, str) and name not in _NOT_BY_RATE else None
     if not inspect.isfunction(candidate):
         return False
     parameters = inspect.signature(candidate).parameters
@@ -149,7 +153,8 @@ def make(
         schedules.make_layer_factors(chosen.schedule, projected),
         optax.chain(optax.identity(), *(x.transform for x in used if x.transform is not None)),
     )
-    for item in used:
+    # Last those that hold parameters somewhere, as others would move them away again.
+    for item in sorted(used, key=lambda item: bool(item.held)):
         if item.constraint is not None:
             chain = item.constraint(chain)
     return optax.with_extra_args_support(projection_lib.project(chain, projected))
@@ -179,13 +184,42 @@ def check(
             "network.norm.statistics = 'constant': expected 'learned' with "
             "optimizer.projection.enabled = True"
         )
+    has_trace = chosen.name == "rmsprop" and chosen.kwargs.get("momentum")
+    if chosen.projection.moments == "rescale" and (chosen.name in _OTHER_MOMENTS or has_trace):
+        momentum = " with momentum" if has_trace else ""
+        raise checks.ConfigError(
+            f"optimizer.projection.moments = 'rescale': expected 'keep' with optimizer.name = "
+            f"{chosen.name!r}{momentum}"
+        )
     projected = projection_lib.Projection(chosen.projection, declare)
     found = projection_lib.selected_layers(shapes, projected)
     nap = frozenset(path for layer in found for path in layer.leaves.values())
     for name, item in used.items():
         interventions.check_held({name: item.held, "optimizer.projection": nap})
-    activation = nonlinear.activation
-    if chosen.projection.scale_offset == "joint_sqrt_d" and not activation.is_homogeneous:
+    _check_invariance(chosen.projection, nonlinear)
+
+
+def _check_invariance(
+    chosen: projection_lib.ProjectionSettings, nonlinear: nonlinearity.Nonlinearity
+) -> None:
+    """Raises ConfigError if a projection of weights, or of scales, would change the function."""
+    activation, norm = nonlinear.activation, nonlinear.norm
+    if norm.is_active and norm.position == "post" and not activation.is_homogeneous:
+        raise checks.ConfigError(
+            f"network.activation.kind = {activation.kind!r}: expected one to which the size of the "
+            "weights before it does not matter, such as 'relu', with network.norm.position = "
+            "'post' and optimizer.projection.enabled = True"
+        )
+    if chosen.scale_offset != "joint_sqrt_d":
+        return
+    if norm.is_active and nonlinear.layer_has_bias:
+        key = "position = 'post'" if norm.position == "post" else "keep_bias = True"
+        raise checks.ConfigError(
+            "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or "
+            f"'decay_to_init' with network.norm.{key}, as the layers that read a norm's output "
+            "then have biases, beside which its scale matters"
+        )
+    if not activation.is_homogeneous:
         raise checks.ConfigError(
             "optimizer.projection.scale_offset = 'joint_sqrt_d': expected 'free' or "
             f"'decay_to_init' with network.activation.kind = {activation.kind!r}, to which the "

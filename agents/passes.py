@@ -40,7 +40,9 @@ def make(
     """
     head = sections.network.head
     sizes: list[noise.Sizes] = []
-    if sections.draws_ahead and head.noisy and head.noise == "shared":
+    # Both parts of an injection's difference have the noise of one key, which makes it 0 at first.
+    has_own = sections.network.injection.times == 0
+    if sections.draws_ahead and head.noisy and head.noise == "shared" and has_own:
         with noise.recording() as sizes:
             jax.eval_shape(lambda *x: init(*x), jax.random.key(0), problem.observations)
     run = as_one if sections.has_few_kernels else _one_by_one

@@ -51,7 +51,7 @@ def with_warmup_per_task(config: Config, learning_rate: float, warmup_frames: in
 
 
 def with_resets(config: Config) -> Config:
-    """A new agent, an empty replay and schedules from their beginning in every task."""
+    """A new agent, an empty replay, and all schedules from their beginning in every task."""
     for key in config.task_switch:
         config.task_switch[key] = True
     return config

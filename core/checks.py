@@ -103,6 +103,11 @@ def each(check: Check) -> Check:
     )
 
 
+def not_empty(check: Check) -> Check:
+    """A list or tuple that passes, with at least one item."""
+    return Check(f"{check.allowed}, at least one", lambda v: check.accepts(v) and bool(v))
+
+
 def plain() -> Check:
     """A dict whose values can be written as JSON."""
 

@@ -65,7 +65,9 @@ def of_units(
             of_biases = masks.offsets if is_norm else masks.biases
             for found, names in ((of_weights, layer.weights), (of_biases, layer.biases)):
                 for path in (paths[module, name] for name in names):
-                    found[path] = mask.reshape((1,) * (leaves[path].ndim - 1) + mask.shape)
+                    # A norm behind CReLU has both halves.
+                    own_mask = jnp.tile(mask, leaves[path].shape[-1] // mask.size)
+                    found[path] = own_mask.reshape((1,) * (leaves[path].ndim - 1) + own_mask.shape)
         features = jnp.tile(mask, features_per_unit)
         for reader in units.readers:
             rows = jnp.tile(features, reader.positions)

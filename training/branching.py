@@ -5,6 +5,7 @@ not another seed's.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path
       SnapshotError: if the snapshot can't be read or does not fit the configuration.
     """
     trunk = run_directory.read_given(run_dir)
-    changes = _changes(trunk, config)
+    changed = changes(trunk, config)
     source = _find(run_dir, frames)
     if to.exists():
         raise checks.ConfigError(f"to = {str(to)!r}: expected a directory that is not there yet")
     counters = snapshot.verify(source)
     contents = _contents(source, counters, trunk, config)
     run_directory.claim(to, config)
-    record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changes}
+    record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changed}
     store = snapshot.SnapshotStore(to / "snapshots", keep=1)
     store.save(lambda _: contents)
     store.wait()
@@ -82,21 +83,37 @@ def _find(run_dir: Path, frames: int) -> Path:
     return saved[frames]
 
 
-def _changes(trunk: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """What the branch's configuration has otherwise, by key."""
+def changes(trunk: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What a branch's configuration has otherwise than its trunk's, by key.
+
+    Raises:
+      ConfigError: for a change of what the snapshot rests on.
+    """
     before, after = (run_directory.flatten(x.to_dict()) for x in (trunk, config))
     changed = {
         key: after.get(key)
         for key in sorted(set(before) | set(after))
         if json.dumps(before.get(key)) != json.dumps(after.get(key))
     }
+    fixed = (*_FIXED, *_radii(before, after))
     for key in changed:
-        if any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED):
+        if any(key == one or key.startswith(f"{one}.") for one in fixed):
             raise checks.ConfigError(
                 f"{key} = {changed[key]!r}: expected the trunk's {before.get(key)!r}, on which "
                 "the snapshot rests"
             )
     return changed
+
+
+def _radii(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys of radii of spheres that both have: the snapshot has theirs."""
+    enabled = ".projection.enabled"
+    sections = [key.removesuffix(enabled) for key in after if key.endswith(enabled)]
+    return [
+        f"{section}.projection.radius"
+        for section in sections
+        if before.get(f"{section}{enabled}") and after[f"{section}{enabled}"]
+    ]
 
 
 def _contents(

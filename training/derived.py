@@ -1,8 +1,8 @@
 """Keys of a config that follow others unless they are given: they are None in the config.
 
 * `num_frames` of a sequence: `num_passes` through its tasks.
-* `duration` of every schedule in `optimizer`: the length of the run, or of a task where
-  `task_switch.restart_schedule` is set; in the schedule's unit.
+* `duration` of every schedule in `optimizer`: the length of the run, offline updates included, or
+  of a task where `task_switch.restart_schedule` is set; in the schedule's unit.
 * `replay.importance_exponent_end_steps`: the length of the run in agent steps, as in DQN Zoo, or of
   a task where `task_switch.restart_importance` is set.
 
@@ -104,10 +104,14 @@ def _num_frames(config: Any) -> _Follows | None:
 
 def _duration(config: Any, key: str) -> _Follows | None:
     length = _length(config, config.task_switch.restart_schedule)
-    if length is None or _find(config, key.removesuffix("duration") + "unit") == "frames":
-        return length
+    if length is None:
+        return None
     period = _positive(config, "training.update_period_frames")
-    return length._replace(value=max(1, length.value // period))
+    # A schedule counts these updates as well.
+    offline = 0 if config.task_switch.restart_schedule else config.training.offline_updates
+    if _find(config, key.removesuffix("duration") + "unit") == "frames":
+        return length._replace(value=length.value + offline * period)
+    return length._replace(value=max(1, length.value // period + offline))
 
 
 def _length(config: Any, is_of_task: bool) -> _Follows | None:

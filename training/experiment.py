@@ -9,6 +9,7 @@ import numpy as np
 from dm_env import specs
 
 from agents import base as agents_base
+from agents import optimizers
 from core import checks, formulations, plugins
 from envs import base as envs_base
 from replay import base as replay_base
@@ -107,6 +108,8 @@ def make_agent(
     Raises:
       ConfigError: for settings that don't fit each other, or a network that can't be built.
     """
+    optimizers.check_schedules(settings.optimizer, settings.training.update_period_frames)
+    _check_transitions(settings)
     problem = agents_base.Problem(
         observations=observations_seen(settings, observation_spec),
         num_actions=action_spec.num_values,
@@ -119,6 +122,18 @@ def make_agent(
         raise
     except Exception as error:  # whatever the code of a network raises
         raise _unbuildable(settings, observation_spec, error) from error
+
+
+def _check_transitions(settings: run_settings.RunSettings) -> None:
+    """Raises ConfigError if the transitions are not what the agent takes them for."""
+    module = plugins.find("agents", settings.agent.module, "agent.module")
+    for key, value in getattr(module, "NEEDS", {}).items():
+        found = getattr(settings.transition, key)
+        if found != value:
+            raise checks.ConfigError(
+                f"transition.{key} = {found!r}: expected {value!r} with agent.module = "
+                f"{settings.agent.module!r}"
+            )
 
 
 def observations_seen(

@@ -21,7 +21,7 @@ class Settings(selection.LayerSettings):
 
     module: str = settings.key("layer_reset", checks.one_of("layer_reset"), "this intervention")
     layers: str = settings.key(
-        "output|(value|advantage|action)_hidden",
+        "(value|advantage|action)_(hidden|norm|output)",
         checks.pattern(),
         "regular expression, searched in the names of layers: which begin anew; '.*': all",
         "Nikishin et al. 2022: the last ones",

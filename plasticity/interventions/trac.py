@@ -34,7 +34,7 @@ class Settings:
     module: str = settings.key("trac", checks.one_of("trac"), "this intervention")
     betas: tuple[float, ...] = settings.key(
         (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
-        checks.each(checks.number(0, 1)),
+        checks.not_empty(checks.each(checks.number(0, 1))),
         "one tuner each",
         "Muppidi et al. 2024",
     )

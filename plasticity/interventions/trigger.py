@@ -85,18 +85,28 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
     def apply(state, own, rng, transition):
         rng_units, rng_operation = jax.random.split(rng)
-        is_due = (state.updates % period == 0) & (state.updates >= own["watch"].closed_until)
-        fires, watch = jax.lax.cond(
-            is_due,
-            lambda watch: look(state, watch, rng_units, transition),
-            lambda watch: (jnp.zeros((), bool), watch),
-            own["watch"],
-        )
-        state, inner = jax.lax.cond(
-            fires,
-            lambda s, inner: operation.apply(s, inner, rng_operation, transition)[:2],
-            lambda s, inner: (s, inner),
-            *(state, own["operation"]),
+
+        def when_due(state, watch, inner):
+            fires, watch = jax.lax.cond(
+                state.updates >= watch.closed_until,
+                lambda watch: look(state, watch, rng_units, transition),
+                lambda watch: (jnp.zeros((), bool), watch),
+                watch,
+            )
+            state, inner = jax.lax.cond(
+                fires,
+                lambda s, inner: operation.apply(s, inner, rng_operation, transition)[:2],
+                lambda s, inner: (s, inner),
+                *(state, inner),
+            )
+            return state, watch, inner, fires
+
+        # Around what depends on the seed: mapped over seeds that is computed in both branches.
+        state, watch, inner, fires = jax.lax.cond(
+            state.updates % period == 0,
+            when_due,
+            lambda *same: (*same, jnp.zeros((), bool)),
+            *(state, own["watch"], own["operation"]),
         )
         scalars = {"fired": fires.astype(jnp.int32), chosen.metric: watch.average}
         return state, {"watch": watch, "operation": inner}, scalars

@@ -56,3 +56,17 @@ def test_losses_gradients_and_parameters_are_the_same(case, formulation):
 
     jax.tree.map(close, found, expected)
     assert int(found[0].updates) == 3
+
+
+@pytest.mark.parametrize("name", ["dqn", "qrdqn"])
+def test_the_sharpness_of_a_network_can_be_measured(name):
+    """It takes a second derivative, of noisy streams as well."""
+    measured = []
+    for formulation in ("reference", "few_kernels"):
+        sections = small_agents.sections(name, head={"noisy": True, "dueling": True})
+        agent = base.make(sections._replace(formulation=formulation), small_agents.PROBLEM)
+        state = agent.init(jax.random.key(0), observations(4))
+        batch, weights = transitions(), jnp.ones(4)
+        measured.append(agent.measure_network(state, jax.random.key(1), batch, weights, batch))
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-2, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, *measured)

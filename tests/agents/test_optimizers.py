@@ -105,9 +105,11 @@ def test_unknown_arguments_are_refused_in_one_line():
         optimizers.Settings(kwargs={"learning_rate": 0.1})
 
 
-@pytest.mark.parametrize("name", ["adamm", "chain", "clip", "", 3])
+@pytest.mark.parametrize(
+    "name", ["adamm", "chain", "clip", "", 3, "fromage", "lbfgs", "scale_by_rprop"]
+)
 def test_unknown_optimizers_are_refused_in_one_line(name):
-    """Among them functions of optax that make no optimizer of a learning rate."""
+    """Among them functions of optax whose steps are no multiples of a learning rate."""
     with pytest.raises(checks.ConfigError) as error:
         sections.parse(optimizers.Settings, "optimizer", name=name, kwargs={})
     assert str(error.value) == (

@@ -53,6 +53,15 @@ def test_each_builds_a_stream(module, argument):
     assert (config.name == base) == is_default
 
 
+@pytest.mark.parametrize(("key", "value"), [("n_step", 3), ("max_abs_reward", 1.0)])
+def test_labels_that_would_be_summed_or_clipped_are_refused(key, value):
+    config = random_labels.get_config("plain")
+    config.transition[key] = value
+    message = rf"transition\.{key} = {value}: expected [01](\.0)? with agent\.module = 'classifier'"
+    with pytest.raises(checks.ConfigError, match=message):
+        experiment.make(run_settings.parse(derived.resolve(config)))
+
+
 def test_names_differ():
     names = [module.get_config(argument).name for module, argument in _ALL]
     assert len(set(names)) == len(names)

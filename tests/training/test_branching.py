@@ -118,6 +118,19 @@ def test_what_the_snapshot_rests_on_can_not_be_changed(trunk, tmp_path, key, val
     assert not (tmp_path / "b").exists()
 
 
+def test_radii_of_spheres_that_both_have_are_the_trunks(trunk):
+    """The snapshot has them; spheres that a branch begins with may have any."""
+    del trunk
+    before, after = _config(), _config()
+    for config in (before, after):
+        config.optimizer.projection.enabled = True
+    after.optimizer.projection.radius = "sqrt_fan_out"
+    with pytest.raises(checks.ConfigError, match=r"projection\.radius = 'sqrt_fan_out': expected"):
+        branching.changes(before, after)
+    before.optimizer.projection.enabled = False
+    assert len(branching.changes(before, after)) == 2
+
+
 def test_other_networks_snapshots_and_directories_are_refused(trunk, tmp_path):
     config = _config()
     with pytest.raises(checks.ConfigError, match=r"at = 5: expected a snapshot of .*: 600, 1200"):

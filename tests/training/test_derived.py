@@ -117,6 +117,7 @@ _SOURCES = {
     "optimizer.value.schedule.unit",
     "optimizer.policy.schedule.unit",
     "training.update_period_frames",
+    "training.offline_updates",
     "task_switch.restart_schedule",
     "task_switch.restart_importance",
 }
@@ -144,6 +145,13 @@ def _different(before, after):
             (6_400, 1_600, 1_600),
         ),
         ("continual_rainbow", {"num_frames": 1_600}, (1_600, 100, 400)),
+        # Updates before anything is played are the schedule's as well.
+        ("rainbow", {"training.offline_updates": 9}, (2 * 10**8, 12_500_009, 5 * 10**7)),
+        (
+            "rainbow_nap_schedule",
+            {"training.offline_updates": 9, "num_frames": 1_600},
+            (1_600, 1_600 + 9 * 16, 400),
+        ),
     ],
 )
 def test_what_follows_what(name, changes, values):

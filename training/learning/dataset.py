@@ -11,7 +11,7 @@ from dm_env import specs
 
 from core import checks, durable_files
 from replay import base as replay_base
-from training.learning import replay_learner
+from training.learning import replay_learner, seeds
 
 _ROWS_AT_ONCE = 256
 _COLUMNS = replay_base.Step._fields
@@ -85,13 +85,22 @@ def fill(
         )
     for rows in _blocks(learner, steps, num_rows):
         state = learner.record(state, rows)
-    state = learner.cut(state)
+    state = _start_importance(learner, learner.cut(state))
     if int(np.min(np.asarray(learner.replay_size(state)))) == 0:
         raise checks.ConfigError(
             f"training.dataset: {len(steps.action)} steps: expected more, for num_envs = "
             f"{learner.num_envs} and the n steps of a transition"
         )
     return state
+
+
+def _start_importance(
+    learner: replay_learner.Learner, state: replay_learner.LearnerState
+) -> replay_learner.LearnerState:
+    """The state whose importance weights begin now: their exponent rises with what is played."""
+    axes = learner.axes
+    start = lambda s: s._replace(importance_start=learner.replay.num_added(s.replay))  # noqa: E731
+    return jax.jit(seeds.over_seeds(start, learner.num_seeds, (axes,), axes))(state)
 
 
 def _blocks(

@@ -35,7 +35,8 @@ class LearnerState(NamedTuple):
       rng: one typed key per seed, [K].
       replay: the replay's.
       stack: what each environment shows its agent now, [K, N, S, ...] or [K, N, ...].
-      steps: int32 [], agent steps of a seed so far, over all its environments; the seeds share it.
+      steps: int32 [], agent steps of a seed since the exploration schedule was (re)started, over
+        all its environments; the seeds share it.
       importance_start: int32 [], steps in the replay when the importance schedule was (re)started.
     """
 

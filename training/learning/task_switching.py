@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from agents import base as agents_base
 from core import checks, settings
@@ -40,6 +41,9 @@ class SwitchSettings:
     )
     restart_importance: bool = settings.key(
         False, checks.boolean(), "the exponent of the importance weights begins its rise anew"
+    )
+    restart_exploration: bool = settings.key(
+        False, checks.boolean(), "a decay of agent.epsilon begins anew"
     )
 
     @property
@@ -88,4 +92,5 @@ class TaskSwitch:
             rng=rng,
             replay=replay,
             importance_start=importance_start,
+            steps=jnp.zeros_like(state.steps) if self.settings.restart_exploration else state.steps,
         )

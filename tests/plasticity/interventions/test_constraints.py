@@ -16,6 +16,7 @@ from plasticity.interventions import (
     base,
     row_projection,
     spectral_ball,
+    trac,
     weight_clipping,
 )
 from tests.agents import small_agents
@@ -62,9 +63,13 @@ def test_rows_of_a_norm_of_0_are_left_alone():
     np.testing.assert_allclose(after["hidden"]["w"], [[1, 1], [0, 0]])
 
 
-def test_every_units_norm_stays_in_an_agent_of_noisy_layers():
+@pytest.mark.parametrize("others", [(), (trac.Settings(start_scale=0.5),)])
+def test_every_units_norm_stays_in_an_agent_of_noisy_layers(others):
+    """Whatever else moves the parameters, in whichever order they are listed."""
     agent = small_agents.make(
-        "rainbow", interventions=(row_projection.Settings(),), optimizer={"learning_rate": 1e-2}
+        "rainbow",
+        interventions=(row_projection.Settings(), *others),
+        optimizer={"learning_rate": 1e-2},
     )
     state = agent.init(jax.random.key(0), small_agents.observations(1))
     declare = lambda _: agent.declared.layers  # noqa: E731
@@ -155,6 +160,38 @@ def test_scales_and_offsets_on_a_sphere_before_such_a_nonlinearity_are_refused(k
     optimizer = dataclasses.replace(sections.optimizer, projection=free)
     sections = sections._replace(network=network, optimizer=optimizer)
     agents_base.make(sections, small_agents.PROBLEM)
+
+
+@pytest.mark.parametrize("change", [{"keep_bias": True}, {"position": "post"}])
+def test_scales_and_offsets_on_a_sphere_before_layers_with_biases_are_refused(change):
+    sections = small_agents.sections("dqn", norm="layer", optimizer=NAP)
+    norm = dataclasses.replace(sections.network.norm, **change)
+    sections = sections._replace(network=dataclasses.replace(sections.network, norm=norm))
+    ((key, value),) = change.items()
+    expected = rf"joint_sqrt_d': .* network\.norm\.{key} = {value!r}"
+    with pytest.raises(checks.ConfigError, match=expected):
+        agents_base.make(sections, small_agents.PROBLEM)
+    free = dataclasses.replace(small_agents.PROJECTED, scale_offset="free")
+    optimizer = dataclasses.replace(sections.optimizer, projection=free)
+    agents_base.make(sections._replace(optimizer=optimizer), small_agents.PROBLEM)
+    network = dataclasses.replace(sections.network, activation=activations.Settings("tanh"))
+    sections = sections._replace(network=network, optimizer=optimizer)
+    if key == "keep_bias":
+        agents_base.make(sections, small_agents.PROBLEM)
+        return
+    with pytest.raises(checks.ConfigError, match=r"kind = 'tanh': expected one to which"):
+        agents_base.make(sections, small_agents.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"), [("adamax", {}), ("adamaxw", {}), ("rmsprop", {"momentum": 0.9})]
+)
+def test_moments_that_do_not_scale_as_gradients_are_not_rescaled(name, kwargs):
+    projected = dataclasses.replace(small_agents.PROJECTED, moments="rescale")
+    optimizer = {"name": name, "kwargs": kwargs, "projection": projected}
+    assert f"expected 'keep' with optimizer.name = '{name}'" in _refusal(
+        norm="layer", optimizer=optimizer
+    )
 
 
 def test_nap_with_norms_of_constant_statistics_is_refused():

@@ -12,7 +12,7 @@ from agents import base as agents_base
 from core import checks
 from networks import injecting
 from plasticity import layers
-from plasticity.interventions import injection
+from plasticity.interventions import injection, layer_reset
 from tests.agents import small_agents
 
 MADE = (("dqn", "head"), ("dqn", "network"), ("rainbow", "head"), ("iqn", "network"))
@@ -21,7 +21,7 @@ AT_FRAMES = (8, 16)
 
 
 @functools.cache
-def make(name, scope, times=1, is_projected=False):
+def make(name, scope, times=1, is_projected=False, formulation="reference", others=()):
     optimizer = {"learning_rate": 1e-2, "name": "adam_ages", "kwargs": {"eps": 1e-10}}
     if is_projected:
         optimizer["projection"] = small_agents.PROJECTED
@@ -29,11 +29,12 @@ def make(name, scope, times=1, is_projected=False):
         name,
         optimizer=optimizer,
         norm="layer" if is_projected else "none",
-        interventions=(injection.Settings(at_frames=AT_FRAMES[:times]),),
+        interventions=(injection.Settings(at_frames=AT_FRAMES[:times]), *others),
     )
     chosen = injecting.Settings(times=times, scope=scope)
     network = dataclasses.replace(sections.network, injection=chosen)
-    agent = agents_base.make(sections._replace(network=network), small_agents.PROBLEM)
+    sections = sections._replace(network=network, formulation=formulation)
+    agent = agents_base.make(sections, small_agents.PROBLEM)
     return agent, jax.jit(agent.update)
 
 
@@ -101,6 +102,35 @@ def test_an_injection_changes_no_output_and_then_the_new_layers_alone_learn(name
         assert others
         assert not any(f"['{head}" in path for path in others for head in heads)
     assert not np.array_equal(output(agent, after.params), output(agent, at.params))
+
+
+@pytest.mark.parametrize("formulation", ["reference", "compute_once", "few_kernels"])
+def test_in_a_loss_too_both_parts_of_what_is_added_have_the_same_noise(formulation):
+    agent, update = make("rainbow", "head", formulation=formulation)
+    at = run((agent, update), 2)
+    batch = small_agents.transitions(8, seed=9)
+    losses = []
+    for params, target in (
+        (at.params, at.target_params),
+        (shut(at.params), shut(at.target_params)),
+    ):
+        state = at._replace(params=params, target_params=target)
+        losses.append(update(state, jax.random.key(7), batch, jnp.ones(8)).metrics["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+def test_a_reset_of_layers_leaves_frozen_ones_alone_in_the_target_as_well():
+    """It falls on the third update, after which no copy to the target is due."""
+    reset = layer_reset.Settings(period_frames=12, layers=".*")
+    agent, update = make("dqn", "head", others=(reset,))
+    at = run((agent, update), 2)
+    after = run((agent, update), 3, at)
+    ones = jax.tree.map(jnp.ones_like, at.params)
+    learns = layers.leaves_by_path(agent.of_learning(ones, at.params))
+    frozen = {path for path, mask in learns.items() if not np.any(mask)}
+    assert frozen
+    assert not frozen & changed(at.target_params, after.target_params)
+    assert changed(at.target_params, after.target_params)
 
 
 def test_twice_the_second_new_layers_learn_and_the_first_rest():

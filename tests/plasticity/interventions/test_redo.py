@@ -137,6 +137,22 @@ def test_of_two_features_a_unit_both_must_be_dormant():
     np.testing.assert_array_equal(redo.is_dormant(units, 0.0), [False, False, True])
 
 
+def test_a_unit_has_both_scales_of_a_norm_behind_its_two_features():
+    sections = small_agents.sections("dqn", norm="layer", interventions=(DUE,))
+    norm = dataclasses.replace(sections.network.norm, position="post")
+    network = dataclasses.replace(
+        sections.network, norm=norm, activation=activations.Settings("crelu")
+    )
+    agent = agents_base.make(sections._replace(network=network), small_agents.PROBLEM)
+    params = _start(agent).params
+    scale = params["torso/norm_0"]["scale"]
+    masks = unit_masks.of_units(
+        params, agent.declared, {"torso/linear_0": jnp.arange(scale.size // 2) == 1}, 2
+    )
+    (mask,) = masks.scales.values()
+    np.testing.assert_array_equal(np.flatnonzero(mask), [1, 1 + scale.size // 2])
+
+
 def test_a_network_without_declared_units_is_refused():
     params = {"hidden": {"w": jnp.ones((2, 2))}}
     declared = types.DeclaredNetwork((types.DeclaredLayer("hidden", "hidden", ("w",), ()),))

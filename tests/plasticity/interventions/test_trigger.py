@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agents import base as agents_base
-from core import checks
+from core import checks, types
 from networks import activations, injecting
 from plasticity import layers
 from plasticity.interventions import (
@@ -89,6 +89,21 @@ def test_in_an_agent_it_resets_once_and_leaves_other_updates_alone():
     np.testing.assert_array_equal(
         state.params["torso/linear_0"]["b"], params["torso/linear_0"]["b"]
     )
+
+
+def test_mapped_over_seeds_it_is_a_branch_that_only_due_updates_take():
+    """What depends on the seed is computed in both branches: it is within that one."""
+    chosen = trigger.Settings(operation=layer_reset.Settings(layers="hidden"), metric="dead")
+    agent = small_agents.make("dqn", interventions=(chosen,))
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    states = jax.tree.map(lambda x: jnp.stack([x, x]), state)._replace(updates=state.updates)
+    axes = types.TrainState(0, 0, 0, updates=None, interventions=0)
+    batch, weights = small_agents.transitions(8), jnp.ones(8)
+    update = lambda state, key: agent.update(state, key, batch, weights).state.params  # noqa: E731
+    mapped = jax.vmap(update, in_axes=(axes, 0))
+    traced = jax.make_jaxpr(mapped)(states, jax.random.split(jax.random.key(1)))
+    names = [str(equation.primitive) for equation in traced.jaxpr.eqns]
+    assert names.count("cond") == 2  # the copy to the target is the other
 
 
 def _with_injection(times=2, at_frames=()):

@@ -58,6 +58,7 @@ def parts(state):
         "frames": state.replay.ring.observations,
         "priorities": state.replay.tree,
         "importance": state.importance_start,
+        "exploration": state.steps,
         "stack": state.stack,
         "updates": train.updates,
     }
@@ -83,9 +84,13 @@ def changed(before, after):
         (("restart_schedule",), {"schedule"}),
         (("clear_replay",), {"priorities"}),
         (("restart_importance",), {"importance"}),
+        (("restart_exploration",), {"exploration"}),
         (
             SETTINGS,
-            {"params", "spheres", "target", "moments", "schedule", "priorities", "importance"},
+            {
+                *("params", "spheres", "target", "moments", "schedule", "priorities"),
+                *("importance", "exploration"),
+            },
         ),
     ],
 )
