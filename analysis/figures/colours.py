@@ -6,7 +6,12 @@ _USUAL = 10
 
 
 def colour(i: int, number: int) -> str:
-    """Of the i-th of so many: one of the usual ten, or of a rainbow where those are too few."""
-    if number <= _USUAL:
+    """Of the i-th of so many: the usual ten, then these in light; of a rainbow where it takes more.
+
+    The first ten are the same for any number of up to twenty.
+    """
+    if i < _USUAL and number <= 2 * _USUAL:
         return f"C{i}"
+    if number <= 2 * _USUAL:
+        return colors.to_hex(colormaps["tab20"](2 * (i - _USUAL) + 1))
     return colors.to_hex(colormaps["turbo"]((i + 0.5) / number))

@@ -97,8 +97,7 @@ def _single_games(arms: Sequence[comparison.Arm], options: Options) -> report_pa
     if comparable := report_figures.comparable_with_first(arms):
         improvements = report_figures.improvements(arms, comparable)
         figures.append(_figure("single_improvements", _IMPROVEMENTS, improvements))
-    figures.append(_figure("single_layers", _LAYERS, report_figures.layers(arms)))
-    figures += _trainability("single_trainability", arms)
+    figures += _measured("single", arms)
     tables = [_game_table("single_games", evaluated, games), _aggregate_table(known)]
     if options.margin:
         tables.append(_equivalence_table(arms, games, options.margin))
@@ -108,11 +107,10 @@ def _single_games(arms: Sequence[comparison.Arm], options: Options) -> report_pa
 
 
 def _sequence(name: str, arms: Sequence[comparison.Arm]) -> report_page.Section:
-    figures = [
-        _figure(f"{name}_passes", _PASSES, report_figures.pass_returns(arms)),
-        _figure(f"{name}_layers", _LAYERS, report_figures.layers(arms)),
-    ]
-    figures += _trainability(f"{name}_trainability", arms)
+    figures = []
+    if any(continual.passes(arm) for arm in arms):
+        figures.append(_figure(f"{name}_passes", _PASSES, report_figures.pass_returns(arms)))
+    figures += _measured(name, arms)
     tables = [_pass_table(name, arms), _change_table(name, arms)]
     matrices = {arm.label: continual.transfer(arm) for arm in arms}
     for number, arm in enumerate(arms, 1):
@@ -160,10 +158,17 @@ def _difference_cells(found: branches.Difference | None) -> list[str]:
     return [f"{found.run:.2f}", f"{found.branch:.2f}", change, unpaired]
 
 
-def _trainability(name: str, arms: Sequence[comparison.Arm]) -> list[report_page.Picture]:
-    """The figure of what was measured; nothing if nothing was."""
-    figure = report_figures.trainability(arms)
-    return [] if figure is None else [_figure(name, _TRAINABILITY, figure)]
+def _measured(name: str, arms: Sequence[comparison.Arm]) -> list[report_page.Picture]:
+    """The figures of layers and of trainability, where they were measured."""
+    figures = {
+        ("layers", _LAYERS): report_figures.layers(arms),
+        ("trainability", _TRAINABILITY): report_figures.trainability(arms),
+    }
+    return [
+        _figure(f"{name}_{what}", caption, figure)
+        for (what, caption), figure in figures.items()
+        if figure is not None
+    ]
 
 
 def _protocol_notes(arms: Sequence[comparison.Arm]) -> list[str]:

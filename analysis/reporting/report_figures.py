@@ -207,12 +207,19 @@ def transfer(matrix: continual.Transfer, title: str) -> Figure:
     return _tight(figure)
 
 
-def layers(arms: Sequence[comparison.Arm]) -> Figure:
-    """Norms of the hidden layers relative to the first measurement, and relative updates."""
+def layers(arms: Sequence[comparison.Arm]) -> Figure | None:
+    """Norms of the hidden layers relative to the first measurement, and relative updates.
+
+    None if nothing was measured.
+    """
+    measured = [
+        [m for run in arm.runs if (m := _hidden_layers(run.tables["layers"]))] for arm in arms
+    ]
+    if not any(measured):
+        return None
     figure, axes = _panels(2, 2)
-    for i, arm in enumerate(arms):
-        measured = [m for run in arm.runs if (m := _hidden_layers(run.tables["layers"]))]
-        for j, (frames, norm, ratio) in enumerate(measured):
+    for i, (arm, of_arm) in enumerate(zip(arms, measured)):
+        for j, (frames, norm, ratio) in enumerate(of_arm):
             label = arm.label if j == 0 else None
             for axis, values in zip(axes, (norm, ratio)):
                 color = colour(i, len(arms))

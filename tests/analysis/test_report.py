@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from analysis import comparison, run_records
+from analysis.figures import colours
 from analysis.reporting import report, report_figures
 from core import checks
 
@@ -92,12 +93,13 @@ def test_a_pass_under_way_is_not_shown_as_complete(make_run, tmp_path):
 
 
 def test_more_than_ten_agents_have_colours_of_their_own(make_run):
+    assert len({colours.colour(i, 25) for i in range(25)}) == 25
     run = run_records.load(make_run("rainbow", "boxing", 1, []))
-    named = [run._replace(config={**run.config, "name": f"agent_{k}"}) for k in range(12)]
+    named = [run._replace(config={**run.config, "name": f"agent_{k}"}) for k in range(14)]
     arms = comparison.make_arms(named)
     (axis,) = report_figures.curves(arms, ["boxing"]).axes
     labelled = [line for line in axis.lines if line.get_label().startswith("agent")]
-    assert len({line.get_color() for line in labelled}) == 12
+    assert len({line.get_color() for line in labelled}) == 14
 
 
 def test_every_run_is_listed_with_its_commit(written):
@@ -138,6 +140,14 @@ def test_runs_without_evaluations_make_a_report_too(make_run, tmp_path):
     page = (tmp_path / "report" / "index.html").read_text()
     assert "no evaluation yet" in page
     assert "unfinished" in page
+    assert not (tmp_path / "report" / "sequence_1_passes.png").exists()
+
+
+def test_what_was_not_measured_has_no_figure(make_run, tmp_path):
+    path = make_run("rainbow", "boxing", 1, [])
+    (path / "layers.csv").unlink()
+    report.write([run_records.load(path)], tmp_path / "report", PAGE)
+    assert {file.stem for file in (tmp_path / "report").glob("*.png")} == {"single_curves"}
 
 
 def test_sequences_of_equal_length_are_kept_apart(make_run, tmp_path):
