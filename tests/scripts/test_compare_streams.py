@@ -72,3 +72,15 @@ def test_runs_of_several_commits_are_refused(runs, tmp_path):
     message = error_of(_compare(f"--output={tmp_path / 'out'}", tmp_path / "runs"))
     assert message.startswith("error: runs of several commits, fffffffff (")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_branch_left_is_of_the_same_commit_too(runs, tmp_path):
+    """Its first tasks are those of the run that it left."""
+    shutil.copytree(runs / "nap", tmp_path / "runs" / "nap")
+    trunk = shutil.copytree(runs / "nap", tmp_path / "trunk")
+    start = {**json.loads((trunk / "provenance.jsonl").read_text()), "commit": "f" * 40}
+    (trunk / "provenance.jsonl").write_text(json.dumps(start) + "\n")
+    left = {"run_dir": str(trunk), "frames": 80, "changes": {}}
+    (tmp_path / "runs" / "nap" / "branch.json").write_text(json.dumps(left))
+    result = _compare(f"--output={tmp_path / 'out'}", runs / "plain", tmp_path / "runs")
+    assert f"fffffffff ({trunk})" in error_of(result)
