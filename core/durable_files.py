@@ -31,6 +31,18 @@ def describe(path: Path) -> list[int]:
     return [path.stat().st_size, checksum_of(path)]
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cuts off a last line without an end, as a crash or a full disk leaves it."""
+    with path.open("r+b") as stream:
+        if not stream.seek(0, os.SEEK_END):
+            return
+        stream.seek(-1, os.SEEK_END)
+        if stream.read() == b"\n":
+            return
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old one or the new one, never a part."""
     with replacing(path) as partial:

@@ -308,9 +308,20 @@ def parse(section: Any, path: str = "environment") -> Settings:
 def parse_recorded(section: Mapping[str, Any]) -> Settings:
     """The settings of an earlier version's section, with defaults for keys that it lacks."""
     module = settings.find_plugin("envs", "environment", section)
+    return settings.parse(module.Settings, _completed(section), "environment")
+
+
+def _completed(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with defaults for what it lacks, and so the sections of environments in it."""
+    module = settings.find_plugin("envs", "environment", section)
     defaults = settings.to_config(module.Settings()).to_dict()
-    known = {key: section.get(key, default) for key, default in defaults.items()}
-    return settings.parse(module.Settings, known, "environment")
+    return {key: _complete(section.get(key, default)) for key, default in defaults.items()}
+
+
+def _complete(value: Any) -> Any:
+    if isinstance(value, Mapping) and "module" in value:
+        return _completed(value)
+    return [_complete(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
 def _module(chosen: Settings) -> ModuleType:

@@ -9,7 +9,9 @@ run whose ||W(t)|| were recorded: exactly per layer, nearly with one global rati
 import csv
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core import checks
+from core import checks, durable_files
 from plasticity import layers
 from plasticity import projection as projection_lib
 
@@ -90,6 +92,8 @@ def append_row(path: str, updates: int, norms: Mapping[str, Any]) -> None:
       ConfigError: if the file's header names other layers.
     """
     header = ["updates", *norms]
+    if os.path.exists(path):
+        durable_files.drop_torn_line(Path(path))
     with open(path, "a+", newline="", encoding="utf-8") as stream:
         stream.seek(0)
         found = next(csv.reader(stream), [])

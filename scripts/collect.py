@@ -36,7 +36,9 @@ _EPSILON = flags.DEFINE_float(
     "epsilon", 0.0, "Share of uniform actions of that agent.", lower_bound=0.0, upper_bound=1.0
 )
 _EXPLORE = flags.DEFINE_bool("explore", False, "Play with an agent that looks for novelty.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of all that is drawn.", lower_bound=0, upper_bound=2**31 - 1
+)
 
 Choose = Callable[[dm_env.TimeStep], np.ndarray]
 
@@ -53,13 +55,17 @@ def main(argv: Sequence[str]) -> int:
         raise checks.ConfigError("explore = True: expected no run_dir, whose agent has learned")
     command_line.check_given(_EPSILON, bool(_RUN_DIR.value), "with --run_dir")
     player = _load(Path(_RUN_DIR.value), settings) if _RUN_DIR.value else None
+    with command_line.writing(_OUTPUT):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # What can't be written is found out before the steps are played.
+        output.touch()
+        output.unlink()
     play = novelty.record if _EXPLORE.value else functools.partial(record, player)
     with stopping.StopRequest("ending without a data set") as stop:
         steps = play(settings, _STEPS.value, _SEED.value, lambda: stop.requested)
     if steps is None:
         return exit_codes.STOPPED
     with command_line.writing(_OUTPUT):
-        output.parent.mkdir(parents=True, exist_ok=True)
         dataset.save(output, steps)
     logging.info("wrote %s: %d steps, rewards %g", output, _STEPS.value, steps.reward.sum())
     return 0

@@ -1,6 +1,7 @@
 """What the scripts share: flags whose errors are one line, and with which code they end."""
 
 import contextlib
+import errno
 import logging as python_logging
 import math
 import os
@@ -114,6 +115,10 @@ def _guard(call: Callable[[], Any]) -> Any:
         sys.exit(exit_codes.FAILED)
     except (checks.ConfigError, snapshot.SnapshotError, actor_journal.JournalError) as error:
         fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(str(error), exit_codes.FAILED)
     except finite.NotFiniteError as error:
         fail(str(error), exit_codes.NOT_FINITE)
 

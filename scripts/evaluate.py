@@ -61,7 +61,7 @@ def _evaluate(source: chosen_policy.Source, stop: Callable[[], bool]) -> None:
         player.params, environment, _NUM_ENVS.value, _EPISODES.value, _SEED.value, stop
     )
     if output:
-        write(output, player.frames, game, protocol, episodes)
+        write(output, player, game, protocol, episodes)
     returns = [episode.episode_return for episode in episodes]
     logging.info(
         "policy of %d frames: mean return %.2f, standard deviation %.2f, %d episodes%s",
@@ -76,6 +76,8 @@ def _evaluate(source: chosen_policy.Source, stop: Callable[[], bool]) -> None:
 def _output(run_dir: Path | None, player: policy.Policy, game: str, protocol: str) -> Path | None:
     """The file to write, None for none. Raises ConfigError if that can't be."""
     parts = [game] if envs_base.is_sequence(player.settings.environment) else []
+    # The seed is that of what is played; an agent among several has one as well.
+    parts += [f"agent_{player.seed}"] if player.settings.num_seeds > 1 else []
     parts += [str(player.frames), protocol or "training", f"seed_{_SEED.value}"]
     default = run_dir and run_dir / f"evaluation_{'_'.join(parts)}.csv"
     output = Path(_OUTPUT.value) if _OUTPUT.value else default
@@ -121,14 +123,19 @@ def choose_protocol(environment: envs_base.Settings, protocol: str | None) -> en
 
 
 def write(
-    output: Path, frames: int, game: str, protocol: str, episodes: Sequence[envs_base.Episode]
+    output: Path,
+    player: policy.Policy,
+    game: str,
+    protocol: str,
+    episodes: Sequence[envs_base.Episode],
 ) -> None:
     """Writes a row per episode."""
-    log = csv_log.CsvLog(output, "frames", frames)
+    log = csv_log.CsvLog(output, "frames", player.frames)
     for number, episode in enumerate(episodes):
         log.append(
             {
-                "frames": frames,
+                "frames": player.frames,
+                "agent_seed": player.seed,
                 "game": game,
                 "protocol": protocol,
                 "episode": number,

@@ -11,6 +11,7 @@ from absl import logging
 
 from core import finite
 from envs import base as envs_base
+from replay import base as replay_base
 from training import experiment as experiment_lib
 from training import periods, run_settings
 from training.checkpoints import snapshot, state_arrays
@@ -35,6 +36,27 @@ class Iteration(NamedTuple):
     num_updates: int
 
 
+def load_dataset(
+    settings: run_settings.RunSettings, experiment: experiment_lib.Experiment
+) -> replay_base.Step | None:
+    """The steps [T, ...] of training.dataset, or None if there is none.
+
+    Raises:
+      ConfigError: if they can't be read, or don't fit.
+    """
+    if not settings.training.dataset:
+        return None
+    environment = experiment.environment
+    steps = dataset.load(
+        Path(settings.training.dataset),
+        environment.observation_spec(),
+        environment.action_spec().num_values,
+    )
+    least, capacity = experiment_lib.least_filling(settings), settings.replay.capacity
+    dataset.check_size(len(steps.action), least, capacity, settings.num_envs)
+    return steps
+
+
 class AgentLoop:
     """Environments, learner, and the counts of what they have done.
 
@@ -54,20 +76,18 @@ class AgentLoop:
         self.counts = run_counts.RunCounts(update_schedule.UpdateSchedule.make(settings))
         self._frames_before = 0
 
-    def begin(self) -> None:
-        """Starts the first episodes, with a new agent."""
+    def begin(self, recorded: replay_base.Step | None = None) -> None:
+        """Starts the first episodes, with a new agent.
+
+        Args:
+          recorded: steps [T, ...] that its replay begins with.
+        """
         self.timestep = self.experiment.environment.reset()
         learner = self.experiment.learner
         observed = experiment_lib.observed(self.timestep, learner)
         self.state = learner.init(self._settings.seed, observed.observation)
-        if self._settings.training.dataset:
-            environment = self.experiment.environment
-            steps = dataset.load(
-                Path(self._settings.training.dataset),
-                environment.observation_spec(),
-                environment.action_spec().num_values,
-            )
-            self.state = dataset.fill(learner, self.state, steps, self._settings.replay.capacity)
+        if recorded is not None:
+            self.state = dataset.fill(learner, self.state, recorded)
 
     def restore(self, path: Path, counters: dict[str, int]) -> None:
         """Restores learner, replay, emulators and counters of a verified snapshot.

@@ -5,6 +5,7 @@ not another seed's.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,17 @@ def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path
         raise checks.ConfigError(f"to = {str(to)!r}: expected a directory that is not there yet")
     counters = snapshot.verify(source)
     contents = _contents(source, counters, trunk, config)
-    run_directory.claim(to, config)
+    partial = to.with_name(f"{to.name}.tmp")
+    if partial.exists():
+        shutil.rmtree(partial)
+    run_directory.claim(partial, config)
     record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changed}
-    store = snapshot.SnapshotStore(to / "snapshots", keep=1)
+    store = snapshot.SnapshotStore(partial / "snapshots", keep=1)
     store.save(lambda _: contents)
     store.wait()
-    # Last: with it the branch is whole.
-    durable_files.replace_text(to / RECORD, json.dumps(record, indent=1) + "\n")
+    durable_files.replace_text(partial / RECORD, json.dumps(record, indent=1) + "\n")
+    # A branch is whole, or not there.
+    partial.rename(to)
 
 
 def check_record(to: Path, run_dir: Path, frames: int) -> None:

@@ -14,7 +14,7 @@ from absl import logging
 
 from core import finite, progress
 from envs import base as envs_base
-from training import closed_loop, derived, periods, run_directory, run_settings
+from training import agent_loop, closed_loop, derived, periods, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.acting import task_evaluation
 from training.checkpoints import snapshot, state_arrays
@@ -28,7 +28,11 @@ _RECENT_EPISODES = 100
 
 
 class Run:
-    """A training run: its loop, and the files it writes."""
+    """A training run: its loop, and the files it writes.
+
+    Attributes:
+      saved: the counters of the newest snapshot of this start; {} if there is none.
+    """
 
     def __init__(self, config: ml_collections.ConfigDict, path: Path):
         """Builds the run, and continues from the newest snapshot in `path` if there is one.
@@ -46,10 +50,13 @@ class Run:
         run_directory.check_idle(path)
         self.experiment = experiment_lib.make(settings)
         self.loop = closed_loop.make(settings, self.experiment)
+        is_new = not snapshot.list_saved(path / "snapshots")
+        recorded = agent_loop.load_dataset(settings, self.experiment) if is_new else None
         self._directory = contextlib.ExitStack()
         self._directory.enter_context(run_directory.claimed(path, given))
         run_directory.append_provenance(path, config)
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
+        self.saved: dict[str, int] = {}
         self.timer = stage_timer.StageTimer()
         self.store = snapshot.SnapshotStore(
             path / "snapshots", settings.snapshot.keep, self.loop.is_kept
@@ -57,7 +64,7 @@ class Run:
         self.parameters = snapshot.SnapshotStore(path / "parameters", keep=1, stays=lambda _: True)
         gathered = self.store.restore(self._restore)
         if gathered is None:
-            self.loop.begin()
+            self.loop.begin(recorded)
         self._open_recorder(gathered)
         self.evaluation = task_evaluation.TaskEvaluation(
             settings, self.experiment.evaluator, self.recorder
@@ -212,6 +219,7 @@ class Run:
                 self.parameters.save(self.loop.parameters)
             else:
                 self.store.save(self._contents)
+                self.saved = dict(self.counters)
 
     def _contents(self, earlier: Path | None) -> snapshot.Contents:
         contents = self.loop.contents(earlier)
@@ -274,7 +282,7 @@ def _train(run: Run, stop: stopping.StopRequest) -> bool:
             run.evaluate(lambda: stop.requested)
         _learn_offline(run, stop)
         _work(run, stop)
-    if run.counters != begin:
+    if run.counters not in (begin, run.saved):
         run.save()
     return run.loop.counts.is_finished and not run.must_evaluate
 
@@ -312,12 +320,13 @@ def _work(run: Run, stop: stopping.StopRequest) -> None:
         if counts.is_task_over or loop.is_due(settings.log.period_frames):
             with timer.stage("log", always=True):
                 run.log()
-        if loop.is_due(settings.evaluation.period_frames):
-            with timer.stage("evaluate", always=True):
-                run.evaluate(lambda: stop.requested)
+        # Before an evaluation, which a stop ends: these are not made up for later.
         if loop.is_due(settings.snapshot.parameters_period_frames):
             with timer.stage("snapshot", always=True):
                 run.save(parameters_only=True)
+        if loop.is_due(settings.evaluation.period_frames):
+            with timer.stage("evaluate", always=True):
+                run.evaluate(lambda: stop.requested)
         if loop.is_due(settings.snapshot.period_frames) or loop.is_kept(run.counters["frames"]):
             with timer.stage("snapshot", always=True):
                 run.save()

@@ -165,7 +165,10 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
         "free": free,
         "changed": _changed(path / "provenance.jsonl", free),
     }
-    with (path / "provenance.jsonl").open("a", encoding="utf-8") as stream:
+    file = path / "provenance.jsonl"
+    if file.exists():
+        durable_files.drop_torn_line(file)
+    with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
 
 
@@ -173,13 +176,19 @@ def code_and_machine() -> dict[str, Any]:
     """Commit, hardware and versions."""
     return {
         "commit": commit(),
-        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") != "",
+        "uncommitted_changes": _has_changes(),
         "device": jax_platform.describe_device(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def _has_changes() -> bool:
+    """Whether tracked files differ from the commit, or there is code that git does not know."""
+    lines = _git("status", "--porcelain", "--untracked-files=all").splitlines()
+    return any(not line.startswith("??") or line.endswith(".py") for line in lines)
 
 
 def _changed(provenance: Path, free: Mapping[str, Any]) -> dict[str, list[Any]]:

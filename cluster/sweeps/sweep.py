@@ -15,7 +15,7 @@ from cluster.supervision import log_lines, processes
 from cluster.sweeps import sweep_jobs, sweep_record
 from cluster.sweeps.sweep_jobs import Grid, Job
 from cluster.sweeps.sweep_record import RunState
-from core import progress
+from core import checks, progress
 from training.system import stopping
 
 _POLL_SECONDS = 0.2
@@ -94,6 +94,7 @@ class Sweep:
             else:
                 self._start(cores)
             self._collect()
+            self._record.catch_up()
             if time.monotonic() >= next_report:
                 self._report()
                 next_report = time.monotonic() + report_seconds
@@ -105,10 +106,22 @@ class Sweep:
             if worker not in self._running and self._waiting:
                 job = self._waiting.popleft()
                 log = self._record.log(job)
-                process = self._start_process(self._command(job, self._root), log, cores[worker])
+                command = self._command(job, self._root)
+                try:
+                    process = self._start_process(command, log, cores[worker])
+                except OSError as error:
+                    self._waiting.appendleft(job)
+                    self._wait_to_start(job, error)
+                    return
                 self._running[worker] = job, process
                 self._record.started(job)
                 self._say(RunState.RUNNING, job, str(log))
+
+    def _wait_to_start(self, job: Job, error: OSError) -> None:
+        """Raises ConfigError if no run is left whose end could help, on a full disk for example."""
+        if not self._running:
+            raise checks.ConfigError(f"{job}: can't be started: {error}") from error
+        logging.log_every_n_seconds(logging.WARNING, "%s: not started: %s", 60, job, error)
 
     def _collect(self) -> None:
         """Notes which processes have ended, and how."""

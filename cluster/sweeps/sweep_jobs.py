@@ -1,6 +1,7 @@
 """What a sweep consists of, and whether all of it can be run."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,10 @@ class Grid:
         for key in ("configs", "seeds"):
             if not getattr(self, key):
                 raise checks.ConfigError(f"{key} is empty: expected one or several, with commas")
+        for key in ("configs", "arguments"):
+            if "" in getattr(self, key):
+                given = ",".join(getattr(self, key))
+                raise checks.ConfigError(f"{key} = {given!r}: expected something between commas")
         _check_overrides(self.overrides)
         if self.arguments and all(":" in config for config in self.configs):
             raise checks.ConfigError(
@@ -153,9 +158,10 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
 
     Raises:
       ConfigError: for the first job with a bad file, argument, key or value, for seeds of a
-        config that are closer together than its num_seeds, and for replays that don't fit
-        into the memory at once.
+        config that are closer together than its num_seeds, for a run that is asked for twice,
+        and for replays that don't fit into the memory at once.
     """
+    seen: dict[str, Job] = {}
     replays: dict[tuple[str, str], tuple[int, int]] = {}
     last_seeds: dict[tuple[str, str], range] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
@@ -164,6 +170,11 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
             settings = parse(config)
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
+        same = seen.setdefault(json.dumps(derived.resolve(config).to_dict(), sort_keys=True), job)
+        if same is not job:
+            raise checks.ConfigError(
+                f"configs, arguments: {job} is {same} once more: expected each run once"
+            )
         earlier = last_seeds.get((job.config, job.argument), range(0))
         if job.seed in earlier:
             raise checks.ConfigError(
@@ -203,6 +214,10 @@ def parse(config: ml_collections.ConfigDict) -> run_settings.RunSettings:
       ConfigError: for the first bad key or value.
     """
     settings = run_settings.parse(derived.resolve(config))
+    if settings.training.dataset and not Path(settings.training.dataset).is_file():
+        raise checks.ConfigError(
+            f"training.dataset = {settings.training.dataset!r}: expected a file"
+        )
     experiment.check_filling(settings)
     update_schedule.UpdateSchedule.make(settings)
     optimizers.check_schedules(settings.optimizer, settings.training.update_period_frames)

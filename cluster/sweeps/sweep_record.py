@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from cluster.sweeps import sweep_jobs
 from cluster.sweeps.sweep_jobs import Grid, Job
 from core import checks, durable_files, locks
@@ -66,6 +68,7 @@ class SweepRecord:
         self._path = root / _RECORD
         self._asked: dict[str, Any] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
+        self._is_behind = False
         if self._path.exists():
             try:
                 self._asked, self._jobs = _parse(self._path.read_text(encoding="utf-8"))
@@ -133,13 +136,13 @@ class SweepRecord:
         """Notes that a job runs now."""
         entry = self._jobs[job.name]
         entry.update(state=RunState.RUNNING, exit_code=None, starts=entry["starts"] + 1)
-        self._write()
+        self._try_to_write()
 
     def ended(self, job: Job, state: RunState, exit_code: int, seconds: float) -> None:
         """Notes how a job ended, `seconds` after its last start."""
         entry = self._jobs[job.name]
         entry.update(state=state, exit_code=exit_code, seconds=round(entry["seconds"] + seconds, 1))
-        self._write()
+        self._try_to_write()
 
     def states(self, jobs: Sequence[Job]) -> list[RunState]:
         """The present state of each job."""
@@ -148,6 +151,20 @@ class SweepRecord:
     def seconds(self, job: Job) -> float:
         """That the job ran in all, up to its last end."""
         return self._jobs[job.name]["seconds"]
+
+    def catch_up(self) -> None:
+        """Writes what could not be written before, if anything."""
+        if self._is_behind:
+            self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        """Writes, or says why not: a full disk must not end the runs, which have their own."""
+        try:
+            self._write()
+            self._is_behind = False
+        except OSError as error:
+            self._is_behind = True
+            logging.log_every_n_seconds(logging.WARNING, "%s: %s", 60, self._path, error)
 
     def _write(self) -> None:
         contents = {"asked": self._asked, "jobs": self._jobs}

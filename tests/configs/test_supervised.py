@@ -57,6 +57,7 @@ def test_each_builds_a_stream(module, argument):
 def test_labels_that_would_be_summed_or_clipped_are_refused(key, value):
     config = random_labels.get_config("plain")
     config.transition[key] = value
+    config.replay.min_size = 1_024
     message = rf"transition\.{key} = {value}: expected [01](\.0)? with agent\.module = 'classifier'"
     with pytest.raises(checks.ConfigError, match=message):
         experiment.make(run_settings.parse(derived.resolve(config)))

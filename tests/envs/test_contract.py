@@ -375,6 +375,13 @@ def test_a_section_of_an_earlier_version_lacks_keys():
     assert base.parse_recorded(recorded) == atari.Settings(game="qbert")
 
 
+def test_so_do_the_sections_of_environments_in_it():
+    each = {"module": "labelled_images", "noise": 3}
+    recorded = {"module": "task_stream", "each": each, "num_tasks": 5}
+    expected = task_stream.Settings(each=labelled_images.Settings(), num_tasks=5)
+    assert base.parse_recorded(recorded) == expected
+
+
 def test_environment_seeds_are_all_different_and_fit_an_int32():
     seeds = [base.environment_seed(s, i, n) for s in range(4) for i in range(16) for n in range(16)]
     assert len(set(seeds)) == len(seeds)

@@ -103,6 +103,13 @@ def test_command_is_that_of_a_single_training():
         ({"overrides": ["--config.optimizer.learning_rate=-1"]}, "learning_rate = -1.0: expected"),
         ({"seeds": [2**31]}, "seed = 2147483648: expected an integer"),
         ({"seeds": [4, 1], "overrides": ["--config.num_seeds=4"]}, "so seed 1 trains it already"),
+        ({"overrides": ["--config.training.dataset=none.npz"]}, "'none.npz': expected a file"),
+        ({"arguments": ["1", ""]}, "arguments = '1,': expected something between commas"),
+        ({"configs": [_PROBE, ""]}, "expected something between commas"),
+        (
+            {"configs": ["configs/rainbow.py", "configs/rainbow.py:pong"], "arguments": []},
+            "configs/rainbow.py:pong seed 1 is configs/rainbow.py seed 1 once more",
+        ),
     ],
 )
 def test_bad_sweeps(changes, expected):
@@ -305,6 +312,37 @@ def test_error_leaves_no_process_behind(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="broken"):
         _run(tmp_path, [script])
     assert not waiting.is_alive(int(log.read_text()))
+
+
+def test_a_full_disk_ends_no_run_and_its_record_is_made_up_for(tmp_path, monkeypatch, messages):
+    replace = sweep_record.durable_files.replace_text
+    full = tmp_path / "full"
+    full.touch()
+
+    def write(path, text):
+        if full.exists() and '"running"' in text:
+            raise OSError(28, "No space left on device")
+        replace(path, text)
+
+    monkeypatch.setattr(sweep_record.durable_files, "replace_text", write)
+    root = tmp_path / "root"
+    script = f"rm {full}; sleep 1"
+    assert _run(root, [script, "true"], num_workers=1) == [RunState.FINISHED] * 2
+    assert any("No space left" in text for text in messages())
+    jobs = json.loads((root / "sweep.json").read_text())["jobs"]
+    assert [job["state"] for job in jobs.values()] == ["finished", "finished"]
+
+
+def test_a_run_that_can_not_be_started_is_told_if_no_other_is_left(tmp_path):
+    def start(command, log, cores):
+        raise OSError(12, "Cannot allocate memory")
+
+    grid = sweep_jobs.Grid([_PROBE], [], [1])
+    record = sweep_record.SweepRecord(tmp_path)
+    record.begin(grid, grid.jobs())
+    work = sweep.Sweep(tmp_path, grid.jobs(), record, exit_codes.STOPPED, start=start)
+    with pytest.raises(checks.ConfigError, match=r"can't be started: .*Cannot allocate memory"):
+        work.run(1, report_seconds=60)
 
 
 # The record.

@@ -143,6 +143,15 @@ def test_other_networks_snapshots_and_directories_are_refused(trunk, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_a_branch_that_was_killed_while_it_was_made_is_made_again(trunk, tmp_path):
+    left = tmp_path / "b.tmp"
+    left.mkdir()
+    (left / "config.json").write_text("{")
+    branching.make(trunk, _AT, _config(), tmp_path / "b")
+    assert not left.exists()
+    assert (tmp_path / "b" / branching.RECORD).exists()
+
+
 def test_an_unknown_key_is_one_line(trunk, capsys):
     with pytest.raises(SystemExit):
         branch_script.change(run_directory.read_given(trunk), ["--config.nosuch=1"])

@@ -20,6 +20,7 @@ from replay import base as replay_base
 from training import loop
 from training.checkpoints import snapshot
 from training.learning import dataset
+from training.system import stopping
 
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 
@@ -211,6 +212,27 @@ def test_an_offline_phase_has_snapshots_and_each_of_its_rows_once(tmp_path, monk
     assert offline == ["500", "1000", "1500", "2000"]
     lines = (tmp_path / "run" / "train.jsonl").read_text().splitlines()
     assert [json.loads(line)["updates"] for line in lines][:4] == [500, 1_000, 1_500, 2_000]
+
+
+def test_parameters_are_kept_though_the_evaluation_of_that_frame_is_stopped(tmp_path, monkeypatch):
+    changes = {
+        "snapshot.parameters_period_frames": 200,
+        "evaluation.period_frames": 200,
+        "evaluation.episodes": 1,
+    }
+    config = _probe_config("5", num_frames=400, **changes)
+
+    def stop(run, _):
+        raise stopping.Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "evaluate", stop)
+        assert not loop.train(config, tmp_path / "run")
+    assert loop.train(config, tmp_path / "run")
+    saved = snapshot.list_saved(tmp_path / "run" / "parameters")
+    assert [int(path.name) for path in saved] == [400, 200, 0]
+    evaluated = _rows(tmp_path / "run" / "evaluation.csv")
+    assert [row["frames"] for row in evaluated] == ["200", "400"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("other emulators"), ValueError("settings")])

@@ -96,6 +96,24 @@ def test_what_changed_between_two_starts_is_in_the_provenance(tmp_path):
     assert [line["resolved"][_DURATION] for line in lines] == [1_000, 2_000, 2_000]
 
 
+def test_a_start_after_a_full_disk_is_on_record(tmp_path):
+    config = _config()
+    run_directory.claim(tmp_path / "run", config)
+    file = tmp_path / "run" / "provenance.jsonl"
+    run_directory.append_provenance(tmp_path / "run", derived.resolve(config))
+    whole = file.read_text()
+    file.write_text(whole + whole[:40])
+    run_directory.append_provenance(tmp_path / "run", derived.resolve(config))
+    assert len(run_records.read_starts(file)) == 2
+    assert file.read_text().startswith(whole)
+
+
+def test_code_that_git_does_not_know_is_an_uncommitted_change(monkeypatch):
+    for status, expected in (("", False), ("?? notes.txt", False), ("?? agents/mine.py", True)):
+        monkeypatch.setattr(run_directory, "_git", lambda *_, answer=status: answer)
+        assert run_directory.code_and_machine()["uncommitted_changes"] == expected
+
+
 def test_damaged_config_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(checks.ConfigError, match="damaged, not JSON"):

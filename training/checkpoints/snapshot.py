@@ -63,6 +63,11 @@ class SnapshotStore:
         self._error: BaseException | None = None
         for leftover in directory.glob("*.tmp"):
             shutil.rmtree(leftover)
+        for replaced in directory.glob("*.replaced"):
+            if replaced.with_suffix("").exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.rename(replaced.with_suffix(""))
 
     def saved(self) -> list[Path]:
         """The complete snapshots, newest first."""
@@ -117,10 +122,12 @@ class SnapshotStore:
                 files |= contents.rows.write(partial, earlier, known)
             _write_manifest(partial, contents.counters, files)
             durable_files.flush(partial)
+            replaced = final.with_suffix(".replaced")
             if final.exists():
-                shutil.rmtree(final)
+                final.rename(replaced)
             partial.rename(final)
             durable_files.flush(self._directory)
+            shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

@@ -58,11 +58,24 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
     return steps
 
 
+def check_size(number: int, least: int, capacity: int, num_envs: int) -> None:
+    """Raises ConfigError if so many steps are not enough to sample from, or too many to keep."""
+    if number // num_envs * num_envs > capacity:
+        raise checks.ConfigError(
+            f"replay.capacity = {capacity}: expected at least the {number} steps of "
+            "training.dataset"
+        )
+    if number < least:
+        raise checks.ConfigError(
+            f"training.dataset: {number} steps: expected at least {least}, for num_envs = "
+            f"{num_envs} and the n steps of a transition"
+        )
+
+
 def fill(
     learner: replay_learner.Learner,
     state: replay_learner.LearnerState,
     steps: replay_base.Step,
-    capacity: int,
 ) -> replay_learner.LearnerState:
     """Puts the same steps [T, ...] into the replay of every seed.
 
@@ -71,18 +84,12 @@ def fill(
     Args:
       learner: whose replay it is.
       state: with an empty replay.
-      steps: as `load` returns them.
-      capacity: of the replay.
+      steps: as `load` returns them, of which the replay holds all.
 
     Raises:
-      ConfigError: if there are too few to learn from, or more than the replay holds.
+      ConfigError: if there are too few to learn from.
     """
     num_rows = len(steps.action) // learner.num_envs
-    if num_rows * learner.num_envs > capacity:
-        raise checks.ConfigError(
-            f"replay.capacity = {capacity}: expected at least the {len(steps.action)} steps of "
-            "training.dataset"
-        )
     for rows in _blocks(learner, steps, num_rows):
         state = learner.record(state, rows)
     state = _start_importance(learner, learner.cut(state))

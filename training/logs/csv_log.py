@@ -46,8 +46,9 @@ class CsvLog:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The complete rows of a CSV file; half-written ones are left out."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
+    text = path.read_text(encoding="utf-8")
+    # A number that was cut would be read as another one.
+    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     header = rows[0] if rows else []
     return [dict(zip(header, row)) for row in rows[1:] if len(row) == len(header)]
 

@@ -81,6 +81,34 @@ def test_leftovers_of_an_interrupted_write_are_no_snapshot(tmp_path, store):
     assert not leftover.exists()
 
 
+def test_one_that_was_being_replaced_is_whole_before_or_after(tmp_path, store, monkeypatch):
+    _save(store, 20)
+    one = tmp_path / "snapshots" / f"{20:012d}"
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot.Path, "rename", _killed_at_the_second())
+        with pytest.raises(snapshot.SnapshotError):
+            _save(store, 20)
+    assert not one.exists()
+    again = snapshot.SnapshotStore(tmp_path / "snapshots", keep=2)
+    assert [int(p.name) for p in again.saved()] == [20]
+    np.testing.assert_array_equal(_read(one, 20), _ring(20))
+    _save(again, 20)
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == [one.name]
+
+
+def _killed_at_the_second():
+    """Path.rename, which fails when it is called for the second time."""
+    rename, calls = snapshot.Path.rename, []
+
+    def call(path, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("killed")
+        return rename(path, target)
+
+    return call
+
+
 def _damage(path: Path, name: str, how: str) -> None:
     file = path / name
     data = file.read_bytes()

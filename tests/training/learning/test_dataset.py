@@ -85,6 +85,16 @@ def test_more_steps_than_the_replay_holds_are_refused(tmp_path):
         checks.ConfigError, match=r"capacity = 396: expected at least the 400 steps"
     ):
         loop.Run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_can_not_be_read_is_refused_before_a_directory_is_made(tmp_path):
+    with pytest.raises(checks.ConfigError, match=r"training\.dataset = .*none\.npz"):
+        loop.Run(_config(tmp_path / "none.npz"), tmp_path / "run")
+    dataset.save(tmp_path / "few.npz", _steps(4))
+    with pytest.raises(checks.ConfigError, match=r"training\.dataset: 4 steps: expected at least"):
+        loop.Run(_config(tmp_path / "few.npz"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_sequence_that_would_drop_them_is_refused():

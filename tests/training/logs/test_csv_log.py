@@ -24,6 +24,12 @@ def test_half_written_last_row_is_dropped(tmp_path):
     assert path.read_text().splitlines() == ["frames,a,b", "10,1,2", "20,5,6"]
 
 
+def test_a_number_that_was_cut_is_no_row(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("frames,a\r\n10,1.25\r\n20,12")
+    assert csv_log.read_rows(path) == [{"frames": "10", "a": "1.25"}]
+
+
 def test_new_run_in_the_place_of_one_without_snapshot_starts_anew(tmp_path):
     path = tmp_path / "x.csv"
     csv_log.CsvLog(path, "frames", 0).append({"frames": 10, "a": 1})

@@ -20,7 +20,9 @@ class TensorBoard:
           frames: where the run stands; TensorBoard drops what an earlier start wrote beyond that.
         """
         self._writer = tensorboardX.SummaryWriter(
-            str(path / "tensorboard"), purge_step=frames or None
+            # The first step that is dropped; rows of this frame are not written again.
+            str(path / "tensorboard"),
+            purge_step=frames + 1 if frames > 0 else None,
         )
 
     def add(self, log: str, row: Mapping[str, Any], labels: Sequence[str] = ()) -> None:

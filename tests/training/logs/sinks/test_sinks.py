@@ -14,7 +14,7 @@ from core import checks
 from envs import base as envs_base
 from training import derived, run_settings
 from training.logs import csv_log, run_recorder
-from training.logs.sinks import json_lines, weights_and_biases
+from training.logs.sinks import json_lines, tensorboard, weights_and_biases
 
 _LOSS = 0.25
 
@@ -90,6 +90,16 @@ def test_tensorboard_has_numbers_by_frames_but_no_counts(tmp_path):
     assert found["train/loss/seed_5"] == (800, _LOSS)
     assert found["layers/a/norm/seed_5"] == (800, 2.0)
     assert not [tag for tag in found if "updates" in tag or tag.startswith("episodes")]
+
+
+def test_a_continued_run_keeps_the_row_of_its_snapshot_in_tensorboard(tmp_path, monkeypatch):
+    """What is dropped begins behind it."""
+    asked = []
+    writer = lambda path, purge_step: asked.append(purge_step)  # noqa: E731
+    monkeypatch.setattr(tensorboard.tensorboardX, "SummaryWriter", writer)
+    for frames in (-1, 0, 800):
+        tensorboard.TensorBoard(tmp_path, frames)
+    assert asked == [None, None, 801]
 
 
 def test_nothing_is_written_that_was_not_asked_for(tmp_path):
