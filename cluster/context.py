@@ -78,6 +78,11 @@ class Role:
         return self.run_dir / "replay" / "address"
 
     @property
+    def checkpoint_dir(self) -> Path:
+        """Holds the replay server's checkpoints, and nothing else."""
+        return self.run_dir / "replay" / "checkpoints"
+
+    @property
     def journal_dir(self) -> Path:
         """The actor's journal, kept in case it or the server is killed."""
         return self.run_dir / "actors" / str(self.index)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
@@ -13,7 +14,7 @@ from cluster.roles import address
 from cluster.supervision import log_lines, processes
 from core import checks, locks
 from replay.reverb import connection, tables
-from training.system import stopping
+from training.system import exit_codes, stopping
 
 _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 5.0
@@ -21,7 +22,6 @@ _STATUS_SECONDS = 5.0
 _PREDECESSOR_SECONDS = 30.0
 _PORT_SECONDS = 2.0
 _SHOWN_LINES = 20
-_ARGUMENT_ERROR = 2  # argparse's exit code
 
 
 def check_python(path: Path) -> None:
@@ -40,30 +40,50 @@ def run(role: context.Role) -> int:
       0 after a signal; 3 if somebody else has ended the server; else the exit code of its crash.
 
     Raises:
-      ConfigError: if the server does not start with what it was given.
+      ConfigError: if the server refuses what it was given.
     """
     check_python(role.replay_python)
-    directory = role.address_file.parent
-    (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+    role.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     with stopping.StopRequest("ending the replay server") as stop:
-        _wait_for_predecessor(role, directory / "checkpoints", stop)
-        # Else the file of a server that was killed would be taken for this one's.
-        _ready_file(role).unlink(missing_ok=True)
-        log = role.run_dir / "logs" / "replay_server.log"
-        server = processes.Process(_command(role), log)
-        return _watch(role, server, stop)
+        _wait_for_predecessor(role, role.checkpoint_dir, stop)
+        port = _choose_port(role)
+        end = _serve(role, port, stop)
+        is_failure = end.exit_code == exit_codes.FAILED and not end.was_up
+        if is_failure and port != role.port and not stop.requested:
+            # Nobody has asked for this port, which may be why.
+            logging.warning("no server at port %d: %s", port, log_lines.error(end.lines))
+            end = _serve(role, 0, stop)
+        return 0 if stop.requested else _after_end(end.exit_code, end.lines)
+
+
+class _End(NamedTuple):
+    """How a server ended, its last lines, and whether it had come up."""
+
+    exit_code: int
+    lines: list[str]
+    was_up: bool
+
+
+def _serve(role: context.Role, port: int, stop: stopping.StopRequest) -> _End:
+    """Runs a server until it ends."""
+    # Else the file of a server that was killed would be taken for this one's.
+    _ready_file(role).unlink(missing_ok=True)
+    log = role.run_dir / "logs" / "replay_server.log"
+    server = processes.Process(_command(role, port), log)
+    was_up = _watch(role, server, stop)
+    return _End(server.wait(), server.lines(), was_up)
 
 
 def _ready_file(role: context.Role) -> Path:
     return role.address_file.parent / "port"
 
 
-def _command(role: context.Role) -> list[str]:
+def _command(role: context.Role, port: int) -> list[str]:
     flags = {
-        "port": _choose_port(role),
+        "port": port,
         "address": role.host,
         "tables": json.dumps(tables.tables(role.settings.replay)),
-        "checkpoint_dir": role.address_file.parent / "checkpoints",
+        "checkpoint_dir": role.checkpoint_dir,
         "ready_file": _ready_file(role),
     }
     program = [str(role.replay_python), "-m", "replay.reverb.server"]
@@ -112,10 +132,10 @@ def _wait_for_predecessor(
         address.check_port(role.port)
 
 
-def _watch(role: context.Role, server: processes.Process, stop: stopping.StopRequest) -> int:
-    """Publishes the address once the server is up, passes on a signal; returns the exit code."""
+def _watch(role: context.Role, server: processes.Process, stop: stopping.StopRequest) -> bool:
+    """Publishes the address once the server is up, passes on a signal; returns whether it was."""
     published, is_stopping, next_status = "", False, 0.0
-    while (exit_code := server.poll()) is None:
+    while server.poll() is None:
         if stop.requested and not is_stopping:
             is_stopping = True
             server.send(signal.SIGTERM)
@@ -127,13 +147,12 @@ def _watch(role: context.Role, server: processes.Process, stop: stopping.StopReq
             next_status = time.monotonic() + _STATUS_SECONDS
             role.write_status({"address": published, "seconds": server.seconds})
         time.sleep(_POLL_SECONDS)
-    return 0 if is_stopping else _after_end(exit_code, server.lines())
+    return bool(published)
 
 
 def _after_end(exit_code: int, lines: list[str]) -> int:
     """The role's exit code after the server's; raises ConfigError if it has refused its input."""
-    is_refusal = exit_code == 1 and lines[-1:] and lines[-1].startswith("error: ")
-    if is_refusal or exit_code == _ARGUMENT_ERROR:
+    if exit_code == exit_codes.REFUSED:
         raise checks.ConfigError(f"the replay server does not start: {log_lines.error(lines)}")
     for line in lines[-_SHOWN_LINES:]:
         logging.info("server: %s", line)

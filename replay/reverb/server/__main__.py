@@ -17,30 +17,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from replay.reverb.server import confine, ports
+from replay.reverb.server import checkpoint_files, confine, ports
 from replay.reverb.server import tables as tables_lib
 
 # Reverb deletes all but the newest entry of its directory, and treats the path as a pattern.
 _CHECKPOINT_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T.*")
 _PATTERN_CHARACTERS = frozenset("*?[]\\")
-_DONE = "DONE"  # the file that Reverb writes last into a checkpoint
+_FAILED, _REFUSED = 1, 2  # as in training/system/exit_codes.py, and of argparse
 
 
 def main() -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code if it can't serve."""
+    """Serves until SIGTERM or SIGINT.
+
+    Returns:
+      If it can't serve: 2 for an argument that never will do, 1 for what may next time.
+    """
     args = _arguments()
     try:
         _check_ready_file(args.ready_file)
         tables = tables_lib.parse(args.tables)
         addresses = confine.resolve(args.address)
         _lock_directory(args.checkpoint_dir)
+        # Nobody writes them any more, and none is ever loaded.
+        checkpoint_files.remove_unfinished(args.checkpoint_dir)
         _check_port(args.port)
         server = _start(args, tables)
         port = _confine(args.port, addresses)
         _wait_for_signal(args.ready_file, port)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return _REFUSED if isinstance(error, ValueError) else _FAILED
     # Not by server.stop(), nor by dropping it: that would confirm queued items that are then never
     # inserted.
     assert server
@@ -79,13 +85,14 @@ def _lock_directory(path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise ValueError(f"checkpoint_dir = {str(path)!r}: another server uses it") from error
+        raise RuntimeError(f"checkpoint_dir = {str(path)!r}: another server uses it") from error
 
 
 def _check_port(port: int) -> None:
     error = ports.trouble(port)
     if error is not None:
-        raise ValueError(f"port = {port}: expected a free one, or 0 for any: {error}") from error
+        kind = ValueError if isinstance(error, OverflowError) else RuntimeError
+        raise kind(f"port = {port}: expected a free one, or 0 for any: {error}") from error
 
 
 def _start(args: argparse.Namespace, tables: list[tables_lib.Table]) -> Any:
@@ -111,7 +118,7 @@ def _confine(port: int, addresses: list[confine.Address] | None) -> int:
             confine.confine(listeners, addresses)
         return listeners[0].getsockname()[1]
     except OSError as error:
-        raise RuntimeError(
+        raise ValueError(
             f"address: this system can't keep a server to one ({error}): expected 0.0.0.0, for all"
         ) from error
     finally:
@@ -129,7 +136,7 @@ def _import_reverb() -> Any:
     try:
         import reverb
     except ImportError as error:
-        raise RuntimeError(f"{error}: expected the interpreter of make replay-env") from error
+        raise ValueError(f"{error}: expected the interpreter of make replay-env") from error
     return reverb
 
 
@@ -155,9 +162,10 @@ def _check_checkpoint(directory: Path, infos: Mapping[str, Any]) -> None:
       directory: the checkpoint root.
       infos: the described tables' reverb.TableInfo by name.
     """
-    path = max((p for p in directory.iterdir() if (p / _DONE).exists()), default=None)
-    if path is None:
+    found = checkpoint_files.whole(directory)
+    if not found:
         return
+    path = found[-1]
     stored = _stored_tables(path)
     described = {name: _settings(info, info.rate_limiter_info) for name, info in infos.items()}
     if set(stored) != set(described):

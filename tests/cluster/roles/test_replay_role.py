@@ -1,5 +1,6 @@
 """The replay role as a process, with a real server where its environment is."""
 
+import dataclasses
 import signal
 import socket
 import sys
@@ -157,7 +158,13 @@ def test_no_interpreter(python):
 
 @pytest.mark.parametrize(
     ("exit_code", "lines", "expected"),
-    [(0, [], 3), (-9, [], 137), (1, ["Traceback", "KeyError: 3"], 1), (70, ["error: x"], 70)],
+    [
+        (0, [], 3),
+        (-9, [], 137),
+        (1, ["Traceback", "KeyError: 3"], 1),
+        (1, ["error: no space left"], 1),
+        (70, ["error: x"], 70),
+    ],
 )
 def test_crash_of_the_server_is_no_refusal(exit_code, lines, expected):
     assert replay._after_end(exit_code, lines) == expected
@@ -166,13 +173,45 @@ def test_crash_of_the_server_is_no_refusal(exit_code, lines, expected):
 @pytest.mark.parametrize(
     ("exit_code", "lines", "expected"),
     [
-        (1, ["talk", "error: port = 1: in use"], "port = 1: in use"),
+        (2, ["talk", "error: address = 'x': unknown"], "address = 'x': unknown"),
         (2, ["usage: x", "x: error: argument --port"], "argument --port"),
     ],
 )
 def test_refusal_of_the_server(exit_code, lines, expected):
     with pytest.raises(ValueError, match=f"the replay server does not start: .*{expected}"):
         replay._after_end(exit_code, lines)
+
+
+_WITHOUT_THE_LAST_PORT = """#!/bin/sh
+for argument; do
+    case $argument in
+        --port=0) is_any=1;;
+        --port=*) echo "error: $argument: taken"; exit 1;;
+        --ready_file=*) ready=${argument#--ready_file=};;
+    esac
+done
+echo 7 > $ready
+until grep -q :7 $(dirname $ready)/address; do sleep 0.02; done
+exit 5
+"""
+
+
+def test_a_port_that_nobody_has_asked_for_is_given_up_if_the_server_does_not_start_there(
+    run_dir, tmp_path
+):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        port = other.getsockname()[1]
+    python = tmp_path / "python"
+    python.write_text(_WITHOUT_THE_LAST_PORT)
+    python.chmod(0o755)
+    role = dataclasses.replace(_role(run_dir), replay_python=python)
+    role.address_file.parent.mkdir()
+    role.address_file.write_text(f"localhost:{port}\n")
+    assert replay.run(role) == 5
+    assert role.address_file.read_text() == "localhost:7\n"
+    # One that was asked for is not.
+    assert replay.run(dataclasses.replace(role, port=port)) == 1
 
 
 @pytest.mark.parametrize(

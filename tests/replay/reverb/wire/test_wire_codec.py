@@ -16,6 +16,7 @@ from core import checks
 from replay.reverb import wire
 from replay.reverb.server import confine, tables
 from replay.reverb.wire import codec, messages, sampler
+from training.system import exit_codes
 
 DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
@@ -393,13 +394,12 @@ def start_server(directory, **changes):
         ({"address": "198.51.100.7"}, "error: address = '198.51.100.7': expected one of this"),
         ({"port": 70000}, "error: port = 70000: expected a free one, or 0 for any"),
         ({"checkpoint_dir": "/tmp/a*b"}, "error: checkpoint_dir = '/tmp/a*b': expected none of *"),
-        ({"checkpoint_dir": "/proc/x"}, "error: "),
         ({"ready_file": "/nowhere/port"}, "error: ready_file = '/nowhere/port': expected it in a"),
     ],
 )
 def test_a_server_that_cant_start_says_why_in_one_line(tmp_path, changes, message):
     ended = start_server(tmp_path, **changes)
-    assert ended.returncode == 1
+    assert ended.returncode == exit_codes.REFUSED
     assert ended.stderr.startswith(message)
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "port").exists()
@@ -411,15 +411,36 @@ def test_a_server_keeps_off_other_files_other_servers_and_their_port(tmp_path):
     (directory / "2026-11-21T11:31:39.4+00:00").mkdir()
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as other:
         port = other.getsockname()[1]
-        assert f"port = {port}: expected a free one" in start_server(tmp_path, port=port).stderr
+        ended = start_server(tmp_path, port=port)
+    assert f"port = {port}: expected a free one" in ended.stderr
+    assert ended.returncode == exit_codes.FAILED  # it may be free next time
+    (directory / "2026-11-21T11:31:40.4+00:00").mkdir()
     lock = os.open(directory, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    assert "another server uses it" in start_server(tmp_path).stderr
+    ended = start_server(tmp_path)
+    assert "another server uses it" in ended.stderr
+    assert ended.returncode == exit_codes.FAILED
+    assert list(directory.iterdir())  # it may be writing it
     os.close(lock)
     assert "error: No module named 'reverb': expected the interp" in start_server(tmp_path).stderr
     (directory / "notes.txt").touch()
     assert "be deleted; it has 'notes.txt'" in start_server(tmp_path).stderr
     assert (directory / "notes.txt").exists()
+
+
+def test_a_server_deletes_what_one_before_it_has_not_finished(tmp_path):
+    """As for a directory that can't be made, nobody has given a wrong argument."""
+    whole, unfinished = (tmp_path / "checkpoints" / f"2026-11-2{i}T11:31" for i in (1, 2))
+    for path in (whole, unfinished):
+        path.mkdir(parents=True)
+        (path / "tables.tfrecord").touch()
+    (whole / "DONE").touch()
+    start_server(tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir()) == [whole]
+    ended = start_server(tmp_path, checkpoint_dir="/proc/x")
+    assert ended.returncode == exit_codes.FAILED
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
 
 
 def can_connect(number, port):
