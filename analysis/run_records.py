@@ -238,8 +238,9 @@ def read_table(path: Path) -> Columns:
     """
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        header, *rows = list(csv.reader(stream)) or [[]]
+    text = path.read_text(encoding="utf-8")
+    # A number that was cut would be read as another one.
+    header, *rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines())) or [[]]
     rows = [row for row in rows if len(row) == len(header)]
     columns = zip(*rows) if rows else ([] for _ in header)
     return {
