@@ -22,7 +22,7 @@ class ActorAccounts:
         self._transitions: dict[int, int] = {}
         self._episodes: dict[int, int] = {}
         self._newest: dict[int, tuple[float, messages.Report]] = {}
-        self._begin = time.monotonic()
+        self.await_all()
 
     @property
     def frames(self) -> int:
@@ -69,6 +69,10 @@ class ActorAccounts:
         """The newest reports of the actors heard from lately."""
         now = time.monotonic()
         return [report for at, report in self._newest.values() if now - at < _SILENT_S]
+
+    def await_all(self) -> None:
+        """Has all actors waited for again for a while, after a time when none could be heard."""
+        self._begin = time.monotonic()
 
     def have_left(self, task: int, incarnation: int, num_actors: int) -> bool:
         """Whether all live actors play a later task, with all they played before confirmed.

@@ -96,6 +96,10 @@ class Announcements:
         )
         self._publisher.set_announcement(announcement, is_urgent)
 
+    def wait_until_told(self, timeout_s: float) -> bool:
+        """Waits for the server to have all that was published; returns whether it has."""
+        return self._publisher.wait_until_told(timeout_s)
+
     def close(self) -> None:
         """Publishes the last announcement once more, if connected, and ends the thread."""
         self._publisher.close()

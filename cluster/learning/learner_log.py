@@ -3,7 +3,8 @@
 import collections
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from cluster.learning import trained_agent
 from cluster.messages import messages
 from core import finite, progress
 from envs import base as envs_base
-from training import periods
+from training import periods, run_settings
 from training.logs import csv_log, run_recorder
 
 RECENT_EPISODES = 100
@@ -56,7 +57,7 @@ class LearnerLog:
         # Rows of the evaluator are not the learner's to drop; nor are episodes that were played.
         logs = {"train": frames, "layers": frames, "episodes": run_recorder.KEEP_ROWS}
         self.recorder = run_recorder.Recorder(role.run_dir, self._settings, logs, metric_names)
-        _note_written_episodes(role, accounts)
+        self._written = _note_written_episodes(role, accounts, frames)
         self._progress = progress.Progress(role.num_frames, "frame", frames, line_seconds=math.inf)
         # What was due in an iteration cut short by a dying server is due in the next one.
         self._written_frames = frames
@@ -83,10 +84,27 @@ class LearnerLog:
 
     def write_due(self) -> None:
         """Writes the rows of train.csv and layers.csv that are due. Raises NotFiniteError."""
+        self._take_written()
         if self.is_due(self._settings.log.layers_period_frames):
             self._measure_layers()
         if self.is_due(self._settings.log.period_frames) or self._counts.is_finished:
             self.write_interval()
+
+    def write_rest(self) -> None:
+        """Writes a row of train.csv if there is anything for it. Raises NotFiniteError."""
+        self._take_written()
+        gathered = self.recorder.gathered.get_state()
+        if gathered["update_counts"].size or gathered["returns"].size:
+            self.write_interval()
+
+    def _take_written(self) -> None:
+        """Counts episodes that are in the file already when the run comes to them again."""
+        counters = self._counts.counters
+        while self._written and self._written[0].frames <= counters["frames"]:
+            episode_return = self._written.popleft().episode_return
+            counters["episodes"] += 1
+            self.recent.append(episode_return)
+            self.recorder.gathered.returns[0].append(episode_return)
 
     def write_interval(self) -> None:
         """Writes a row of train.csv. Raises NotFiniteError."""
@@ -119,17 +137,15 @@ class LearnerLog:
         shown = {"return": float(np.mean(self.recent))} if self.recent else {}
         if not np.isnan(numbers["loss"]):
             shown["loss"] = numbers["loss"]
-        self._progress.report(counters["frames"], numbers["frames_per_second"], self._game(), shown)
+        self._progress.report(
+            counters["frames"], numbers["frames_per_second"], _game(self._settings, counters), shown
+        )
 
     def _replay_size(self) -> int:
         """Transitions in the table when a batch was last drawn; before that, those on their way."""
         if self._agent.newest is None:
             return min(self._accounts.transitions, self._settings.replay.capacity)
         return self._agent.newest.table_size
-
-    def _game(self) -> str:
-        task = self._counts.counters["task"]
-        return envs_base.task_name(envs_base.task(self._settings.environment, task))
 
     def show_progress(self) -> None:
         """Updates the progress line, and writes the status if a second has passed."""
@@ -151,7 +167,7 @@ class LearnerLog:
             "updates_per_second": (counters["updates"] - updates) / seconds,
             "transitions": self._accounts.transitions,
             "replay_size": self._replay_size(),
-            "game": self._game(),
+            "game": _game(self._settings, counters),
         }
         if self.recent:
             numbers["mean_return"] = float(np.mean(self.recent))
@@ -165,9 +181,29 @@ class LearnerLog:
         self.write_status()
 
 
-def _note_written_episodes(role: context.Role, accounts: actor_accounts.ActorAccounts) -> None:
-    """Avoids writing episodes twice."""
+def _game(settings: run_settings.RunSettings, counters: Mapping[str, int]) -> str:
+    """The name of the task that is learned."""
+    return envs_base.task_name(envs_base.task(settings.environment, counters["task"]))
+
+
+class _WrittenEpisode(NamedTuple):
+    """An episode in the file: the frames of the run when it was recorded, and its return."""
+
+    frames: int
+    episode_return: float
+
+
+def _note_written_episodes(
+    role: context.Role, accounts: actor_accounts.ActorAccounts, frames: int
+) -> collections.deque[_WrittenEpisode]:
+    """Avoids writing episodes twice; returns those recorded after these frames, in their order.
+
+    They are not in the counts of a snapshot of that moment.
+    """
     path = role.run_dir / "episodes.csv"
-    if path.exists():
-        rows = csv_log.read_rows(path)
-        accounts.note_episodes((int(row["journal"]), int(row["episode"])) for row in rows)
+    rows = csv_log.read_rows(path) if path.exists() else []
+    accounts.note_episodes((int(row["journal"]), int(row["episode"])) for row in rows)
+    written = (_WrittenEpisode(int(row["frames"]), float(row["return"])) for row in rows)
+    # Without a snapshot, none is counted.
+    later = [episode for episode in written if episode.frames > frames or not frames]
+    return collections.deque(sorted(later, key=lambda episode: episode.frames))

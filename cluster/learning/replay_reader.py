@@ -95,6 +95,10 @@ class ReplayReader:
         """Queues the batch's new priorities [B]; they may not be computed yet."""
         self._sender.put(batch, new_priorities, _TIMEOUT_S)
 
+    def drain(self) -> None:
+        """Waits until all new priorities are sent. Raises WireError."""
+        self._sender.drain(_TIMEOUT_S)
+
     def poll_reports(self) -> list[messages.Report | messages.EvaluatorReport]:
         """The reports since the last call. Raises WireError."""
         # Asks for one even if there is none: a broken stream then raises what broke it.

@@ -26,6 +26,8 @@ class Publisher:
         self._connect = connect
         self._announcement: messages.Announcement | None = None
         self._parameters: messages.Parameters | None = None
+        # What the server has of the two, once both were published.
+        self._told: tuple[messages.Announcement, messages.Parameters] | None = None
         self._closing = False
         self._is_urgent = False
         # Guards what is to be published.
@@ -60,6 +62,16 @@ class Publisher:
             self._parameters = parameters
             self._changed.notify_all()
 
+    def wait_until_told(self, timeout_s: float) -> bool:
+        """Waits until the server has what was set last; returns whether it has."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._error is not None or self._is_told(), timeout_s)
+            return self._is_told()
+
+    def _is_told(self) -> bool:
+        told = self._told
+        return told is not None and told[0] is self._announcement and told[1] is self._parameters
+
     def close(self) -> None:
         """Publishes the last announcement once more, if connected, and ends the thread."""
         with self._changed:
@@ -74,7 +86,9 @@ class Publisher:
         except connection.Stopped:
             pass
         except Exception as error:  # raised by `set_announcement`
-            self._error = error
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
 
     def _publish_until_it_breaks(self) -> None:
         try:
@@ -103,6 +117,9 @@ class Publisher:
         if announcement is not None and published is not None:
             told = announcement._replace(version=published.version)
             self._insert(writer, tables.ANNOUNCEMENT, told)
+            with self._changed:
+                self._told = announcement, published
+                self._changed.notify_all()
         return published
 
     def _insert(

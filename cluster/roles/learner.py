@@ -5,6 +5,7 @@ tells the actors how far they may play: nothing else counts the two.
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,8 @@ _BATCH_WAIT_S = 0.2
 _IDLE_S = 0.005
 _REPORTS_S = 0.02
 _RETRY_S = 0.5
-_LAST_CHECKPOINT_S = 300.0
+# How long a finished run tries to save and to publish what it ends with.
+_LAST_S = 300.0
 # Without a report for this long, the connection may be gone silently.
 _SILENT_S = 10.0
 # A checkpoint is due when 1 / this of the table is new: what is then sent again to a restored
@@ -52,19 +54,24 @@ def run(role: context.Role) -> int:
 
     Returns:
       The exit code: 0 if the run is finished, 3 if not, 4 if a number was not finite: no snapshot
-      comes after that.
+      comes after that. 1 if it is finished, but its end is not saved or published.
     """
     with stopping.StopRequest() as stop:
         learner = LearnerProcess(role, lambda: stop.requested)
         try:
             with contextlib.suppress(connection.Stopped):
                 learner.learn()
-            learner.save_and_wait()
+            missing = learner.save_and_wait()
         except finite.NotFiniteError as error:
             return context.report_not_finite(error)
         finally:
             learner.close()
-    return exit_codes.FINISHED if learner.is_finished else exit_codes.STOPPED
+    if not learner.is_finished:
+        return exit_codes.STOPPED
+    if missing:
+        print(f"error: all frames are played, but {missing}", file=sys.stderr)
+        return exit_codes.FAILED
+    return exit_codes.FINISHED
 
 
 class LearnerProcess:
@@ -127,6 +134,7 @@ class LearnerProcess:
             self._accounts,
             lambda earlier: self._snapshot.contents(self._log),
             settings.replay.capacity // _CHECKPOINT_SHARE,
+            role.checkpoint_dir,
         )
         self._announcements = announcements.Announcements(
             role, self._agent, self._counts, self._accounts, self._weights, self._saver
@@ -177,6 +185,8 @@ class LearnerProcess:
             try:
                 self._reader.open()
                 self._heard_at = time.monotonic()
+                # They were cut off as well.
+                self._accounts.await_all()
                 return
             except (wire.WireUnavailableError, wire.WireTimeoutError) as error:
                 logging.warning("%s; connecting again", error)
@@ -241,9 +251,8 @@ class LearnerProcess:
         if step is task_change.ChangeStep.PUBLISH:
             self._announcements.publish_parameters()
         elif step is task_change.ChangeStep.BEGIN:
-            self._log.write_interval()
             self._begin_task()
-        elif step is task_change.ChangeStep.WAIT:
+        elif step is task_change.ChangeStep.WAIT or not self._saver.may_change_table:
             time.sleep(_IDLE_S)
         else:
             if step is task_change.ChangeStep.CLEAR:
@@ -251,13 +260,23 @@ class LearnerProcess:
             self._saver.want_checkpoint()
 
     def _begin_task(self) -> None:
-        """Begins the next task."""
+        """Begins the next task. Raises WireError, with nothing changed that matters."""
+
+        def gives_up() -> bool:
+            self._log.show_progress()
+            return self._stop()
+
+        clears = self._settings.task_switch.clear_replay
+        if clears:
+            # The largest priority of this task must not be that of the next one's snapshot.
+            self._reader.drain()
+            self._weights.reset()
+        self._log.write_rest()
         self._agent.begin_task()
         self._counts.begin_task(self._settings.task_switch)
-        if self._settings.task_switch.clear_replay:
+        if clears:
             # A learner restored from before this would miss what is cleared next.
-            self._saver.save_snapshot(self._counts.counters)
-            self._saver.wait_for_snapshot()
+            self._saver.write_snapshot(self._counts.counters, gives_up)
         self._log.recent.clear()
         self._announcements.publish_parameters()
 
@@ -268,25 +287,40 @@ class LearnerProcess:
         self._log.note_written()
         self._saver.tend()
 
-    def save_and_wait(self) -> None:
-        """Writes a last snapshot and a last checkpoint.
+    def save_and_wait(self) -> str:
+        """Writes a last snapshot and a last checkpoint; tries again if the run is finished.
+
+        Returns:
+          What of the run's end could not be saved or published, for a message; "": nothing. A
+          checkpoint is not among it, as the actors' journals have what the last one lacks.
 
         Raises:
           NotFiniteError: an update was not finite; nothing is written.
         """
         self._log.end_if_not_finite()
         self._announcements.publish_parameters()
-        self._announce(finished=self.is_finished)
-        self._saver.save(self._counts.counters)
-        self._saver.wait_for_snapshot()
-        self._saver.wait_for_checkpoint(_LAST_CHECKPOINT_S)
+        is_finished, end = self.is_finished, time.monotonic() + _LAST_S
+        is_saved = self._saver.write_snapshot(
+            self._counts.counters, lambda: not is_finished or time.monotonic() > end
+        )
+        if not is_saved:
+            return "the last snapshot is not written"
+        try:
+            self._announce(is_finished)
+            self._saver.want_checkpoint()
+            self._saver.tend()
+            self._saver.wait_for_checkpoint(_LAST_S, tries_again=is_finished)
+        except wire.WireError as error:
+            logging.error("no last checkpoint: %s", error)
+        if is_finished and not self._announcements.wait_until_told(_LAST_S):
+            return "the last parameters are not published"
+        return ""
 
     def close(self) -> None:
-        """Ends threads, connections, and a checkpoint under way."""
-        self._log.close()
-        self._announcements.close()
-        self._reader.close()
-        self._saver.close()
+        """Ends threads, connections, and a checkpoint under way; each, whatever the others do."""
+        with contextlib.ExitStack() as last_first:
+            for part in (self._saver, self._reader, self._announcements, self._log):
+                last_first.callback(part.close)
 
 
 def _make_counts(role: context.Role) -> learner_counts.LearnerCounts:

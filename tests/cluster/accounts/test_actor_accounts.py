@@ -108,3 +108,9 @@ def test_an_actor_that_was_never_heard_of_is_waited_for_only_for_a_while(monkeyp
     now += 11.0
     accounts.apply(report(journal_id=7, actor=0, task=1, incarnation=5))
     assert accounts.have_left(0, incarnation=5, num_actors=2)
+    # Another server: whoever reports to it first is not the only one that is alive.
+    accounts.await_all()
+    assert not accounts.have_left(0, incarnation=5, num_actors=2)
+    now += 11.0
+    accounts.apply(report(journal_id=7, actor=0, task=1, incarnation=5))
+    assert accounts.have_left(0, incarnation=5, num_actors=2)

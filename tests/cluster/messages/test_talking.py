@@ -127,6 +127,25 @@ def test_a_network_that_was_reset_is_fetched_before_its_task_is_announced(server
     listener.close()
 
 
+def test_it_is_known_whether_the_server_has_what_was_published_last(server):
+    speaker = publisher.Publisher(server.connect)
+    assert not speaker.wait_until_told(0)
+    speaker.set_parameters(_parameters(7))
+    last = ANNOUNCEMENT._replace(finished=True)
+    for announcement in (ANNOUNCEMENT, last):
+        speaker.set_announcement(announcement)
+    assert speaker.wait_until_told(600)
+    with server.connect() as client:
+        arrays = messages.latest(client, tables.ANNOUNCEMENT, 60)
+        assert messages.Announcement.decode(arrays) == last._replace(version=7)
+    server.kill()
+    speaker.set_parameters(_parameters(8))
+    assert not speaker.wait_until_told(0.1)
+    server.start()
+    assert speaker.wait_until_told(600)
+    speaker.close()
+
+
 def test_parameters_of_another_network_are_an_error(server):
     speaker = publisher.Publisher(server.connect)
     listener = learner_link.LearnerLink(server.connect, {"w": np.zeros(3, np.float32)})
