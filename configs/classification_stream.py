@@ -32,7 +32,8 @@ def get_config(argument: str = "c51:plain") -> Any:
     streams.with_tasks(config, num_tasks, updates * streams.NUM_ENVS, streams.NUM_ENVS)
     config.transition.n_step = 1
     config.transition.discount = 0.99 if agent == "mse" else 0.9
-    # Behaviour is uniform: what is seen does not depend on what was learned.
+    # Behaviour is uniform, but for agents without an epsilon: what is seen does not depend on what
+    # was learned.
     streams.with_returns(config, v_max=10.0, epsilon=1.0)
     streams.ARMS[arm](config)
     return config.lock()

@@ -34,12 +34,16 @@ def product(x: jax.Array, layers: Sequence[linear.NoisyParts]) -> jax.Array:
 @jax.custom_vjp
 def _product(x: jax.Array, streams: _Streams) -> jax.Array:
     """The outputs [P, B, S, O] for x [P, B, I]."""
+    return _outputs(x, streams)
+
+
+def _outputs(x: jax.Array, streams: _Streams) -> jax.Array:
     # What is mapped in its own way can't be differentiated twice.
     return _of_passes(x, streams) if noise.groups() else _plain(x, streams)
 
 
 def _forward(x: jax.Array, streams: _Streams):
-    return _product(x, streams), (x, streams)
+    return _outputs(x, streams), (x, streams)
 
 
 def _backward(residuals, dy: jax.Array):
