@@ -17,6 +17,10 @@ PATIENCE_S = 5.0
 _POLL_S = 0.1
 
 
+class HeldError(checks.ConfigError):
+    """Another process holds a lock, perhaps one that is about to end."""
+
+
 @contextlib.contextmanager
 def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Holds the lock of a file, which is created if missing and never removed.
@@ -27,7 +31,8 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
       patience_s: how long to wait for the other process to end.
 
     Raises:
-      ConfigError: another process holds it, it can't be created, or the file system has no locks.
+      HeldError: another process holds it.
+      ConfigError: it can't be created, or the file system has no locks.
     """
     await_free(path, refusal, patience_s)
     try:
@@ -35,8 +40,8 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
     except OSError as error:
         raise checks.ConfigError(f"{path}: not usable: {error}") from error
     try:
-        if not _try(descriptor, path):
-            raise checks.ConfigError(refusal)
+        if not _try(descriptor, path, fcntl.LOCK_EX):
+            raise HeldError(refusal)
         yield
     finally:
         os.close(descriptor)
@@ -53,7 +58,7 @@ def await_free(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> None
         logging.info("%s is held: waiting up to %.0f s for a process to end", path, patience_s)
     while is_held(path):
         if time.monotonic() > deadline:
-            raise checks.ConfigError(refusal)
+            raise HeldError(refusal)
         time.sleep(_POLL_S)
 
 
@@ -64,14 +69,15 @@ def is_held(path: Path) -> bool:
     except OSError:  # not there
         return False
     try:
-        return not _try(descriptor, path)
+        # Shared: NFS asks for a file that is open to be written if it is to be exclusive.
+        return not _try(descriptor, path, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
-def _try(descriptor: int, path: Path) -> bool:
+def _try(descriptor: int, path: Path, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

@@ -87,7 +87,10 @@ def main(argv: Sequence[str]) -> int:
     run_dir = Path(_RUN_DIR.value) if _RUN_DIR.value else _default_path(config)
     host = _host()
     if _ROLE.value:
-        return _run_role(_role(_ROLE.value, config, run_dir, host), given)
+        try:
+            return _run_role(_role(_ROLE.value, config, run_dir, host), given)
+        except locks.HeldError as error:
+            command_line.fail(str(error), exit_codes.HELD)
     return _supervise(config, given, run_dir)
 
 

@@ -1,6 +1,7 @@
 """One role of a run under supervision: its process, and when it is started again."""
 
 import dataclasses
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,8 +21,8 @@ class Timing:
       max_delay: the upper limit of that.
       ended: before a role that has finished is restarted, while the learner has not.
       healthy: a role that lived this long begins with `first_delay` again.
-      quick: a role that did not live this long has died quickly.
-      max_quick_deaths: this many in a row end the run.
+      steady: a role that lived this long has not died in vain, whatever its status says.
+      max_vain_deaths: this many in a row, without progress between them, end the run.
       silent: a role that has not written its status for this long is marked.
       learner: the most the learner may take for its last snapshot.
       evaluator: the most the evaluator may take for the last evaluation, after the learner's end.
@@ -33,8 +34,8 @@ class Timing:
     max_delay: float = 60.0
     ended: float = 10.0
     healthy: float = 60.0
-    quick: float = 20.0
-    max_quick_deaths: int = 5
+    steady: float = 3600.0
+    max_vain_deaths: int = 5
     silent: float = 60.0
     learner: float = 600.0
     evaluator: float = 1800.0
@@ -53,11 +54,37 @@ class End:
         return processes.describe(self.exit_code)
 
 
+class _NotStarted:
+    """In the place of a process that could not be started, and so has ended."""
+
+    seconds = 0.0
+
+    def __init__(self, error: OSError):
+        self._error = error
+
+    def poll(self) -> int:
+        return os.EX_OSERR
+
+    def wait(self) -> int:
+        return os.EX_OSERR
+
+    def send(self, number: signal.Signals) -> None:
+        del number
+
+    def lines(self) -> list[str]:
+        return [f"not started: {self._error}"]
+
+
 class SupervisedProcess:
     """A role of the run. It has a process, or waits for the next one, or has had its last one."""
 
     def __init__(
-        self, name: str, index: int, start: Callable[[], processes.Running], timing: Timing
+        self,
+        name: str,
+        index: int,
+        start: Callable[[], processes.Running],
+        timing: Timing,
+        progress: Callable[[], float] = lambda: 0.0,
     ):
         """Starts nothing yet.
 
@@ -66,14 +93,18 @@ class SupervisedProcess:
           index: which of several processes with that role.
           start: starts the process.
           timing: when to start it again.
+          progress: how far the role has come; asked when a process has died.
         """
         self.name = name
         self.label = context.label(name, index)
-        self.quick_deaths = 0
+        self.vain_deaths = 0
+        """Of processes that came no further than those before them."""
         self.is_finished = False
         """Whether the last process, which has ended, had nothing left to do."""
         self._start = start
         self._timing = timing
+        self._progress = progress
+        self._furthest = 0.0
         self._process: processes.Running | None = None
         self._due: float | None = time.monotonic()
         self._delay = timing.first_delay
@@ -89,12 +120,19 @@ class SupervisedProcess:
         return None if self._due is None else max(0.0, self._due - time.monotonic())
 
     def start_if_due(self) -> bool:
-        """Starts the process if it is due; returns whether it was."""
+        """Starts the process if it is due; returns whether it was started.
+
+        If it can't be, for lack of memory perhaps, it has ended: see `collect`.
+        """
         if self._due is None or time.monotonic() < self._due:
             return False
         self._due = None
         self.is_finished = False
-        self._process = self._start()
+        try:
+            self._process = self._start()
+        except OSError as error:
+            self._process = _NotStarted(error)
+            return False
         return True
 
     def collect(self) -> End | None:
@@ -114,9 +152,18 @@ class SupervisedProcess:
             return timing.ended
         if end.seconds >= timing.healthy:
             self._delay = timing.first_delay
-        self.quick_deaths = self.quick_deaths + 1 if end.seconds < timing.quick else 0
+        self._count_death(end)
         delay, self._delay = self._delay, min(2 * self._delay, timing.max_delay)
         return delay
+
+    def _count_death(self, end: End) -> None:
+        """Counts it if the process has come no further than those before it."""
+        progress = self._progress()
+        if progress > self._furthest or end.seconds >= self._timing.steady:
+            self._furthest = max(self._furthest, progress)
+            self.vain_deaths = 0
+        elif end.exit_code != exit_codes.HELD:  # which will end
+            self.vain_deaths += 1
 
     def retire(self) -> None:
         """Makes the present process, if any, the last."""

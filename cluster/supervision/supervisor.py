@@ -26,7 +26,8 @@ class Supervisor:
     """The roles of a run and their processes.
 
     A role that dies is restarted, after a growing delay. The run ends when the learner has
-    finished, on SIGINT or SIGTERM, when a role refuses its input, or when one dies again and again.
+    finished, on SIGINT or SIGTERM, when a role refuses its input, or when one dies again and again
+    without coming any further.
     """
 
     def __init__(
@@ -52,7 +53,11 @@ class Supervisor:
         self._timing = timing or Timing()
         supervised = [
             SupervisedProcess(
-                name, index, _starter(start, name, index, command, run_dir), self._timing
+                name,
+                index,
+                _starter(start, name, index, command, run_dir),
+                self._timing,
+                _progress(run_dir, name, index),
             )
             for name, index in roles
         ]
@@ -71,7 +76,8 @@ class Supervisor:
         second one kills them all.
 
         Returns:
-          0 if the run is finished, 1 if a role keeps dying, 3 if stopped by a signal.
+          0 if the run is finished, 1 if a role keeps dying or the last evaluation is missing, 3 if
+          stopped by a signal.
 
         Raises:
           ConfigError: if a role refuses its input.
@@ -97,8 +103,7 @@ class Supervisor:
                 raise
             return exit_codes.FAILED
         if is_finished:
-            self._finish(stop, kill)
-            return exit_codes.FINISHED
+            return self._finish(stop, kill)
         self._stop(kill)
         return exit_codes.STOPPED
 
@@ -129,19 +134,26 @@ class Supervisor:
         if end.exit_code == exit_codes.REFUSED:
             process.retire()
             raise checks.ConfigError(f"{process.label}: {log_lines.error(end.lines)}")
-        if process.quick_deaths >= self._timing.max_quick_deaths:
+        if process.vain_deaths >= self._timing.max_vain_deaths:
             process.retire()
-            raise _FailedError(_describe_deaths(process, end, self._timing))
+            raise _FailedError(_describe_deaths(process, end))
 
-    def _finish(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> None:
-        """Ends the others after the learner; the evaluator after its last evaluation."""
+    def _finish(self, stop: stopping.StopRequest, kill: stopping.StopRequest) -> int:
+        """Ends the others after the learner; the evaluator after its last evaluation.
+
+        Returns:
+          The exit code.
+        """
+        exit_code = exit_codes.FINISHED
         found, timing = self._processes, self._timing
         replay, evaluator = found.named("replay"), found.named("evaluator")
         found.end(found.named("actor"), timing.grace, kill, [*replay, *evaluator])
         if not found.wait_for(evaluator, timing.evaluator, stop, replay):
-            logging.warning("the last evaluation is missing: it was not waited for")
+            exit_code = exit_codes.STOPPED if stop.requested else exit_codes.FAILED
+            logging.error("the last evaluation is missing; the same command does it")
         found.end(evaluator, timing.grace, kill, replay)
         found.end(replay, timing.grace, kill)
+        return exit_code
 
     def _stop(self, kill: stopping.StopRequest) -> None:
         """Ends the learner, which needs the replay server for its snapshot, then the others."""
@@ -166,9 +178,23 @@ def _starter(
     return lambda: start(name, index, arguments, log)
 
 
-def _describe_deaths(process: SupervisedProcess, end: End, timing: Timing) -> str:
+def _progress(run_dir: Path, name: str, index: int) -> Callable[[], float]:
+    """A function that gives how far a role has come, by its status: its frames and updates.
+
+    What a replay server has done for the run is in the learner's.
+    """
+    label = context.label("learner" if name == "replay" else name, index)
+
+    def read() -> float:
+        status = context.read_status(run_dir, label)
+        return sum(float(status.get(count, 0)) for count in ("frames", "updates"))
+
+    return read
+
+
+def _describe_deaths(process: SupervisedProcess, end: End) -> str:
     shown = "".join(f"\n  {line}" for line in end.lines[-_SHOWN_LINES:])
     return (
-        f"{process.label}: {end}; it has died {process.quick_deaths} times in a row, each within "
-        f"{timing.quick:.0f} s of its start. The end of its log:{shown}"
+        f"{process.label}: {end}; it has died {process.vain_deaths} times in a row without coming "
+        f"any further. The end of its log:{shown}"
     )

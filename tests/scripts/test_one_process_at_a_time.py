@@ -13,6 +13,7 @@ from core import locks
 from tests import waiting
 from tests.scripts.calling import call, error_of
 from training import run_directory
+from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[2]
 _TRAIN = (
@@ -61,10 +62,21 @@ def at_work(tmp_path):
 def test_a_second_process_is_refused_and_changes_nothing(at_work):
     path, _ = at_work
     before = _contents(path)
-    for arguments in (_TRAIN, ("evaluate",), _LAUNCH, (*_LAUNCH, "--role=learner")):
+    for arguments in (_TRAIN, ("evaluate",), _LAUNCH):
         error = error_of(call(*arguments, f"--run_dir={path}"))
         assert f"run_dir = {str(path)!r}: another process is at work there" in error
         assert _contents(path) == before
+
+
+def test_a_role_tells_its_supervisor_that_another_process_is_at_work(at_work):
+    """Which may be about to end, on a machine that was lost."""
+    path, _ = at_work
+    before = _contents(path)
+    result = call(*_LAUNCH, "--role=learner", f"--run_dir={path}")
+    assert result.returncode == exit_codes.HELD
+    last = result.stderr.splitlines()[-1]
+    assert last == f"error: run_dir = {str(path)!r}: another process is at work there"
+    assert _contents(path) == before
 
 
 def test_the_lock_of_a_dead_process_is_free(at_work):
@@ -87,7 +99,7 @@ def test_a_sweep_counts_the_run_as_failed_and_goes_on(at_work):
     before = _contents(path)
     grid = ("--configs=configs/probe.py", "--arguments=1,2", f"--root={root}")
     result = call("sweep", *grid, "--", "--config.num_frames=500")
-    assert result.returncode == 1, result.stderr
+    assert result.returncode == exit_codes.RUNS_FAILED, result.stderr
     assert "another process is at work there" in result.stderr
     states = {
         k: v["state"] for k, v in json.loads((root / "sweep.json").read_text())["jobs"].items()

@@ -17,3 +17,6 @@ NOT_FINITE = 4
 
 RUNS_FAILED = 5
 """Of a sweep: some runs failed, and all others are finished."""
+
+HELD = 6
+"""Of a role: another process, perhaps one about to end, does its work; it may be started again."""

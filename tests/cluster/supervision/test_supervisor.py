@@ -28,8 +28,7 @@ _QUICK = supervised_process.Timing(
     first_delay=0.1,
     max_delay=0.4,
     healthy=30.0,
-    quick=20.0,
-    max_quick_deaths=3,
+    max_vain_deaths=3,
     silent=0.6,
     learner=20.0,
     evaluator=20.0,
@@ -143,7 +142,7 @@ def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
 
     if is_told:
         _in_background(stop)
-    assert fake.run() == 0
+    assert fake.run() == (exit_codes.STOPPED if is_told else exit_codes.FAILED)
     assert fake.events()[3:] == ["no", "replay"]
     assert any("the last evaluation is missing" in text for text in messages())
 
@@ -216,7 +215,7 @@ def test_role_is_started_again_after_longer_and_longer(tmp_path, messages):
         f"[ $(wc -l < starts) = 2 ] && kill -9 $$; [ $(wc -l < starts) = 4 ] || exit 7; {_ENDS}"
     )
     learner = "until [ -s actor_0.pid ]; do sleep 0.02; done"
-    timing = supervised_process.Timing(poll=0.02, first_delay=0.3, max_quick_deaths=4, grace=20.0)
+    timing = supervised_process.Timing(poll=0.02, first_delay=0.3, max_vain_deaths=4, grace=20.0)
     roles = _ALL[:-1]
     fake = _Fake(tmp_path, roles, timing=timing, learner=learner, actor_0=actor)
     assert fake.run() == 0
@@ -283,6 +282,75 @@ def test_waits_begin_anew_after_a_minute_of_health(monkeypatch):
 def test_wait_of_a_role_that_ends_by_itself(monkeypatch):
     """It may have seen that all is done before the learner has ended."""
     assert _waits(monkeypatch, [(1, 5), (0, 5), (1, 5)]) == [1, 10, 2]
+
+
+def _vain_deaths(monkeypatch, ends, progress=lambda: 0.0) -> list[int]:
+    """How many deaths are counted after each of the processes that end so."""
+    now = [0.0]
+    monkeypatch.setattr(supervised_process.time, "monotonic", lambda: now[0])
+    remaining = iter(ends)
+    member = supervised_process.SupervisedProcess(
+        "actor", 0, lambda: _Scripted(*next(remaining)), supervised_process.Timing(), progress
+    )
+    counts = []
+    for _ in ends:
+        assert member.start_if_due()
+        member.collect()
+        counts.append(member.vain_deaths)
+        now[0] += member.wait
+    return counts
+
+
+def test_deaths_are_counted_until_a_process_comes_further_than_all_before_it(monkeypatch):
+    """However old they get: one may die of the same thing after minutes, again and again."""
+    ends = [(1, 300)] * 8
+    assert _vain_deaths(monkeypatch, ends) == [1, 2, 3, 4, 5, 6, 7, 8]
+    frames = iter([10.0, 10.0, 9.0, 11.0, 0.0, 11.0, 11.5, 3.0])
+    assert _vain_deaths(monkeypatch, ends, lambda: next(frames)) == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_a_process_that_lived_for_an_hour_has_not_died_in_vain(monkeypatch):
+    assert _vain_deaths(monkeypatch, [(1, 5), (1, 3600), (1, 5)]) == [1, 0, 1]
+
+
+def test_a_process_whose_work_another_one_still_does_is_started_until_that_has_ended(monkeypatch):
+    ends = [(exit_codes.HELD, 30)] * 7 + [(1, 30)]
+    assert _vain_deaths(monkeypatch, ends) == [0] * 7 + [1]
+    assert _waits(monkeypatch, ends) == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_how_far_a_role_has_come_is_in_its_status_and_for_the_server_in_the_learners(tmp_path):
+    def tell(label, **numbers):
+        path = context.status_path(tmp_path, label)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"time": 1e9, **numbers}))
+
+    asked = [("replay", 0), ("learner", 0), ("evaluator", 0), ("actor", 1)]
+    progress = [supervisor._progress(tmp_path, *role) for role in asked]
+    assert [read() for read in progress] == [0, 0, 0, 0]
+    tell("learner", frames=40, updates=3, frames_per_second=7)
+    tell("replay", address="localhost:7", seconds=3.5)
+    tell("evaluator", frames=20)
+    tell("actor_0", frames=1)
+    tell("actor_1", frames=30)
+    assert [read() for read in progress] == [43, 43, 20, 30]
+
+
+def test_a_process_that_can_not_be_started_is_started_later(tmp_path, messages):
+    """For lack of memory, say; the others go on."""
+    failures = [OSError(12, "Cannot allocate memory")] * 2
+
+    def start(name, index, command, log):
+        if name == "actor" and failures:
+            raise failures.pop()
+        return supervisor.start_here(name, index, command, log)
+
+    fake = _Fake(tmp_path, _ALL[:3], learner="until [ -s actor_0.pid ]; do sleep 0.02; done")
+    fake.supervisor = supervisor.Supervisor(_ALL[:3], fake._command, tmp_path, 100.0, start, _QUICK)
+    assert fake.run() == 0
+    assert [(row["role"], row["exit_code"]) for row in fake.deaths()] == [("actor_0", "71")] * 2
+    assert any("actor_0: exit code 71 after 0 s: not started: " in text for text in messages())
+    assert sum("actor_0: started" in text for text in messages()) == 1
 
 
 def test_run_ends_when_a_role_keeps_dying(tmp_path, messages):
