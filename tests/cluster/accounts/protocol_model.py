@@ -494,8 +494,9 @@ class Machine:
 
     def _writes_checkpoint(self, state: State) -> tuple[str, State]:
         """It may have more than the mark says: what was confirmed and is not reported yet."""
-        learner = state.learner
-        confirmed = tuple(self._confirmed(report, learner.stream) for report in learner.reports)
+        learner, marked = state.learner, state.server.content.mark[2]
+        reported = (self._confirmed(report, learner.stream) for report in learner.reports)
+        confirmed = tuple(map(max, marked, reported))
         mark = (*learner.mark, confirmed)
         content = state.server.content._replace(mark=mark)
         server = state.server._replace(content=content, checkpoint=content)

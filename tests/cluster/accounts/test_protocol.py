@@ -154,7 +154,7 @@ MUTANTS = {
         BrokenRuleError,
     ),
     "transitions of a cleared task are sent again": (
-        CLEARED,
+        CLEARED_BY_TWO,
         {"leaves_out_cleared_tasks": False},
         BrokenRuleError,
     ),

@@ -12,11 +12,11 @@ import pytest
 from dm_env import specs
 
 from cluster import context
-from cluster.learning import replay_reader
+from cluster.learning import checkpoint_writing, replay_reader
 from cluster.messages import learner_link, messages, publisher
 from cluster.supervision import processes
 from configs import probe
-from replay.reverb import connection, tables, wire
+from replay.reverb import checkpoint_mark, connection, tables, wire
 from replay.reverb.sampling import priorities
 from tests import waiting
 from training import derived
@@ -193,6 +193,27 @@ def test_each_report_reaches_the_learner_once(server):
     assert source.batch(0.1) is None  # there is no transition
     source.check()
     source.close()
+
+
+def test_a_checkpoint_whose_clock_was_set_back_is_noticed_and_the_next_one_stays(server, tmp_path):
+    """Reverb keeps the newest by name, and says that all went well."""
+    root = tmp_path / "checkpoints"
+    later = root / "2999-01-01T00:00:00+00:00"
+    later.mkdir()
+    (later / "DONE").touch()
+    mark = checkpoint_mark.Mark(confirmed={7: 3})
+    with server.connect() as client:
+        incarnation = client.incarnation()
+        with pytest.raises(wire.WireError, match="was the clock set back"):
+            checkpoint_writing.write(client, incarnation, mark, root)
+        assert [path.name for path in root.iterdir()] == [f"0001-01-01T{later.name}"]
+        assert checkpoint_writing.write(client, incarnation, mark, root) == (incarnation, mark)
+    (path,) = root.iterdir()
+    assert (path / "DONE").exists()
+    server.kill()
+    server.start()
+    with server.connect() as client:
+        assert checkpoint_mark.read(client) == mark
 
 
 def test_the_learner_notices_a_server_that_is_gone(server):
