@@ -29,6 +29,7 @@ from cluster.roles import address, replay
 from cluster.supervision import processes, supervisor
 from cluster.sweeps import sweep_jobs
 from core import checks, locks
+from replay.reverb.writing import actor_journal
 from scripts import command_line
 from training import derived, run_directory
 from training.system import exit_codes, jax_platform
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     if _ROLE.value:
         try:
             return _run_role(_role(_ROLE.value, config, run_dir, host), given)
-        except locks.HeldError as error:
+        except (locks.HeldError, actor_journal.JournalInUseError) as error:
             command_line.fail(str(error), exit_codes.HELD)
     return _supervise(config, given, run_dir)
 

@@ -1,5 +1,6 @@
 """The learner's link to the replay server: batches, their priorities, and the actors' reports."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ _MAX_REPORTS_AHEAD = 64
 _DECODERS_OF_ACCELERATOR = 2
 _ANSWER_S = 5.0
 _TIMEOUT_S = 60.0
+# Without a batch for this long, though there are enough transitions, a stream is taken for broken.
+_NO_BATCH_S = 60.0
 
 
 class ReplayReader:
@@ -46,6 +49,8 @@ class ReplayReader:
         """
         self._role, self._spec, self._weights, self._stop = role, spec, weights, stop
         self._opened: list[Any] = []
+        # Since when there has been no batch, by time.monotonic; None: there was one.
+        self._lacking_since: float | None = None
 
     def open(self) -> None:
         """Connects, waiting as long as it takes; replaces what was open before.
@@ -78,17 +83,30 @@ class ReplayReader:
             _num_decoders(distributed),
         )
         self._opened.append(self._reader)
+        self._lacking_since = None
 
     def batch(self, timeout_s: float) -> batches.DrawnBatch | None:
         """The next batch; None if there is none in time. Raises WireError."""
         try:
-            return self._reader.take(timeout_s)
+            batch = self._reader.take(timeout_s)
         except wire.WireTimeoutError:
             return None
+        self._lacking_since = None
+        return batch
 
     def is_short(self) -> bool:
-        """Whether the table has too few transitions to draw from. Raises WireError."""
+        """Whether there is no batch because the table has too few transitions to draw from.
+
+        Raises:
+          wire.WireTimeoutError: it has enough, and there has been no batch for long.
+          wire.WireError: the connection broke.
+        """
         table = self.client.server_info(_ANSWER_S)[tables.TRANSITIONS]
+        now = time.monotonic()
+        if table.size < table.min_size or self._lacking_since is None:
+            self._lacking_since = now
+        elif now - self._lacking_since > _NO_BATCH_S:
+            raise wire.WireTimeoutError(f"{self.client.address}: no batch for {_NO_BATCH_S:g} s")
         return table.size < table.min_size
 
     def prioritize(self, batch: batches.DrawnBatch, new_priorities: Any) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.sweeps import sweep_jobs
 from configs import probe
 from core import locks
+from replay.reverb.writing import actor_journal
 from tests import waiting
 from tests.scripts.calling import call, error_of
 from training import run_directory
@@ -77,6 +79,20 @@ def test_a_role_tells_its_supervisor_that_another_process_is_at_work(at_work):
     last = result.stderr.splitlines()[-1]
     assert last == f"error: run_dir = {str(path)!r}: another process is at work there"
     assert _contents(path) == before
+
+
+# ml_collections loads config files in a way that Python 3.12 will not have.
+@pytest.mark.filterwarnings("ignore:the load_module")
+def test_an_actor_tells_its_supervisor_that_another_process_has_its_journal(tmp_path, monkeypatch):
+    monkeypatch.chdir(_ROOT)
+    path = tmp_path / "run"
+    run_directory.claim(path, sweep_jobs.load(sweep_jobs.Job("configs/probe.py", "1", 1)))
+    actor = ("launch", "--config=configs/probe.py:1", "--config.seed=1", "--role=actor")
+    with actor_journal.Journal(path / "actors" / "0") as journal:
+        result = call(*actor, f"--run_dir={path}")
+        assert result.returncode == exit_codes.HELD, result.stderr
+        last = result.stderr.splitlines()[-1]
+        assert last == f"error: {journal.directory}: another process uses this journal"
 
 
 def test_the_lock_of_a_dead_process_is_free(at_work):
