@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:  # processes that only decode need not wait for it
     import jax
 
-LayerKind = Literal["hidden", "output", "norm", "free_norm"]
+LayerKind = Literal["hidden", "free", "output", "norm", "free_norm"]
 
 
 class Transition(NamedTuple):
@@ -71,7 +71,8 @@ class DeclaredLayer(NamedTuple):
 
     Attributes:
       module: the path of its parameters in their tree, names joined by "/".
-      kind: "hidden" or "output" for weights with their biases; "norm" for the scale and offset of a
+      kind: "hidden" or "output" for weights with their biases, "free" for hidden ones whose scale
+        matters, as of those that add to a residual stream; "norm" for the scale and offset of a
         normalization, "free_norm" for one that feeds an output layer, whose scale matters.
       weights: names of the leaves that are matrices or kernels; of a norm, its scales.
       biases: names of the others; of a norm, its offsets.

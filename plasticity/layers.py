@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from core import checks, types
 
-Kind = Literal["hidden", "output", "norm", "free_norm", "sigma", "other"]
+Kind = Literal["hidden", "free", "output", "norm", "free_norm", "sigma", "other"]
 Noisy = Literal["joint", "separate", "mu_only"]
 
 Declare = Callable[[Any], Sequence[types.DeclaredLayer]]
@@ -27,8 +27,8 @@ class Layer:
     Attributes:
       name: the module's path, keys joined by "/"; where a module holds several layers (mu and
         sigma taken apart, say) the part follows: ".../mu".
-      kind: "hidden" and "output" for weights with their biases, "norm" for the scale and offset
-        of a normalization, "free_norm" for one that feeds an output layer, "sigma" for noise
+      kind: "hidden", "free" and "output" for weights with their biases, "norm" for the scale and
+        offset of a normalization, "free_norm" for one that feeds an output layer, "sigma" for noise
         weights that stay free beside their means, "other" for undeclared leaves.
       leaves: leaf name to its path in the tree as `jax.tree_util.keystr` writes it.
       weights: the paths of matrices and kernels, or of a norm's scales, among them.

@@ -286,6 +286,14 @@ def _check_tasks(parsed: RunSettings) -> None:
             "task_switch.clear_replay = True: expected False with training.dataset, which fills "
             "the replay of the first task alone"
         )
+    named: dict[str, envs_base.Settings] = {}
+    tasks = envs_base.tasks(parsed.environment)
+    is_unique = all(named.setdefault(envs_base.task_name(x), x) == x for x in tasks)
+    if parsed.evaluation.all_games and not is_unique:
+        raise checks.ConfigError(
+            "evaluation.all_games = True: expected False, as different tasks of this sequence have "
+            "the same name"
+        )
     step = parsed.num_envs * parsed.frames_per_step
     if parsed.frames_per_task % step:
         key = envs_base.frames_per_task_key(parsed.environment)

@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from core import checks, settings
+from core import checks, settings, types
 from networks import convolution, declared, linear, nonlinearity
 
 
@@ -50,7 +50,7 @@ def make(
         x = convolution.frames_to_images(observation)
         for i, channels in enumerate(config.channels):
             channels = channels * config.width_multiplier
-            x = _convolution(x, channels, True, f"section_{i}_conv")(x)
+            x = _convolution(x, channels, True, f"section_{i}_conv", "free")(x)
             x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
             for j in range(config.blocks):
                 x = _residual_block(x, nonlinear, f"section_{i}_block_{j}")
@@ -86,15 +86,15 @@ def _pool_to(size: int, x: jax.Array) -> jax.Array:
 def _residual_block(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: str) -> jax.Array:
     """Adds to x the result of [norm, ReLU, conv] twice.
 
-    Only the first convolution feeds directly into a norm, so only it may drop its bias; the
-    second adds to the residual stream.
+    Only the first convolution feeds directly into a norm, so only it may drop its bias, and be
+    projected; the second adds to the residual stream, where its scale matters.
     """
     y = nonlinear(x, f"{name}_norm_0", f"{name}_norm_0")
     units, has_bias = nonlinear.units(x.shape[-1]), nonlinear.layer_has_bias
     layer = _convolution(y, units, has_bias, f"{name}_conv_0")
     # The stream has no norm before the next block's: the scale of what is added to it matters.
     y = nonlinear(layer(y), f"{name}_norm_1", f"{name}_norm_1", layer, "free_norm")
-    return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1")(y)
+    return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1", "free")(y)
 
 
 class _Conv2D(hk.Conv2D):
@@ -105,9 +105,11 @@ class _Conv2D(hk.Conv2D):
         return super().__call__(inputs, precision=precision)
 
 
-def _convolution(x: jax.Array, channels: int, with_bias: bool, name: str) -> _Conv2D:
-    """A 3x3 convolution for inputs like x."""
+def _convolution(
+    x: jax.Array, channels: int, with_bias: bool, name: str, kind: types.LayerKind = "hidden"
+) -> _Conv2D:
+    """A 3x3 convolution for inputs like x, declared as `kind`."""
     init = linear.uniform_fan_in(9 * x.shape[-1])
     layer = _Conv2D(channels, 3, with_bias=with_bias, w_init=init, b_init=init, name=name)
-    declared.declare(layer, "hidden", ("w",), ("b",) if with_bias else ())
+    declared.declare(layer, kind, ("w",), ("b",) if with_bias else ())
     return layer

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core import checks, settings
+from core import checks, settings, types
 from networks import convolution, declared, linear, nonlinearity, normalization
 
 # The hidden layer of a block, in widths of the torso.
@@ -58,7 +58,7 @@ def make(
     def torso(observation: jax.Array) -> jax.Array:
         convolution.check_frames("transformer", observation, smallest=config.patch_size)
         x = _tokens(observation, config.patch_size)
-        x = _dense(x, config.width, norm.layer_has_bias, "embedding")
+        x = _dense(x, config.width, norm.layer_has_bias, "embedding", "free")
         x, _ = norm(x, "embedding_norm", "free_norm")
         x = x + _positions(observation.shape[2:], config)[None]
         for i in range(config.blocks):
@@ -122,8 +122,10 @@ def _hidden(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: str) -> ja
         nonlinear.units(_EXPANSION * width), width, nonlinear.layer_has_bias, f"{name}_hidden"
     )
     y = nonlinear(layer(x), f"{name}_hidden", f"{name}_hidden_norm", layer, "free_norm")
-    return _dense(y, width, True, f"{name}_mixed")
+    return _dense(y, width, True, f"{name}_mixed", "free")
 
 
-def _dense(x: jax.Array, size: int, with_bias: bool, name: str) -> jax.Array:
-    return linear.linear(size, x.shape[-1], with_bias, name)(x)
+def _dense(
+    x: jax.Array, size: int, with_bias: bool, name: str, kind: types.LayerKind = "hidden"
+) -> jax.Array:
+    return linear.linear(size, x.shape[-1], with_bias, name, kind=kind)(x)

@@ -27,8 +27,9 @@ class Settings(selection.LayerSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    found = chosen.select(subject, chosen.module, ("hidden", "output"))
-    weights = chosen.matrices(subject, chosen.module, ("hidden", "output"))
+    kinds = ("hidden", "free", "output")
+    found = chosen.select(subject, chosen.module, kinds)
+    weights = chosen.matrices(subject, chosen.module, kinds)
     biases = [p for x in found for p in x.leaves.values() if p not in x.weights]
 
     def loss(params, state, updates, context):

@@ -17,7 +17,7 @@ from plasticity.metrics import layer_metrics
 
 Scalars = dict[str, jax.Array]
 
-_WEIGHTED = ("hidden", "output")
+_WEIGHTED = ("hidden", "free", "output")
 
 
 def of_gradients(grads: Any, layers: Sequence[layers_lib.Layer]) -> dict[str, Scalars]:

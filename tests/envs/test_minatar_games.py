@@ -9,6 +9,7 @@ import pytest
 from configs import minatar_stream
 from core import checks
 from envs import base, environment_sequence, gymnasium_vector, minatar_games
+from training import derived, run_settings
 
 _IS_INSTALLED = importlib.util.find_spec("minatar") is not None
 needs_it = pytest.mark.skipif(
@@ -19,6 +20,13 @@ needs_it = pytest.mark.skipif(
 def _settings(**kwargs):
     name = "envs.minatar_games:PermutedMinAtar-v0"
     return gymnasium_vector.Settings(id=name, kwargs=kwargs)
+
+
+def test_tasks_of_one_name_can_not_all_be_evaluated_by_it():
+    config = minatar_stream.get_config()
+    config.evaluation.all_games = True
+    with pytest.raises(checks.ConfigError, match=r"all_games = True: expected False, as different"):
+        run_settings.parse(derived.resolve(config))
 
 
 def test_a_task_is_the_same_permutation_in_all_runs_and_the_first_is_none():

@@ -18,6 +18,7 @@ from networks.torsos import (
     transformer,
 )
 from plasticity import layers as layers_lib
+from plasticity import projection
 from tests.core import sections
 
 NUM_ATOMS = 51
@@ -383,7 +384,7 @@ def test_perceptron_flattens_whatever_it_sees(shape):
 )
 @pytest.mark.parametrize("kind", ["none", "layer", "rms"])
 def test_a_torso_declares_every_parameter(module, changes, shape, kind):
-    """Its layers are hidden ones, its norms feed hidden layers."""
+    """Its layers are hidden ones, but for those that add to a residual stream."""
     torso = make_torso(module, normalization.Normalization(kind), **changes)
     dtype = np.uint8 if len(shape) == 3 else np.float32
     with declared.recording() as found:
@@ -394,10 +395,36 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
     kinds = {layer.kind for layer in sorted_layers}
     free = {"free_norm"} if module is hyperspherical else set()
     norms = {"norm", "free_norm"} if module in (impala, transformer) else {"norm"}
+    free |= {"free"} if module in (impala, transformer) else set()
     assert kinds == {"hidden"} | free | (set() if kind == "none" else norms)
     assert (
         {layer.name for layer in sorted_layers} == set(params) == {x.module for x in found.layers}
     )
+
+
+def test_what_adds_to_a_residual_stream_is_not_projected():
+    expected = {
+        impala: {"section_0_conv", "section_0_block_0_conv_1"},
+        transformer: {"embedding", "block_0_mixed", "block_1_mixed"},
+    }
+    for module, changes in (
+        (impala, {"channels": (4,), "blocks": 1}),
+        (transformer, {"width": 8, "blocks": 2}),
+    ):
+        torso = make_torso(module, normalization.Normalization("layer"), **changes)
+        with declared.recording() as found:
+            jax.eval_shape(
+                torso.init,
+                jax.random.key(0),
+                jax.ShapeDtypeStruct((1, 1, 8, 8), np.uint8),
+            )
+        chosen = projection.Projection(
+            projection.ProjectionSettings(enabled=True), lambda _, layers=found.layers: layers
+        )
+        params = torso.init(jax.random.key(0), np.zeros((1, 1, 8, 8), np.uint8))
+        weighted = {layer.module for layer in found.layers if "norm" not in layer.kind}
+        projected = {layer.name for layer in projection.selected_layers(params, chosen)}
+        assert weighted - projected == {f"torso/{name}" for name in expected[module]}
 
 
 def test_units_of_a_torso_are_seen_at_every_nonlinearity():
