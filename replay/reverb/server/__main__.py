@@ -23,14 +23,19 @@ from replay.reverb.server import tables as tables_lib
 # Reverb deletes all but the newest entry of its directory, and treats the path as a pattern.
 _CHECKPOINT_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T.*")
 _PATTERN_CHARACTERS = frozenset("*?[]\\")
-_FAILED, _REFUSED = 1, 2  # as in training/system/exit_codes.py, and of argparse
+_FAILED, _REFUSED, _HELD = 1, 2, 6  # as in training/system/exit_codes.py
+
+
+class _InUseError(RuntimeError):
+    """Another server, perhaps one that is about to end, has the checkpoints."""
 
 
 def main() -> int:
     """Serves until SIGTERM or SIGINT.
 
     Returns:
-      If it can't serve: 2 for an argument that never will do, 1 for what may next time.
+      If it can't serve: 2 for an argument that never will do, 1 for what may next time, 6 while
+      another server uses the directory.
     """
     args = _arguments()
     try:
@@ -46,6 +51,8 @@ def main() -> int:
         _wait_for_signal(args.ready_file, port)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if isinstance(error, _InUseError):
+            return _HELD
         return _REFUSED if isinstance(error, ValueError) else _FAILED
     # Not by server.stop(), nor by dropping it: that would confirm queued items that are then never
     # inserted.
@@ -83,9 +90,9 @@ def _lock_directory(path: Path) -> None:
     lock = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(lock)
-        raise RuntimeError(f"checkpoint_dir = {str(path)!r}: another server uses it") from error
+        raise _InUseError(f"checkpoint_dir = {str(path)!r}: another server uses it") from error
 
 
 def _check_port(port: int) -> None:

@@ -163,6 +163,7 @@ def test_no_interpreter(python):
         (-9, [], 137),
         (1, ["Traceback", "KeyError: 3"], 1),
         (1, ["error: no space left"], 1),
+        (6, ["error: another server uses it"], exit_codes.HELD),
         (70, ["error: x"], 70),
     ],
 )

@@ -419,7 +419,7 @@ def test_a_server_keeps_off_other_files_other_servers_and_their_port(tmp_path):
     fcntl.flock(lock, fcntl.LOCK_EX)
     ended = start_server(tmp_path)
     assert "another server uses it" in ended.stderr
-    assert ended.returncode == exit_codes.FAILED
+    assert ended.returncode == exit_codes.HELD
     assert list(directory.iterdir())  # it may be writing it
     os.close(lock)
     assert "error: No module named 'reverb': expected the interp" in start_server(tmp_path).stderr
