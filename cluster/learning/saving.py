@@ -55,7 +55,9 @@ class Saver:
         self._root = checkpoints
         self._unfinished = checkpoint_writing.UnfinishedCheckpoints(checkpoints)
         self._not_before, self._retry_s = 0.0, _RETRY_S
-        self._is_connection_lost = False
+        # Of the last checkpoint, and whether its connection broke.
+        self._client: wire.Client | None = None
+        self._is_cut = False
         self.confirmed: Mapping[int, int] = {}
         self._saved: Mapping[str, int] | None = None
         self._executor = concurrent.futures.ThreadPoolExecutor(1)
@@ -140,13 +142,14 @@ class Saver:
         # An actor may not have told this server yet what it was restored with.
         mark = self._reader.mark
         mark = mark._replace(confirmed=_later(mark.confirmed, reported))
+        self._client = self._reader.client
         self._checkpoint = self._executor.submit(
-            checkpoint_writing.write, self._reader.client, incarnation, mark, self._root
+            checkpoint_writing.write, self._client, incarnation, mark, self._root
         )
 
     def _note_end(self, checkpoint: concurrent.futures.Future) -> None:
         error = checkpoint.exception()
-        self._is_connection_lost = isinstance(error, wire.WireUnavailableError)
+        self._is_cut = isinstance(error, wire.WireUnavailableError)
         if error is not None:
             logging.error("replay not checkpointed: %s; the run goes on", error)
             self._is_checkpoint_wanted = True
@@ -182,7 +185,9 @@ class Saver:
         """
         end = time.monotonic() + timeout_s
         while self._checkpoint is not None or (tries_again and self._is_checkpoint_wanted):
-            is_lost = self._is_connection_lost or not self._reader.is_open
+            is_lost = (self._is_cut and self._client is self._reader.client) or (
+                not self._reader.is_open
+            )
             if time.monotonic() > end or (self._checkpoint is None and is_lost):
                 break
             if self._checkpoint is None:

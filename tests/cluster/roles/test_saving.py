@@ -1,5 +1,6 @@
 """Snapshots and checkpoints that fail, and go on."""
 
+import copy
 import shutil
 import threading
 
@@ -347,6 +348,8 @@ def test_the_last_checkpoint_is_tried_again_unless_the_connection_is_lost(tmp_pa
     setting.saver.save(setting.counters)
     assert not setting.saver.wait_for_checkpoint(600, tries_again=True)
     assert len(errors) == 1
+    setting.reader.client = copy.copy(setting.client)  # another connection
+    assert setting.saver.wait_for_checkpoint(600, tries_again=True)
 
 
 def test_a_snapshot_is_tried_again_until_it_is_written_or_given_up(tmp_path, monkeypatch):
