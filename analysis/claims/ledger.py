@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from scipy import stats
+
 from analysis.claims import evidence as evidence_lib
 
 FEWEST_SEEDS = 5
@@ -50,13 +52,21 @@ class Finding(NamedTuple):
         low, high = self.expected
         return self.seeds >= FEWEST_SEEDS and low < self.low and self.high < high
 
-    @property
-    def is_contradicted(self) -> bool:
-        """Whether it lies wholly outside, with enough seeds; a precondition never is."""
-        if self.is_precondition:
+    def is_contradicted(self, among: int) -> bool:
+        """Whether it lies wholly outside, with enough seeds; a precondition never does.
+
+        Args:
+          among: findings of which each would do: the interval is widened, so that one of them lies
+            outside by chance 5 times in 100 at most (Bonferroni).
+        """
+        if self.is_precondition or self.seeds < FEWEST_SEEDS:
             return False
-        low, high = self.outer or (self.low, self.high)
-        return self.seeds >= FEWEST_SEEDS and (high < self.expected[0] or low > self.expected[1])
+        at, at_each = (stats.t.ppf(1 - 0.025 / n, self.seeds - 1) for n in (1, among))
+        low, high = (
+            self.mean + (bound - self.mean) * at_each / at
+            for bound in self.outer or (self.low, self.high)
+        )
+        return high < self.expected[0] or low > self.expected[1]
 
     def __str__(self) -> str:
         low, high = self.expected
@@ -100,7 +110,8 @@ def judge(findings: Sequence[Finding], is_proxy: bool) -> Verdict:
     """The verdict on a claim that asks for all of some findings, one at least."""
     if not findings or any(f.is_precondition and not f.is_shown for f in findings):
         return Verdict.NOT_SHOWN
-    if any(finding.is_contradicted for finding in findings):
+    among = sum(not finding.is_precondition for finding in findings)
+    if any(finding.is_contradicted(among) for finding in findings):
         return Verdict.CONTRADICTED
     if not all(finding.is_shown for finding in findings):
         return Verdict.NOT_SHOWN

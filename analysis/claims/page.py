@@ -23,7 +23,8 @@ follows from the rule of the experiment's `PROTOCOL.md`, which was written befor
 
 * *shown*: the interval over seeds lies within what the claim allows, with at least five seeds;
   *shown on a proxy* if the task is not the source's. What holds there need not hold on Atari.
-* *contradicted*: it lies wholly outside. *Not shown*: anything between, or what the rule asks for
+* *contradicted*: it lies wholly outside; of several numbers any would do, so their intervals are
+  widened for that (Bonferroni). *Not shown*: anything between, or what the rule asks for
   first, such as that a network has learned at all, does not hold. A run that fails, as those
   do whose numbers do not stay finite, has no score: a claim that needs it is not shown, and its
   row says why.

@@ -45,6 +45,16 @@ def test_the_verdict_on_one_finding(finding, verdict):
     assert ledger.judge([finding], is_proxy=False) == verdict
 
 
+def test_one_finding_of_many_contradicts_only_beyond_chance():
+    """Half as wide again for ten findings: the t of 0.25 % is 1.52 times that of 2.5 %."""
+    shown, against = _finding(0.1, 0.3), _finding(-0.3, -0.05)
+    assert ledger.judge([against], is_proxy=False) == Verdict.CONTRADICTED
+    assert ledger.judge([shown, against], is_proxy=False) == Verdict.CONTRADICTED
+    assert ledger.judge([*[shown] * 9, against], is_proxy=False) == Verdict.NOT_SHOWN
+    clearly = _finding(-0.3, -0.2)
+    assert ledger.judge([*[shown] * 9, clearly], is_proxy=False) == Verdict.CONTRADICTED
+
+
 def test_a_claim_asks_for_all_its_findings():
     shown, open_, against = _finding(0.1, 0.3), _finding(-0.1, 0.3), _finding(-0.3, -0.1)
     assert ledger.judge([shown, shown], is_proxy=True) == Verdict.SHOWN_ON_PROXY

@@ -34,7 +34,7 @@ def test_an_arm_is_compared_with_each_other_one_by_seed():
     (against,) = rules.differs("x", "plain", ["nap"], rules.ABOVE_0)(
         _evidence(nap=ours, plain=lower)
     )
-    assert against.is_contradicted
+    assert against.is_contradicted(among=1)
 
 
 def test_the_same_end_is_asked_of_the_last_score_alone():
@@ -48,7 +48,7 @@ def test_the_same_end_is_asked_of_the_last_score_alone():
     assert ledger.judge([found], is_proxy=False) == ledger.Verdict.SHOWN
     far = {seed: values + 20 for seed, values in second.items()}
     (found,) = same(_evidence(2, a=first, b=far))
-    assert found.is_contradicted
+    assert found.is_contradicted(among=1)
 
 
 def test_where_nobody_learns_nothing_is_shown_and_nothing_contradicted():
@@ -145,7 +145,7 @@ def test_late_tasks_are_the_same_within_a_margin():
     assert found.mean == pytest.approx(0.0)
     assert found.is_shown
     (found,) = same(_evidence(a={s: x + 0.1 for s, x in ours.items()}, b=theirs))
-    assert found.is_contradicted
+    assert found.is_contradicted(among=1)
 
 
 def test_who_falls_less_is_judged_from_the_own_first_task():
