@@ -20,6 +20,7 @@ from replay.reverb.wire import messages
 from tests import waiting
 from tests.replay.reverb import replay_server
 from tests.replay.reverb.replay_server import TABLES, Server, prioritized
+from training.system import exit_codes
 
 ORACLE = Path(__file__).with_name("reverb_oracle.py")
 
@@ -381,11 +382,11 @@ def test_a_stopped_server_is_told_and_a_restarted_one_has_all_that_was_confirmed
 
     other = [*TABLES[:2], prioritized("filled", min_size=5), TABLES[3]]
     third = Server(tmp_path, tables=other)
-    assert third.wait_for_end() == 1
+    assert third.wait_for_end() == exit_codes.REFUSED
     expected = "table 'filled' has min_size = 4, described is 5: expected the same"
     assert expected in third.process.lines()[-1]
     fourth = Server(tmp_path, tables=TABLES[:3])
-    assert fourth.wait_for_end() == 1
+    assert fourth.wait_for_end() == exit_codes.REFUSED
     assert "tables are filled, free, parameters, small, described are" in str(
         fourth.process.lines()
     )
