@@ -1,5 +1,6 @@
 """A supervisor's regular status line about its run, from what the processes write."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,9 @@ class StatusReport:
     def forget(self, process: SupervisedProcess) -> None:
         """Drops a role's status, which is not true of its next process."""
         self._heard.pop(process.label, None)
-        context.status_path(self._run_dir, process.label).unlink(missing_ok=True)
+        # A shared file system that fails for a moment must not end the run.
+        with contextlib.suppress(OSError):
+            context.status_path(self._run_dir, process.label).unlink(missing_ok=True)
 
     def show_if_due(self) -> None:
         """Logs a line if one is due."""

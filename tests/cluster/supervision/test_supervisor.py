@@ -353,6 +353,14 @@ def test_a_process_that_can_not_be_started_is_started_later(tmp_path, messages):
     assert sum("actor_0: started" in text for text in messages()) == 1
 
 
+def test_a_status_that_can_not_be_deleted_ends_no_run(tmp_path):
+    actor = f"mkdir status/actor_0.json && exit 7; {_ENDS}"
+    learner = "until [ -s actor_0.pid ]; do sleep 0.02; done"
+    fake = _Fake(tmp_path, _ALL[:3], learner=learner, actor_0=actor)
+    assert fake.run() == 0
+    assert [row["exit_code"] for row in fake.deaths()] == ["7"]
+
+
 def test_run_ends_when_a_role_keeps_dying(tmp_path, messages):
     fake = _Fake(tmp_path, replay="echo first; echo the reason; exit 5")
     assert fake.run() == exit_codes.FAILED
