@@ -1,7 +1,8 @@
 """Does an operation not on a clock, but when a metric of the hidden units asks for it.
 
 Every period the metric is measured on the batch of the update, and averaged over the measurements.
-The operation is done once when the average crosses the threshold; then nothing is measured for
+Of an injection's layers those count that learn. The operation is done once when the average crosses
+the threshold; then nothing is measured for
 `refractory_frames`, and average and peak begin anew.
 
 dormant, dead: the share of such units is above `threshold` (unit_metrics; dormant with tau 0.025).
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from core import checks, plugins, settings
+from plasticity import unit_masks
 from plasticity.interventions import base, hidden_units, injection, selection
 from plasticity.metrics import rank_metrics, unit_metrics
 
@@ -81,7 +83,8 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
     def look(state, watch, rng, transition):
         seen = hidden.see(state.params, rng, transition.s_tm1)
-        return judge(measure(seen, chosen.metric), watch, state.updates, chosen, refractory)
+        learn = _learning(hidden, triggered, state.params)
+        return judge(measure(seen, chosen.metric, learn), watch, state.updates, chosen, refractory)
 
     def apply(state, own, rng, transition):
         rng_units, rng_operation = jax.random.split(rng)
@@ -146,15 +149,48 @@ def new_watch() -> Watch:
     return Watch(jnp.zeros(()), jnp.zeros(()), count(), count())
 
 
-def measure(seen: Mapping[str, unit_metrics.Units], metric: str) -> jax.Array:
-    """The metric of the units of one network, float32 []."""
+def _learning(
+    hidden: hidden_units.HiddenUnits, triggered: base.Intervention, params: Any
+) -> dict[str, jax.Array]:
+    """Which units learn now, bool [] by name: of an injection not what is frozen, or waits."""
+    masks = triggered.trainable(params) if triggered.trainable else {}
+    found = {}
+    for name in hidden.names:
+        paths = unit_masks.incoming(params, hidden.subject.declared, name)
+        learn = [masks[path] for path in paths if path in masks]
+        if learn:
+            found[name] = jnp.all(jnp.stack(learn))
+    return found
+
+
+def measure(
+    seen: Mapping[str, unit_metrics.Units],
+    metric: str,
+    learn: Mapping[str, jax.Array] | None = None,
+) -> jax.Array:
+    """The metric of the units of one network, float32 [].
+
+    Args:
+      seen: the units by name.
+      metric: one of Settings.
+      learn: by name, whether units count, bool []; those left out do.
+    """
     posts = {name: units.post for name, units in seen.items()}
-    if metric == "dormant":
-        return unit_metrics.dormant_fractions(posts, _DORMANT)[1]
-    if metric == "dead":
-        return unit_metrics.dormant_fractions(posts, 0.0)[1]
-    values = [rank_metrics.singular_values(h) for h in posts.values() if h.ndim == 2]
-    return jnp.mean(jnp.stack([rank_metrics.srank(x) for x in values]), dtype=jnp.float32)
+    if metric == "srank":
+        posts = {name: h for name, h in posts.items() if h.ndim == 2}
+        values = [rank_metrics.srank(rank_metrics.singular_values(h)) for h in posts.values()]
+        weights = dict.fromkeys(posts, 1)
+    else:
+        threshold = _DORMANT if metric == "dormant" else 0.0
+        fractions, of_all, _ = unit_metrics.dormant_fractions(posts, threshold)
+        if not learn:
+            return of_all
+        values = [fractions[name] for name in posts]
+        weights = {name: h.shape[-1] for name, h in posts.items()}
+    if not learn:
+        return jnp.mean(jnp.stack(values), dtype=jnp.float32)
+    counted = jnp.stack([weights[name] * jnp.asarray(learn.get(name, True)) for name in posts])
+    return jnp.sum(counted * jnp.stack(values)) / jnp.maximum(1, jnp.sum(counted))
 
 
 def judge(

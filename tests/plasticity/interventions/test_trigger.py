@@ -63,6 +63,44 @@ def test_metrics_by_hand():
     assert float(trigger.measure(both, "srank")) == 1
 
 
+@pytest.mark.parametrize(
+    ("metric", "values"), [("dead", [0.5, 0.0, 1 / 6]), ("srank", [1, 2, 1.5])]
+)
+def test_units_that_do_not_learn_do_not_count(metric, values):
+    first = jnp.array([[1.0, 0.0], [1.0, 0.0]])
+    second = jnp.eye(4)[:2] + 1.0
+    seen = {name: activations.Units(h, h) for name, h in (("a", first), ("b", second))}
+    yes, no = jnp.array(True), jnp.array(False)
+    found = [
+        float(trigger.measure(seen, metric, {"a": a, "b": b}))
+        for a, b in ((yes, no), (no, yes), (yes, yes))
+    ]
+    np.testing.assert_allclose(found, values, rtol=1e-6)
+    of_all = float(trigger.measure(seen, metric))
+    np.testing.assert_allclose(of_all, values[2], rtol=1e-6)
+    assert float(trigger.measure(seen, metric, {"a": no})) == pytest.approx(values[1])
+
+
+def test_before_an_injection_only_what_learns_is_measured():
+    """A dead unit of eight in the torso and eight of the head: not of three such networks."""
+    agent = _with_injection(times=1)
+    state = agent.init(jax.random.key(0), small_agents.observations(1))
+    update = jax.jit(agent.update)
+    batch = small_agents.transitions(8)
+    seen = agent.units(state.params, jax.random.key(0), batch.s_tm1)
+    unit = int(jnp.argmax(jnp.mean(seen["torso/linear_0"].post, axis=0)))
+    shares = []
+    for dead in (0, 1):
+        params = {name: dict(leaves) for name, leaves in state.params.items()}
+        bias = params["torso/linear_0"]["b"]
+        params["torso/linear_0"]["b"] = bias.at[unit].set(-100.0 if dead else bias[unit])
+        at = state._replace(params=params, updates=jnp.array(1, jnp.int32))
+        updated = update(at, jax.random.key(0), batch, jnp.ones(8))
+        shares.append(float(updated.metrics["trigger_dormant"]))
+    units = sum(x.post.shape[-1] for name, x in seen.items() if not name.startswith("injection"))
+    assert shares[1] - shares[0] == pytest.approx(1 / units, rel=1e-4)
+
+
 def test_in_an_agent_it_resets_once_and_leaves_other_updates_alone():
     """The threshold is below what is dead from the start; measured every second update."""
     chosen = trigger.Settings(
