@@ -61,7 +61,7 @@ class Finding(NamedTuple):
         """
         if self.is_precondition or self.seeds < FEWEST_SEEDS:
             return False
-        at, at_each = (stats.t.ppf(1 - 0.025 / n, self.seeds - 1) for n in (1, among))
+        at, at_each = (float(stats.t.ppf(1 - 0.025 / n, self.seeds - 1)) for n in (1, among))
         low, high = (
             self.mean + (bound - self.mean) * at_each / at
             for bound in self.outer or (self.low, self.high)
