@@ -6,6 +6,7 @@ depends on a key `module`. A config file begins with `to_config`, the command li
 `parse` turns the result into the dataclass, with a one-line error for whatever is wrong.
 """
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -130,6 +131,28 @@ def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
             value = parse(field.metadata[_CLASS](inner, value, root), value, inner, root)
         values[field.name] = _as_plain(value)
     return cls(**values)
+
+
+def complete(cls: type, mapping: Any, path: str = "", root: Any = None) -> Any:
+    """A section of an earlier version, with the defaults of keys that it and its sections lack.
+
+    The arguments are those of `parse`. What is no section of this class is left as it is.
+    """
+    if not isinstance(mapping, Mapping):
+        return mapping
+    root = mapping if root is None else root
+    whole = dict(mapping)
+    for field in dataclasses.fields(cls):
+        inner = f"{path}.{field.name}" if path else field.name
+        if field.name not in whole:
+            default = _default(field)
+            is_section = dataclasses.is_dataclass(default)
+            whole[field.name] = to_config(default).to_dict() if is_section else default
+        elif _CLASS in field.metadata:
+            with contextlib.suppress(checks.ConfigError):  # of a module that there is no more
+                chosen = field.metadata[_CLASS](inner, whole[field.name], root)
+                whole[field.name] = complete(chosen, whole[field.name], inner, root)
+    return whole
 
 
 def to_config(settings: Any) -> ml_collections.ConfigDict:

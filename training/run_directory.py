@@ -15,9 +15,9 @@ import jax
 import ml_collections
 from absl import logging
 
-from core import checks, durable_files, locks
+from core import checks, durable_files, locks, settings
 from envs import base as envs_base
-from training import derived
+from training import derived, run_settings
 from training.system import jax_platform
 
 # What may change between a run and its continuation.
@@ -213,6 +213,8 @@ def commit() -> str:
 def read_given(path: Path) -> ml_collections.ConfigDict:
     """The configuration of the run in a directory, as given: keys that follow others are None.
 
+    Keys that there were not yet have their defaults.
+
     Raises:
       ConfigError: if it can't be read.
     """
@@ -223,7 +225,7 @@ def read_given(path: Path) -> ml_collections.ConfigDict:
         raise checks.ConfigError(f"{config_path}: damaged, not JSON ({error})") from error
     if not isinstance(found, dict):
         raise checks.ConfigError(f"{config_path}: damaged, no configuration of a run")
-    return ml_collections.ConfigDict(found).lock()
+    return ml_collections.ConfigDict(settings.complete(run_settings.RunSettings, found)).lock()
 
 
 def _check_same(

@@ -78,6 +78,30 @@ def test_runs_of_earlier_versions_are_read(path):
     assert run.is_finished
 
 
+def test_a_run_from_before_a_key_has_its_default_and_goes_on(tmp_path):
+    config = _config()
+    run_directory.claim(tmp_path / "run", config)
+    file = tmp_path / "run" / "config.json"
+    given = json.loads(file.read_text())
+    del given["task_switch"]["restart_exploration"]
+    del given["network"]["norm"]["statistics"]
+    del given["evaluation"]
+    given["optimizer"]["kwargs"] = {"eps": 1e-3}
+    file.write_text(json.dumps(given))
+    found = run_directory.read_config(tmp_path / "run")
+    assert found.task_switch.restart_exploration is False
+    assert found.network.norm.statistics == "learned"
+    assert found.evaluation.episodes > 0
+    # Arguments of an optimizer have no defaults of ours.
+    assert found.optimizer.kwargs.to_dict() == {"eps": 1e-3}
+    config.optimizer.kwargs = {"eps": 1e-3}
+    run_directory.check(tmp_path / "run", config)
+    config.task_switch.restart_exploration = True
+    message = r"task_switch\.restart_exploration is false there, asked for true"
+    with pytest.raises(checks.ConfigError, match=message):
+        run_directory.check(tmp_path / "run", config)
+
+
 def test_what_changed_between_two_starts_is_in_the_provenance(tmp_path):
     """The length and what follows it, evaluation and logs; each against the start before."""
     starts = ({}, {"num_frames": 2_000, "evaluation.episodes": 5}, {"num_frames": 2_000})

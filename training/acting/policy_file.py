@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from core import checks, durable_files
+from core import checks, durable_files, settings
 from training import derived, run_settings
 from training.acting import policy
 from training.checkpoints import state_arrays
@@ -106,7 +106,8 @@ def load(path: Path) -> policy.Policy:
 
 
 def _config(about: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    return derived.resolve(ml_collections.ConfigDict(about["config"]).lock())
+    config = settings.complete(run_settings.RunSettings, about["config"])
+    return derived.resolve(ml_collections.ConfigDict(config).lock())
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
