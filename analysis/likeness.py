@@ -6,8 +6,10 @@ which a star stands for anything: "log.*".
 
 import fnmatch
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from core import settings
 
 OF_A_SEED = ("seed", "num_seeds", "*schedule.norms_file")
 """Of runs that differ in their seed alone: the norms that one follows are of its own seed."""
@@ -20,7 +22,7 @@ def kept(config: Mapping[str, Any], free: Sequence[str]) -> dict[str, Any]:
     """The values by path, without those that may differ."""
     return {
         key: value
-        for key, value in _items(config, "")
+        for key, value in settings.flatten(config).items()
         if not any(fnmatch.fnmatchcase(key, pattern) for pattern in free)
     }
 
@@ -39,11 +41,3 @@ def first_difference(
 def as_text(value: Any) -> str:
     """The same for the same plain values, in whatever order their keys are."""
     return json.dumps(value, sort_keys=True)
-
-
-def _items(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _items(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -170,6 +170,19 @@ def to_config(settings: Any) -> ml_collections.ConfigDict:
     return config
 
 
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a configuration by their paths, such as "agent.module"."""
+    return dict(_items(config, ""))
+
+
+def _items(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _items(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def rows(cls: type, path: str) -> Iterator[Row]:
     """The keys of a section and its subsections, except plug-in sections."""
     for field in dataclasses.fields(cls):

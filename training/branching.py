@@ -14,7 +14,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from core import checks, durable_files
+from core import checks, durable_files, settings
 from training import agent_loop, closed_loop, derived, run_directory, run_settings
 from training import experiment as experiment_lib
 from training.checkpoints import snapshot, state_arrays
@@ -94,7 +94,7 @@ def changes(trunk: ml_collections.ConfigDict, config: ml_collections.ConfigDict)
     Raises:
       ConfigError: for a change of what the snapshot rests on.
     """
-    before, after = (run_directory.flatten(x.to_dict()) for x in (trunk, config))
+    before, after = (settings.flatten(x.to_dict()) for x in (trunk, config))
     changed = {
         key: after.get(key)
         for key in sorted(set(before) | set(after))

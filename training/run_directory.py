@@ -156,7 +156,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
       path: the directory.
       config: resolved.
     """
-    values = flatten(json.loads(json.dumps(config.to_dict())))
+    values = settings.flatten(json.loads(json.dumps(config.to_dict())))
     free = {key: value for key, value in values.items() if key.startswith(_FREE)}
     record = {
         **code_and_machine(),
@@ -235,8 +235,8 @@ def _check_same(
 
     A key given in only one of the two must equal what it follows in the other.
     """
-    given = [flatten(x.to_dict()) for x in (found, asked)]
-    resolved = [flatten(derived.resolve(x).to_dict()) for x in (found, asked)]
+    given = [settings.flatten(x.to_dict()) for x in (found, asked)]
+    resolved = [settings.flatten(derived.resolve(x).to_dict()) for x in (found, asked)]
     for key in sorted(set(given[0]) | set(given[1])):
         if key.startswith(_FREE):
             continue
@@ -255,19 +255,6 @@ def _check_same(
                 f"run_dir = {str(path)!r}: belongs to another configuration: "
                 f"{key} is {saved} there, asked for {wanted}"
             )
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a configuration by their paths, such as "agent.module"."""
-    return dict(_items(config, prefix))
-
-
-def _items(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _items(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _git(*arguments: str) -> str:

@@ -292,8 +292,10 @@ def test_a_checkpoint_is_on_the_disk_before_journals_may_forget_what_it_has(tmp_
     flushed = []
 
     def flush(path):
-        assert setting.saver.confirmed == {}
-        flushed.append(path.name)
+        # A snapshot, which is written at the same time, is elsewhere.
+        if path.is_relative_to(setting.root):
+            assert setting.saver.confirmed == {}
+            flushed.append(path.name)
 
     monkeypatch.setattr(durable_files, "flush", flush)
     setting.saver.want_checkpoint()
