@@ -38,7 +38,7 @@ def measure_ranks(
     matrices = {
         layer.name.removesuffix("/mu"): leaves[layer.weights[0]]
         for layer in found
-        if layer.kind in ("hidden", "free", "output")
+        if layer.kind in layers.WEIGHTED
     }
     features = {name: units.post for name, units in seen.items() if units.post.ndim == 2}
     return {**rank_metrics.of_weights(matrices), **rank_metrics.of_features(features)}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from core import checks
+from core import checks, durable_files
 from envs import base as envs_base
 
 _TABLES = ("train", "episodes", "evaluation", "layers", "units", "ranks", "network")
@@ -238,9 +238,7 @@ def read_table(path: Path) -> Columns:
     """
     if not path.exists():
         return {}
-    text = path.read_text(encoding="utf-8")
-    # A number that was cut would be read as another one.
-    header, *rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines())) or [[]]
+    header, *rows = list(csv.reader(durable_files.whole_lines(path))) or [[]]
     rows = [row for row in rows if len(row) == len(header)]
     columns = zip(*rows) if rows else ([] for _ in header)
     return {

@@ -31,8 +31,16 @@ def describe(path: Path) -> list[int]:
     return [path.stat().st_size, checksum_of(path)]
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a text file, but for a last one without an end, which may be cut."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 def drop_torn_line(path: Path) -> None:
-    """Cuts off a last line without an end, as a crash or a full disk leaves it."""
+    """Cuts off such a line, as a crash or a full disk leaves it; there need be no file."""
+    if not path.exists():
+        return
     with path.open("r+b") as stream:
         if not stream.seek(0, os.SEEK_END):
             return

@@ -134,10 +134,12 @@ def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
 
 
 def complete(cls: type, mapping: Any, path: str = "", root: Any = None) -> Any:
-    """A section of an earlier version, with the defaults of keys that it and its sections lack.
+    """A section with the defaults of the keys that it and its sections lack.
 
     The arguments are those of `parse`. What is no section of this class is left as it is.
     """
+    if isinstance(mapping, ml_collections.ConfigDict):
+        mapping = mapping.to_dict()
     if not isinstance(mapping, Mapping):
         return mapping
     root = mapping if root is None else root

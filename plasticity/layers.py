@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from core import checks, types
 
 Kind = Literal["hidden", "free", "output", "norm", "free_norm", "sigma", "other"]
+WEIGHTED: tuple[Kind, ...] = ("hidden", "free", "output")
+"""Kinds of layers with matrices or kernels."""
+
 Noisy = Literal["joint", "separate", "mu_only"]
 
 Declare = Callable[[Any], Sequence[types.DeclaredLayer]]

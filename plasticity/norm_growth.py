@@ -9,7 +9,6 @@ run whose ||W(t)|| were recorded: exactly per layer, nearly with one global rati
 import csv
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -92,8 +91,7 @@ def append_row(path: str, updates: int, norms: Mapping[str, Any]) -> None:
       ConfigError: if the file's header names other layers.
     """
     header = ["updates", *norms]
-    if os.path.exists(path):
-        durable_files.drop_torn_line(Path(path))
+    durable_files.drop_torn_line(Path(path))
     with open(path, "a+", newline="", encoding="utf-8") as stream:
         stream.seek(0)
         found = next(csv.reader(stream), [])

@@ -158,7 +158,7 @@ def _find_layers(params: Any, projection: Projection) -> list[layers.Layer]:
 def _check_matches(found: list[layers.Layer], projection: Projection) -> None:
     """Raises ConfigError if a kind of layer that the settings name does not occur."""
     kinds = {layer.kind for layer in found}
-    weighted = [layer.name for layer in found if layer.kind in ("hidden", "free", "output")]
+    weighted = [layer.name for layer in found if layer.kind in layers.WEIGHTED]
     norms = [layer.name for layer in found if layer.kind in ("norm", "free_norm")]
     treatment, is_output_projected = (
         projection.settings.scale_offset,

@@ -118,7 +118,7 @@ def incoming(params: Any, declared: types.DeclaredNetwork, name: str) -> list[st
     return [
         paths[layer.module, weights]
         for layer in found
-        if layer.kind in ("hidden", "free", "output")
+        if layer.kind in layers.WEIGHTED
         for weights in layer.weights
         if weights not in layer.noise
     ]

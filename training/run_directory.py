@@ -166,8 +166,7 @@ def append_provenance(path: Path, config: ml_collections.ConfigDict) -> None:
         "changed": _changed(path / "provenance.jsonl", free),
     }
     file = path / "provenance.jsonl"
-    if file.exists():
-        durable_files.drop_torn_line(file)
+    durable_files.drop_torn_line(file)
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
 

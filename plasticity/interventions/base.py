@@ -155,20 +155,10 @@ def parse(sections: Sequence[Any], path: str = "interventions") -> tuple[Any, ..
     """
     parsed = []
     for i, section in enumerate(sections):
-        whole = _completed(f"{path}[{i}]", section)
         module = settings.find_plugin(PACKAGE, f"{path}[{i}]", section)
+        whole = settings.complete(module.Settings, section, f"{path}[{i}]")
         parsed.append(settings.parse(module.Settings, whole, f"{path}[{i}]"))
     return tuple(parsed)
-
-
-def _completed(path: str, section: Any) -> dict[str, Any]:
-    """A section with the defaults of the keys left out, of sections in it as well."""
-    module = settings.find_plugin(PACKAGE, path, section)
-    whole = settings.to_config(module.Settings()).to_dict()
-    for key, value in dict(section).items():
-        is_section = isinstance(whole.get(key), Mapping) and "module" in whole[key]
-        whole[key] = _completed(f"{path}.{key}", value) if is_section else value
-    return whole
 
 
 def make(listed: Sequence[Any], subject: Subject) -> dict[str, Intervention]:

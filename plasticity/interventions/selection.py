@@ -83,7 +83,7 @@ class LeafSettings(LayerSettings):
         chosen = self.select(subject, module)
         if self.include == "all":
             return tuple(path for layer in chosen for path in layer.leaves.values())
-        matrices = ("hidden", "free", "output", "sigma", "other")
+        matrices = (*layers_lib.WEIGHTED, "sigma", "other")
         paths = tuple(p for x in chosen if x.kind in matrices for p in x.weights)
         if not paths:
             raise checks.ConfigError(

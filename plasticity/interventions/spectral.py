@@ -27,9 +27,8 @@ class Settings(selection.LayerSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    kinds = ("hidden", "free", "output")
-    found = chosen.select(subject, chosen.module, kinds)
-    weights = chosen.matrices(subject, chosen.module, kinds)
+    found = chosen.select(subject, chosen.module, layers.WEIGHTED)
+    weights = chosen.matrices(subject, chosen.module, layers.WEIGHTED)
     biases = [p for x in found for p in x.leaves.values() if p not in x.weights]
 
     def loss(params, state, updates, context):

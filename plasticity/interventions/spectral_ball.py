@@ -45,7 +45,7 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
     Its own state is the right singular vectors [units] by path.
     """
-    paths = chosen.matrices(subject, chosen.module, ("hidden", "free", "output"))
+    paths = chosen.matrices(subject, chosen.module, layers.WEIGHTED)
 
     def constrain(inner: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> base.ConstraintState:

@@ -31,7 +31,7 @@ class Settings(selection.LayerSettings):
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
-    found = chosen.select(subject, chosen.module, ("hidden", "free", "output", "sigma"))
+    found = chosen.select(subject, chosen.module, (*layers.WEIGHTED, "sigma"))
     shapes = layers.leaves_by_path(subject.shapes)
     limits = {}
     for layer in found:

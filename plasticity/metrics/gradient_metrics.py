@@ -17,8 +17,6 @@ from plasticity.metrics import layer_metrics
 
 Scalars = dict[str, jax.Array]
 
-_WEIGHTED = ("hidden", "free", "output")
-
 
 def of_gradients(grads: Any, layers: Sequence[layers_lib.Layer]) -> dict[str, Scalars]:
     """{quantity: {layer: scalar}} of gradients before clipping.
@@ -46,7 +44,7 @@ def mean_abs_weights(params: Any, layers: Sequence[layers_lib.Layer]) -> Scalars
             jnp.abs(jnp.concatenate([leaves[path].reshape(-1) for path in layer.weights]))
         )
         for layer in layers
-        if layer.kind in _WEIGHTED
+        if layer.kind in layers_lib.WEIGHTED
     }
 
 
@@ -68,7 +66,7 @@ def updated_units(grads: Any, layers: Sequence[layers_lib.Layer]) -> Scalars:
         columns = jnp.stack([jnp.tile(x, width // x.size) for x in moved])
         return jnp.mean(jnp.any(columns, axis=0), dtype=jnp.float32)
 
-    return {layer.name: share(layer) for layer in layers if layer.kind in _WEIGHTED}
+    return {layer.name: share(layer) for layer in layers if layer.kind in layers_lib.WEIGHTED}
 
 
 def tangential_ratios(updates: Any, params: Any, layers: Sequence[layers_lib.Layer]) -> Scalars:

@@ -46,9 +46,7 @@ class CsvLog:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The complete rows of a CSV file; half-written ones are left out."""
-    text = path.read_text(encoding="utf-8")
-    # A number that was cut would be read as another one.
-    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    rows = list(csv.reader(durable_files.whole_lines(path)))
     header = rows[0] if rows else []
     return [dict(zip(header, row)) for row in rows[1:] if len(row) == len(header)]
 

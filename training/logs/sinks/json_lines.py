@@ -46,10 +46,9 @@ def _plain(value: Any) -> Any:
 
 def _drop_after(path: Path, frames: int, updates: int | None) -> None:
     """Rewrites the file without rows from after a moment."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [
-        line
-        for line in lines
-        if line.endswith("\n") and csv_log.is_kept(json.loads(line), "frames", frames, updates)
+        f"{line}\n"
+        for line in durable_files.whole_lines(path)
+        if csv_log.is_kept(json.loads(line), "frames", frames, updates)
     ]
     durable_files.replace_text(path, "".join(kept))
