@@ -1,4 +1,4 @@
-"""DQN on CartPole through gymnasium: solved in a few minutes on a CPU.
+"""DQN on CartPole through gymnasium: solved in about a minute on a CPU.
 
     python -m scripts.train --config=configs/cartpole_dqn.py
 

@@ -1,10 +1,12 @@
 """Continues a run from one of its snapshots under another configuration, in another directory.
 
-python -m scripts.branch --run_dir=RUN --at=50000 --to=BRANCH -- --config.optimizer.name=sgd
+python -m scripts.branch --run_dir=RUN --at=50000 --to=BRANCH -- \
+    --config.optimizer.learning_rate=1e-4
 
 Up to that frame a branch is its run bit for bit, so that a comparison of branches is free of the
-variance between seeds. Keys are changed as for scripts.train. Snapshots to branch off from are kept
-by snapshot.keep_at. The same command continues a branch that was stopped.
+variance between seeds. Keys are changed as for scripts.train. Another optimizer needs its own
+arguments as well: --config.optimizer.name=sgd --config.optimizer.kwargs="{}". Snapshots to branch
+off from are kept by snapshot.keep_at. The same command continues a branch that was stopped.
 """
 
 import sys

@@ -37,7 +37,7 @@ _RESULTS = PAGE.parent / "results"
 _POLL_SECONDS = 0.2
 
 _FULL = flags.DEFINE_bool("full", False, "The size of the protocol.")
-_LIST = flags.DEFINE_bool("list", False, "Tell all claims and run none.")
+_LIST = flags.DEFINE_bool("list", False, "List all claims; run none.")
 _PAGE = flags.DEFINE_bool("page", False, "Write docs/claims.md and its figures, and run nothing.")
 _READ = flags.DEFINE_bool("read", False, "Train nothing: read what runs there are.")
 _ROOT = flags.DEFINE_string("root", "runs/claims", "Where runs and results go.")

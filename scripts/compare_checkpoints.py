@@ -1,4 +1,4 @@
-"""How far a run's networks moved from checkpoint to checkpoint, and what they say since then.
+"""How far a run's networks moved between checkpoints, and how much their outputs changed.
 
 python -m scripts.compare_checkpoints --run_dir=RUN --pairs=visits
 
@@ -31,7 +31,9 @@ from training.system import jax_platform
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.", required=True)
 _PAIRS = flags.DEFINE_enum("pairs", "next", checkpoint_pairs.KINDS, "Which to compare.")
 _SEED_INDEX = flags.DEFINE_integer("seed_index", 0, "Which of the run's seeds, from 0.")
-_INPUTS = flags.DEFINE_integer("inputs", 2_048, "For the churn.", lower_bound=1)
+_INPUTS = flags.DEFINE_integer(
+    "inputs", 2_048, "Observations on which churn is measured.", lower_bound=1
+)
 _PLATFORM = flags.DEFINE_string("platform", "auto", "auto, cpu or gpu.")
 
 

@@ -48,8 +48,9 @@ _INDEX = flags.DEFINE_integer("index", 0, "Which of the actors, from 0.", lower_
 _HOST = flags.DEFINE_string(
     "host",
     None,
-    "By what name or number other machines reach the replay server's, which may be anybody's: it "
-    "asks for no password. Default: localhost, which they don't; with Ray, this machine's.",
+    "Host name or IP address at which other machines reach the replay server, which has no "
+    "password: whoever reaches it can read and change the replay. Default: localhost, which other "
+    "machines can't reach; with --cluster=ray, this machine's address.",
 )
 _PORT = flags.DEFINE_integer(
     "port", 0, "Of the replay server; 0: any that is free.", lower_bound=0, upper_bound=65535

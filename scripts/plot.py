@@ -1,7 +1,8 @@
 """Draws the learning curves of one or several runs into a picture.
 
 python -m scripts.plot --output=curve.png runs/rainbow/pong/seed_1 runs/rainbow_nap/pong/seed_1
-python -m scripts.plot --metrics=units.dead,ranks.feature_effective_rank runs/lab_redo/seed_1
+python -m scripts.plot --metrics=units.dead,ranks.feature_effective_rank \
+    runs/lab_redo/CartPole-v1/seed_1
 
 A metric is a column of layers.csv, units.csv, ranks.csv or network.csv: see docs/metrics.md.
 """

@@ -41,10 +41,16 @@ _CLUSTER = flags.DEFINE_enum(
     "cluster", "local", ["local", "ray"], "Where the runs are: here, or on a Ray cluster."
 )
 _CPUS = flags.DEFINE_float(
-    "cpus_per_run", 1.0, "With --cluster=ray: what a run takes of a node's.", lower_bound=0.0
+    "cpus_per_run",
+    1.0,
+    "With --cluster=ray: CPUs that each run reserves on a node.",
+    lower_bound=0.0,
 )
 _GPUS = flags.DEFINE_float(
-    "gpus_per_run", 0.0, "With --cluster=ray: the same; 0.5 if two share one.", lower_bound=0.0
+    "gpus_per_run",
+    0.0,
+    "With --cluster=ray: GPUs that each run reserves; 0.5 if two share one.",
+    lower_bound=0.0,
 )
 
 
