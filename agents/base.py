@@ -9,6 +9,9 @@ from core import formulations, plugins, types
 
 PACKAGE = "agents"
 
+# With jax_threefry_partitionable, fold_in(key, i) is split(key, n)[i]: no split has so many parts.
+_APART = 1 << 31
+
 Params = Any
 Scalars = Mapping[str, jax.Array]
 Mode = Literal["training", "evaluation"]
@@ -45,6 +48,11 @@ class Sections(NamedTuple):
     def has_pallas(self) -> bool:
         """Whether the formulation is PALLAS."""
         return self.formulation == formulations.PALLAS
+
+
+def apart(rng: jax.Array, number: int) -> jax.Array:
+    """A key that no split of `rng` gives, for what is drawn beside that; one for each number."""
+    return jax.random.fold_in(rng, _APART + number)
 
 
 class Problem(NamedTuple):

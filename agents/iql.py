@@ -60,9 +60,9 @@ class Settings:
 class OptimizerSettings:
     """The section `optimizer`: one like any value-based agent's for each of the three."""
 
-    q: optimizers.Settings = settings.section(optimizers.Settings)
-    value: optimizers.Settings = settings.section(optimizers.Settings)
-    policy: optimizers.Settings = settings.section(optimizers.Settings)
+    q: optimizers.Settings = settings.section(optimizers.Settings, "optimizer")
+    value: optimizers.Settings = settings.section(optimizers.Settings, "optimizer")
+    policy: optimizers.Settings = settings.section(optimizers.Settings, "optimizer")
 
 
 def make(sections: base.Sections, problem: base.Problem) -> base.Agent:
@@ -101,10 +101,7 @@ class _Iql:
     def _make_intervening(self, name: str, listed: Sequence[Any]) -> intervening.Intervening:
         network = getattr(self._sections.network, name)
         values = self.networks.values
-        with (
-            checks.renamed("optimizer.", f"optimizer.{name}."),
-            checks.renamed("network.", f"network.{name}."),
-        ):
+        with iql_networks.renamed(name):
             return intervening.make(
                 listed,
                 self._optimizer_settings(name),
@@ -121,14 +118,7 @@ class _Iql:
     def init(self, rng: jax.Array, observations: jax.Array) -> types.TrainState:
         """See base.Agent; target_params are Q's alone."""
         rngs = dict(zip(NETWORKS, jax.random.split(rng, len(NETWORKS))))
-        params = {
-            name: optimizers.start_params(
-                self.networks.init(name, rngs[name], observations),
-                self._optimizer_settings(name),
-                self.networks.declare(name),
-            )
-            for name in NETWORKS
-        }
+        params = {name: self._start(name, rngs[name], observations) for name in NETWORKS}
         return types.TrainState(
             params=params,
             target_params=jax.tree.map(jnp.copy, params["q"]),
@@ -138,6 +128,12 @@ class _Iql:
             updates=jnp.zeros((), jnp.int32),
             interventions=self._intervening["q"].init(params["q"]),
         )
+
+    def _start(self, name: str, rng: jax.Array, observations: jax.Array) -> base.Params:
+        with iql_networks.renamed(name):
+            params = self.networks.init(name, rng, observations)
+            chosen = self._optimizer_settings(name)
+            return optimizers.start_params(params, chosen, self.networks.declare(name))
 
     def act(self, params, rng, observations, steps, mode) -> jax.Array:
         """The best action of the network that acts, or a uniform one with probability epsilon."""

@@ -1,7 +1,8 @@
 """The three networks of implicit Q-learning, and what is measured of them."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,9 @@ NETWORKS = ("q", "value", "policy")
 class Settings:
     """The section `network`: one like any value-based agent's for each of the three."""
 
-    q: value_network.Settings = settings.section(value_network.Settings)
-    value: value_network.Settings = settings.section(value_network.Settings)
-    policy: value_network.Settings = settings.section(value_network.Settings)
+    q: value_network.Settings = settings.section(value_network.Settings, "network")
+    value: value_network.Settings = settings.section(value_network.Settings, "network")
+    policy: value_network.Settings = settings.section(value_network.Settings, "network")
 
 
 class IqlOutput(NamedTuple):
@@ -28,6 +29,16 @@ class IqlOutput(NamedTuple):
     q_values: jax.Array
     value: jax.Array
     policy: jax.Array
+
+
+@contextlib.contextmanager
+def renamed(name: str) -> Iterator[None]:
+    """Errors raised in here name the keys of one of the networks and of its optimizer."""
+    with (
+        settings.renamed("optimizer", f"optimizer.{name}"),
+        settings.renamed("network", f"network.{name}"),
+    ):
+        yield
 
 
 class Networks:
@@ -42,13 +53,11 @@ class Networks:
         """
         self._settings = chosen
         sizes = {"q": problem.num_actions, "value": 1, "policy": problem.num_actions}
-        self._networks = {
-            name: value_network.make(getattr(chosen, name), sizes[name], size=1)
-            for name in NETWORKS
-        }
-        self._declared = {
-            name: value_based.declared_network(self._init_of(name), problem) for name in NETWORKS
-        }
+        self._networks, self._declared = {}, {}
+        for name in NETWORKS:
+            with renamed(name):
+                self._networks[name] = value_network.make(getattr(chosen, name), sizes[name], 1)
+                self._declared[name] = value_based.declared_network(self._init_of(name), problem)
         whole = [network.under(name) for name, network in self._declared.items()]
         self.declared = types.DeclaredNetwork(
             tuple(layer for network in whole for layer in network.layers),
@@ -84,7 +93,8 @@ class Networks:
 
     def apply(self, params: base.Params, rng: jax.Array, observations: jax.Array) -> IqlOutput:
         """The outputs of the three networks."""
-        return IqlOutput(*(self.values(name, params[name], rng, observations) for name in NETWORKS))
+        rngs = zip(NETWORKS, jax.random.split(rng, len(NETWORKS)))
+        return IqlOutput(*(self.values(name, params[name], r, observations) for name, r in rngs))
 
     def units(self, params, rng, observations) -> Mapping[str, activations.Units]:
         """{network/layer: Units(pre, post)} for observations [B, ...]; see base.Agent."""

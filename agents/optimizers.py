@@ -21,10 +21,9 @@ from plasticity.metrics import gradient_metrics, layer_metrics
 _SECTION = "optimizer"
 _OWN_ARGUMENTS = ("learning_rate",)
 _DEFAULT_KWARGS = {"b1": 0.9, "b2": 0.999, "eps": 1.5625e-4}
-_OPTAX_ADAM = {"b2": 0.999, "eps": 1e-8}
 _OWN_OPTIMIZERS = {"adam_ages": adam_ages.adam_ages}
 # Their steps are no multiples of the learning rate, or need the loss as well.
-_NOT_BY_RATE = {"fromage", "lbfgs", "scale_by_learning_rate", "scale_by_rprop"}
+_NOT_BY_RATE = {"fromage", "lbfgs", "rprop", "scale_by_learning_rate", "scale_by_rprop"}
 # A maximum in place of an average, and a trace of updates: neither rescales as moments do.
 _OTHER_MOMENTS = {"adamax", "adamaxw"}
 
@@ -42,6 +41,25 @@ def _is_optimizer(name: Any) -> bool:
     parameters = inspect.signature(candidate).parameters
     others = [p for name, p in parameters.items() if name != "learning_rate"]
     return "learning_rate" in parameters and all(p.default is not p.empty for p in others)
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_find(name)).parameters
+
+
+_SHARE_KEPT = checks.Check(
+    "a number >= 0 and < 1", lambda v: checks.number(0, 1).accepts(v) and v != 1
+)
+_KNOWN_ARGUMENTS = {"b1": _SHARE_KEPT, "b2": _SHARE_KEPT, "eps": checks.number(0)}
+
+
+def _like(default: Any) -> checks.Check:
+    """What an argument with this default may be: optax itself looks at none."""
+    if isinstance(default, bool):
+        return checks.boolean()
+    if isinstance(default, (int, float)):
+        return checks.Check("a finite number", checks.number(float("-inf")).accepts)
+    return checks.plain_value()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +93,24 @@ class Settings:
     )
 
     def __post_init__(self):
-        """Raises ConfigError for an argument that the optimizer does not take."""
-        parameters = set(inspect.signature(_find(self.name)).parameters)
-        allowed = sorted(parameters - set(_OWN_ARGUMENTS))
+        """Raises ConfigError for an argument that the optimizer does not take, or a bad value."""
+        allowed = sorted(set(_parameters(self.name)) - set(_OWN_ARGUMENTS))
         for key, value in self.kwargs.items():
             if key not in allowed:
                 raise checks.ConfigError(
                     f"optimizer.kwargs.{key} = {value!r}: expected an argument of "
                     f"{self.name}: {', '.join(allowed)}"
                 )
+            check = _KNOWN_ARGUMENTS.get(key) or _like(_parameters(self.name)[key].default)
+            if not check.accepts(value):
+                raise checks.ConfigError(
+                    f"optimizer.kwargs.{key} = {value!r}: expected {check.allowed}"
+                )
+
+    def argument(self, key: str) -> Any:
+        """That the optimizer is made with, its own default if not given; None if it has none."""
+        own = _parameters(self.name).get(key)
+        return self.kwargs.get(key, None if own is None else own.default)
 
 
 def check_schedules(section: Any, frames_per_update: float, path: str = _SECTION) -> None:
@@ -442,7 +469,7 @@ def measure(
     """
     found = layers.find_layers(params, declare, chosen.projection.noisy)
     td_grads = grads if td_grads is None else td_grads
-    b2, eps = (float(chosen.kwargs.get(key, value)) for key, value in _OPTAX_ADAM.items())
+    b2, eps = (float(chosen.argument(key) or 0) for key in ("b2", "eps"))
     return {
         "norm": layer_metrics.layer_norms(params, found),
         "mean_abs_weight": gradient_metrics.mean_abs_weights(params, found),

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,7 +18,8 @@ def renamed(before: str, after: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(str(error).replace(before, after)) from error
+        told = str(error)
+        raise ConfigError(told if after in told else told.replace(before, after)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ def number(low: float, high: float | None = None, *, open_low: bool = False) -> 
     top = float("inf") if high is None else high
 
     def accepts(value: Any) -> bool:
-        if not _is_number(value) or value != value or abs(value) == float("inf"):
+        if not _is_number(value) or (isinstance(value, float) and not math.isfinite(value)):
             return False
         return (value > low if open_low else value >= low) and value <= top
 
@@ -110,24 +112,29 @@ def not_empty(check: Check) -> Check:
 
 def plain() -> Check:
     """A dict whose values can be written as JSON."""
-
-    def accepts(value: Any) -> bool:
-        if isinstance(value, Mapping) or hasattr(value, "to_dict"):
-            return all(isinstance(k, str) and accepts_item(v) for k, v in value.items())
-        return False
-
-    def accepts_item(value: Any) -> bool:
-        if isinstance(value, (list, tuple)):
-            return all(map(accepts_item, value))
-        return value is None or isinstance(value, (str, bool, int, float)) or accepts(value)
-
-    return Check("a dict of numbers, texts, booleans, None, lists and dicts", accepts)
+    return Check(
+        "a dict of finite numbers, texts, booleans, None, lists and dicts",
+        lambda v: _is_dict(v) and _is_plain(v),
+    )
 
 
-def either(*options: Check) -> Check:
-    """A value that passes at least one of the checks."""
-    allowed = ", or ".join(option.allowed for option in options)
-    return Check(allowed, lambda v: any(option.accepts(v) for option in options))
+def plain_value() -> Check:
+    """What can be written as JSON."""
+    return Check("a finite number, text, boolean, None, or lists and dicts of these", _is_plain)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "to_dict")
+
+
+def _is_plain(value: Any) -> bool:
+    if _is_dict(value):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, (str, bool, int))
 
 
 def verify(section: str, config: Mapping[str, Any], checks: Mapping[str, Check]) -> None:

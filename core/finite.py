@@ -27,7 +27,8 @@ def check(what: str, values: np.ndarray) -> None:
     Raises:
       NotFiniteError: naming the first index whose number is not finite, and the number.
     """
-    if values.dtype.kind not in "fc":
+    # V: of ml_dtypes, such as bfloat16.
+    if values.dtype.kind not in "fcV":
         return
     is_finite = np.isfinite(values)
     if is_finite.all():

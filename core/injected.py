@@ -9,8 +9,8 @@ from typing import Literal
 MODULE = "injection"
 """The module of the gates."""
 
-GATE = re.compile(r"\['injection'\]\['gate_\d+'\]$")
-"""Found in a gate's path."""
+GATE = re.compile(r"\['injection'\]\['gate_(?P<k>\d+)'\]$")
+"""Found in a gate's path, with its number."""
 
 LAYER = re.compile(r"^\['injection_(?P<k>\d+)_(?P<kind>new|old)/")
 """Matches the paths of injected layers' parameters."""

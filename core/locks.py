@@ -15,6 +15,7 @@ PATIENCE_S = 5.0
 """A killed process frees its memory before its locks, which takes a moment."""
 
 _POLL_S = 0.1
+_ASKED_S = 0.001
 
 
 class HeldError(checks.ConfigError):
@@ -34,14 +35,18 @@ def hold(path: Path, refusal: str, patience_s: float = PATIENCE_S) -> Iterator[N
       HeldError: another process holds it.
       ConfigError: it can't be created, or the file system has no locks.
     """
+    deadline = time.monotonic() + patience_s
     await_free(path, refusal, patience_s)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise checks.ConfigError(f"{path}: not usable: {error}") from error
     try:
-        if not _try(descriptor, path, fcntl.LOCK_EX):
-            raise HeldError(refusal)
+        # Again, as who asks `is_held` has the lock for a moment.
+        while not _try(descriptor, path, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise HeldError(refusal)
+            time.sleep(_ASKED_S)
         yield
     finally:
         os.close(descriptor)

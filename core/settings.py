@@ -20,7 +20,7 @@ from core import checks, plugins
 
 T = TypeVar("T")
 
-_KEY, _CLASS = "key", "class"
+_KEY, _CLASS, _OWN_NAME = "key", "class", "own_name"
 
 
 class Key(NamedTuple):
@@ -60,17 +60,25 @@ def key(default: Any, check: checks.Check, doc: str, source: str = "") -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(cls: type) -> Any:
-    """A field that is a section of its own."""
-    return dataclasses.field(default_factory=cls, metadata={_CLASS: lambda *_: cls})
+def section(cls: type, own_name: str = "") -> Any:
+    """A field that is a section of its own.
+
+    Args:
+      cls: its class.
+      own_name: what that class's errors call the section, if it has another place here, such as
+        "optimizer" for optimizer.policy.
+    """
+    metadata = {_CLASS: lambda *_: cls, _OWN_NAME: own_name}
+    return dataclasses.field(default_factory=cls, metadata=metadata)
 
 
-def plugin(package: str, default: str) -> Any:
+def plugin(package: str, default: str, own_name: str = "") -> Any:
     """A section whose class is `Settings` of the module that its key `module` names.
 
     Args:
       package: where the modules are, such as "networks.torsos".
       default: the module's name.
+      own_name: as of `section`.
     """
 
     def choose(path: str, mapping: Any, root: Any) -> type:
@@ -79,7 +87,7 @@ def plugin(package: str, default: str) -> Any:
 
     return dataclasses.field(
         default_factory=lambda: plugins.find(package, default, package).Settings(),
-        metadata={_CLASS: choose},
+        metadata={_CLASS: choose, _OWN_NAME: own_name},
     )
 
 
@@ -128,9 +136,17 @@ def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
         value = mapping[field.name]
         if _CLASS in field.metadata:
             inner = f"{path}.{field.name}" if path else field.name
-            value = parse(field.metadata[_CLASS](inner, value, root), value, inner, root)
+            with renamed(field.metadata.get(_OWN_NAME), inner):
+                value = parse(field.metadata[_CLASS](inner, value, root), value, inner, root)
         values[field.name] = _as_plain(value)
     return cls(**values)
+
+
+@contextlib.contextmanager
+def renamed(own_name: str | None, path: str) -> Iterator[None]:
+    """Errors raised in here have a section's keys at its place, instead of under its own name."""
+    with checks.renamed(f"{own_name}.", f"{path}.") if own_name else contextlib.nullcontext():
+        yield
 
 
 def complete(cls: type, mapping: Any, path: str = "", root: Any = None) -> Any:

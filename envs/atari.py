@@ -24,6 +24,8 @@ from envs import action_log, base, episodes, saved_settings, turns
 _TELL_SECONDS = 10
 
 FRAME_SKIP = 4
+EPISODE_FRAMES = checks.integer(FRAME_SKIP, 2**31 - 1)
+"""What a key `max_episode_frames` may be; ALE counts them as int32."""
 FRAME_SIZE = 84
 
 _AGENTS_PICTURE = {"img_height": FRAME_SIZE, "img_width": FRAME_SIZE, "grayscale": True}
@@ -76,7 +78,7 @@ class Settings:
     )
     max_episode_frames: int = settings.key(
         108_000,
-        checks.integer(FRAME_SKIP),
+        EPISODE_FRAMES,
         "emulator frames until an episode is truncated, no-ops not counted: 30 minutes of play",
         "DQN Zoo, Dopamine",
     )

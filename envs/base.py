@@ -302,7 +302,14 @@ def frames_per_task_key(chosen: Settings) -> str:
 def parse(section: Any, path: str = "environment") -> Settings:
     """The settings of a section; raises ConfigError for an unknown module, key or value."""
     module = settings.find_plugin("envs", path, section)
-    return settings.parse(module.Settings, section, path)
+    with settings.renamed("environment", path):
+        return settings.parse(module.Settings, section, path)
+
+
+def parse_listed(section: Any, path: str) -> Settings:
+    """The same for a section in a list: keys that it leaves out have their defaults."""
+    module = settings.find_plugin("envs", path, section)
+    return parse(settings.complete(module.Settings, section), path)
 
 
 def parse_recorded(section: Mapping[str, Any]) -> Settings:

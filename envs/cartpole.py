@@ -33,7 +33,7 @@ class Settings:
     """The section `environment`."""
 
     module: str = settings.key("cartpole", checks.one_of("cartpole"), "this environment")
-    task: int = settings.key(0, checks.integer(0), "which shift; 0: none")
+    task: int = settings.key(0, contract.TASK, "which shift; 0: none")
     shift: float = settings.key(
         2.0, checks.number(0), "standard deviation of the shifts", "Muppidi et al. 2024"
     )
@@ -42,9 +42,7 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
-    )
+    return vector.single(task_name, dynamics, parameters_of, chosen, num_envs, seed)
 
 
 def task_name(chosen: Settings) -> str:

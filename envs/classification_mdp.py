@@ -43,10 +43,13 @@ class Settings:
     stream: str = settings.key(
         "pixel", checks.one_of("pixel", "label"), "what is permuted in tasks other than 0"
     )
-    task: int = settings.key(0, checks.integer(0), "which permutation")
+    task: int = settings.key(0, contract.TASK, "which permutation")
     images: int = settings.key(
         1_200,
-        checks.Check("a multiple of 10 up to 5000", lambda v: v in range(10, 5_001, _CLASSES)),
+        checks.Check(
+            "a multiple of 10 up to 5000",
+            lambda v: checks.integer(10, 5_000).accepts(v) and v % _CLASSES == 0,
+        ),
         "of MNIST's, as many of each class",
         "ours",
     )
@@ -55,9 +58,7 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
-    )
+    return vector.single(task_name, dynamics, parameters_of, chosen, num_envs, seed)
 
 
 def task_name(chosen: Settings) -> str:

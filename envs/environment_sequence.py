@@ -26,24 +26,30 @@ class Settings:
     environments: tuple[Any, ...] = settings.key(
         _PROBES,
         checks.each(checks.section()),
-        "a section `environment` for each, in their order",
+        "a section `environment` for each, in their order; keys left out have their defaults",
     )
     frames_per_environment: int = settings.key(
         10_000, checks.integer(1), "frames of one seed in each, over all its environments"
     )
 
     def __post_init__(self):
-        """Raises ConfigError for a bad section, or the same one twice in a row.
+        """Raises ConfigError for a bad section, a sequence, or the same one twice in a row.
 
         Two of one name may follow each other if their other keys differ.
         """
+        for i, task in enumerate(self.tasks):
+            if base.is_sequence(task):
+                raise checks.ConfigError(
+                    f"environment.environments[{i}].module = {task.module!r}: expected a single "
+                    "environment, no sequence"
+                )
         task_sequence.check_order(self.tasks, "environment.environments", base.task_name)
 
     @functools.cached_property
     def tasks(self) -> tuple[base.Settings, ...]:
         """The parsed sections."""
         return tuple(
-            base.parse(section, f"environment.environments[{i}]")
+            base.parse_listed(section, f"environment.environments[{i}]")
             for i, section in enumerate(self.environments)
         )
 

@@ -68,7 +68,7 @@ class Settings:
         "dqn_zoo", checks.one_of(*atari.PROTOCOLS), "of every game", "ours; Abbas et al.: machado"
     )
     max_episode_frames: int = settings.key(
-        108_000, checks.integer(atari.FRAME_SKIP), "until an episode is truncated", "DQN Zoo"
+        108_000, atari.EPISODE_FRAMES, "until an episode is truncated", "DQN Zoo"
     )
     num_threads: int = settings.key(0, checks.integer(0), "emulator threads; 0: by the cores")
     reseed_steps: int = settings.key(

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,8 +63,10 @@ def frames_per_step(chosen: Settings) -> int:
 
 
 def task_name(chosen: Settings) -> str:
-    """The registered id."""
-    return chosen.id
+    """The registered id, and the arguments, as environments of one id differ by them."""
+    arguments = (f"{key}={value}" for key, value in chosen.kwargs.items())
+    # Also the name of a directory.
+    return "_".join([chosen.id, *(re.sub(r"[^\w.=+-]+", "-", text) for text in arguments)])
 
 
 def make_filmed(chosen: Settings, seed: int) -> base.Filmed:
@@ -106,11 +109,11 @@ class GymnasiumEnvironment(base.VectorEnvironment):
         """Takes over `environments`, with NEXT_STEP autoreset; they are seeded from `seed`."""
         self.num_envs = environments.num_envs
         self._environments = environments
-        self._name = name = chosen.id
+        self._name = task_name(chosen)
         self._seed = seed
         self._seed_count = 0
         self._settings = {
-            "id": name,
+            "id": chosen.id,
             "kwargs": dict(chosen.kwargs),
             "num_envs": self.num_envs,
             "seed": seed,

@@ -46,7 +46,9 @@ class Settings:
         checks.Check("a path, or '' for none", lambda v: isinstance(v, str)),
         "where the files of mnist or cifar10 are",
     )
-    images: int = settings.key(1_200, checks.integer(10), "how many of them, the first")
+    images: int = settings.key(
+        1_200, checks.integer(10), "how many of them, in a fixed random order"
+    )
     form: str = settings.key(
         "vectors",
         checks.one_of("vectors", "pictures"),
@@ -80,7 +82,7 @@ class Settings:
     episode_steps: int = settings.key(
         0, checks.integer(0), "until an episode is cut, after which a step has no label; 0: never"
     )
-    task: int = settings.key(0, checks.integer(0), "which labels, permutation and number")
+    task: int = settings.key(0, contract.TASK, "which labels, permutation and number")
 
     def __post_init__(self):
         """Raises ConfigError for labels that the data has not, or if all images are held out."""
@@ -97,9 +99,7 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
-    )
+    return vector.single(task_name, dynamics, parameters_of, chosen, num_envs, seed)
 
 
 def task_name(chosen: Settings) -> str:
@@ -146,11 +146,19 @@ def parameters_of(chosen: Settings) -> dict[str, Any]:
 
 @functools.cache
 def _load(data: str, directory: str, number: int, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first images and their labels; vectors have mean 0 and variance 1 over all."""
+    """Images, the first in a fixed random order, and their labels.
+
+    Vectors have mean 0 and variance 1 over all.
+    """
     images, labels = image_data.load(data, directory)
     if number > len(images):
         raise checks.ConfigError(
             f"environment.images = {number}: expected at most {len(images)}, which {data} has"
+        )
+    if labels.max() >= _CLASSES:
+        raise checks.ConfigError(
+            f"environment.data = {data!r}: has the label {labels.max()}: expected 0 to "
+            f"{_CLASSES - 1}"
         )
     # In an order of their own: files may be sorted by class.
     order = np.random.RandomState(_TASK_SEED).permutation(len(images))[:number]

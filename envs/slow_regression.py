@@ -54,9 +54,7 @@ class Settings:
 
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the environment; see `envs.base.make`."""
-    return vector.FunctionalVector(
-        task_name(chosen), chosen, dynamics(chosen), lambda _: parameters_of(chosen), num_envs, seed
-    )
+    return vector.single(task_name, dynamics, parameters_of, chosen, num_envs, seed)
 
 
 def task_name(chosen: Settings) -> str:

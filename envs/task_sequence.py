@@ -7,7 +7,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from core import checks
+from core import checks, settings
 from envs import base, saved_settings
 
 _LAST = int(dm_env.StepType.LAST)
@@ -43,7 +43,6 @@ class TaskSequence(base.VectorEnvironment):
         self._finished: list[base.Episode] = []
         self._present = self._make_present()
         self.frames_per_step = self._present.frames_per_step
-        self.exact_resume = self._present.exact_resume
 
     def observation_spec(self) -> specs.Array:
         """The current task's, and every other's."""
@@ -140,7 +139,9 @@ class TaskSequence(base.VectorEnvironment):
 
     def _make_present(self) -> base.VectorEnvironment:
         seed = base.environment_seed(self._seed, _TASK_SEEDS, self.task)
-        return base.make(self._tasks[self.task % len(self._tasks)], self.num_envs, seed)
+        made = base.make(self._tasks[self.task % len(self._tasks)], self.num_envs, seed)
+        self.exact_resume = made.exact_resume
+        return made
 
 
 def check_order(tasks: Sequence[Any], key: str, name: Callable[[Any], str] = str) -> None:
@@ -167,8 +168,9 @@ def check_specs(tasks: Sequence[base.Settings], key: str) -> None:
     Builds each task for this and closes it again.
     """
     first = None
-    for task in tasks:
-        observation, action = base.make_specs(task)
+    for i, task in enumerate(tasks):
+        with settings.renamed("environment", f"{key}[{i}]"):
+            observation, action = base.make_specs(task)
         found = (
             f"{observation.dtype}{list(observation.shape)} and {action.num_values} actions, "
             f"{base.frames_per_step(task)} frames a step"

@@ -23,7 +23,7 @@ class Settings:
     """The section `environment` of a stream of tasks."""
 
     module: str = settings.key("task_stream", checks.one_of("task_stream"), "this environment")
-    each: Any = settings.plugin("envs", "classification_mdp")
+    each: Any = settings.plugin("envs", "classification_mdp", own_name="environment")
     num_tasks: int = settings.key(
         30, checks.integer(1), "from 0 on, after which the first comes again", "ours"
     )
@@ -48,15 +48,16 @@ class Settings:
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the stream at its first task; see `envs.base.make`."""
     module = _module(chosen)
-    return vector.FunctionalVector(
-        task_name(chosen),
-        chosen,
-        module.dynamics(chosen.each),
-        lambda number: module.parameters_of(_of_task(chosen, number % chosen.num_tasks)),
-        num_envs,
-        seed,
-        is_sequence=True,
-    )
+    with settings.renamed("environment", "environment.each"):
+        return vector.FunctionalVector(
+            task_name(chosen),
+            chosen,
+            module.dynamics(chosen.each),
+            lambda number: module.parameters_of(_of_task(chosen, number % chosen.num_tasks)),
+            num_envs,
+            seed,
+            is_sequence=True,
+        )
 
 
 def task_name(chosen: Settings) -> str:

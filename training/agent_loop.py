@@ -14,6 +14,7 @@ from envs import base as envs_base
 from replay import base as replay_base
 from training import experiment as experiment_lib
 from training import periods, run_settings
+from training.acting import choosing
 from training.checkpoints import snapshot, state_arrays
 from training.learning import dataset, plain_state, run_counts, update_schedule
 from training.logs import stage_timer
@@ -39,7 +40,7 @@ class Iteration(NamedTuple):
 def load_dataset(
     settings: run_settings.RunSettings, experiment: experiment_lib.Experiment
 ) -> replay_base.Step | None:
-    """The steps [T, ...] of training.dataset, or None if there is none.
+    """The steps [T, ...] of training.dataset, or None; rewards are clipped as when playing.
 
     Raises:
       ConfigError: if they can't be read, or don't fit.
@@ -54,7 +55,9 @@ def load_dataset(
     )
     least, capacity = experiment_lib.least_filling(settings), settings.replay.capacity
     dataset.check_size(len(steps.action), least, capacity, settings.num_envs)
-    return steps
+    rewards: Any = steps.reward
+    bound = settings.transition.max_abs_reward
+    return steps._replace(reward=choosing.clip_rewards(rewards, bound))
 
 
 class AgentLoop:
@@ -154,12 +157,14 @@ class AgentLoop:
         """Whether updates remain to be done before anything is played."""
         return self.counts.counters["updates"] < self._settings.training.offline_updates
 
-    def learn_offline(self) -> Iteration:
-        """Some offline updates."""
-        done = self.counts.counters["updates"]
-        left = self._settings.training.offline_updates - done
-        to_multiple = _UPDATES_AT_ONCE - done % _UPDATES_AT_ONCE
-        number = min(left, to_multiple)
+    def catch_up(self) -> Iteration:
+        """Some of the updates that are due before the next step.
+
+        These are offline ones, or of frames played beyond an end of the run that was moved since.
+        """
+        self._frames_before = self.counts.counters["frames"]
+        to_multiple = _UPDATES_AT_ONCE - self.counts.counters["updates"] % _UPDATES_AT_ONCE
+        number = min(self.counts.updates_behind, to_multiple)
         return Iteration(self._learn(number), [], number)
 
     def iterate(self, timer: stage_timer.StageTimer) -> Iteration:

@@ -53,7 +53,8 @@ class _Carry(NamedTuple):
       output: the same from the environments, [N].
       sums: of the metrics over the updates, rates as they are last.
       episodes: filled up to this step.
-      is_finite: whether all rewards and observations were.
+      first_bad: int32 [N], the step on which reward or observation of an environment were first
+        not finite; training.steps_per_call if they always were.
     """
 
     state: replay_learner.LearnerState
@@ -62,7 +63,7 @@ class _Carry(NamedTuple):
     output: contract.Output
     sums: dict[str, jax.Array]
     episodes: _Episodes
-    is_finite: jax.Array
+    first_bad: jax.Array
 
 
 class ClosedLoop(agent_loop.AgentLoop):
@@ -104,11 +105,8 @@ class ClosedLoop(agent_loop.AgentLoop):
             self.state = carry.state
             join = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
             running, output = jax.tree.map(join, (carry.running, carry.output))
+            self._check_finite(np.asarray(carry.first_bad).reshape(-1), plan)
             self.timestep = environment.go_to(running, output)
-            if not bool(jnp.all(carry.is_finite)):
-                raise self.located(
-                    finite.NotFiniteError("a reward or an observation is not finite")
-                )
         episodes = _ended(jax.device_get(carry.episodes), plan.frames)
         if self.counts.is_next_task_due:
             self.timestep = environment.next_task()
@@ -118,6 +116,24 @@ class ClosedLoop(agent_loop.AgentLoop):
             for name, value in carry.sums.items()
         }
         return agent_loop.Iteration(metrics if total else None, episodes, total)
+
+    def _check_finite(self, first_bad: np.ndarray, plan: _Plan) -> None:
+        """Raises NotFiniteError for the environment whose numbers were the first not to be finite.
+
+        Args:
+          first_bad: the step, [environments of all seeds].
+          plan: of the call.
+        """
+        i = int(np.argmin(first_bad))
+        step = int(first_bad[i])
+        if step < len(plan.frames):
+            # The call's updates are counted already.
+            updates = self.counts.counters["updates"] - sum(plan.num_updates[step + 1 :])
+            seed = self._settings.seed + i // self._settings.num_envs
+            raise finite.NotFiniteError(
+                f"frame {plan.frames[step]}, update {updates}, seed {seed}: reward or observation "
+                f"of environment {i} of {self._environment.name}: expected finite numbers"
+            )
 
     def _plan(self) -> _Plan:
         """Counts the steps of the next call, and the updates that will be done in it."""
@@ -183,8 +199,9 @@ class ClosedLoop(agent_loop.AgentLoop):
             running, output = advance(parameters, carry.running, actions)
             ended = _Episodes(output.is_last, running.episode_return, running.episode_steps)
             episodes = jax.tree.map(lambda rows, row: rows.at[i].set(row), carry.episodes, ended)
-            is_finite = carry.is_finite & _all_finite(output.reward, output.observation)
-            return _Carry(state, running, self._seen(output), output, sums, episodes, is_finite)
+            is_bad = ~(_are_finite(output.reward) & _are_finite(output.observation))
+            first_bad = jnp.where(is_bad, jnp.minimum(carry.first_bad, i), carry.first_bad)
+            return _Carry(state, running, self._seen(output), output, sums, episodes, first_bad)
 
         carry = _Carry(
             state=state,
@@ -193,7 +210,7 @@ class ClosedLoop(agent_loop.AgentLoop):
             output=_empty_output(running, observed),
             sums={name: jnp.zeros(()) for name in self.metric_names},
             episodes=_no_episodes(most_steps, running),
-            is_finite=jnp.ones((), bool),
+            first_bad=jnp.full(running.is_last.shape, most_steps, jnp.int32),
         )
         return jax.lax.fori_loop(0, num_steps, step, carry)
 
@@ -221,7 +238,7 @@ class ClosedLoop(agent_loop.AgentLoop):
         """The mean over the environments, by the network before the update."""
         learner, reward = self.experiment.learner, self._environment.dynamics.expected_reward
         assert reward is not None, "asked only where it is known"
-        rng = jax.random.fold_in(state.rng, 3)
+        rng = agents_base.apart(state.rng, 3)
         params = learner.packed.unpack(state.train).params
         actions = learner.agent.act(params, rng, state.stack, state.steps, "evaluation")
         return jnp.mean(jax.vmap(reward, in_axes=(None, 0, 0))(parameters, running.state, actions))
@@ -261,9 +278,9 @@ def _no_episodes(most_steps: int, running: contract.Running) -> _Episodes:
     return jax.tree.map(lambda x: jnp.zeros((most_steps, *x.shape), x.dtype), found)
 
 
-def _all_finite(*arrays: jax.Array) -> jax.Array:
-    floats = [x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+def _are_finite(array: jax.Array) -> jax.Array:
+    """Whether all numbers of each environment are, bool [N], for [N, ...]; integers always are."""
+    return jnp.all(jnp.isfinite(array), axis=tuple(range(1, array.ndim)))
 
 
 def _ended(found: Any, frames: Sequence[int]) -> list[tuple[int, envs_base.Episode]]:

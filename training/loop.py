@@ -102,10 +102,10 @@ class Run:
         return self.loop.counts.counters
 
     def iterate(self) -> None:
-        """Does and records one iteration of the loop, or some offline updates."""
+        """Does and records one iteration of the loop, or updates that are due before it."""
         task = self.counters["task"]
-        is_offline = self.loop.is_offline
-        done = self.loop.learn_offline() if is_offline else self.loop.iterate(self.timer)
+        is_behind = bool(self.loop.counts.updates_behind)
+        done = self.loop.catch_up() if is_behind else self.loop.iterate(self.timer)
         if self.counters["task"] != task:
             self.recent.clear()
         if done.metrics is not None:

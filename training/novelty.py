@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from agents import base as agents_base
-from core import checks, progress, types
+from core import checks, finite, progress, types
 from envs import base as envs_base
 from replay import base as replay_base
 from training import experiment, run_settings
@@ -115,6 +115,7 @@ def record(
 
     Raises:
       ConfigError: if the settings are not of vectors and one-step transitions.
+      NotFiniteError: if what chose the actions is not finite at the end.
     """
     _check(settings)
     environment = envs_base.make(settings.environment, 1, seed)
@@ -164,6 +165,8 @@ def _record(
             batch = memory.sample(random, settings.replay.batch_size)
             state, seen = update(state, seen, rng_update, batch)
         timestep = environment.step(np.asarray(actions))
+    for path, values in jax.tree_util.tree_leaves_with_path((state.params, seen.predictor)):
+        finite.check(f"explorer{jax.tree_util.keystr(path)}", np.asarray(values))
     return memory.steps
 
 

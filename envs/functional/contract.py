@@ -10,6 +10,11 @@ import jax
 import jax.numpy as jnp
 from dm_env import specs
 
+from core import checks
+
+TASK = checks.integer(0, 2**32 - 1)
+"""What a key `task` may be whose parameters are drawn by it: NumPy takes no larger seed."""
+
 
 class Stepped(NamedTuple):
     """Result of a step.

@@ -21,6 +21,7 @@ class FunctionalVector(base.VectorEnvironment):
     """N environments, stepped by one compiled function; all of their state is in arrays.
 
     Attributes:
+      name: for messages.
       dynamics: of every task.
       parameters: of the task that is played.
       running: contract.Running with a leading axis [N].
@@ -51,7 +52,7 @@ class FunctionalVector(base.VectorEnvironment):
           is_sequence: whether there is more than one task.
         """
         self.num_envs, self.dynamics, self.task = num_envs, dynamics, 0
-        self._name, self._tasks, self._is_sequence = name, tasks, is_sequence
+        self.name, self._tasks, self._is_sequence = name, tasks, is_sequence
         self._settings = {**dataclasses.asdict(chosen), "num_envs": num_envs, "seed": seed}
         self._turns = turns.Turns(num_envs, dynamics.num_actions)
         self._actions = np.zeros(num_envs, np.int32)
@@ -106,7 +107,7 @@ class FunctionalVector(base.VectorEnvironment):
         self.running, self._is_leaving = running, False
         found: Any = jax.device_get(output)
         self._timestep = base.make_timestep(
-            self._name,
+            self.name,
             found.observation,
             found.reward,
             terminated=found.is_terminal,
@@ -175,6 +176,28 @@ class FunctionalVector(base.VectorEnvironment):
     def close(self) -> None:
         """See the base class."""
         self._turns.close()
+
+
+def single(
+    task_name: Callable[[Any], str],
+    dynamics: Callable[[Any], contract.Dynamics],
+    parameters_of: Callable[[Any], Any],
+    chosen: Any,
+    num_envs: int,
+    seed: int,
+) -> FunctionalVector:
+    """The environments of one task: what most modules' `make` returns.
+
+    Args:
+      task_name: the module's.
+      dynamics: the module's.
+      parameters_of: the module's.
+      chosen: the parsed section.
+      num_envs: N.
+      seed: of all draws.
+    """
+    parameters = lambda number: parameters_of(chosen)  # noqa: E731
+    return FunctionalVector(task_name(chosen), chosen, dynamics(chosen), parameters, num_envs, seed)
 
 
 def frames_per_step(chosen: Any) -> int:

@@ -58,7 +58,7 @@ def make(
     def torso(observation: jax.Array) -> jax.Array:
         convolution.check_frames("transformer", observation, smallest=config.patch_size)
         x = _tokens(observation, config.patch_size)
-        x = _dense(x, config.width, norm.layer_has_bias, "embedding", "free")
+        x = _dense(x, config.width, norm.layer_has_bias, "embedding")
         x, _ = norm(x, "embedding_norm", "free_norm")
         x = x + _positions(observation.shape[2:], config)[None]
         for i in range(config.blocks):
@@ -101,14 +101,14 @@ def _attention(x: jax.Array, heads: int, norm: normalization.Normalization, name
 
     def project(part: str, is_normed: bool) -> jax.Array:
         has_bias = norm.layer_has_bias or not is_normed
-        z = _dense(y, y.shape[-1], has_bias, f"{name}_{part}")
+        z = _dense(y, y.shape[-1], has_bias, f"{name}_{part}", "hidden" if is_normed else "free")
         z = z.reshape(*z.shape[:2], heads, -1)
         return norm(z, f"{name}_{part}_norm", "free_norm")[0] if is_normed else z
 
     queries, keys, values = (project(*part) for part in _PARTS)
     scores = jnp.einsum("bqhd,bkhd->bhqk", queries, keys) * queries.shape[-1] ** -0.5
     found = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), values)
-    return _dense(found.reshape(x.shape), x.shape[-1], True, f"{name}_output")
+    return _dense(found.reshape(x.shape), x.shape[-1], True, f"{name}_output", "free")
 
 
 # And whether a norm follows.

@@ -76,7 +76,9 @@ def when_asked(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
 def _gates(subject: base.Subject) -> list[str]:
     """Their paths, in the order in which they open."""
-    return [path for path in layers.leaves_by_path(subject.shapes) if injected.GATE.search(path)]
+    found = {injected.GATE.search(path): path for path in layers.leaves_by_path(subject.shapes)}
+    numbered = {int(match["k"]): path for match, path in found.items() if match}
+    return [numbered[k] for k in sorted(numbered)]
 
 
 def _opening(

@@ -1,6 +1,7 @@
 """Implicit Q-learning: its three losses by hand, whom their gradients reach, and its target."""
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from core import checks, types
 from plasticity import schedules
 from tests.agents import small_agents, toy_intervention
 from tests.agents.small_agents import observations, transitions
+from training import loop
 
 BATCH = 8
 RNG = jax.random.key(0)
@@ -161,6 +163,23 @@ def test_a_schedule_is_named_with_its_network():
         with pytest.raises(checks.ConfigError) as caught:
             optimizers.check_schedules(section, 4.0)
         assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("optimizer.policy.kwargs", {"foo": 1}, "optimizer.policy.kwargs.foo = 1: expected an arg"),
+        ("optimizer.value.learning_rate", 0.0, "optimizer.value.learning_rate = 0.0: expected"),
+        ("network.value.spectral_norm.layers", "nope", "network.value.spectral_norm.layers = "),
+        ("optimizer.policy.projection.enabled", True, "optimizer.policy.projection"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_network(key, value, expected, tmp_path):
+    config = importlib.import_module("configs.probe").get_config("iql:5")
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(checks.ConfigError) as error:
+        loop.Run(config, tmp_path / "run")
+    assert str(error.value).startswith(expected)
 
 
 def test_each_network_has_an_optimizer_of_its_own():

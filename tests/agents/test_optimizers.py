@@ -106,7 +106,33 @@ def test_unknown_arguments_are_refused_in_one_line():
 
 
 @pytest.mark.parametrize(
-    "name", ["adamm", "chain", "clip", "", 3, "fromage", "lbfgs", "scale_by_rprop"]
+    ("name", "key", "value", "allowed"),
+    [
+        ("adam", "b1", 1.5, "a number >= 0 and < 1"),
+        ("adam", "b1", "x", "a number >= 0 and < 1"),
+        ("adam", "eps", float("nan"), "a number >= 0"),
+        ("adam", "nesterov", "no", "true or false"),
+        ("adamw", "weight_decay", True, "a finite number"),
+        ("sgd", "momentum", float("inf"), "a finite number, text"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_in_one_line(name, key, value, allowed):
+    """Optax looks at none: any text is true to it."""
+    with pytest.raises(checks.ConfigError) as error:
+        optimizers.Settings(name=name, kwargs={key: value})
+    expected = f"optimizer.kwargs.{key} = {value!r}: expected {allowed}"
+    assert str(error.value).startswith(expected)
+
+
+def test_an_argument_that_is_not_given_is_the_optimizers_own():
+    assert optimizers.Settings(name="yogi", kwargs={}).argument("eps") == 1e-3
+    assert optimizers.Settings(name="adam", kwargs={}).argument("b2") == 0.999
+    assert optimizers.Settings().argument("eps") == 1.5625e-4
+    assert optimizers.Settings(name="sgd", kwargs={}).argument("eps") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["adamm", "chain", "clip", "", 3, "fromage", "lbfgs", "rprop", "scale_by_rprop"]
 )
 def test_unknown_optimizers_are_refused_in_one_line(name):
     """Among them functions of optax whose steps are no multiples of a learning rate."""

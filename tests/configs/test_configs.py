@@ -100,11 +100,11 @@ def test_module_without_make_is_refused():
         (checks.one_of(1, "a"), [1, "a"], [True, 1.0, "b"]),
         (checks.boolean(), [True, False], [0, 1, None]),
         (checks.each(checks.integer(1)), [(1, 2), [3], ()], [(0,), 3, (1, "a")]),
-        (checks.either(checks.boolean(), checks.one_of(None)), [True, None], [0]),
         (checks.text(), ["x"], ["", 3]),
         (checks.optional(checks.integer(1)), [None, 2], [0, "x"]),
         (checks.section(), [{}, ml_collections.ConfigDict()], [None, "x", (1,)]),
         (checks.plain(), [{}, {"a": [1, {"b": None}]}], [{"a": {1}}, {1: "a"}, [1]]),
+        (checks.plain_value(), [None, 1, "a", [0.5]], [float("nan"), {1}, {"a": float("inf")}]),
     ],
 )
 def test_checks(check, good, bad):

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import threading
 
 import pytest
 
@@ -22,6 +23,28 @@ def test_a_lock_that_another_holds_is_told_from_other_errors(tmp_path):
     with pytest.raises(checks.ConfigError) as error, locks.hold(tmp_path, "taken"):
         pass
     assert not isinstance(error.value, locks.HeldError)
+
+
+def test_who_only_looks_keeps_no_one_from_a_lock(tmp_path):
+    """`is_held` has it for a moment."""
+    path, stop = tmp_path / "lock", threading.Event()
+
+    def look():
+        while not stop.is_set():
+            locks.is_held(path)
+
+    path.touch()
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for thread in lookers:
+        thread.start()
+    try:
+        for _ in range(50):
+            with locks.hold(path, "taken", 60.0):
+                pass
+    finally:
+        stop.set()
+        for thread in lookers:
+            thread.join()
 
 
 def test_locks_are_looked_at_as_nfs_allows(tmp_path, monkeypatch):

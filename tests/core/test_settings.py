@@ -90,8 +90,8 @@ def test_values_are_taken_and_sections_in_sections_are_parsed():
         ),
         (
             {"kwargs": {"a": {1, 2}}},
-            "outer.kwargs = {'a': {1, 2}}: expected a dict of numbers, texts, booleans, None, "
-            "lists and dicts",
+            "outer.kwargs = {'a': {1, 2}}: expected a dict of finite numbers, texts, booleans, "
+            "None, lists and dicts",
         ),
     ],
 )

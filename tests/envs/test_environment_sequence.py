@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core import checks, settings
-from envs import base, environment_sequence
+from envs import base, cartpole, environment_sequence, gymnasium_vector
 from tests.envs import playing
 from tests.envs.playing import assert_equal
 from tests.envs.playing import play_randomly as play
@@ -117,8 +117,8 @@ def test_environments_that_differ_in_their_specs_are_refused():
     with pytest.raises(checks.ConfigError) as error:
         base.make(chosen, 1, 0)
     assert str(error.value) == (
-        "environment.environments: 'Gravity-v0' has float32[3] and 3 actions, 1 frames a step: "
-        "expected float32[2] and 3 actions, 1 frames a step, as the first has"
+        "environment.environments: 'Gravity-v0_size=3' has float32[3] and 3 actions, 1 frames a "
+        "step: expected float32[2] and 3 actions, 1 frames a step, as the first has"
     )
     chosen = make_settings([PROBES[0], {"module": "probes", "probe": 1}])
     with pytest.raises(checks.ConfigError, match=r"'1' has .* 1 actions.*expected .* 2 actions"):
@@ -142,12 +142,48 @@ def test_environments_that_differ_in_their_specs_are_refused():
             [PROBES[0], {"module": "probes", "probe": 5, "colour": 1}],
             r"^environment\.environments\[1\]\.colour = 1: unknown key",
         ),
+        (
+            [PROBES[0], {"module": "environment_sequence"}],
+            r"^environment\.environments\[1\]\.module = 'environment_sequence': expected a single",
+        ),
+        (
+            [PROBES[0], {"module": "labelled_images", "held_out": 5_000}],
+            r"^environment\.environments\[1\]\.held_out = 5000: expected fewer than images",
+        ),
     ],
 )
 def test_bad_lists_are_refused_in_one_line(environments, message):
     with pytest.raises(checks.ConfigError, match=message) as error:
         make_settings(environments)
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_that_can_not_be_made_is_named_by_its_place():
+    chosen = make_settings([PROBES[0], {"module": "gymnasium_vector", "id": "CartPol-v1"}])
+    with pytest.raises(checks.ConfigError, match=r"^environment\.environments\[1\]\.id = 'CartPol"):
+        base.make(chosen, 1, 0)
+
+
+def test_keys_left_out_have_their_defaults():
+    left_out = [{"module": "cartpole"}, {"module": "gymnasium_vector"}]
+    first, second = make_settings(left_out).tasks
+    assert (first, second) == (cartpole.Settings(), gymnasium_vector.Settings())
+
+
+@pytest.mark.parametrize("is_exact_first", [True, False])
+def test_whether_it_resumes_exactly_is_a_matter_of_the_present_task(is_exact_first):
+    mixed = [{"module": "cartpole"}, {"module": "gymnasium_vector"}][:: 1 if is_exact_first else -1]
+    sequence = make_sequence(mixed)
+    sequence.reset()
+    assert sequence.exact_resume == is_exact_first
+    sequence.next_task()
+    sequence.step(np.zeros(2, np.int32))
+    assert sequence.exact_resume != is_exact_first
+    restored = make_sequence(mixed)
+    restored.set_state(sequence.get_state())
+    assert restored.exact_resume != is_exact_first
+    sequence.close()
+    restored.close()
 
 
 def test_one_environment_may_be_a_sequence():

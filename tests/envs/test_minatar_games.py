@@ -22,9 +22,20 @@ def _settings(**kwargs):
     return gymnasium_vector.Settings(id=name, kwargs=kwargs)
 
 
+def test_the_tasks_have_names_of_their_own_by_which_all_can_be_evaluated():
+    config = minatar_stream.get_config()
+    config.evaluation.all_games = True
+    parsed = run_settings.parse(derived.resolve(config))
+    names = [base.task_name(task) for task in base.tasks(parsed.environment)]
+    assert names[0] == "envs.minatar_games:PermutedMinAtar-v0_game=breakout_task=0"
+    assert len(set(names)) == len(names) == 9
+
+
 def test_tasks_of_one_name_can_not_all_be_evaluated_by_it():
     config = minatar_stream.get_config()
     config.evaluation.all_games = True
+    tasks = [{"module": "cartpole"}, {"module": "cartpole", "shift": 3.0}]
+    config.environment.environments = tasks
     with pytest.raises(checks.ConfigError, match=r"all_games = True: expected False, as different"):
         run_settings.parse(derived.resolve(config))
 

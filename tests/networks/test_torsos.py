@@ -402,10 +402,11 @@ def test_a_torso_declares_every_parameter(module, changes, shape, kind):
     )
 
 
-def test_what_adds_to_a_residual_stream_is_not_projected():
+def test_projected_is_what_a_norm_follows():
+    """Three times its weights do not change the output; of what adds to a stream they do."""
     expected = {
         impala: {"section_0_conv", "section_0_block_0_conv_1"},
-        transformer: {"embedding", "block_0_mixed", "block_1_mixed"},
+        transformer: {f"block_{i}_{part}" for i in (0, 1) for part in ("value", "output", "mixed")},
     }
     for module, changes in (
         (impala, {"channels": (4,), "blocks": 1}),
@@ -421,10 +422,16 @@ def test_what_adds_to_a_residual_stream_is_not_projected():
         chosen = projection.Projection(
             projection.ProjectionSettings(enabled=True), lambda _, layers=found.layers: layers
         )
-        params = torso.init(jax.random.key(0), np.zeros((1, 1, 8, 8), np.uint8))
+        x = np.random.RandomState(0).randint(0, 256, (2, 1, 8, 8)).astype(np.uint8)
+        params = random_params(torso, x)
         weighted = {layer.module for layer in found.layers if "norm" not in layer.kind}
         projected = {layer.name for layer in projection.selected_layers(params, chosen)}
         assert weighted - projected == {f"torso/{name}" for name in expected[module]}
+        before = torso.apply(params, x)
+        for name in weighted:
+            larger = {**params, name: {**params[name], "w": 3 * params[name]["w"]}}
+            change = np.max(np.abs(torso.apply(larger, x) - before))
+            assert (change < 1e-3) == (name in projected), name
 
 
 def test_units_of_a_torso_are_seen_at_every_nonlinearity():

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from core import checks
+from core import checks, finite
 from replay import base as replay_base
 from training import branching, closed_loop, loop
 from training.checkpoints import snapshot
@@ -136,6 +136,23 @@ def test_a_number_that_is_not_finite_ends_the_run(tmp_path):
     run = loop.Run(_config(**{"optimizer.learning_rate": 1e38}), tmp_path / "run")
     with pytest.raises(Exception, match="expected a finite number"):
         _play(run)
+    run.close()
+
+
+def test_an_observation_that_is_not_finite_is_told_with_frame_update_and_seed(tmp_path):
+    """A shift that float32 can't hold, from the second task on, which begins at frame 160."""
+    config = importlib.import_module("configs.cartpole_stream").get_config("c51:plain")
+    changes = {key: value for key, value in _SMALL.items() if "each" not in key}
+    config.update_from_flattened_dict({**changes, "training.steps_per_call": 8})
+    config.environment.each.shift = 1e39
+    config.num_seeds, config.seed = 2, 5
+    run = loop.Run(config, tmp_path / "run")
+    with pytest.raises(finite.NotFiniteError) as error:
+        _play(run)
+    assert str(error.value) == (
+        "frame 164, update 40, seed 5: reward or observation of environment 0 of "
+        "3_tasks_cartpole_of_160_frames: expected finite numbers"
+    )
     run.close()
 
 

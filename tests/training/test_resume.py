@@ -134,14 +134,21 @@ def test_two_seeds_resume_together(tmp_path, probe):
 
 
 def test_a_run_of_no_whole_number_of_steps_ends_at_its_frames_and_may_be_made_longer(tmp_path):
-    """A step of three environments plays two frames more; they count when the run goes on."""
-    changes = {"num_envs": 3, "replay.importance_exponent_end_steps": 1_400}
+    """A step of 16 environments plays 8 frames more; they count when the run goes on.
+
+    Two of that step's four updates are due then, before anything else is seen.
+    """
+    changes = {
+        "num_envs": 16,
+        "training.update_period_frames": 4,
+        "replay.importance_exponent_end_steps": 1_400,
+    }
     whole = _finish(loop.Run(_probe_config(num_frames=1_400, **changes), tmp_path / "whole"))
     path = tmp_path / "longer"
     assert loop.train(_probe_config(num_frames=1_000, **changes), path)
     assert _rows(path / "train.csv")[-1]["frames"] == "1000"
     run = loop.Run(_probe_config(num_frames=1_400, **changes), path)
-    assert (run.counters["frames"], run.counters["played_frames"]) == (1_000, 1_002)
+    assert (run.counters["frames"], run.counters["played_frames"]) == (1_000, 1_008)
     _assert_equal(whole, _finish(run))
     assert run.counters["frames"] == 1_400
 

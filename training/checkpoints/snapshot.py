@@ -7,6 +7,7 @@ Blocks of rows that are complete never change: successive snapshots share them a
 """
 
 import dataclasses
+import itertools
 import json
 import shutil
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -22,6 +24,7 @@ from training.checkpoints import row_blocks
 
 _MANIFEST = "manifest.json"
 _FORMAT = 2
+_TYPE_MARK = "|"
 
 
 class SnapshotError(RuntimeError):
@@ -195,7 +198,7 @@ def verify(path: Path) -> dict[str, int]:
 def read_arrays(path: Path, group: str) -> dict[str, np.ndarray]:
     """Reads one group of arrays of a verified snapshot."""
     with np.load(path / f"{group}.npz", allow_pickle=False) as data:
-        return {name: data[name] for name in data.files}
+        return dict(_decoded(name, data[name]) for name in data.files)
 
 
 def check_fits(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -221,9 +224,22 @@ def _write_arrays(
         path = directory / f"{group}.npz"
         with path.open("wb") as stream:
             # NumPy 1 would take `allow_pickle` for one more array.
-            np.savez(stream, **arrays)  # pyright: ignore[reportArgumentType]
+            encoded: dict[str, Any] = dict(itertools.starmap(_encoded, arrays.items()))
+            np.savez(stream, **encoded)
         files[path.name] = durable_files.describe(path)
     return files
+
+
+def _encoded(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """An array as NumPy can write it: one of bfloat16 as integers, its type after its name."""
+    if array.dtype.kind != "V":
+        return name, array
+    return f"{name}{_TYPE_MARK}{array.dtype}", array.view(f"u{array.dtype.itemsize}")
+
+
+def _decoded(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    name, _, dtype = name.partition(_TYPE_MARK)
+    return name, array.view(jnp.dtype(dtype)) if dtype else array
 
 
 def _write_manifest(

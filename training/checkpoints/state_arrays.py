@@ -68,7 +68,7 @@ def check_finite(arrays: Mapping[str, np.ndarray], what: str, first_seed: int) -
       NotFiniteError: naming array, seed, index and number.
     """
     for name, array in arrays.items():
-        if array.dtype.kind == "f":
+        if array.dtype.kind in "fV":  # V: of ml_dtypes, such as bfloat16
             for k, of_seed in enumerate(array):
                 finite.check(f"seed {first_seed + k}: {what}{name}", of_seed)
 

@@ -9,12 +9,19 @@ import jax
 import numpy as np
 from dm_env import specs
 
-from core import checks, durable_files
+from core import checks, durable_files, finite
 from replay import base as replay_base
 from training.learning import replay_learner, seeds
 
 _ROWS_AT_ONCE = 256
 _COLUMNS = replay_base.Step._fields
+_KINDS = (
+    ("is_first", "b", "booleans"),
+    ("is_last", "b", "booleans"),
+    ("reward", "f", "floats"),
+    ("discount", "f", "floats"),
+    ("action", "iu", "integers"),
+)
 
 
 def save(path: Path, steps: replay_base.Step) -> None:
@@ -53,6 +60,17 @@ def load(path: Path, observation: specs.Array, num_actions: int) -> replay_base.
         raise _error(path, f"expected observations {dtype}{list(shape)}, found {found}")
     if any(column.shape != shape[:1] for column in steps[1:]):
         raise _error(path, "expected columns of one length")
+    for name, kind, words in _KINDS:
+        found = getattr(steps, name)
+        if found.dtype.kind not in kind:
+            raise _error(path, f"expected {words} for {name}, found {found.dtype}")
+    for name in ("observation", "reward", "discount"):
+        try:
+            finite.check(name, getattr(steps, name))
+        except finite.NotFiniteError as error:
+            raise _error(path, str(error)) from error
+    if steps.discount.min(initial=0) < 0 or steps.discount.max(initial=0) > 1:
+        raise _error(path, "expected discounts from 0 to 1")
     if steps.action.min(initial=0) < 0 or steps.action.max(initial=0) >= num_actions:
         raise _error(path, f"expected actions from 0 to {num_actions - 1}")
     return steps

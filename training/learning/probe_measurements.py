@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from agents import base as agents_base
 from training.learning import replay_learner, seeds
 
 Metrics = replay_learner.Metrics
@@ -44,7 +45,7 @@ class ProbeMeasurements:
         assert measure_one is not None, "checked when the run was put together"
 
         def measure(state: replay_learner.LearnerState) -> Metrics:
-            rng_batch, rng_probe, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 2), 3)
+            rng_batch, rng_probe, rng_loss = jax.random.split(agents_base.apart(state.rng, 2), 3)
             batch = learner.replay.sample(state.replay, rng_batch, learner.batch_size)
             weights = learner.weights(state, batch)
             probe = learner.replay.sample_uniform(state.replay, rng_probe, _NETWORK_PROBE_SIZE)
@@ -57,7 +58,7 @@ class ProbeMeasurements:
         assert measure is not None, "checked when the run was put together"
 
         def on_probe(state: replay_learner.LearnerState) -> Mapping[str, Metrics]:
-            rng_sample, rng_apply = jax.random.split(jax.random.fold_in(state.rng, 1))
+            rng_sample, rng_apply = jax.random.split(agents_base.apart(state.rng, 1))
             replay = self.learner.replay
             sample = replay.sample_uniform(state.replay, rng_sample, self.probe_size)
             params = self.learner.packed.unpack(state.train).params

@@ -301,7 +301,7 @@ class Learner:
         return jax.jit(mapped)
 
     def _measure(self, state: LearnerState) -> Mapping[str, Metrics]:
-        rng_sample, rng_loss = jax.random.split(jax.random.fold_in(state.rng, 0))
+        rng_sample, rng_loss = jax.random.split(agents_base.apart(state.rng, 0))
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         weights = self.weights(state, sample)
         train = self.packed.unpack(state.train)

@@ -132,7 +132,7 @@ class ShardedUpdate:
         self, state: ShardedState, batch: Batch, steps: jax.Array
     ) -> Mapping[str, agents_base.Scalars]:
         weights = self._weights(batch, steps)
-        rng = jax.random.fold_in(state.rng, 0)
+        rng = agents_base.apart(state.rng, 0)
         return self.agent.measure(state.train, rng, batch.transition, weights)
 
     def _weights(self, batch: Batch, steps: jax.Array) -> jax.Array:

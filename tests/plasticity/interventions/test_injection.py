@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from agents import base as agents_base
 from core import checks
 from networks import injecting
 from plasticity import layers
-from plasticity.interventions import injection, layer_reset
+from plasticity.interventions import base, injection, layer_reset
 from tests.agents import small_agents
 
 MADE = (("dqn", "head"), ("dqn", "network"), ("rainbow", "head"), ("iqn", "network"))
@@ -152,6 +153,15 @@ def test_twice_the_second_new_layers_learn_and_the_first_rest():
     learned = changed(at.params, run(made, 5, at).params)
     assert learned
     assert all(is_of(path, "2_new") for path in learned)
+
+
+def test_more_than_nine_gates_open_in_their_order():
+    shapes = {f"injection_{k}_new/linear": {"w": np.zeros(1)} for k in range(1, 12)}
+    shapes["injection"] = {f"gate_{k}": np.zeros(()) for k in range(1, 12)}
+    nothing: Any = None
+    subject = base.Subject(nothing, shapes, nothing, 4.0, nothing, nothing)
+    paths = injection._gates(subject)
+    assert paths == [f"['injection']['gate_{k}']" for k in range(1, 12)]
 
 
 def test_the_new_layers_begin_with_fresh_moments():

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.checkpoints import row_blocks, snapshot
+from core import finite
+from training.checkpoints import row_blocks, snapshot, state_arrays
 
 
 def _ring(rows: int, capacity: int = 50, env_ids: int = 2) -> np.ndarray:
@@ -43,6 +45,20 @@ def _save(store: snapshot.SnapshotStore, rows: int) -> Path:
 def _read(path: Path, rows: int) -> np.ndarray:
     ring = _ring(rows)
     return row_blocks.RowBlocks(ring.shape, ring.dtype, rows, {}).read(path)
+
+
+def test_numbers_of_16_bits_come_back(tmp_path):
+    """NumPy has no bfloat16 of its own, and its files would forget the type."""
+    numbers = np.array([1.0, -2.5, 3e30]).astype(jnp.bfloat16)
+    store = snapshot.SnapshotStore(tmp_path, keep=1)
+    store.save(lambda _: snapshot.Contents({"frames": 1}, {"learner": {"mu": numbers}}))
+    store.wait()
+    found = snapshot.read_arrays(store.saved()[0], "learner")
+    assert found["mu"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found["mu"], numbers)
+    bad = {"mu": np.array([[1.0, np.nan]]).astype(jnp.bfloat16)}
+    with pytest.raises(finite.NotFiniteError, match=r"seed 3: learnermu \[1\] = nan"):
+        state_arrays.check_finite(bad, "learner", 3)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9, 10, 37, 50, 51, 64, 99, 100, 123])

@@ -9,7 +9,7 @@ from dm_env import specs
 
 from core import checks
 from replay import base as replay_base
-from training import derived, loop, run_settings
+from training import agent_loop, derived, experiment, loop, run_settings
 from training.learning import dataset
 
 _OBSERVATION = specs.Array((1,), np.float32, name="observation")
@@ -58,6 +58,35 @@ def test_what_is_no_data_set_is_refused_in_one_line(tmp_path):
         archive.writestr("reward.npy", b"")
     with pytest.raises(checks.ConfigError, match=r"expected steps of scripts/collect.py"):
         _load(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("reward", np.float32("nan"), r"reward \[0\] = nan: expected a finite number"),
+        ("observation", np.float32("inf"), r"observation \[0, 0\] = inf"),
+        ("discount", np.float32(3), "expected discounts from 0 to 1"),
+        ("is_first", 7, "expected booleans for is_first, found int64"),
+        ("action", 1.7, "expected integers for action, found float64"),
+    ],
+)
+def test_numbers_that_can_not_be_are_refused_with_their_file(tmp_path, column, value, message):
+    steps = _steps(4)
+    shape = getattr(steps, column).shape
+    dataset.save(tmp_path / "steps.npz", steps._replace(**{column: np.full(shape, value)}))
+    with pytest.raises(checks.ConfigError, match=rf"training\.dataset = .*steps\.npz': {message}"):
+        _load(tmp_path / "steps.npz")
+
+
+def test_rewards_are_clipped_as_when_playing(tmp_path):
+    path = tmp_path / "steps.npz"
+    dataset.save(path, _steps(400)._replace(reward=np.full(400, 7, np.float32)))
+    for bound, expected in ((0.0, 7), (1.0, 1)):
+        config = _config(path, **{"transition.max_abs_reward": bound})
+        settings = run_settings.parse(derived.resolve(config))
+        steps = agent_loop.load_dataset(settings, experiment.make(settings))
+        assert steps is not None
+        np.testing.assert_array_equal(steps.reward, expected)
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
