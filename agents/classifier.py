@@ -20,6 +20,8 @@ OptimizerSettings = optimizers.Settings
 
 NEEDS = {"n_step": 1, "max_abs_reward": 0.0}
 """Of the section `transition`: a reward is a label, as it is and alone."""
+REWARDS_ARE = "labels"
+"""Of the environment."""
 
 
 @dataclasses.dataclass(frozen=True)

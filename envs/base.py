@@ -289,6 +289,26 @@ def is_functional(chosen: Settings) -> bool:
     return getattr(_module(chosen), "IS_FUNCTIONAL", False)
 
 
+def meaning_of_rewards(chosen: Settings) -> str:
+    """`rewards`, whose sum is a return; or `labels` or `targets` of supervised learning."""
+    return getattr(_module(tasks(chosen)[0]), "REWARDS_ARE", "rewards")
+
+
+def check_returns(chosen: Settings, asked: str) -> None:
+    """Raises ConfigError for an environment whose rewards say nothing of how an agent plays.
+
+    Args:
+      chosen: its settings.
+      asked: what asks for returns, for the message.
+    """
+    meaning = meaning_of_rewards(chosen)
+    if meaning != "rewards":
+        raise checks.ConfigError(
+            f"{asked}: expected no evaluation, as the rewards of environment.module = "
+            f"{chosen.module!r} are {meaning}, which make no return"
+        )
+
+
 def frames_per_task(chosen: Settings) -> int:
     """Frames of one seed in each task of a sequence; 0 where there is only one task."""
     return getattr(chosen, _module(chosen).FRAMES_PER_TASK) if is_sequence(chosen) else 0

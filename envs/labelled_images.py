@@ -25,6 +25,7 @@ _CLASSES = 10
 _TASK_SEED = 20_240_701
 
 IS_FUNCTIONAL = True
+REWARDS_ARE = "labels"
 frames_per_step = vector.frames_per_step
 
 

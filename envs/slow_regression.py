@@ -25,6 +25,7 @@ _SHARE = 0.7
 _SEED = 20_240_823
 
 IS_FUNCTIONAL = True
+REWARDS_ARE = "targets"
 frames_per_step = vector.frames_per_step
 
 

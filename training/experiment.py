@@ -127,6 +127,13 @@ def make_agent(
 def _check_transitions(settings: run_settings.RunSettings) -> None:
     """Raises ConfigError if the transitions are not what the agent takes them for."""
     module = plugins.find("agents", settings.agent.module, "agent.module")
+    meaning = envs_base.meaning_of_rewards(settings.environment)
+    expected = getattr(module, "REWARDS_ARE", meaning)
+    if meaning != expected:
+        raise checks.ConfigError(
+            f"environment.module = {settings.environment.module!r}: its rewards are {meaning}: "
+            f"expected {expected}, with agent.module = {settings.agent.module!r}"
+        )
     for key, value in getattr(module, "NEEDS", {}).items():
         found = getattr(settings.transition, key)
         if found != value:

@@ -266,6 +266,9 @@ def parse(config: ml_collections.ConfigDict) -> RunSettings:
     parsed = settings.parse(RunSettings, _own(config))
     interventions_lib.parse(parsed.interventions)
     _check_tasks(parsed)
+    if parsed.evaluation.period_frames:
+        asked = f"evaluation.period_frames = {parsed.evaluation.period_frames}"
+        envs_base.check_returns(parsed.environment, asked)
     steps = parsed.training.steps_per_call
     if steps > 1 and not envs_base.is_functional(parsed.environment):
         raise checks.ConfigError(

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from core import checks
-from envs import base, labelled_images
+from configs.supervised import random_labels
+from core import checks, plugins, settings
+from envs import base, classification_mdp, labelled_images
+from training import derived, experiment, run_settings
 
 _SMALL = {"data": "digits", "images": 50}
 
@@ -125,3 +127,24 @@ def test_what_the_data_has_not_is_refused():
         _parameters(images=2_000)
     with pytest.raises(checks.ConfigError, match=r"labels = 'own': expected 'random', as data = "):
         labelled_images.Settings(data="patches", labels="own")
+
+
+@pytest.mark.parametrize("module", ["labelled_images", "slow_regression"])
+def test_labels_and_targets_have_no_return_and_are_not_evaluated(module):
+    config = random_labels.get_config("plain")
+    config.environment.each = settings.to_config(
+        plugins.find("envs", module, "environment.module").Settings()
+    )
+    config.evaluation.period_frames = 1_000
+    with pytest.raises(
+        checks.ConfigError, match=r"evaluation\.period_frames = 1000: expected no ev"
+    ):
+        run_settings.parse(derived.resolve(config))
+
+
+def test_a_classifier_is_given_labels():
+    config = random_labels.get_config("plain")
+    config.environment.each = settings.to_config(classification_mdp.Settings())
+    parsed = run_settings.parse(derived.resolve(config))
+    with pytest.raises(checks.ConfigError, match="its rewards are rewards: expected labels, with"):
+        experiment.make(parsed)

@@ -62,8 +62,10 @@ class Evaluator:
           frames. Cut episodes have the return and length so far.
 
         Raises:
+          ConfigError: if the environment has no returns.
           stopping.Stopped: `stop` said so.
         """
+        envs_base.check_returns(chosen, f"{num_episodes} episodes")
         num_envs = min(num_envs, num_episodes)
         environment = envs_base.make(chosen, num_envs, seed)
         name = envs_base.task_name(chosen)
