@@ -14,7 +14,7 @@ class ConfigError(ValueError):
 
 @contextlib.contextmanager
 def renamed(before: str, after: str) -> Iterator[None]:
-    """Errors raised in here name keys as they are in the configuration: `before` is `after`."""
+    """Errors raised in here name keys as they are in the configuration: `after`, not `before`."""
     try:
         yield
     except ConfigError as error:

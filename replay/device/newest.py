@@ -1,8 +1,9 @@
 """Not a replay: each update is on the newest transitions, one of each environment.
 
 For streams of labelled data (envs/labelled_images.py): with one update for each step every example
-is used once, but for the few steps with none or two of them, where a replay was cleared. What else
-is kept is for measurements, which draw from all of it alike.
+is used once, but for the few steps with none or two of them, where a replay was cleared, and for
+the last ones of an episode, which are used twice: the step that begins the next has no transition,
+but an update. What else is kept is for measurements, which draw from all of it alike.
 """
 
 import dataclasses
