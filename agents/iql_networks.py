@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from agents import base, measuring, value_based
-from core import settings, types
+from core import checks, settings, types
 from networks import activations, value_network
 
 NETWORKS = ("q", "value", "policy")
@@ -35,8 +35,8 @@ class IqlOutput(NamedTuple):
 def renamed(name: str) -> Iterator[None]:
     """Errors raised in here name the keys of one of the networks and of its optimizer."""
     with (
-        settings.renamed("optimizer", f"optimizer.{name}"),
-        settings.renamed("network", f"network.{name}"),
+        checks.renamed("optimizer", f"optimizer.{name}"),
+        checks.renamed("network", f"network.{name}"),
     ):
         yield
 

@@ -121,7 +121,7 @@ def check_schedules(section: Any, frames_per_update: float, path: str = _SECTION
                 f"{path}.schedule.name = 'norm_growth': expected another one: it replays norms "
                 "that an agent with one network recorded"
             )
-        with checks.renamed(f"{_SECTION}.", f"{path}."):
+        with checks.renamed(_SECTION, path):
             schedules.make_schedule(section.schedule, section.learning_rate, frames_per_update)
             schedules.make_layer_factors(
                 section.schedule, projection_lib.Projection(section.projection)

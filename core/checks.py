@@ -13,13 +13,20 @@ class ConfigError(ValueError):
 
 
 @contextlib.contextmanager
-def renamed(before: str, after: str) -> Iterator[None]:
-    """Errors raised in here name keys as they are in the configuration: `after`, not `before`."""
+def renamed(own_name: str, path: str) -> Iterator[None]:
+    """Errors raised in here have a section's keys at its place, instead of under its own name.
+
+    Args:
+      own_name: what its code calls it, such as "optimizer"; "": nothing is renamed.
+      path: where it is in the configuration, such as "optimizer.policy".
+    """
     try:
         yield
     except ConfigError as error:
         told = str(error)
-        raise ConfigError(told if after in told else told.replace(before, after)) from error
+        if not own_name or f"{path}." in told:
+            raise
+        raise ConfigError(told.replace(f"{own_name}.", f"{path}.")) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,17 +136,10 @@ def parse(cls: type[T], mapping: Any, path: str = "", root: Any = None) -> T:
         value = mapping[field.name]
         if _CLASS in field.metadata:
             inner = f"{path}.{field.name}" if path else field.name
-            with renamed(field.metadata.get(_OWN_NAME), inner):
+            with checks.renamed(field.metadata.get(_OWN_NAME, ""), inner):
                 value = parse(field.metadata[_CLASS](inner, value, root), value, inner, root)
         values[field.name] = _as_plain(value)
     return cls(**values)
-
-
-@contextlib.contextmanager
-def renamed(own_name: str | None, path: str) -> Iterator[None]:
-    """Errors raised in here have a section's keys at its place, instead of under its own name."""
-    with checks.renamed(f"{own_name}.", f"{path}.") if own_name else contextlib.nullcontext():
-        yield
 
 
 def complete(cls: type, mapping: Any, path: str = "", root: Any = None) -> Any:

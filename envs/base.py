@@ -322,7 +322,7 @@ def frames_per_task_key(chosen: Settings) -> str:
 def parse(section: Any, path: str = "environment") -> Settings:
     """The settings of a section; raises ConfigError for an unknown module, key or value."""
     module = settings.find_plugin("envs", path, section)
-    with settings.renamed("environment", path):
+    with checks.renamed("environment", path):
         return settings.parse(module.Settings, section, path)
 
 

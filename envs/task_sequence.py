@@ -7,7 +7,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from core import checks, settings
+from core import checks
 from envs import base, saved_settings
 
 _LAST = int(dm_env.StepType.LAST)
@@ -169,7 +169,7 @@ def check_specs(tasks: Sequence[base.Settings], key: str) -> None:
     """
     first = None
     for i, task in enumerate(tasks):
-        with settings.renamed("environment", f"{key}[{i}]"):
+        with checks.renamed("environment", f"{key}[{i}]"):
             observation, action = base.make_specs(task)
         found = (
             f"{observation.dtype}{list(observation.shape)} and {action.num_values} actions, "

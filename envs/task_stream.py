@@ -48,7 +48,7 @@ class Settings:
 def make(chosen: Settings, num_envs: int, seed: int) -> vector.FunctionalVector:
     """Builds the stream at its first task; see `envs.base.make`."""
     module = _module(chosen)
-    with settings.renamed("environment", "environment.each"):
+    with checks.renamed("environment", "environment.each"):
         return vector.FunctionalVector(
             task_name(chosen),
             chosen,

@@ -76,9 +76,8 @@ def when_asked(chosen: Settings, subject: base.Subject) -> base.Intervention:
 
 def _gates(subject: base.Subject) -> list[str]:
     """Their paths, in the order in which they open."""
-    found = {injected.GATE.search(path): path for path in layers.leaves_by_path(subject.shapes)}
-    numbered = {int(match["k"]): path for match, path in found.items() if match}
-    return [numbered[k] for k in sorted(numbered)]
+    found = filter(None, map(injected.GATE.search, layers.leaves_by_path(subject.shapes)))
+    return [match.string for match in sorted(found, key=lambda match: int(match["k"]))]
 
 
 def _opening(
