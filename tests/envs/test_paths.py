@@ -1,5 +1,6 @@
 """Training, evaluation, films and actors are given the same by every environment module."""
 
+import re
 import types
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_actions_that_do_not_begin_at_zero():
 def test_rewards_that_are_not_finite_name_their_environment(reward):
     environment = base.make(_section("from_three", kwargs={"reward": reward}), 2, seed=0)
     environment.reset()
-    expected = r"reward of FromThree-v0, environment \[0\] = (nan|inf): expected a finite"
+    expected = rf"reward of FromThree-v0_reward={re.escape(str(reward))}, environment \[0\] = (nan|inf): expected a finite"
     with pytest.raises(finite.NotFiniteError, match=expected):
         environment.step(np.array([1, 1]))
 

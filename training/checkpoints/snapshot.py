@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -239,7 +238,12 @@ def _encoded(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
 
 def _decoded(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
     name, _, dtype = name.partition(_TYPE_MARK)
-    return name, array.view(jnp.dtype(dtype)) if dtype else array
+    if not dtype:
+        return name, array
+    # It knows bfloat16; every script imports this module, and JAX is slow to import.
+    import jax.numpy as jnp
+
+    return name, array.view(jnp.dtype(dtype))
 
 
 def _write_manifest(
