@@ -186,7 +186,8 @@ def test_actions_that_do_not_begin_at_zero():
 def test_rewards_that_are_not_finite_name_their_environment(reward):
     environment = base.make(_section("from_three", kwargs={"reward": reward}), 2, seed=0)
     environment.reset()
-    expected = rf"reward of FromThree-v0_reward={re.escape(str(reward))}, environment \[0\] = (nan|inf): expected a finite"
+    name = re.escape(f"FromThree-v0_reward={reward}")
+    expected = rf"reward of {name}, environment \[0\] = (nan|inf): expected a finite"
     with pytest.raises(finite.NotFiniteError, match=expected):
         environment.step(np.array([1, 1]))
 
