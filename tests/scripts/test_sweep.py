@@ -453,11 +453,11 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     # Nothing is learned before the end: compiling the update would take most of the time.
     keys = ("replay.capacity", "replay.min_size", "replay.importance_exponent_end_steps")
     # Many frames, so that it is stopped before their end.
-    overrides = ["--config.num_frames=100_000", *(f"--config.{key}=200_000" for key in keys)]
+    overrides = ["--config.num_frames=30_000", *(f"--config.{key}=200_000" for key in keys)]
     foreign = tmp_path / "probe/1/seed_2"
     log = tmp_path / "probe/1/seed_1.log"
     with subprocess.Popen(_command(tmp_path, *overrides), cwd=_ROOT) as process:
-        waiting.wait_for(lambda: log.exists() and "of 100000" in log.read_text())
+        waiting.wait_for(lambda: log.exists() and "of 30000" in log.read_text())
         process.terminate()
     assert process.returncode == exit_codes.STOPPED
     states = {"probe/1/seed_1": RunState.STOPPED, "probe/1/seed_2": RunState.WAITING}

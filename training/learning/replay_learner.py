@@ -263,7 +263,7 @@ class Learner:
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         updated = prioritizing_lib.update(
-            self.packed.update,
+            self._update,
             self.prioritizing,
             state.train,
             rng_loss,
@@ -275,6 +275,11 @@ class Learner:
             replay = self.replay.update_priorities(replay, sample.keys, updated.priorities)
         train = self.packed.copy_target(updated.state) if copies else updated.state
         return state._replace(train=train, rng=rng, replay=replay), updated.metrics
+
+    @functools.cached_property
+    def _update(self):
+        """The agent's, traced once, whatever calls it, and inlined there."""
+        return jax.jit(self.packed.update, inline=True)
 
     def weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
         """The importance weights [B] of one seed's batch."""

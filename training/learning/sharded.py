@@ -142,7 +142,7 @@ class ShardedUpdate:
     def metric_names(self, state: ShardedState, batch: Batch) -> list[str]:
         """The names of the metrics `learn` returns, from shapes alone."""
         steps = jax.ShapeDtypeStruct((), np.int32)
-        return list(jax.eval_shape(self._learn, state, batch, steps)[2])
+        return list(self.learn.eval_shape(state, batch, steps)[2])
 
 
 def batch_shapes(observation_shape: Sequence[int], dtype: Any) -> Batch:

@@ -2,12 +2,21 @@
 
 import collections
 import dataclasses
+import gc
 
 import pytest
 
 from tests.cluster.accounts.protocol_model import BrokenRuleError, Machine, Rules, Setting, State
 
 _MAX_STATES = 400_000
+
+
+@pytest.fixture(autouse=True)
+def _no_collections():
+    """Hundreds of thousands of tuples, none in a cycle, are looked through in vain."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class HangsError(AssertionError):

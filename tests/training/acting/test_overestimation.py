@@ -52,7 +52,8 @@ def test_returns_are_discounted_until_the_end():
 
 def test_episodes_that_do_not_end_are_left_out(player):
     endless = gymnasium_vector.Settings(id="tests.training.acting.endless:Endless-v0")
-    settings = dataclasses.replace(player.settings, environment=endless)
+    evaluation = dataclasses.replace(player.settings.evaluation, max_episode_frames=100)
+    settings = dataclasses.replace(player.settings, environment=endless, evaluation=evaluation)
     found = _measure(player._replace(settings=settings), 2)
     assert (found.states, found.episodes) == (0, 0)
     assert np.isnan(found.difference)
