@@ -1,5 +1,6 @@
 """The learner as a whole: counting, target network, seeds, memory, and the norms of its layers."""
 
+import dataclasses
 import warnings
 
 import jax
@@ -100,6 +101,24 @@ def test_k_updates_in_one_call_are_k_calls(learner, play):
     names = {"loss", "gradient_norm", "priority", "q_value", "td_loss", "learning_rate"}
     assert set(metrics) == names
     assert metrics["loss"].shape == (1,)
+
+
+def test_an_update_is_traced_once_for_all_programs(learner, play):
+    """Tracing takes seconds: of one update, of several, with the target's copy or without."""
+    traced = []
+
+    def update(*arguments):
+        traced.append(arguments)
+        return learner.packed.update(*arguments)
+
+    counting = dataclasses.replace(
+        learner, agent=learner.agent._replace(update=update, packed=None)
+    )
+    state = play(learner, 0, [0])[0]
+    counting.learn.eval_shape(state, 1)
+    for num_updates, copies in ((1, False), (1, True), (2, False)):
+        counting.learn.lower(state, num_updates, copies)
+    assert len(traced) == 1
 
 
 def test_two_seeds_in_one_program_are_two_runs(make_learner, play):
