@@ -94,10 +94,11 @@ def test_an_update_is_that_of_the_learner_of_one_process(make_learner):
 
 def test_its_metrics_are_known_before_the_first_update(make_learner):
     update = _make(make_learner(), 1)
-    shapes = jax.eval_shape(lambda: update.init(3, np.zeros((1, 4, 36, 36), np.uint8)))
+    state = update.init(3, np.zeros((1, 4, 36, 36), np.uint8))
+    shapes = jax.eval_shape(lambda: state)
     names = update.metric_names(shapes, sharded.batch_shapes((8, 4, 36, 36), np.uint8))
     batch = update.put_batch(*_batch(np.random.RandomState(1)))
-    *_, metrics = update.learn(update.init(3, np.zeros((1, 4, 36, 36), np.uint8)), batch, _STEPS)
+    *_, metrics = update.learn(state, batch, _STEPS)
     assert names == list(metrics)
 
 
