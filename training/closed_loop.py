@@ -180,9 +180,7 @@ class ClosedLoop(agent_loop.AgentLoop):
         result = _Carry(learner.axes, own, own, own, own, own, own)
         # The axis is outside of the loop: taken off and put back within, it would copy the replay.
         mapped = seeds.over_seeds(self._call_one, learner.num_seeds, arguments, result)
-        options = jax_platform.compiler_options()
-        more: dict[str, Any] = {"compiler_options": options} if options else {}
-        return jax.jit(mapped, donate_argnums=(0, 1), **more)
+        return jax_platform.jit_updates(mapped, donate_argnums=(0, 1))
 
     def _call_one(self, state, running, observed, parameters, num_updates, num_steps) -> _Carry:
         """Of one seed, with N environments."""

@@ -119,11 +119,15 @@ class Learner:
 
     @functools.cached_property
     def packed(self) -> agents_base.Packed:
-        """The agent's, or the identity and its own update, which may copy the target each time."""
-        if self.agent.packed is not None:
-            return self.agent.packed
+        """The agent's, or the identity and its own update, which may copy the target each time.
+
+        The update is traced once, whatever calls it, and inlined there.
+        """
         same = lambda state: state  # noqa: E731
-        return agents_base.Packed(same, same, self.agent.update, same, target_period_updates=1)
+        packed = self.agent.packed or agents_base.Packed(
+            same, same, self.agent.update, same, target_period_updates=1
+        )
+        return packed._replace(update=jax.jit(packed.update, inline=True))
 
     @functools.cached_property
     def axes(self) -> LearnerState:
@@ -219,10 +223,7 @@ class Learner:
             scan = lambda s: self._scan(s, num_updates, copies)  # noqa: E731
             return seeds.over_seeds(scan, self.num_seeds, (axes,), (axes, 0))(state)
 
-        options = jax_platform.compiler_options()
-        # jax 0.4's jit has no such argument.
-        more: dict[str, Any] = {"compiler_options": options} if options else {}
-        return jax.jit(learn, static_argnums=(1, 2), donate_argnums=0, **more)
+        return jax_platform.jit_updates(learn, static_argnums=(1, 2), donate_argnums=0)
 
     def copies_within(self, updates: int, num_updates: int) -> bool:
         """Whether a call of `learn` has to look for copies of the target that are due.
@@ -263,7 +264,7 @@ class Learner:
         rng, rng_sample, rng_loss = jax.random.split(state.rng, 3)
         sample = self.replay.sample(state.replay, rng_sample, self.batch_size)
         updated = prioritizing_lib.update(
-            self._update,
+            self.packed.update,
             self.prioritizing,
             state.train,
             rng_loss,
@@ -275,11 +276,6 @@ class Learner:
             replay = self.replay.update_priorities(replay, sample.keys, updated.priorities)
         train = self.packed.copy_target(updated.state) if copies else updated.state
         return state._replace(train=train, rng=rng, replay=replay), updated.metrics
-
-    @functools.cached_property
-    def _update(self):
-        """The agent's, traced once, whatever calls it, and inlined there."""
-        return jax.jit(self.packed.update, inline=True)
 
     def weights(self, state: LearnerState, sample: replay_base.Sample) -> jax.Array:
         """The importance weights [B] of one seed's batch."""

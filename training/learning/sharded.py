@@ -93,15 +93,11 @@ class ShardedUpdate:
         The priorities are float32 [B], or None without any; `steps` are those added to the replay
         since the importance schedule began.
         """
-        options = jax_platform.compiler_options()
-        # jax 0.4's jit has no such argument.
-        more: dict[str, Any] = {"compiler_options": options} if options else {}
-        return jax.jit(
+        return jax_platform.jit_updates(
             self._learn,
             in_shardings=(self._replicated, self._split, self._replicated),
             out_shardings=self._replicated,
             donate_argnums=0,
-            **more,
         )
 
     def _learn(

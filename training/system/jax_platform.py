@@ -3,7 +3,8 @@
 import ctypes
 import functools
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
@@ -68,7 +69,7 @@ def keep_freed_memory() -> bool:
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """Options for jax.jit of the learner's update: none on a GPU, or where XLA lacks them.
+    """Options for jax.jit of an agent's updates: none on a GPU, or where XLA lacks them.
 
     By default XLA orders a CPU's operations so that independent ones can run at once. The update's
     large ones use all cores by themselves, and the order that keeps fewer results alive makes it
@@ -82,6 +83,14 @@ def compiler_options() -> dict[str, str]:
     except (TypeError, RuntimeError):  # no such argument (jax 0.4), or no such option
         return {}
     return options
+
+
+def jit_updates(function: Callable, **arguments: Any):
+    """jax.jit of a function that updates an agent, with `compiler_options`."""
+    options = compiler_options()
+    if options:  # jax 0.4's jit has no such argument
+        arguments["compiler_options"] = options
+    return jax.jit(function, **arguments)
 
 
 def _check_device(platform_name: str) -> None:
