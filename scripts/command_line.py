@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TextIO
 from absl import app, flags, logging
 
 from core import checks, flag_errors
-from training.system import exit_codes
+from training.system import exit_codes, garbage
 
 
 def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = False) -> None:
@@ -26,6 +26,7 @@ def run(main: Callable[[Sequence[str]], int | None], allow_arguments: bool = Fal
       main: takes the arguments that are not flags and returns the exit code.
       allow_arguments: whether anything may be left.
     """
+    garbage.collect_seldom()
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
     # JAX reports every kind of device that it does not find.

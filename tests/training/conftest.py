@@ -84,3 +84,22 @@ def random_steps():
             )
 
     return steps
+
+
+@pytest.fixture(scope="module")
+def shared_learners():
+    """Runs of one configuration in one file of tests share a learner, whose programs are kept.
+
+    To trace and lower them again takes most of a short run.
+    """
+    learners, make = {}, experiment.make_learner
+
+    def make_once(*arguments):
+        key = repr(arguments)
+        if key not in learners:
+            learners[key] = make(*arguments)
+        return learners[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "make_learner", make_once)
+        yield

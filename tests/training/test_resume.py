@@ -22,6 +22,8 @@ from training.checkpoints import snapshot
 from training.learning import dataset
 from training.system import stopping
 
+pytestmark = pytest.mark.usefixtures("shared_learners")
+
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 
 # A real game with the smallest network, short enough for a test, long enough to wrap the replay.

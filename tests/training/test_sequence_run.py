@@ -17,15 +17,18 @@ import pytest
 from core import checks
 from training import derived, loop, run_settings
 
+pytestmark = pytest.mark.usefixtures("shared_learners")
+
 _TIMINGS = ("_ms", "_seconds", "_per_second", "_mb")
 _ROOT = Path(__file__).parents[2]
 _GAMES = ("breakout", "qbert", "pong")
 _FRAMES_PER_GAME = 800
 
-# Two passes through three games with the smallest network; the replay wraps in the third.
+# Three games and the first again, with the smallest network; a kept replay wraps in the third.
+_NUM_TASKS = 4
 _SMALL = {
     "num_envs": 2,
-    "num_frames": 2 * len(_GAMES) * _FRAMES_PER_GAME,
+    "num_frames": _NUM_TASKS * _FRAMES_PER_GAME,
     "environment.games": _GAMES,
     "environment.frames_per_game": _FRAMES_PER_GAME,
     "environment.protocol": "machado",
@@ -91,16 +94,16 @@ def test_games_come_in_order_each_for_its_frames(whole):
     path, _ = whole
     rows = _rows(path / "train.csv")
     games = [(int(row["task"]), row["game"]) for row in rows]
-    assert games == [(i, _GAMES[i % 3]) for i in range(6) for _ in range(2)]
-    assert [int(row["frames"]) for row in rows] == list(range(400, 4801, 400))
+    assert games == [(i, _GAMES[i % 3]) for i in range(_NUM_TASKS) for _ in range(2)]
+    assert [int(row["frames"]) for row in rows] == list(range(400, 3_201, 400))
 
 
 def test_learning_waits_for_the_cleared_replay_in_every_game(whole):
     """60 transitions are 240 of a game's 800 frames; its 25 updates are spread over the others."""
     path, _ = whole
     updates = [int(row["updates"]) for row in _rows(path / "train.csv")]
-    assert updates[1::2] == [25 * (i + 1) for i in range(6)]
-    assert updates[0::2] == [25 * i + 25 * 160 // 560 for i in range(6)]
+    assert updates[1::2] == [25 * (i + 1) for i in range(_NUM_TASKS)]
+    assert updates[0::2] == [25 * i + 25 * 160 // 560 for i in range(_NUM_TASKS)]
     sizes = [int(row["replay_size"]) for row in _rows(path / "train.csv")]
     assert max(sizes[0::2]) <= 100  # after 400 frames
     assert max(sizes[1::2]) <= 200  # after 800
@@ -176,7 +179,8 @@ def _check_goes_on_as(whole, config, path, stop):
 
 def test_evaluation_on_the_present_game_or_on_all_so_far(tmp_path):
     for all_games, expected in ((False, ["qbert"]), (True, ["breakout", "qbert"])):
-        config = _config("continual_rainbow", **{"evaluation.all_games": all_games})
+        changes = {"evaluation.all_games": all_games, "num_frames": 5 * _FRAMES_PER_GAME}
+        config = _config("continual_rainbow", **changes)
         path = tmp_path / str(all_games)
         run = loop.Run(config, path)
         run.counters["task"] = run.experiment.environment.task = 1

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from core import checks
-from training.system import compilation_cache
+from training.system import compilation_cache, garbage
 
 PRECISIONS: Mapping[str, str | None] = {"default": None, "float32": "float32"}
 """Precisions of float32 products by config.precision, in JAX's terms. Its default is float32 on
@@ -20,7 +20,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def set_up(platform_name: str = "auto", precision: str = "default") -> None:
-    """Sets random numbers, strictness, allocator, compilation cache, device and precision.
+    """Sets random numbers, strictness, memory, compilation cache, device and precision.
 
     Args:
       platform_name: "auto", "cpu" or "gpu".
@@ -39,6 +39,7 @@ def set_up(platform_name: str = "auto", precision: str = "default") -> None:
     if platform_name == "cpu":
         jax.config.update("jax_platforms", "cpu")
     keep_freed_memory()
+    garbage.collect_seldom()
     compilation_cache.set_up()
     _check_device(platform_name)
 

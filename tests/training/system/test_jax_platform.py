@@ -1,5 +1,7 @@
 """Switches of the compiler: used where they exist, and without effect on the numbers."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,12 @@ def test_precision_of_products_is_what_the_config_says():
         assert "HIGHEST" not in product()
     finally:
         jax.config.update("jax_default_matmul_precision", before)
+
+
+def test_garbage_is_looked_for_seldom():
+    gc.set_threshold(700, 10, 10)  # Python's own
+    jax_platform.set_up(precision="float32")
+    assert gc.get_threshold()[0] == 50_000
 
 
 def test_unknown_precision_is_refused():
