@@ -26,8 +26,8 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
-# At the end it tells what was skipped and why.
-PYTEST = $(BIN)/python -m pytest -rs --dist loadfile --no-loadscope-reorder
+# At the end it tells what was skipped and why, and which tests took longest.
+PYTEST = $(BIN)/python -m pytest -rs --durations=50 --durations-min=10 --dist loadfile --no-loadscope-reorder
 SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
 	notebooks docs/conf.py setup.py
 
