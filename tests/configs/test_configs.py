@@ -38,7 +38,9 @@ def test_config_builds_and_its_network_has_shapes(name, argument):
     get_config = importlib.import_module(f"configs.{name}").get_config
     config = derived.resolve(get_config(argument) if argument else get_config())
     assert config.name == name
-    _make(config).environment.close()  # with shapes that fit, of the network and of an update
+    built = _make(config)
+    built.environment.close()
+    assert "loss" in experiment.metric_names(built)
 
 
 @pytest.mark.parametrize(

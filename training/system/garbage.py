@@ -7,6 +7,7 @@ def collect_seldom() -> None:
     """Sets thresholds for many objects that stay.
 
     Importing, tracing and compiling make millions of objects and few such cycles. With Python's
-    thresholds a tenth of a start's CPU time goes into looking for them.
+    thresholds a tenth of a start's CPU time goes into looking for them. Commands call this before
+    they import JAX, and so before `jax_platform.set_up`, which is there for all others.
     """
     gc.set_threshold(50_000, 5, 5)
