@@ -10,7 +10,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import rlax
 
 from agents import base, exploration, optimizers, q_learning, value_based
 from core import checks, settings
@@ -86,11 +85,16 @@ def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
         selector = q_target
         if agent.double:
             selector = apply(params, rng_selector, transition.s_t).q_values
-        q_t = rlax.batched_index(q_target, jnp.argmax(selector, axis=-1))
+        q_t = _of_actions(q_target, jnp.argmax(selector, axis=-1))
         targets = jax.lax.stop_gradient(transition.r_t + transition.discount_t * q_t)
-        logits = jax.vmap(lambda row, action: row[action])(output.q_logits, transition.a_tm1)
+        logits = _of_actions(output.q_logits, transition.a_tm1)
         losses = -jnp.sum(agent.probabilities(targets) * jax.nn.log_softmax(logits), axis=-1)
-        errors = targets - rlax.batched_index(output.q_values, transition.a_tm1)
+        errors = targets - _of_actions(output.q_values, transition.a_tm1)
         return q_learning.mean_loss(losses, weights, output, jnp.abs(errors))
 
     return loss
+
+
+def _of_actions(values: jax.Array, actions: jax.Array) -> jax.Array:
+    """From values [B, A, ...] those of actions [B], [B, ...]."""
+    return jax.vmap(lambda row, action: row[action])(values, actions)

@@ -8,7 +8,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import rlax
 
 from agents import base, exploration, optimizers, q_learning, value_based
 from core import checks, settings, types
@@ -52,6 +51,8 @@ def td_errors(
     q_tm1: jax.Array, transition: types.Transition, q_t: jax.Array, selector: jax.Array
 ) -> jax.Array:
     """r_t + discount_t q_t[argmax_a selector] - q_tm1[a_tm1], [B], for q-values [B, A]."""
+    import rlax  # slow to import, and only learning needs it
+
     batch_errors = jax.vmap(rlax.double_q_learning)
     return batch_errors(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
         q_tm1, transition.a_tm1, transition.r_t, transition.discount_t, q_t, selector

@@ -7,7 +7,6 @@ replay. Before there is anything to learn from, actions are uniform.
 import dataclasses
 
 import jax
-import rlax
 
 from agents import base, exploration, optimizers, q_learning, soft_q, value_based
 from core import checks, settings
@@ -57,6 +56,8 @@ def td_errors(
     q_tm1: jax.Array, a_tm1: jax.Array, r_t: jax.Array, discount_t: jax.Array, q_t: jax.Array
 ) -> jax.Array:
     """r_t + discount_t max_a q_t - q_tm1[a_tm1], [B], for q-values [B, A]."""
+    import rlax  # slow to import, and only learning needs it
+
     batch_errors = jax.vmap(rlax.q_learning)
     return batch_errors(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
         q_tm1, a_tm1, r_t, discount_t, q_t

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import rlax
 
 from agents import base, exploration, value_based
 from core import checks, settings
@@ -112,6 +111,8 @@ class LossSettings:
 
 def losses_of(errors: jax.Array, agent: LossSettings) -> jax.Array:
     """The losses [B] of temporal-difference errors [B]."""
+    import rlax  # slow to import, and only learning needs it
+
     # The annotations of rlax don't match its own values.
     if agent.loss == "huber":
         return rlax.huber_loss(errors)  # pyright: ignore[reportReturnType]

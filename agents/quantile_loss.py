@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import rlax
 
 from core import checks, settings, types
 from networks.heads import quantiles
@@ -48,6 +47,8 @@ def losses_of(
       targets: samples of what their returns are to be, [B, N]; they get no gradient.
       kappa: Huber's bound.
     """
+    import rlax  # slow to import, and only learning needs it
+
     batch_loss = jax.vmap(rlax.quantile_regression_loss, in_axes=(0, 0, 0, None))
     return batch_loss(  # pyright: ignore[reportReturnType]  (rlax says Numeric)
         _of_actions(output.quantiles, actions), output.taus, jax.lax.stop_gradient(targets), kappa

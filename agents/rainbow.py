@@ -11,7 +11,6 @@ from typing import Protocol
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import rlax
 
 from agents import base, exploration, optimizers, q_learning, value_based
 from agents import passes as passes_lib
@@ -142,6 +141,8 @@ def categorical_double_q_losses(
       transition: the batch.
       atoms: the support [atoms] of all three.
     """
+    import rlax  # slow to import, and only learning needs it
+
     batch_loss = jax.vmap(
         rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0)
     )

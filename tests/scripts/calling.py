@@ -1,14 +1,50 @@
 """Calls scripts as a user does."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 
 
-def call(script: str, *arguments: str, limit_bytes: int | None = None, **variables: str):
+def call(
+    script: str, *arguments: str, limit_bytes: int | None = None, **variables: str
+) -> subprocess.CompletedProcess:
+    """In a process of its own; in a new interpreter if its surroundings are to be others.
+
+    Args:
+      script: of scripts/, without the ending.
+      arguments: of its command line.
+      limit_bytes: no file may become longer.
+      variables: of the environment.
+    """
+    if limit_bytes or variables:
+        return _call_alone(script, arguments, limit_bytes, variables)
+    with tempfile.TemporaryDirectory() as directory:
+        paths = {name: os.path.join(directory, name) for name in ("stdout", "stderr")}
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        json.dump({"script": script, "arguments": arguments, **paths}, server.stdin)
+        print(file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        output = {name: Path(path).read_text() for name, path in paths.items()}
+    return subprocess.CompletedProcess((script, *arguments), code, **output)
+
+
+@functools.cache
+def _server() -> subprocess.Popen:
+    """From which calls are forked. It ends when this process does."""
+    command = [sys.executable, "-m", "tests.scripts.forked"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=_ROOT, text=True, **pipes)
+
+
+def _call_alone(script, arguments, limit_bytes, variables) -> subprocess.CompletedProcess:
     def limit_file_size():
         import resource
 
