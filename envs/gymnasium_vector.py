@@ -64,7 +64,7 @@ def frames_per_step(chosen: Settings) -> int:
 
 def task_name(chosen: Settings) -> str:
     """The registered id, and the arguments, as environments of one id differ by them."""
-    arguments = (f"{key}={value}" for key, value in chosen.kwargs.items())
+    arguments = (f"{key}={value}" for key, value in sorted(chosen.kwargs.items()))
     # Also the name of a directory.
     return "_".join([chosen.id, *(re.sub(r"[^\w.=+-]+", "-", text) for text in arguments)])
 

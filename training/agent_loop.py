@@ -199,7 +199,11 @@ class AgentLoop:
     def _begin_iteration(self) -> None:
         """Goes to the next task, if the environment has."""
         self._frames_before = self.counts.counters["frames"]
-        if self.experiment.environment.task != self.counts.counters["task"]:
+        environment, task = self.experiment.environment, self.counts.counters["task"]
+        if self.counts.is_next_task_due and environment.task == task:
+            # Played whole while the run was to end within it; its updates are done since then.
+            self.timestep = environment.next_task()
+        if environment.task != task:
             self.state = self.experiment.task_switch.apply(self.state)
             self.counts.begin_task(self.experiment.task_switch.settings)
 

@@ -4,9 +4,10 @@ Until that moment a branch is its trunk bit for bit: what differs later is the c
 not another seed's.
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from training.checkpoints import snapshot, state_arrays
 from training.learning import plain_state
 from training.logs import interval
 
-RECORD = "branch.json"
-"""In a branch's directory: where and when it left its trunk, and what was changed."""
+# What one that was killed while it was made may have left.
+_OF_A_BRANCH = {
+    *run_directory.OF_A_BEGINNING,
+    *("config.json", "snapshots"),
+    *(run_directory.BRANCH_RECORD, f"{run_directory.BRANCH_RECORD}.tmp"),
+}
 
 # What the saved environments, replay and counters rest on.
 _FIXED = (
@@ -48,21 +53,43 @@ def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path
     trunk = run_directory.read_given(run_dir)
     changed = changes(trunk, config)
     source = _find(run_dir, frames)
-    if to.exists():
-        raise checks.ConfigError(f"to = {str(to)!r}: expected a directory that is not there yet")
-    counters = snapshot.verify(source)
-    contents = _contents(source, counters, trunk, config)
+    with _making(to) as partial:
+        counters = snapshot.verify(source)
+        contents = _contents(source, counters, trunk, config)
+        run_directory.claim(partial, config)
+        record = {"run_dir": str(run_dir.resolve()), "frames": frames, "changes": changed}
+        store = snapshot.SnapshotStore(partial / "snapshots", keep=1)
+        store.save(lambda _: contents)
+        store.wait()
+        text = json.dumps(record, indent=1) + "\n"
+        durable_files.replace_text(partial / run_directory.BRANCH_RECORD, text)
+
+
+@contextlib.contextmanager
+def _making(to: Path) -> Iterator[Path]:
+    """Gives a directory of this process alone; a branch is whole, or not there.
+
+    Raises:
+      ConfigError: if the branch is there, another process makes it, or other files are in the way.
+    """
     partial = to.with_name(f"{to.name}.tmp")
-    if partial.exists():
-        shutil.rmtree(partial)
-    run_directory.claim(partial, config)
-    record = {"run_dir": str(run_dir.resolve()), "frames": counters["frames"], "changes": changed}
-    store = snapshot.SnapshotStore(partial / "snapshots", keep=1)
-    store.save(lambda _: contents)
-    store.wait()
-    durable_files.replace_text(partial / RECORD, json.dumps(record, indent=1) + "\n")
-    # A branch is whole, or not there.
-    partial.rename(to)
+    left = {entry.name for entry in partial.iterdir()} if partial.is_dir() else set()
+    if left - _OF_A_BRANCH:
+        raise checks.ConfigError(f"to = {str(to)!r}: expected no other files in {partial}")
+    with run_directory.locked(partial):
+        try:
+            if to.exists():
+                raise checks.ConfigError(
+                    f"to = {str(to)!r}: expected a directory that is not there yet"
+                )
+            # Of one that was killed while it was made.
+            shutil.rmtree(partial / "snapshots", ignore_errors=True)
+            (partial / "config.json").unlink(missing_ok=True)
+            yield partial
+            partial.rename(to)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
 
 
 def check_record(to: Path, run_dir: Path, frames: int) -> None:
@@ -71,7 +98,7 @@ def check_record(to: Path, run_dir: Path, frames: int) -> None:
     Raises:
       ConfigError: if it did not.
     """
-    record = json.loads((to / RECORD).read_text())
+    record = json.loads((to / run_directory.BRANCH_RECORD).read_text())
     found = (record["run_dir"], record["frames"])
     if found != (str(run_dir.resolve()), frames):
         raise checks.ConfigError(

@@ -18,6 +18,8 @@ from absl import logging
 from core import checks, durable_files, locks, settings
 from envs import base as envs_base
 from training import derived, run_settings
+from training.checkpoints import snapshot
+from training.logs import csv_log
 from training.system import jax_platform
 
 # What may change between a run and its continuation.
@@ -33,9 +35,19 @@ _FREE = (
     "environment.num_threads",
 )
 
+BRANCH_RECORD = "branch.json"
+"""In a branch's directory: where and when it left its trunk, and what was changed."""
+
+# After so many of their periods a run has a snapshot, also where a replay server's checkpoint
+# comes with it, which takes its time.
+_SURELY_SAVED_PERIODS = 10
+
+# Of the rooms.
+_ROOT = Path(__file__).resolve().parents[1]
+
 _RUN_LOCK, _SUPERVISOR_LOCK = "run.lock", "supervisor.lock"
-# What a run killed while claiming its directory leaves behind.
-_OF_A_BEGINNING = {_RUN_LOCK, _SUPERVISOR_LOCK, "config.json.tmp"}
+OF_A_BEGINNING = {_RUN_LOCK, _SUPERVISOR_LOCK, "config.json.tmp"}
+"""What a run killed while claiming its directory leaves behind."""
 
 
 class Worker(enum.Enum):
@@ -125,14 +137,32 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that the directory belongs to this configuration or is free; writes nothing.
 
     Raises:
-      ConfigError: if the directory holds a run of another configuration, or other files.
+      ConfigError: if the directory holds a run of another configuration, other files, or a run
+        whose snapshots are gone, which would begin anew and lose its rows.
     """
     if path.exists() and not path.is_dir():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not a directory")
     if (path / "config.json").exists():
-        _check_same(path, read_given(path), config)
-    elif path.exists() and {entry.name for entry in path.iterdir()} - _OF_A_BEGINNING:
+        found = read_given(path)
+        _check_same(path, found, config)
+        _check_snapshots(path, derived.resolve(found))
+    elif path.exists() and {entry.name for entry in path.iterdir()} - OF_A_BEGINNING:
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
+
+
+def _check_snapshots(path: Path, config: Any) -> None:
+    """Raises ConfigError if there are none, but the run has come so far that there were some."""
+    if snapshot.list_saved(path / "snapshots"):
+        return
+    train = path / "train.csv"
+    rows = csv_log.read_rows(train) if train.exists() else []
+    reached = max((int(row["frames"]) for row in rows), default=0)
+    saved = min(config.num_frames, _SURELY_SAVED_PERIODS * config.snapshot.period_frames)
+    if reached >= saved or (path / BRANCH_RECORD).exists():
+        raise checks.ConfigError(
+            f"run_dir = {str(path)!r}: holds a run of {reached} frames, but none of its snapshots, "
+            "and would begin anew: expected them in snapshots/, or another directory"
+        )
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:
@@ -187,6 +217,8 @@ def code_and_machine() -> dict[str, Any]:
 def _has_changes() -> bool:
     """Whether tracked files differ from the commit, or there is code that git does not know."""
     lines = _git("status", "--porcelain", "--untracked-files=all").splitlines()
+    if lines == ["unknown"]:
+        return False
     return any(not line.startswith("??") or line.endswith(".py") for line in lines)
 
 
@@ -257,12 +289,19 @@ def _check_same(
 
 
 def _git(*arguments: str) -> str:
+    """What git says of this code; "unknown" if it knows none, or a repository around it."""
+    if _ask_git("rev-parse", "--show-toplevel") != str(_ROOT):
+        return "unknown"
+    return _ask_git(*arguments)
+
+
+def _ask_git(*arguments: str) -> str:
     executable = shutil.which("git")
     if executable is None:
         return "unknown"
     # An absolute path and close_fds=False make it posix_spawn, which is safe beside JAX's threads.
     found = subprocess.run(
-        [executable, "-C", str(Path(__file__).parent), *arguments],
+        [executable, "-C", str(_ROOT), *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -36,6 +36,8 @@ NODE_ADDRESS = "{node_address}"
 
 # Variables that a local command would inherit, and other machines need.
 _ENVIRONMENT = ("JAX_", "OMP_", "XLA_")
+# Where Python finds modules, of this project and of one's own; also Ray's process needs them.
+_MODULES = ("PYTHONPATH", "PYTHONSAFEPATH")
 _POLL_SECONDS = 0.1
 _PROBE_SECONDS = 10.0
 _KILL_SECONDS = 10.0
@@ -125,7 +127,7 @@ class RayProcess:
         self._killed: float | None = None
         self._lost = ""
         environment = {k: v for k, v in os.environ.items() if k.startswith(_ENVIRONMENT)}
-        options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **_near(node)}
+        options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **_near(node), **_with_modules()}
         # Ray must not restart a dead one: that is the caller's task.
         host: Any = ray.remote(_Host).options(max_restarts=0, **options)
         self._host = host.remote(list(command), str(self._log), os.getcwd(), environment)
@@ -232,6 +234,12 @@ def _near(node: str | None) -> dict[str, Any]:
         return {}
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
     return {"scheduling_strategy": strategy}
+
+
+def _with_modules() -> dict[str, Any]:
+    """The option to make modules found on the node as they are here."""
+    variables = {name: os.environ[name] for name in _MODULES if name in os.environ}
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def _reason(error: Exception) -> str:

@@ -70,21 +70,22 @@ class RoleProcesses:
     def wait_for(
         self,
         processes: Sequence[SupervisedProcess],
-        seconds: float,
+        silence: float,
         stop: stopping.StopRequest,
         kept: Sequence[SupervisedProcess],
     ) -> bool:
         """Keeps processes alive until they have finished; returns whether they have.
 
         Args:
-          processes: those to wait for.
-          seconds: how long to wait.
+          processes: those to wait for, unless they die again and again.
+          silence: for so many seconds one may not write its status.
           stop: a request not to wait.
           kept: those to keep alive meanwhile.
         """
-        deadline = time.monotonic() + seconds
-        while any(not process.is_finished for process in processes):
-            if stop.requested or time.monotonic() > deadline:
+        while left := [process for process in processes if not process.is_finished]:
+            if stop.requested or any(process.is_hopeless for process in left):
+                return False
+            if any(self._report.silence(process) > silence for process in left):
                 return False
             self._keep_alive([*processes, *kept])
         return True

@@ -25,7 +25,7 @@ class Timing:
       max_vain_deaths: this many in a row, without progress between them, end the run.
       silent: a role that has not written its status for this long is marked.
       learner: the most the learner may take for its last snapshot.
-      evaluator: the most the evaluator may take for the last evaluation, after the learner's end.
+      evaluator: the most the evaluator may be silent after the learner's end, when it evaluates.
       grace: the most others may take to end before they are killed.
     """
 
@@ -38,7 +38,7 @@ class Timing:
     max_vain_deaths: int = 5
     silent: float = 60.0
     learner: float = 600.0
-    evaluator: float = 1800.0
+    evaluator: float = 600.0
     grace: float = 20.0
 
 
@@ -113,6 +113,11 @@ class SupervisedProcess:
     def is_running(self) -> bool:
         """Whether there is a process that is not known to have ended."""
         return self._process is not None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether too many processes in a row came no further than those before them."""
+        return self.vain_deaths >= self._timing.max_vain_deaths
 
     @property
     def wait(self) -> float | None:

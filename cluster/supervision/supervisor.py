@@ -134,7 +134,7 @@ class Supervisor:
         if end.exit_code == exit_codes.REFUSED:
             process.retire()
             raise checks.ConfigError(f"{process.label}: {log_lines.error(end.lines)}")
-        if process.vain_deaths >= self._timing.max_vain_deaths:
+        if process.is_hopeless:
             process.retire()
             raise _FailedError(_describe_deaths(process, end))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import probe
-from core import checks
+from core import checks, locks
 from scripts import branch as branch_script
 from training import branching, loop, run_directory
 from training.checkpoints import snapshot
@@ -98,7 +98,7 @@ def test_an_intervention_begins_at_the_branch(trunk, tmp_path):
     listed = "({'module': 'towards_initial', 'strength': 0.1},)"
     _branch(trunk, tmp_path / "b", f"--config.interventions={listed}")
     at_branch = _arrays(tmp_path / "b", _END)
-    record = json.loads((tmp_path / "b" / branching.RECORD).read_text())
+    record = json.loads((tmp_path / "b" / run_directory.BRANCH_RECORD).read_text())
     assert record["frames"] == _AT
     assert set(record["changes"]) == {"interventions"}
     initial = next(name for name in at_branch if "towards_initial" in name and "'w'" in name)
@@ -149,7 +149,26 @@ def test_a_branch_that_was_killed_while_it_was_made_is_made_again(trunk, tmp_pat
     (left / "config.json").write_text("{")
     branching.make(trunk, _AT, _config(), tmp_path / "b")
     assert not left.exists()
-    assert (tmp_path / "b" / branching.RECORD).exists()
+    assert (tmp_path / "b" / run_directory.BRANCH_RECORD).exists()
+
+
+def test_other_files_where_a_branch_is_made_are_left(trunk, tmp_path):
+    left = tmp_path / "b.tmp"
+    left.mkdir()
+    (left / "letter.txt").write_text("dear")
+    with pytest.raises(checks.ConfigError, match=r"to = .*/b': expected no other files in .*tmp"):
+        branching.make(trunk, _AT, _config(), tmp_path / "b")
+    assert [entry.name for entry in left.iterdir()] == ["letter.txt"]
+
+
+def test_a_branch_is_made_by_one_process(trunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks.await_free, "__defaults__", (0.1,))
+    with (
+        run_directory.locked(tmp_path / "b.tmp"),
+        pytest.raises(checks.ConfigError, match="another process is at work there"),
+    ):
+        branching.make(trunk, _AT, _config(), tmp_path / "b")
+    branching.make(trunk, _AT, _config(), tmp_path / "b")
 
 
 def test_an_unknown_key_is_one_line(trunk, capsys):

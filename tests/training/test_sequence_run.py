@@ -151,8 +151,8 @@ def test_a_run_stopped_around_a_change_of_game_ends_as_the_uninterrupted_one(who
     _check_goes_on_as(whole, config, tmp_path / "run", stop)
 
 
-# Within the second game, at its end, and a step before.
-@pytest.mark.parametrize("end", [1_200, 1_592, 1_600])
+# Within the second game, at its end, a step before, and within its last step.
+@pytest.mark.parametrize("end", [1_200, 1_592, 1_596, 1_600])
 def test_a_finished_run_is_made_longer_and_ends_as_one_that_was_that_long(whole, tmp_path, end):
     run = loop.Run(_config("continual_reset", num_frames=end), tmp_path / "run")
     _advance(run, end)

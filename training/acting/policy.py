@@ -1,5 +1,6 @@
 """An agent as a snapshot left it, ready to play."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from agents import base as agents_base
 from core import checks
 from envs import base as envs_base
+from plasticity import schedules
 from training import experiment, run_directory, run_settings
 from training.acting import evaluation
 from training.checkpoints import snapshot, state_arrays
@@ -92,11 +94,19 @@ def make(
     Raises:
       NotFiniteError: if a parameter is not finite.
     """
-    agent = experiment.make_agent(settings, *envs_base.make_specs(settings.environment))
+    playing = dataclasses.replace(settings, optimizer=_at_hand(settings.optimizer))
+    agent = experiment.make_agent(playing, *envs_base.make_specs(settings.environment))
     params = read(agent.param_shapes())
     of_seed = {name: array[None] for name, array in state_arrays.to_arrays(params).items()}
     state_arrays.check_finite(of_seed, f"{place}: params", seed)
     return Policy(settings, agent, params, frames, task, seed)
+
+
+def _at_hand(optimizer: Any) -> Any:
+    """The section, without the file that a learning rate may follow: playing needs neither."""
+    if optimizer.schedule.name != "norm_growth":
+        return optimizer
+    return dataclasses.replace(optimizer, schedule=schedules.ScheduleSettings())
 
 
 def saved_frames(run_dir: Path) -> list[int]:

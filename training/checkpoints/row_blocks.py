@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class RowBlocks:
                 files[name] = durable_files.describe(directory / name)
             else:
                 assert earlier is not None
-                os.link(earlier / name, directory / name)
+                _link(earlier / name, directory / name)
                 files[name] = list(known[name])
         return files
 
@@ -96,6 +97,15 @@ class RowBlocks:
             kept = numbers >= oldest
             ring[:, numbers[kept] % self.shape[1]] = rows[:, kept]
         return ring
+
+
+def _link(source: Path, to: Path) -> None:
+    """Makes a second name of a file; a copy where the file system has no such names."""
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copyfile(source, to)
+        durable_files.flush(to)
 
 
 def _copy_rows(ring: Any, start: int, stop: int) -> np.ndarray:

@@ -161,12 +161,18 @@ class SnapshotStore:
             restored = use(path, counters)
             for bad in damaged:
                 # Moved away, not deleted, so that later snapshots don't share its files.
-                bad.rename(bad.with_suffix(".damaged"))
+                bad.rename(_free_name(bad))
             return restored
         if damaged:
             reasons = "; ".join(str(error) for error in damaged.values())
             raise SnapshotError(f"no usable snapshot: {reasons}")
         return None
+
+
+def _free_name(bad: Path) -> Path:
+    """For a damaged snapshot; there may be one of the same frame already."""
+    endings = (f".damaged_{number}" if number else ".damaged" for number in itertools.count())
+    return next(path for path in map(bad.with_suffix, endings) if not path.exists())
 
 
 def list_saved(directory: Path) -> list[Path]:
@@ -179,17 +185,20 @@ def verify(path: Path) -> dict[str, int]:
     """Checks every file of a snapshot and returns its counters.
 
     Raises:
-      SnapshotError: naming the first file that is missing or damaged.
+      SnapshotError: naming the first file that is missing, damaged or not readable.
     """
     manifest = _read_manifest(path)
     for name, (size, checksum) in manifest["files"].items():
         try:
             data_size = (path / name).stat().st_size
-        except OSError as error:
+            found = durable_files.checksum_of(path / name) if data_size == size else None
+        except FileNotFoundError as error:
             raise SnapshotError(f"{path} is damaged: {name} is missing") from error
+        except OSError as error:
+            raise SnapshotError(f"{path} is damaged: {name} can't be read: {error}") from error
         if data_size != size:
             raise SnapshotError(f"{path} is damaged: {name} has {data_size} bytes, not {size}")
-        if durable_files.checksum_of(path / name) != checksum:
+        if found != checksum:
             raise SnapshotError(f"{path} is damaged: {name} has another checksum")
     return manifest["counters"]
 

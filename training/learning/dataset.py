@@ -125,7 +125,9 @@ def _start_importance(
     """The state whose importance weights begin now: their exponent rises with what is played."""
     axes = learner.axes
     start = lambda s: s._replace(importance_start=learner.replay.num_added(s.replay))  # noqa: E731
-    return jax.jit(seeds.over_seeds(start, learner.num_seeds, (axes,), axes))(state)
+    started = seeds.over_seeds(start, learner.num_seeds, (axes,), axes)
+    # There may be no room for the replay twice.
+    return jax.jit(started, donate_argnums=0)(state)
 
 
 def _blocks(

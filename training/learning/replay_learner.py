@@ -312,13 +312,12 @@ class Learner:
     def adopt(self):
         """(plain state of another agent with these networks) -> its continuation by this one.
 
-        Jitted.
+        All but what is learned are the same arrays: there may be no room for the replay twice.
         """
-
-        def adopt(state: LearnerState) -> LearnerState:
-            return state._replace(train=self.packed.pack(self.agent.adopt(state.train)))
-
-        return jax.jit(seeds.over_seeds(adopt, self.num_seeds, (self.axes,), self.axes))
+        axes = self.axes.train
+        adopt = lambda train: self.packed.pack(self.agent.adopt(train))  # noqa: E731
+        adopt = jax.jit(seeds.over_seeds(adopt, self.num_seeds, (axes,), axes))
+        return lambda state: state._replace(train=adopt(state.train))
 
 
 def _scan_once(

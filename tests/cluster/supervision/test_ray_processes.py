@@ -97,6 +97,16 @@ def test_command_has_its_environment_log_and_exit_code(shell, tmp_path):
     assert without.seconds < 600
 
 
+def test_modules_are_found_on_a_node_as_they_are_here(shell, tmp_path, monkeypatch):
+    """Those of a command that was given in one's own directory."""
+    (tmp_path / "mine.py").write_text("print('found')")
+    monkeypatch.setenv("PYTHONPATH", f"{_ROOT}:{tmp_path}")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    process = shell(f"echo $PYTHONSAFEPATH; cd /; {sys.executable} -c 'import cluster, mine'")
+    assert process.wait() == 0
+    assert process.lines() == ["1", "found"]
+
+
 def test_signals(shell):
     process = shell("trap 'echo saved; exit 3' TERM; echo ready; while :; do sleep 0.02; done")
     assert _first_line(process) == "ready"

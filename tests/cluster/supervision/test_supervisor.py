@@ -131,7 +131,7 @@ def test_evaluator_that_ends_before_the_learner_is_not_waited_for(tmp_path, mess
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
-    """One signal after the learner's end, or the time that is up, ends the wait for it."""
+    """One signal after the learner's end, or its silence, ends the wait for it."""
     timing = dataclasses.replace(_QUICK, evaluator=60.0 if is_told else 0.5)
     evaluator = f"{_EVALUATES} {_WORK}"
     fake = _Fake(tmp_path, timing=timing, learner=_ALL_UP, evaluator=evaluator)
@@ -144,6 +144,22 @@ def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
         _in_background(stop)
     assert fake.run() == (exit_codes.STOPPED if is_told else exit_codes.FAILED)
     assert fake.events()[3:] == ["no", "replay"]
+    assert any("the last evaluation is missing" in text for text in messages())
+
+
+def test_last_evaluation_may_take_as_long_as_it_says_that_it_is_at_work(tmp_path):
+    timing = dataclasses.replace(_QUICK, evaluator=1.0)
+    told = "printf '{\"time\": %s}' $i > status/evaluator.json; sleep 0.3"
+    evaluator = f"{_EVALUATES} for i in 1 2 3 4 5 6 7 8; do {told}; done; echo done >> $EVENTS"
+    fake = _Fake(tmp_path, timing=timing, learner=_ALL_UP, evaluator=evaluator)
+    assert fake.run() == exit_codes.FINISHED
+    assert "done" in fake.events()
+
+
+def test_evaluator_that_dies_again_and_again_is_not_waited_for(tmp_path, messages):
+    fake = _Fake(tmp_path, learner=_ALL_UP, evaluator=f"{_EVALUATES} exit 1")
+    assert fake.run() == exit_codes.FAILED
+    assert len(fake.deaths()) == _QUICK.max_vain_deaths
     assert any("the last evaluation is missing" in text for text in messages())
 
 

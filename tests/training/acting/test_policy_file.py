@@ -42,6 +42,19 @@ def test_what_was_written_is_read(tmp_path, dtype, error):
     assert [entry.name for entry in tmp_path.iterdir()] == ["policy.npz"]
 
 
+def test_playing_needs_no_file_of_norms(tmp_path):
+    player = _policy()
+    config = _CONFIG.copy_and_resolve_references()
+    config.optimizer.projection.enabled = True
+    config.optimizer.projection.scale_offset = "free"
+    config.optimizer.schedule.name = "norm_growth"
+    config.optimizer.schedule.norms_file = str(tmp_path / "moved.csv")
+    policy_file.write(tmp_path / "policy.npz", player, config, [], "float32")
+    found = policy_file.load(tmp_path / "policy.npz")
+    assert found.settings.optimizer.schedule.name == "norm_growth"
+    jax.tree.map(np.testing.assert_array_equal, found.params, player.params)
+
+
 def test_a_number_too_great_and_a_file_that_is_there_are_refused(tmp_path):
     with pytest.raises(checks.ConfigError, match="dtype = 'float16': expected parameters of at"):
         _write(tmp_path / "policy.npz", _policy(1e6), "float16")

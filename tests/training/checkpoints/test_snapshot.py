@@ -1,5 +1,6 @@
 """Snapshots: whole or not at all, checked when read, shared blocks, clear refusals."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core import finite
+from core import durable_files, finite
 from training.checkpoints import row_blocks, snapshot, state_arrays
 
 
@@ -80,6 +81,16 @@ def test_complete_blocks_are_shared_not_written_again(store):
     assert (second / "rows_00000003.zst").stat().st_nlink == 1
 
 
+def test_blocks_are_copied_where_a_file_can_have_one_name_only(store, monkeypatch):
+    def refuse(source, to):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(row_blocks.os, "link", refuse)
+    for rows in (18, 33, 61):
+        path = _save(store, rows)
+        np.testing.assert_array_equal(_read(path, rows), _ring(rows))
+
+
 def test_only_the_newest_are_kept_and_their_blocks_live_on(store):
     for rows in (20, 30, 40):
         path = _save(store, rows)
@@ -148,6 +159,29 @@ def test_damaged_newest_falls_back_to_the_one_before(store, caplog, name, how):
     assert used[1] == {"frames": 25}
     assert [int(p.name) for p in store.saved()] == [25]
     assert newest.with_suffix(".damaged").exists()
+
+
+def test_one_that_can_not_be_read_falls_back_to_the_one_before(store, monkeypatch):
+    _save(store, 25)
+    newest = _save(store, 45)
+    checksum_of = durable_files.checksum_of
+
+    def read(path):
+        if path.parent == newest:
+            raise OSError(errno.EIO, "Input/output error")
+        return checksum_of(path)
+
+    monkeypatch.setattr(durable_files, "checksum_of", read)
+    assert store.restore(lambda path, counters: counters) == {"frames": 25}
+
+
+def test_a_second_damaged_one_of_the_same_frame_is_moved_away_too(store):
+    _save(store, 25)
+    for ending in (".damaged", ".damaged_1", ".damaged_2"):
+        newest = _save(store, 45)
+        _damage(newest, "learner.npz", "truncated")
+        assert store.restore(lambda path, counters: counters) == {"frames": 25}
+        assert newest.with_suffix(ending).exists()
 
 
 def test_all_damaged_is_an_error_not_a_new_start(store):

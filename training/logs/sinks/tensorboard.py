@@ -1,5 +1,6 @@
 """Rows as TensorBoard events."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ class TensorBoard:
             # The first step that is dropped; rows of this frame are not written again.
             str(path / "tensorboard"),
             purge_step=frames + 1 if frames > 0 else None,
+            # A file is named after the second; the processes of a run begin together.
+            filename_suffix=f".{os.getpid()}",
         )
 
     def add(self, log: str, row: Mapping[str, Any], labels: Sequence[str] = ()) -> None:

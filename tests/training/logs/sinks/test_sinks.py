@@ -95,11 +95,23 @@ def test_tensorboard_has_numbers_by_frames_but_no_counts(tmp_path):
 def test_a_continued_run_keeps_the_row_of_its_snapshot_in_tensorboard(tmp_path, monkeypatch):
     """What is dropped begins behind it."""
     asked = []
-    writer = lambda path, purge_step: asked.append(purge_step)  # noqa: E731
+    writer = lambda path, purge_step, **_: asked.append(purge_step)  # noqa: E731
     monkeypatch.setattr(tensorboard.tensorboardX, "SummaryWriter", writer)
     for frames in (-1, 0, 800):
         tensorboard.TensorBoard(tmp_path, frames)
     assert asked == [None, None, 801]
+
+
+def test_processes_that_begin_in_the_same_second_have_files_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    sinks = []
+    for pid in (11, 12):
+        monkeypatch.setattr(tensorboard.os, "getpid", lambda pid=pid: pid)
+        sinks.append(tensorboard.TensorBoard(tmp_path, -1))
+    for sink in sinks:
+        sink.add("train", {"frames": 4, "seed": 1, "loss": 0.5})
+        sink.close()
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
 def test_nothing_is_written_that_was_not_asked_for(tmp_path):
