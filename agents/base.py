@@ -50,6 +50,12 @@ class Sections(NamedTuple):
         return self.formulation == formulations.PALLAS
 
 
+# For `apart`, in an update: numbers of what draws beside the loss. The i-th operation has
+# OPERATIONS + i.
+REGULARIZERS, OPERATIONS = 0, 1
+BONUS, MEASUREMENTS = 1_000, 1_001
+
+
 def apart(rng: jax.Array, number: int) -> jax.Array:
     """A key that no split of `rng` gives, for what is drawn beside that; one for each number."""
     return jax.random.fold_in(rng, _APART + number)

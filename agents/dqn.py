@@ -40,7 +40,7 @@ def make_loss(apply: value_based.Apply, agent: Settings) -> value_based.Loss:
         q_tm1 = apply(params, rng_tm1, transition.s_tm1)
         q_target = apply(target_params, rng_target, transition.s_t)
         if agent.munchausen.enabled:
-            rng_policy = base.apart(rng, 0)
+            rng_policy = base.apart(rng, base.BONUS)
             policy = apply(target_params, rng_policy, transition.s_tm1)
             transition = soft_q.with_bonus(transition, policy, agent.munchausen)
             # One value, of which the largest is taken.

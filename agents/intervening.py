@@ -58,7 +58,7 @@ class Intervening:
         """What the regularizers add to the loss at `params`, and their scalars by name."""
         used = {n: x.regularizer for n, x in self.used.items() if x.regularizer}
         # What is off draws no key, so that results stay the same.
-        keys = jax.random.split(base.apart(rng, 0), len(used)) if used else ()
+        keys = jax.random.split(base.apart(rng, base.REGULARIZERS), len(used)) if used else ()
         total, scalars = 0.0, {}
 
         def q_values(params, rng, observations):
@@ -124,7 +124,7 @@ class Intervening:
         used = {n: x.operation for n, x in self.used.items() if x.operation}
         for i, (name, operation) in enumerate(used.items()):
             states = state.interventions[name]
-            key = base.apart(rng, 1 + i)
+            key = base.apart(rng, base.OPERATIONS + i)
             before, target_before = state.params, state.target_params
             state, after, scalars[name] = operation.apply(
                 state, states["operation"], key, transition

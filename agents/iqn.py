@@ -91,7 +91,7 @@ def make_loss(passes: Passes, agent: Settings) -> value_based.Loss:
         target = passes.t(target_params, rng_t, transition.s_t)
         targets = quantile_loss.greedy_targets(transition, target, q_values)
         if agent.munchausen.enabled:
-            rng_bonus = base.apart(rng, 0)
+            rng_bonus = base.apart(rng, base.BONUS)
             policy = passes.policy(target_params, rng_bonus, transition.s_tm1).q_values
             transition = soft_q.with_bonus(transition, policy, agent.munchausen)
             targets = soft_targets(transition, target, q_values, agent.munchausen.temperature)

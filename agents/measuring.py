@@ -71,7 +71,7 @@ def measure_network(network: Network, rng: jax.Array, probe: types.Transition) -
       probe: transitions [B, ...], drawn uniformly.
     """
     params, observations = network.params, probe.s_tm1
-    rng_jacobian, rng_sharpness = jax.random.split(base.apart(rng, 0))
+    rng_jacobian, rng_sharpness = jax.random.split(base.apart(rng, base.MEASUREMENTS))
     values = network.values(params, observations)
     best = jnp.argmax(values, axis=-1)
 

@@ -79,11 +79,10 @@ def compare(
     for before, after in pairs:
         ours, theirs = (policy.load(run_dir, at, seed).params for at in (before, after))
         found = layers.find_layers(ours, lambda _: agent.declared.layers)
-        weighted = [layer for layer in found if layer.kind in ("hidden", "output")]
         yield Pair(
             before,
             after,
-            change_metrics.of_layers(ours, theirs, weighted),
+            change_metrics.of_layers(ours, theirs, found),
             churn_metrics.churn(values(ours), values(theirs)),
         )
 

@@ -262,8 +262,9 @@ def _of_rows(factors: jax.Array, owners: np.ndarray) -> jax.Array:
 def make(trainer: value_based.Trainer) -> base.Packed | None:
     """The trainer's update on packed states; None where it has parts that need a tree.
 
-    Those are interventions, another optimizer than Adam, factors of single layers, and a projection
-    that draws scales to their initial values or rescales moments.
+    Those are interventions, another optimizer than Adam, Adam without eps or with moments of
+    another type, factors of single layers, and a projection that draws scales to their initial
+    values or rescales moments.
     """
     chosen, problem = trainer.sections.optimizer, trainer.problem
     shapes = jax.eval_shape(trainer.init_params, jax.random.key(0), problem.observations)
@@ -290,5 +291,9 @@ def _is_packable(trainer: value_based.Trainer, shapes: Sequence[Any]) -> bool:
         and chosen.projection.scale_offset != "decay_to_init"
         and chosen.projection.moments == "keep"
         and not chosen.schedule.is_layer_wise
+        # Moments of another type would need arrays of their own; without eps, what fills a row
+        # would become 0 / 0.
+        and not chosen.argument("mu_dtype")
+        and chosen.argument("eps") > 0
         and all(shape.dtype == jnp.float32 for shape in shapes)
     )

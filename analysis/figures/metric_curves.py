@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 
 from analysis import run_records
-from core import checks
+from core import checks, injected
 
 matplotlib.use("Agg")
 
@@ -37,9 +37,11 @@ class Curve(NamedTuple):
 
 
 def is_hidden(layer: str) -> bool:
-    """Whether a layer is neither a norm nor an output, by the project's own names."""
-    name = layer.rpartition("/")[2]
-    return not re.search(r"(^|_)(norm|output)(_|$)", name)
+    """Whether it is neither a norm, a scale, an output nor gates, by the project's own names."""
+    # Where a noisy layer's means and sigmas are projected apart, they are layers of their own.
+    name = layer.removesuffix("/mu").removesuffix("/sigma").rpartition("/")[2]
+    is_other = re.search(r"(^|_)(norm|scale|share|output)(_|$)", name) or name == injected.MODULE
+    return not is_other
 
 
 def available(runs: Sequence[run_records.RunRecord]) -> list[str]:

@@ -49,6 +49,7 @@ class ChurnState(NamedTuple):
       reference: those of the one before.
       loss: mean |loss| without bias correction, float32 [].
       churn: mean churn likewise.
+      count: updates since it began, int32 []; fewer than the run's after a reset.
     """
 
     before: Any
@@ -56,6 +57,7 @@ class ChurnState(NamedTuple):
     reference: jax.Array
     loss: jax.Array
     churn: jax.Array
+    count: jax.Array
 
 
 def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
@@ -65,20 +67,22 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
         shape = (chosen.batch_size, *subject.observations.shape[1:])
         empty = lambda: jnp.zeros(shape, subject.observations.dtype)  # noqa: E731
         before = jax.tree.map(jnp.copy, params)
-        return ChurnState(before, empty(), empty(), jnp.zeros(()), jnp.zeros(()))
+        return ChurnState(before, empty(), empty(), jnp.zeros(()), jnp.zeros(()), jnp.int32(0))
 
     def loss(params, state, updates, context):
+        del updates
         # The same noise for both: a network that did not change has no churn.
         now = context.q_values(params, context.rng, state.reference)
         before = context.q_values(state.before, context.rng, state.reference)
         churn = jnp.mean(jnp.square(now - jax.lax.stop_gradient(before)))
-        churn = jnp.where(has_reference(updates), churn, 0)
-        factor = coefficient(state, updates, chosen)
+        churn = jnp.where(_has_reference(state), churn, 0)
+        factor = coefficient(state, chosen)
         return factor * churn, {"churn": churn, "coefficient": factor}
 
     def advance(state, updates, done):
+        del updates
         rows = jnp.arange(chosen.batch_size) % done.transition.s_tm1.shape[0]
-        state = average(state, updates, done.loss, done.scalars["churn"], chosen)
+        state = average(state, done.loss, done.scalars["churn"], chosen)
         return state._replace(
             before=done.params, newest=done.transition.s_tm1[rows], reference=state.newest
         )
@@ -86,23 +90,25 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     return base.Intervention(regularizer=base.Regularizer(init, loss, advance))
 
 
-def has_reference(updates: jax.Array) -> jax.Array:
+def _has_reference(state: ChurnState) -> jax.Array:
     """Whether there is a batch of two updates ago."""
-    return updates >= 2
+    return state.count >= 2
 
 
-def coefficient(state: ChurnState, updates: jax.Array, chosen: Settings) -> jax.Array:
+def coefficient(state: ChurnState, chosen: Settings) -> jax.Array:
     """The factor c, float32 []; the means' bias corrections cancel."""
-    is_known = (updates >= chosen.adapt_after_updates) & (state.churn > 0)
+    is_known = (state.count >= chosen.adapt_after_updates) & (state.churn > 0)
     adapted = chosen.share * state.loss / jnp.where(is_known, state.churn, 1)
     return jnp.where(is_known, adapted, chosen.start_coefficient)
 
 
-def average(
-    state: ChurnState, updates: jax.Array, loss: jax.Array, churn: jax.Array, chosen: Settings
-) -> ChurnState:
+def average(state: ChurnState, loss: jax.Array, churn: jax.Array, chosen: Settings) -> ChurnState:
     """The state with its means advanced by an update's loss and churn, if it had any."""
-    weight = jnp.where(has_reference(updates), 1 - 0.5 ** (1 / chosen.half_life_updates), 0)
+    weight = jnp.where(_has_reference(state), 1 - 0.5 ** (1 / chosen.half_life_updates), 0)
     weight = weight.astype(jnp.float32)
     move = lambda old, new: old + weight * (new.astype(old.dtype) - old)  # noqa: E731
-    return state._replace(loss=move(state.loss, jnp.abs(loss)), churn=move(state.churn, churn))
+    return state._replace(
+        loss=move(state.loss, jnp.abs(loss)),
+        churn=move(state.churn, churn),
+        count=state.count + 1,
+    )

@@ -43,11 +43,14 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
       ConfigError: if the network has another number of gates, or the moments are not in order.
     """
     at = [round(frames / subject.frames_per_update) for frames in chosen.at_frames]
-    _check(chosen, len(_gates(subject)), at)
+    gates = _gates(subject)
+    _check(chosen, len(gates), at)
 
     def moments_of(state):
-        opened = [state.updates >= moment for moment in at]
-        return opened, [state.updates == moment for moment in at]
+        leaves = layers.leaves_by_path(state.params)
+        opening = [state.updates == moment for moment in at]
+        # Open ones by the gates, not by the clock: a network that was made anew since has none.
+        return [(leaves[path] > 0) | now for path, now in zip(gates, opening)], opening
 
     return _opening(subject, moments_of)
 

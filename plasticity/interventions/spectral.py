@@ -29,7 +29,11 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
     """Builds it; see plasticity/interventions/base.py."""
     found = chosen.select(subject, chosen.module, layers.WEIGHTED)
     weights = chosen.matrices(subject, chosen.module, layers.WEIGHTED)
-    biases = [p for x in found for p in x.leaves.values() if p not in x.weights]
+    noise = selection.noise_paths(subject)
+    leaves_of = (
+        path for layer in found for path in layer.leaves.values() if path not in layer.weights
+    )
+    biases = [path for path in leaves_of if path not in noise]
 
     def loss(params, state, updates, context):
         del state, updates, context

@@ -25,7 +25,7 @@ class LayerChange(NamedTuple):
 def of_layers(
     before: Any, after: Any, layers: Sequence[layers_lib.Layer]
 ) -> dict[str, LayerChange]:
-    """The change of each layer's weights, by its name.
+    """The change of each layer's weights, by its name; of layers with matrices or kernels.
 
     Args:
       before: parameters.
@@ -35,6 +35,8 @@ def of_layers(
     leaves, later = layers_lib.leaves_by_path(before), layers_lib.leaves_by_path(after)
     found = {}
     for layer in layers:
+        if layer.kind not in layers_lib.WEIGHTED:
+            continue
         ws = [np.asarray(leaves[path], np.float64) for path in layer.weights]
         changes = [np.asarray(later[path], np.float64) - w for path, w in zip(layer.weights, ws)]
         found[layer.name] = LayerChange(_norm(changes), _norm(ws), sum(w.size for w in ws))

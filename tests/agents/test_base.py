@@ -14,6 +14,7 @@ def test_what_is_drawn_beside_a_split_has_a_key_of_its_own():
     """Of fold_in(key, 1), which is split(key, 3)[1], a reset drew what noisy layers drew."""
     key = jax.random.key(3)
     split = {row for parts in range(1, 9) for row in _data(jax.random.split(key, parts))}
-    apart = {row for number in range(8) for row in _data(base.apart(key, number))}
-    assert len(apart) == 8
+    numbers = (base.REGULARIZERS, *range(base.OPERATIONS, 9), base.BONUS, base.MEASUREMENTS)
+    apart = {row for number in numbers for row in _data(base.apart(key, number))}
+    assert len(apart) == len(numbers) == 11
     assert not apart & split

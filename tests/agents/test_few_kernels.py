@@ -44,6 +44,14 @@ def _train(name, changes, formulation):
     return packed.unpack(state) if packed else state, updated.priorities, updated.metrics
 
 
+@pytest.mark.parametrize("kwargs", [{"eps": 0.0}, {"mu_dtype": "bfloat16"}])
+def test_moments_that_do_not_fit_the_arrays_stay_a_tree(kwargs):
+    sections = small_agents.sections("dqn", optimizer={**_OPTIMIZER, "kwargs": kwargs})
+    assert base.make(sections, small_agents.PROBLEM).packed is None
+    made = base.make(sections._replace(formulation="few_kernels"), small_agents.PROBLEM)
+    assert made.packed is None
+
+
 @pytest.mark.parametrize("formulation", _FORMULATIONS)
 @pytest.mark.parametrize("case", _CASES)
 def test_losses_gradients_and_parameters_are_the_same(case, formulation):

@@ -37,6 +37,43 @@ def test_a_metric_is_of_the_hidden_layers(run):
     assert metric_curves.mean_over_layers(run, "ranks.feature_srank") is None
 
 
+@pytest.mark.parametrize(
+    ("layer", "is_hidden"),
+    [
+        ("torso/section_0_block_1_in_0", True),
+        ("torso/section_0_block_1_norm_0", False),
+        ("torso/input_scale", False),
+        ("torso/block_0_share", False),
+        ("value_hidden/mu", True),
+        ("value_output/mu", False),
+        ("value_output/sigma", False),
+        ("injection_1_new/action_hidden", True),
+        ("injection", False),
+    ],
+)
+def test_hidden_layers_by_their_names(layer, is_hidden):
+    assert metric_curves.is_hidden(layer) == is_hidden
+
+
+def test_layers_that_wait_or_rest_leave_the_others_curves_as_they_are():
+    rows = [
+        (frames, 1, layer, norm, ratio)
+        for frames in (10, 20)
+        for layer, norm, ratio in (
+            ("conv_0", 2.0, 0.01),
+            ("injection_1_new/conv_0", 2.0, 0.0),
+            ("injection", frames - 10.0, 0.0),
+            ("conv_1", 2.0 * frames, 0.04),
+        )
+    ]
+    names = ("frames", "seed", "layer", "norm", "update_ratio")
+    table = {name: np.array(column) for name, column in zip(names, zip(*rows))}
+    frames, norms, updates = report_figures._hidden_layers(table)
+    np.testing.assert_array_equal(frames, [10, 20])
+    np.testing.assert_allclose(norms, [1, 2 ** (1 / 3)])
+    np.testing.assert_allclose(updates, [0.02, 0.02])
+
+
 def test_a_metric_of_the_network_has_no_layer(run):
     assert metric_curves.curves(run, "network.sharpness")[""].values.tolist() == [[7.0]]
     figure = metric_curves.draw({"run": run}, ["network.sharpness", "units.dead"])

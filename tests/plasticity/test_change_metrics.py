@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from core import types
 from plasticity import layers
 from plasticity.metrics import change_metrics
 
@@ -23,6 +24,16 @@ def test_of_two_layers():
     found = _changes(before, after)
     assert found["a"] == pytest.approx((5.0, 5**0.5, 2))
     assert found["b"] == (2.0, 0.0, 2)
+
+
+def test_layers_whose_scale_is_free_count_and_norms_do_not():
+    params = {**_params(a=[[1.0]], mixed=[[2.0]]), "norm": {"scale": np.ones(1, np.float32)}}
+    kinds: dict[str, types.LayerKind] = {"a": "hidden", "mixed": "free", "norm": "norm"}
+    leaves = {"a": (("w",), ("b",)), "mixed": (("w",), ("b",)), "norm": (("scale",), ())}
+    declared = [types.DeclaredLayer(x, kinds[x], *leaves[x]) for x in kinds]
+    found = layers.find_layers(params, lambda _: declared)
+    assert [layer.kind for layer in found] == ["hidden", "free", "norm"]
+    assert list(change_metrics.of_layers(params, params, found)) == ["a", "mixed"]
 
 
 def test_the_mean_ratio_counts_a_layer_by_its_weights():

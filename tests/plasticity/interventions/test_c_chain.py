@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import base as agents_base
 from plasticity.interventions import base, c_chain
 from tests.agents import small_agents
 
@@ -69,14 +70,16 @@ def test_parameters_that_did_not_change_have_neither_churn_nor_gradient(name):
     params = agent.init(jax.random.key(0), small_agents.observations(1)).params
     subject = base.Subject(agent.declared, params, None, 4.0, None, agent.observations)  # pyright: ignore
     regularizer = c_chain.make(CHOSEN, subject).regularizer
-    state = regularizer.init(params)._replace(reference=small_agents.observations(8))
+    state = regularizer.init(params)._replace(
+        reference=small_agents.observations(8), count=jnp.int32(5)
+    )
 
     def q_values(params, rng, observations):
         output = agent.apply(params, rng, observations)
         return getattr(output, "q_values", output)
 
     context = base.Context(params, None, jax.random.key(3), agent.apply, q_values)  # pyright: ignore
-    term = lambda p: regularizer.loss(p, state, jnp.int32(5), context)[0]  # noqa: E731
+    term = lambda p: regularizer.loss(p, state, None, context)[0]  # noqa: E731
     value, grads = jax.value_and_grad(term)(params)
     assert float(value) == 0
     assert all(float(jnp.max(jnp.abs(g))) == 0 for g in jax.tree.leaves(grads))
@@ -89,15 +92,31 @@ def test_the_coefficient_equals_a_numpy_trace():
     random = np.random.RandomState(0)
     losses, churns = random.normal(size=12), random.uniform(1e-4, 1e-3, size=12)
     nothing = jnp.zeros(1)
-    state = c_chain.ChurnState((), nothing, nothing, jnp.zeros(()), jnp.zeros(()))
+    state = c_chain.ChurnState((), nothing, nothing, jnp.zeros(()), jnp.zeros(()), jnp.int32(0))
     found, expected, means = [], [], np.zeros(2)
     for k, (loss, churn) in enumerate(zip(losses, churns)):
-        found.append(float(c_chain.coefficient(state, jnp.int32(k), chosen)))
+        found.append(float(c_chain.coefficient(state, chosen)))
         expected.append(0.01 * means[0] / means[1] if k >= 6 else 50.0)
-        state = c_chain.average(state, jnp.int32(k), jnp.float32(loss), jnp.float32(churn), chosen)
+        state = c_chain.average(state, jnp.float32(loss), jnp.float32(churn), chosen)
         if k >= 2:
             means = 0.5 ** (1 / 3) * means + (1 - 0.5 ** (1 / 3)) * np.array([abs(loss), churn])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_after_a_reset_it_begins_anew():
+    """Though the run has gone on: no term for two updates, and the coefficient of the start."""
+    agent = _agent(adapt_after_updates=2)
+    states, _, _ = _run(agent, 4)
+    fresh = agent.init(jax.random.key(1), small_agents.observations(1))
+    what = agents_base.Forget(params=True, target=True, moments=True, schedule=False)
+    state = agent.forget(states[-1], fresh, what)
+    for k, has_churn in enumerate((False, False, True)):
+        batch = small_agents.transitions(8, seed=20 + k)
+        updated = jax.jit(agent.update)(state, jax.random.key(k), batch, jnp.ones(8))
+        state = updated.state
+        assert (float(updated.metrics["c_chain_churn"]) > 0) == has_churn
+        assert float(updated.metrics["c_chain_coefficient"]) == 50
+    assert int(state.updates) == 7
 
 
 def test_a_half_life_of_35_000_weighs_as_50_000_in_a_list():

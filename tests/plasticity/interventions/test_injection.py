@@ -19,6 +19,7 @@ from tests.agents import small_agents
 MADE = (("dqn", "head"), ("dqn", "network"), ("rainbow", "head"), ("iqn", "network"))
 # In updates of 4 frames: after the second and the fourth.
 AT_FRAMES = (8, 16)
+FORGET = agents_base.Forget(params=True, target=True, moments=True, schedule=False)
 
 
 @functools.cache
@@ -153,6 +154,16 @@ def test_twice_the_second_new_layers_learn_and_the_first_rest():
     learned = changed(at.params, run(made, 5, at).params)
     assert learned
     assert all(is_of(path, "2_new") for path in learned)
+
+
+def test_a_network_that_is_made_anew_after_the_moment_learns_with_shut_gates():
+    made = make("dqn", "network")
+    fresh = made[0].init(jax.random.key(1), small_agents.observations(1))
+    anew = made[0].forget(run(made, 3), fresh, FORGET)
+    after = run(made, 6, anew)
+    for params in (after.params, after.target_params):
+        assert float(params["injection"]["gate_1"]) == 0
+    assert any("injection" not in path for path in changed(anew.params, after.params))
 
 
 def test_more_than_nine_gates_open_in_their_order():

@@ -182,6 +182,21 @@ def test_spectral_regularization_by_hand():
     np.testing.assert_allclose(grads["hidden"]["w"], [[24, 0], [0, 0]], atol=1e-2)
 
 
+def test_spectral_regularization_leaves_sigmas_alone():
+    params = {
+        "hidden": {name: jnp.ones((2, 2)) for name in ("mu_w", "sigma_w")}
+        | {name: jnp.ones(2) for name in ("mu_b", "sigma_b")}
+    }
+    layer = types.DeclaredLayer(
+        "hidden", "hidden", ("mu_w", "sigma_w"), ("mu_b", "sigma_b"), ("sigma_w", "sigma_b")
+    )
+    _, of = subject(params)
+    of = of._replace(declared=types.DeclaredNetwork((layer,)))
+    _, grads = loss_of("spectral", params, of, strength=1.0)
+    changed = {name for name, grad in grads["hidden"].items() if np.any(grad)}
+    assert changed == {"mu_w", "mu_b"}
+
+
 def test_relative_noise_has_a_share_of_each_layers_update():
     params, of = subject()
     chosen = noise.Settings(form="relative", scale=0.25)
