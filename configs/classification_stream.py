@@ -1,4 +1,4 @@
-"""A stream of classification tasks, in which plasticity is lost within minutes on a CPU.
+"""A stream of classification tasks that measures the loss of plasticity in minutes on a CPU.
 
     python -m scripts.train --config=configs/classification_stream.py
     python -m scripts.train --config=configs/classification_stream.py:rainbow:nap

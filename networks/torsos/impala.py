@@ -89,11 +89,11 @@ def _residual_block(x: jax.Array, nonlinear: nonlinearity.Nonlinearity, name: st
     Only the first convolution feeds directly into a norm, so only it may drop its bias, and be
     projected; the second adds to the residual stream, where its scale matters.
     """
-    y = nonlinear(x, f"{name}_norm_0", f"{name}_in_0")
+    y = nonlinear(x, f"{name}_in_0", f"{name}_norm_0")
     units, has_bias = nonlinear.units(x.shape[-1]), nonlinear.layer_has_bias
     layer = _convolution(y, units, has_bias, f"{name}_conv_0")
     # The stream has no norm before the next block's: the scale of what is added to it matters.
-    y = nonlinear(layer(y), f"{name}_norm_1", f"{name}_in_1", layer, "free_norm")
+    y = nonlinear(layer(y), f"{name}_in_1", f"{name}_norm_1", layer, "free_norm")
     return x + _convolution(y, x.shape[-1], True, f"{name}_conv_1", "free")(y)
 
 
