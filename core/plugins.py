@@ -22,7 +22,7 @@ def find(package: str, name: str, key: str) -> ModuleType:
     Raises:
       ConfigError: if there is no such module, or it has no such `Settings` or no `make`.
     """
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
         raise checks.ConfigError(f"{key} = {name!r}: expected the name of a module of {package}")
     if "." in name:
         return _find_elsewhere(name, key)

@@ -46,13 +46,17 @@ def fail(message: str, exit_code: int = exit_codes.REFUSED) -> NoReturn:
 def load_config(flag: flags.FlagHolder) -> Any:
     """The ConfigDict that `--config` names, with its overrides."""
     config = flag.value
-    if config is None:
+    if config is None and not flag.present:
         fail("--config is missing: expected a file such as configs/rainbow_nap.py")
     try:
-        config.keys()
+        getattr(config, "keys", None)
     except OSError as error:
         # ml_collections reports a missing file only at the first use of its contents.
         fail(f"--config: {str(error).partition(': ')[2] or error}")
+    # Not before: it imports JAX, which --help and a config that is missing need not wait for.
+    from training import run_settings
+
+    run_settings.check_is_whole(config)
     flag_errors.check_sections(config, sys.argv[1:])
     return config
 

@@ -256,6 +256,22 @@ def default_config(
     )
 
 
+def check_is_whole(config: Any) -> None:
+    """Checks that a config file has made a configuration, before its sections are looked at.
+
+    Raises:
+      ConfigError: if it is something else, or lacks a section or a key that is in none.
+    """
+    if not isinstance(config, ml_collections.ConfigDict):
+        kind = type(config).__name__
+        raise checks.ConfigError(f"get_config: expected it to return a ConfigDict, found a {kind}")
+    for field in dataclasses.fields(RunSettings):
+        if field.name not in config:
+            raise checks.ConfigError(
+                f"config.{field.name} is missing: expected all of run_settings.default_config()"
+            )
+
+
 def parse(config: ml_collections.ConfigDict) -> RunSettings:
     """The settings of a resolved configuration; its section `distributed` may be anything.
 

@@ -248,6 +248,7 @@ def _parse(given: Sequence[str]) -> ml_collections.ConfigDict:
         holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
         values(argv)
         config = holder.value
+        run_settings.check_is_whole(config)
         flag_errors.check_sections(config, given)
         return config
     except Exception as error:  # of a bad file, argument, key or value; or of the file's own code

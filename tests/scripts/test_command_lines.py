@@ -39,6 +39,7 @@ _TRAIN = (
 )
 
 
+_ROOTS = {"train": "run_dir", "sweep": "root"}
 _PROBE = "--config=configs/probe.py:1"
 _CARTPOLE = "--config=configs/cartpole.py"
 
@@ -166,6 +167,7 @@ def test_plot_draws_a_picture(run_dir, tmp_path):
         ((_PROBE, "--config.network.torso.hidden_sizes=a"), "hidden_sizes = ('a',): expected a"),
         ((_PROBE, "--config.replay={}"), "--config.replay={}: expected its keys one by one"),
         ((_PROBE, "--config.optimizer.schedule=linear"), "schedule=linear: expected its keys"),
+        ((_PROBE, "--config.agent.module=.dqn"), "agent.module = '.dqn': expected the name of a"),
         (("--config=configs/probe.py:9",), "environment.probe = 9: expected one of"),
         (("--config=configs/probe.py:x",), "configs/probe.py:x: probe = 'x': expected a number"),
         (("--config=configs/continual_rainbow.py:tiny",), "size = 'tiny': expected 'full' or"),
@@ -186,6 +188,23 @@ def test_bad_arguments_of_train(tmp_path, arguments, expected):
     path = tmp_path / "run"
     assert expected in error_of(call("train", *arguments, f"--run_dir={path}"))
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        ("dict(name='mine')", "get_config: expected it to return a ConfigDict, found a dict"),
+        ("None", "get_config: expected it to return a ConfigDict, found a NoneType"),
+        ("ml_collections.ConfigDict({'platform': 'cpu'})", "config.name is missing: expected all"),
+    ],
+)
+def test_a_config_file_that_makes_no_configuration(tmp_path, made, expected):
+    file = tmp_path / "mine.py"
+    file.write_text(f"import ml_collections\n\ndef get_config():\n    return {made}\n")
+    for script, flag in (("train", f"--config={file}"), ("sweep", f"--configs={file}")):
+        error = error_of(call(script, flag, f"--{_ROOTS[script]}={tmp_path / 'root'}"))
+        assert expected in error
+        assert not (tmp_path / "root").exists()
 
 
 def test_interrupt_is_told_in_one_line():
