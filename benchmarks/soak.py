@@ -252,8 +252,9 @@ class _Soak:
     def _cut(self, how: Callable[[tcp_proxy.TcpProxy], None]) -> None:
         """Cuts off the learner and all actors, restarted to go through a proxy."""
         file = self._launch.run_dir / "replay" / "address"
-        address = connection.read_address(file)
-        assert address is not None  # the run went on after what was done before
+        published = connection.read_address(file)
+        assert published is not None  # the run went on after what was done before
+        address = published.address
         with tcp_proxy.TcpProxy(address) as proxy:
             connection.publish_address(file, proxy.address)
             for label in ("learner", *self._actors):

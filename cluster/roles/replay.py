@@ -13,7 +13,7 @@ from cluster import context
 from cluster.roles import address
 from cluster.supervision import log_lines, processes
 from core import checks, locks
-from replay.reverb import connection, tables
+from replay.reverb import connection, tables, wire
 from training.system import exit_codes, stopping
 
 _POLL_SECONDS = 0.1
@@ -22,6 +22,7 @@ _STATUS_SECONDS = 5.0
 _PREDECESSOR_SECONDS = 30.0
 _PORT_SECONDS = 2.0
 _SHOWN_LINES = 20
+_ANSWER_SECONDS = 2.0
 
 
 def check_python(path: Path) -> None:
@@ -100,9 +101,10 @@ def _choose_port(role: context.Role) -> int:
 
 def _last_port(address_file: Path) -> int:
     try:
-        port = address_file.read_text().strip().rpartition(":")[2]
+        published = connection.read_address(address_file)
     except OSError:
         return 0
+    port = published.address.rpartition(":")[2] if published else ""
     return int(port) if port.isdecimal() else 0
 
 
@@ -134,7 +136,7 @@ def _wait_for_predecessor(
 
 def _watch(role: context.Role, server: processes.Process, stop: stopping.StopRequest) -> bool:
     """Publishes the address once the server is up, passes on a signal; returns whether it was."""
-    published, is_stopping, next_status = "", False, 0.0
+    published, is_known, is_stopping, next_status = "", False, False, 0.0
     while server.poll() is None:
         if stop.requested and not is_stopping:
             is_stopping = True
@@ -145,9 +147,25 @@ def _watch(role: context.Role, server: processes.Process, stop: stopping.StopReq
             logging.info("serving at %s, %.0f s after its start", published, server.seconds)
         if published and time.monotonic() >= next_status:
             next_status = time.monotonic() + _STATUS_SECONDS
+            is_known = is_known or _publish_incarnation(role, published)
             role.write_status({"address": published, "seconds": server.seconds})
         time.sleep(_POLL_SECONDS)
     return bool(published)
+
+
+def _publish_incarnation(role: context.Role, address: str) -> bool:
+    """Adds to the address which server is there; returns whether that is known.
+
+    A run that was moved finds its file first, and then perhaps another run's server at its port.
+    """
+    try:
+        with wire.Client(address) as client:
+            incarnation = client.incarnation(_ANSWER_SECONDS)
+    except wire.WireError as error:
+        logging.warning("%s; asking again", error)
+        return False
+    connection.publish_address(role.address_file, address, incarnation)
+    return True
 
 
 def _after_end(exit_code: int, lines: list[str]) -> int:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
@@ -11,6 +12,7 @@ from replay.reverb import wire
 
 POLL_S = 0.5
 _ATTEMPT_S = 5.0
+_ANSWER_S = 2.0
 _LOG_EVERY_S = 30.0
 
 
@@ -45,29 +47,48 @@ class Patience:
             logging.warning("%s: %s for %.0f s", self._who, cause, self.seconds)
 
 
-def publish_address(path: Path, address: str) -> None:
+class Published(NamedTuple):
+    """Where a server is, and which one it is.
+
+    Attributes:
+      address: "host:port".
+      incarnation: `wire.Client.incarnation`, in base 16; "" if it is not known yet.
+    """
+
+    address: str
+    incarnation: str = ""
+
+
+def publish_address(path: Path, address: str, incarnation: int | None = None) -> None:
     """Writes an address to a file atomically; creates its directory if it is missing.
 
     Args:
       path: of the file.
       address: "host:port".
+      incarnation: of the server there, if it is known: clients take no other for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(f"{address}\n")
+    words = [address] if incarnation is None else [address, _in_base_16(incarnation)]
+    temporary.write_text(" ".join(words) + "\n")
     temporary.replace(path)
 
 
-def read_address(path: Path) -> str | None:
-    """The address in a file that `publish_address` writes; None if there is none yet.
+def _in_base_16(incarnation: int) -> str:
+    return f"{incarnation:032x}"
+
+
+def read_address(path: Path) -> Published | None:
+    """What a file has that `publish_address` writes; None if there is nothing yet.
 
     Raises:
       OSError: the file exists but can't be read.
     """
     try:
-        return path.read_text().strip() or None
+        words = path.read_text().split()
     except FileNotFoundError:
         return None
+    return Published(*words[:2]) if words else None
 
 
 def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Client:
@@ -75,7 +96,7 @@ def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Clie
 
     Args:
       address_file: see `publish_address`.
-      stop: whether to give up; asked at least twice a second.
+      stop: whether to give up; asked every two seconds at least.
       who: named in the log, which gives the cause twice a minute.
 
     Returns:
@@ -86,37 +107,50 @@ def connect(address_file: Path, stop: Callable[[], bool], who: str) -> wire.Clie
     """
     patience = Patience(who)
     while not stop():
-        address, cause = _look_up(address_file)
-        client = _try(address, address_file, stop) if address else None
+        published, cause = _look_up(address_file)
+        client = _try(published, address_file, stop) if published else None
         if client is not None:
             return client
         patience.report(cause)
-        if not address:
+        if not published:
             time.sleep(POLL_S)
     raise Stopped(f"{who}: asked to end before it had reached the replay server")
 
 
-def _look_up(address_file: Path) -> tuple[str | None, str]:
-    """The address, and what is wrong if there is no connection."""
+def _look_up(address_file: Path) -> tuple[Published | None, str]:
+    """What is published, and what is wrong if there is no connection."""
     try:
-        address = read_address(address_file)
+        published = read_address(address_file)
     except OSError as error:  # a shared file system may fail for a while
         return None, f"{address_file} not readable ({error})"
-    if address is None:
+    if published is None:
         return None, f"no address in {address_file} yet"
-    return address, f"replay server at {address} not reachable"
+    return published, f"replay server at {published.address} not reachable"
 
 
-def _try(address: str, address_file: Path, stop: Callable[[], bool]) -> wire.Client | None:
+def _is_the_one(client: wire.Client, published: Published) -> bool:
+    """Whether a server is the published one, and not another run's that has its old port."""
+    if not published.incarnation:
+        return True
+    try:
+        return _in_base_16(client.incarnation(_ANSWER_S)) == published.incarnation
+    except wire.WireError:
+        return False
+
+
+def _try(published: Published, address_file: Path, stop: Callable[[], bool]) -> wire.Client | None:
     """Gives up after some seconds: a connection may be accepted but never answered."""
-    client = wire.Client(address)
+    client = wire.Client(published.address)
     end = time.monotonic() + _ATTEMPT_S
     while True:
         try:
             client.wait_until_ready(POLL_S)
-            return client
+            if _is_the_one(client, published):
+                return client
+            time.sleep(POLL_S)
         except wire.WireUnavailableError:
-            moved = _look_up(address_file)[0] != address
-            if moved or stop() or time.monotonic() > end:
-                client.close()
-                return None
+            pass
+        moved = _look_up(address_file)[0] != published
+        if moved or stop() or time.monotonic() > end:
+            client.close()
+            return None

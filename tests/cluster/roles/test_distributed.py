@@ -162,7 +162,7 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
         launch.wait_for(200, 900)
         file = tmp_path / "run" / "replay" / "address"
-        with tcp_proxy.TcpProxy(connection.read_address(file)) as proxy:
+        with tcp_proxy.TcpProxy(connection.read_address(file).address) as proxy:
             connection.publish_address(file, proxy.address)
             frames = launch.frames()
             for label in ("learner", "actor_0", "actor_1"):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks.tcp_proxy import TcpProxy
-from replay.reverb import connection
+from replay.reverb import connection, wire
 from tests.replay.reverb.replay_server import needs_server
 
 
@@ -32,8 +32,10 @@ def test_the_address_is_read_as_it_was_published(tmp_path):
     assert connection.read_address(path) is None
     for address in ("node7:4000", "127.0.0.1:1"):
         connection.publish_address(path, address)
-        assert connection.read_address(path) == address
+        assert connection.read_address(path) == (address, "")
         assert path.read_text() == f"{address}\n"
+    connection.publish_address(path, "[::1]:5", incarnation=10)
+    assert connection.read_address(path) == ("[::1]:5", "0" * 31 + "a")
     assert list(path.parent.iterdir()) == [path]
     path.write_text("\n")
     assert connection.read_address(path) is None
@@ -70,6 +72,20 @@ def test_a_server_that_moved_is_found(tmp_path, server):
     with connection.connect(path, Flag(600), "actor_2") as client:
         assert client.address == server.address
     assert time.monotonic() - begin > 0.6
+
+
+@needs_server
+def test_another_server_at_the_same_address_is_not_taken_for_it(tmp_path, server):
+    """As where a run was moved, and another one has its node and port."""
+    path = tmp_path / "address"
+    with wire.Client(server.address) as client:
+        incarnation = client.incarnation(600)
+    connection.publish_address(path, server.address, incarnation + 1)
+    with pytest.raises(connection.Stopped):
+        connection.connect(path, Flag(2), "actor_2")
+    threading.Timer(0.7, connection.publish_address, (path, server.address, incarnation)).start()
+    with connection.connect(path, Flag(600), "actor_2") as client:
+        assert client.incarnation(600) == incarnation
 
 
 @needs_server
