@@ -98,7 +98,7 @@ class RunRecord(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of all starts together: the clock of train.csv begins anew at each."""
+        """Of all starts together: in older runs the clock of train.csv begins anew at each."""
         elapsed = self.tables["train"].get("elapsed_seconds", np.zeros(0))
         ends = np.append(np.diff(elapsed) < 0, True) if len(elapsed) else np.zeros(0, bool)
         return float(elapsed[ends].sum())

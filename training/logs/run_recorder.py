@@ -63,7 +63,8 @@ class Recorder:
         self._settings = settings
         self._path = path
         self._sinks = list(_open_sinks(path, settings, logs, updates))
-        self._start = self._last_time = time.perf_counter()
+        self._last_time = time.perf_counter()
+        self._start = self._last_time - (_elapsed_before(path) if "train" in logs else 0.0)
         self._last_frames = logs.get("train", 0)
         self.gathered = interval.LogInterval(settings.num_seeds, settings.seed, metric_names)
 
@@ -269,6 +270,13 @@ def _open_sinks(
         yield weights_and_biases.WeightsAndBiases(
             path, settings.log.wandb, part, settings.name, config
         )
+
+
+def _elapsed_before(path: Path) -> float:
+    """Seconds that the starts before took, up to the row that this one goes on from."""
+    train = path / "train.csv"
+    rows = csv_log.read_rows(train) if train.exists() else []
+    return float(rows[-1].get("elapsed_seconds", 0)) if rows else 0.0
 
 
 def _ratio(x: float, y: float) -> float:
