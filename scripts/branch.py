@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     run_directory.read_config(run_dir)
     config = change(run_directory.read_given(run_dir), argv[1:])
     jax_platform.set_up(config.platform, config.precision)
-    if (to / run_directory.BRANCH_RECORD).exists():
+    if (to / branching.RECORD).exists():
         branching.check_record(to, run_dir, _AT.value)
     else:
         branching.make(run_dir, _AT.value, config, to)

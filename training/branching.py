@@ -22,11 +22,14 @@ from training.checkpoints import snapshot, state_arrays
 from training.learning import plain_state
 from training.logs import interval
 
+RECORD = "branch.json"
+"""In a branch's directory: where and when it left its trunk, and what was changed."""
+
 # What one that was killed while it was made may have left.
 _OF_A_BRANCH = {
     *run_directory.OF_A_BEGINNING,
-    *("config.json", "snapshots"),
-    *(run_directory.BRANCH_RECORD, f"{run_directory.BRANCH_RECORD}.tmp"),
+    *("config.json", "snapshots", "snapshots.txt", "snapshots.txt.tmp"),
+    *(RECORD, f"{RECORD}.tmp"),
 }
 
 # What the saved environments, replay and counters rest on.
@@ -58,11 +61,11 @@ def make(run_dir: Path, frames: int, config: ml_collections.ConfigDict, to: Path
         contents = _contents(source, counters, trunk, config)
         run_directory.claim(partial, config)
         record = {"run_dir": str(run_dir.resolve()), "frames": frames, "changes": changed}
-        store = snapshot.SnapshotStore(partial / "snapshots", keep=1)
+        store = snapshot.of_run(partial, keep=1)
         store.save(lambda _: contents)
         store.wait()
         text = json.dumps(record, indent=1) + "\n"
-        durable_files.replace_text(partial / run_directory.BRANCH_RECORD, text)
+        durable_files.replace_text(partial / RECORD, text)
 
 
 @contextlib.contextmanager
@@ -82,14 +85,20 @@ def _making(to: Path) -> Iterator[Path]:
                 raise checks.ConfigError(
                     f"to = {str(to)!r}: expected a directory that is not there yet"
                 )
-            # Of one that was killed while it was made.
-            shutil.rmtree(partial / "snapshots", ignore_errors=True)
-            (partial / "config.json").unlink(missing_ok=True)
+            for name in left - run_directory.OF_A_BEGINNING:
+                _remove(partial / name)
             yield partial
             partial.rename(to)
         except BaseException:
             shutil.rmtree(partial)
             raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def check_record(to: Path, run_dir: Path, frames: int) -> None:
@@ -98,7 +107,7 @@ def check_record(to: Path, run_dir: Path, frames: int) -> None:
     Raises:
       ConfigError: if it did not.
     """
-    record = json.loads((to / run_directory.BRANCH_RECORD).read_text())
+    record = json.loads((to / RECORD).read_text())
     found = (record["run_dir"], record["frames"])
     if found != (str(run_dir.resolve()), frames):
         raise checks.ConfigError(

@@ -58,9 +58,7 @@ class Run:
         self.recent: deque[float] = deque(maxlen=_RECENT_EPISODES)
         self.saved: dict[str, int] = {}
         self.timer = stage_timer.StageTimer()
-        self.store = snapshot.SnapshotStore(
-            path / "snapshots", settings.snapshot.keep, self.loop.is_kept
-        )
+        self.store = snapshot.of_run(path, settings.snapshot.keep, self.loop.is_kept)
         self.parameters = snapshot.SnapshotStore(path / "parameters", keep=1, stays=lambda _: True)
         gathered = self.store.restore(self._restore)
         if gathered is None:

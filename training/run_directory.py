@@ -18,8 +18,6 @@ from absl import logging
 from core import checks, durable_files, locks, settings
 from envs import base as envs_base
 from training import derived, run_settings
-from training.checkpoints import snapshot
-from training.logs import csv_log
 from training.system import jax_platform
 
 # What may change between a run and its continuation.
@@ -34,13 +32,6 @@ _FREE = (
     "formulation",
     "environment.num_threads",
 )
-
-BRANCH_RECORD = "branch.json"
-"""In a branch's directory: where and when it left its trunk, and what was changed."""
-
-# After so many of their periods a run has a snapshot, also where a replay server's checkpoint
-# comes with it, which takes its time.
-_SURELY_SAVED_PERIODS = 10
 
 # Of the rooms.
 _ROOT = Path(__file__).resolve().parents[1]
@@ -137,32 +128,14 @@ def check(path: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that the directory belongs to this configuration or is free; writes nothing.
 
     Raises:
-      ConfigError: if the directory holds a run of another configuration, other files, or a run
-        whose snapshots are gone, which would begin anew and lose its rows.
+      ConfigError: if the directory holds a run of another configuration, or other files.
     """
     if path.exists() and not path.is_dir():
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not a directory")
     if (path / "config.json").exists():
-        found = read_given(path)
-        _check_same(path, found, config)
-        _check_snapshots(path, derived.resolve(found))
+        _check_same(path, read_given(path), config)
     elif path.exists() and {entry.name for entry in path.iterdir()} - OF_A_BEGINNING:
         raise checks.ConfigError(f"run_dir = {str(path)!r}: not empty, and holds no run")
-
-
-def _check_snapshots(path: Path, config: Any) -> None:
-    """Raises ConfigError if there are none, but the run has come so far that there were some."""
-    if snapshot.list_saved(path / "snapshots"):
-        return
-    train = path / "train.csv"
-    rows = csv_log.read_rows(train) if train.exists() else []
-    reached = max((int(row["frames"]) for row in rows), default=0)
-    saved = min(config.num_frames, _SURELY_SAVED_PERIODS * config.snapshot.period_frames)
-    if reached >= saved or (path / BRANCH_RECORD).exists():
-        raise checks.ConfigError(
-            f"run_dir = {str(path)!r}: holds a run of {reached} frames, but none of its snapshots, "
-            "and would begin anew: expected them in snapshots/, or another directory"
-        )
 
 
 def read_config(path: Path) -> ml_collections.ConfigDict:

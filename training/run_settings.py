@@ -280,7 +280,7 @@ def parse(config: ml_collections.ConfigDict) -> RunSettings:
         don't fit each other.
     """
     parsed = settings.parse(RunSettings, _own(config))
-    interventions_lib.parse(parsed.interventions)
+    _check_injection(parsed)
     _check_tasks(parsed)
     if parsed.evaluation.period_frames:
         asked = f"evaluation.period_frames = {parsed.evaluation.period_frames}"
@@ -296,6 +296,16 @@ def parse(config: ml_collections.ConfigDict) -> RunSettings:
 
 def _own(config: ml_collections.ConfigDict) -> Mapping[str, Any]:
     return {key: config[key] for key in config if key != "distributed"}
+
+
+def _check_injection(parsed: RunSettings) -> None:
+    """Raises ConfigError if a clock would open the gates of networks that are made anew."""
+    listed = interventions_lib.parse(parsed.interventions)
+    if parsed.task_switch.reset_params and any(x.module == "injection" for x in listed):
+        raise checks.ConfigError(
+            "task_switch.reset_params = True: expected False with the intervention injection, "
+            "whose gates are open from at_frames on, also in a new network; or one in a trigger"
+        )
 
 
 def _check_tasks(parsed: RunSettings) -> None:

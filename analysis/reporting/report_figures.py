@@ -303,14 +303,14 @@ def _hidden_layers(table: run_records.Columns) -> tuple[np.ndarray, np.ndarray, 
     norms, ratios = (
         np.stack([table[column][r[:moments]] for r in rows]) for column in ("norm", "update_ratio")
     )
-    means = [_geometric_means(x) for x in (norms / norms[:, :1], ratios)]
+    with np.errstate(divide="ignore", invalid="ignore"):  # gates begin at 0
+        means = [_geometric_means(x) for x in (norms / norms[:, :1], ratios)]
     return table["frames"][rows[0][:moments]], means[0], means[1]
 
 
 def _geometric_means(values: np.ndarray) -> np.ndarray:
     """Of [layers, moments] over the layers; without 0, as that of a layer that does not learn."""
-    with np.errstate(divide="ignore"):
-        logs = np.where(values > 0, np.log(values), np.nan)
+    logs = np.log(np.where((values > 0) & np.isfinite(values), values, np.nan))
     numbers = np.sum(np.isfinite(logs), axis=0)
     return np.where(numbers, np.exp(np.nansum(logs, axis=0) / np.maximum(numbers, 1)), np.nan)
 

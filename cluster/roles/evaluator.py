@@ -66,6 +66,8 @@ class EvaluatorProcess:
             on_parameters=self._note,
         )
         self._reported_at = 0.0
+        # Of evaluations: what a supervisor sees that one goes on by.
+        self._steps = 0
 
     def work(self) -> bool:
         """Evaluates whenever it is due; returns whether the run is finished."""
@@ -115,7 +117,8 @@ class EvaluatorProcess:
         self._frames = parameters.frames
 
     def _must_stop(self) -> bool:
-        """Whether to abandon an evaluation; also reports that the process is alive."""
+        """Whether to abandon an evaluation; also reports that it is under way."""
+        self._steps += 1
         self._report_progress()
         return self._stop()
 
@@ -124,7 +127,7 @@ class EvaluatorProcess:
         now = time.monotonic()
         if now - self._reported_at > _STATUS_S:
             self._reported_at = now
-            self._role.write_status({"frames": self._frames})
+            self._role.write_status({"frames": self._frames, "steps": self._steps})
 
     def close(self) -> None:
         """Ends threads and connections."""

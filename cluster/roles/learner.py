@@ -110,7 +110,7 @@ class LearnerProcess:
 
     def _restore_or_begin(self) -> None:
         settings, agent, run_dir = self._settings, self._agent, self._role.run_dir
-        self._store = snapshot.SnapshotStore(run_dir / "snapshots", settings.snapshot.keep)
+        self._store = snapshot.of_run(run_dir, settings.snapshot.keep)
         self._snapshot = learner_snapshot.LearnerSnapshot(
             settings.seed, agent, self._counts, self._accounts, self._weights
         )

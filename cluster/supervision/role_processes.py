@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import logging
 
+from cluster import context
 from cluster.supervision import log_lines, status_report
 from cluster.supervision.supervised_process import End, SupervisedProcess
 from training.system import stopping
@@ -70,22 +71,25 @@ class RoleProcesses:
     def wait_for(
         self,
         processes: Sequence[SupervisedProcess],
-        silence: float,
+        idle_seconds: float,
         stop: stopping.StopRequest,
         kept: Sequence[SupervisedProcess],
     ) -> bool:
         """Keeps processes alive until they have finished; returns whether they have.
 
         Args:
-          processes: those to wait for, unless they die again and again.
-          silence: for so many seconds one may not write its status.
+          processes: those to wait for, unless they or the others die again and again.
+          idle_seconds: how long to wait without a step that one of them has done, by its status.
           stop: a request not to wait.
           kept: those to keep alive meanwhile.
         """
+        done, deadline = None, 0.0
         while left := [process for process in processes if not process.is_finished]:
-            if stop.requested or any(process.is_hopeless for process in left):
-                return False
-            if any(self._report.silence(process) > silence for process in left):
+            steps = [context.read_status(self._run_dir, x.label).get("steps") for x in left]
+            if steps != done:
+                done, deadline = steps, time.monotonic() + idle_seconds
+            is_hopeless = any(process.is_hopeless for process in [*left, *kept])
+            if stop.requested or is_hopeless or time.monotonic() > deadline:
                 return False
             self._keep_alive([*processes, *kept])
         return True

@@ -80,17 +80,10 @@ class StatusReport:
             return "ended"
         if not status:
             return "starting"
-        silence = self._silence(process, status)
-        return f"silent for {silence:.0f} s" if silence > self._silent_s else ""
-
-    def silence(self, process: SupervisedProcess) -> float:
-        """For how many seconds a role has not written its status, as far as was looked."""
-        return self._silence(process, context.read_status(self._run_dir, process.label))
-
-    def _silence(self, process: SupervisedProcess, status: dict[str, float | str]) -> float:
         # Not by the time itself: the clock is another machine's.
         told, since = status.get("time"), time.monotonic()
         last = self._heard.setdefault(process.label, (told, since))
         if last[0] != told:
             last = self._heard[process.label] = (told, since)
-        return since - last[1]
+        silence = since - last[1]
+        return f"silent for {silence:.0f} s" if silence > self._silent_s else ""

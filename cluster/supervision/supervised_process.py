@@ -25,7 +25,7 @@ class Timing:
       max_vain_deaths: this many in a row, without progress between them, end the run.
       silent: a role that has not written its status for this long is marked.
       learner: the most the learner may take for its last snapshot.
-      evaluator: the most the evaluator may be silent after the learner's end, when it evaluates.
+      evaluator: the most the evaluator may take for a step of the last evaluation.
       grace: the most others may take to end before they are killed.
     """
 

@@ -43,14 +43,11 @@ def make(chosen: Settings, subject: base.Subject) -> base.Intervention:
       ConfigError: if the network has another number of gates, or the moments are not in order.
     """
     at = [round(frames / subject.frames_per_update) for frames in chosen.at_frames]
-    gates = _gates(subject)
-    _check(chosen, len(gates), at)
+    _check(chosen, len(_gates(subject)), at)
 
     def moments_of(state):
-        leaves = layers.leaves_by_path(state.params)
-        opening = [state.updates == moment for moment in at]
-        # Open ones by the gates, not by the clock: a network that was made anew since has none.
-        return [(leaves[path] > 0) | now for path, now in zip(gates, opening)], opening
+        opened = [state.updates >= moment for moment in at]
+        return opened, [state.updates == moment for moment in at]
 
     return _opening(subject, moments_of)
 
@@ -101,9 +98,12 @@ def _opening(
         del rng, transition
         opened, opening = decide(state)
 
+        def open_one(path, x):
+            # Those of a target that was kept at a reset stay open until the next copy.
+            return jnp.maximum(x, opened[gates.index(path)].astype(x.dtype))
+
         def open_gates(params):
-            value = lambda path, x: opened[gates.index(path)].astype(x.dtype)  # noqa: E731
-            return layers.map_leaves(value, params, gates)
+            return layers.map_leaves(open_one, params, gates)
 
         begins = {path: opening[phase - 1] for path, phase in phases.items() if phase > 0}
         after = state._replace(

@@ -46,10 +46,11 @@ def _train(name, changes, formulation):
 
 @pytest.mark.parametrize("kwargs", [{"eps": 0.0}, {"mu_dtype": "bfloat16"}])
 def test_moments_that_do_not_fit_the_arrays_stay_a_tree(kwargs):
-    sections = small_agents.sections("dqn", optimizer={**_OPTIMIZER, "kwargs": kwargs})
-    assert base.make(sections, small_agents.PROBLEM).packed is None
-    made = base.make(sections._replace(formulation="few_kernels"), small_agents.PROBLEM)
-    assert made.packed is None
+    for given, is_packed in (({}, True), (kwargs, False)):
+        sections = small_agents.sections("dqn", optimizer={**_OPTIMIZER, "kwargs": given})
+        sections = sections._replace(formulation="few_kernels")
+        made = base.make(sections, small_agents.PROBLEM)
+        assert (made.packed is not None) == is_packed
 
 
 @pytest.mark.parametrize("formulation", _FORMULATIONS)

@@ -26,14 +26,25 @@ def call(
         return _call_alone(script, arguments, limit_bytes, variables)
     with tempfile.TemporaryDirectory() as directory:
         paths = {name: os.path.join(directory, name) for name in ("stdout", "stderr")}
-        server = _server()
-        assert server.stdin is not None
-        assert server.stdout is not None
-        json.dump({"script": script, "arguments": arguments, **paths}, server.stdin)
-        print(file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
+        code = _ask({"script": script, "arguments": arguments, **paths})
         output = {name: Path(path).read_text() for name, path in paths.items()}
     return subprocess.CompletedProcess((script, *arguments), code, **output)
+
+
+def _ask(request: dict[str, object]) -> int:
+    """Has the server answer a request; one that has ended, or was left, is not used again."""
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        print(json.dumps(request), file=server.stdin, flush=True)
+        answer = server.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"tests.scripts.forked has ended with {server.wait()}")
+        return int(answer)
+    except BaseException:
+        _server.cache_clear()
+        raise
 
 
 @functools.cache

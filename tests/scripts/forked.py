@@ -1,6 +1,7 @@
 """Runs scripts in forks of itself: most of a short call's time goes into importing packages.
 
-Reads a line of JSON for each call, one after another, and answers each with its exit code.
+Reads a line of JSON for each call, one after another, and answers each with its exit code. The
+project's own modules are imported by each script, as ever.
 """
 
 import gc
@@ -12,10 +13,12 @@ import sys
 from typing import Any
 
 import ale_py  # noqa: F401
+import gymnasium  # noqa: F401
+import haiku  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
+import optax  # noqa: F401
 import rlax  # noqa: F401
-
-import training.loop  # noqa: F401
+import tensorboardX  # noqa: F401
 
 _MOST_SECONDS = 900
 

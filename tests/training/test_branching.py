@@ -98,7 +98,7 @@ def test_an_intervention_begins_at_the_branch(trunk, tmp_path):
     listed = "({'module': 'towards_initial', 'strength': 0.1},)"
     _branch(trunk, tmp_path / "b", f"--config.interventions={listed}")
     at_branch = _arrays(tmp_path / "b", _END)
-    record = json.loads((tmp_path / "b" / run_directory.BRANCH_RECORD).read_text())
+    record = json.loads((tmp_path / "b" / branching.RECORD).read_text())
     assert record["frames"] == _AT
     assert set(record["changes"]) == {"interventions"}
     initial = next(name for name in at_branch if "towards_initial" in name and "'w'" in name)
@@ -147,9 +147,11 @@ def test_a_branch_that_was_killed_while_it_was_made_is_made_again(trunk, tmp_pat
     left = tmp_path / "b.tmp"
     left.mkdir()
     (left / "config.json").write_text("{")
+    (left / "snapshots").mkdir()
+    (left / branching.RECORD).write_text("{}")
     branching.make(trunk, _AT, _config(), tmp_path / "b")
     assert not left.exists()
-    assert (tmp_path / "b" / run_directory.BRANCH_RECORD).exists()
+    assert (tmp_path / "b" / branching.RECORD).exists()
 
 
 def test_other_files_where_a_branch_is_made_are_left(trunk, tmp_path):

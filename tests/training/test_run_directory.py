@@ -144,27 +144,6 @@ def test_a_repository_around_an_installation_says_nothing_of_its_code(monkeypatc
     assert (found["commit"], found["uncommitted_changes"]) == ("unknown", False)
 
 
-# Of a run of 1,000 frames with a snapshot each 50.
-@pytest.mark.parametrize(("reached", "is_refused"), [(450, False), (500, True), (1_000, True)])
-def test_a_run_whose_snapshots_are_gone_is_not_begun_anew(tmp_path, reached, is_refused):
-    config = _config(**{"snapshot.period_frames": 50})
-    run_directory.claim(tmp_path, config)
-    (tmp_path / "train.csv").write_text(f"frames,loss\n50,1.0\n{reached},0.5\n")
-    if is_refused:
-        expected = rf"holds a run of {reached} frames, but none of its snapshots"
-        with pytest.raises(checks.ConfigError, match=expected):
-            run_directory.check(tmp_path, config)
-        (tmp_path / "snapshots" / f"{reached:012d}").mkdir(parents=True)
-    run_directory.check(tmp_path, config)
-
-
-def test_a_branch_whose_snapshots_are_gone_is_not_begun_anew(tmp_path):
-    run_directory.claim(tmp_path, _config())
-    (tmp_path / run_directory.BRANCH_RECORD).write_text("{}")
-    with pytest.raises(checks.ConfigError, match="holds a run of 0 frames, but none"):
-        run_directory.check(tmp_path, _config())
-
-
 def test_damaged_config_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(checks.ConfigError, match="damaged, not JSON"):

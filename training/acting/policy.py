@@ -104,7 +104,8 @@ def make(
 
 def _at_hand(optimizer: Any) -> Any:
     """The section, without the file that a learning rate may follow: playing needs neither."""
-    if optimizer.schedule.name != "norm_growth":
+    schedule = getattr(optimizer, "schedule", None)  # several optimizers can't follow one
+    if schedule is None or schedule.name != "norm_growth":
         return optimizer
     return dataclasses.replace(optimizer, schedule=schedules.ScheduleSettings())
 

@@ -30,6 +30,10 @@ class SnapshotError(RuntimeError):
     """A snapshot that can't be written or read; the message is one line."""
 
 
+class UnreadableError(SnapshotError):
+    """A snapshot that may be whole, but can't be read now."""
+
+
 @dataclasses.dataclass
 class Contents:
     """What a snapshot holds, on the host.
@@ -49,7 +53,11 @@ class SnapshotStore:
     """The snapshots of one run, in `directory`."""
 
     def __init__(
-        self, directory: Path, keep: int, stays: Callable[[int], bool] = lambda frames: False
+        self,
+        directory: Path,
+        keep: int,
+        stays: Callable[[int], bool] = lambda frames: False,
+        record: Path | None = None,
     ):
         """Opens the store; leftovers of an interrupted write are removed.
 
@@ -57,8 +65,10 @@ class SnapshotStore:
           directory: made at the first save.
           keep: how many of the newest snapshots stay.
           stays: of which frames a snapshot stays besides.
+          record: a file outside that gets the newest's frames; where it is, there were snapshots.
         """
         self._directory = directory
+        self._record = record
         self._keep = keep
         self._stays = stays
         self._thread: threading.Thread | None = None
@@ -129,6 +139,8 @@ class SnapshotStore:
                 final.rename(replaced)
             partial.rename(final)
             durable_files.flush(self._directory)
+            if self._record is not None:
+                durable_files.replace_text(self._record, f"{contents.counters['frames']}\n")
             shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -148,12 +160,15 @@ class SnapshotStore:
           What `use` returned, or None if there is no snapshot at all.
 
         Raises:
-          SnapshotError: if every snapshot is damaged, or `use` refused.
+          SnapshotError: if every snapshot is damaged, one can't be read, there were some and are
+            none, or `use` refused.
         """
         damaged: dict[Path, SnapshotError] = {}
         for path in self.saved():
             try:
                 counters = verify(path)
+            except UnreadableError:
+                raise
             except SnapshotError as error:
                 damaged[path] = error
                 logging.warning("%s; trying the snapshot before it", error)
@@ -166,6 +181,12 @@ class SnapshotStore:
         if damaged:
             reasons = "; ".join(str(error) for error in damaged.values())
             raise SnapshotError(f"no usable snapshot: {reasons}")
+        if self._record is not None and self._record.exists():
+            # A run would begin anew, and drop the rows that it has.
+            raise SnapshotError(
+                f"{self._directory}: expected a snapshot, as one was written at frame "
+                f"{self._record.read_text().strip()}; without {self._record} the run begins anew"
+            )
         return None
 
 
@@ -173,6 +194,13 @@ def _free_name(bad: Path) -> Path:
     """For a damaged snapshot; there may be one of the same frame already."""
     endings = (f".damaged_{number}" if number else ".damaged" for number in itertools.count())
     return next(path for path in map(bad.with_suffix, endings) if not path.exists())
+
+
+def of_run(
+    path: Path, keep: int, stays: Callable[[int], bool] = lambda frames: False
+) -> SnapshotStore:
+    """The snapshots in a run's directory that it continues from; see SnapshotStore."""
+    return SnapshotStore(path / "snapshots", keep, stays, path / "snapshots.txt")
 
 
 def list_saved(directory: Path) -> list[Path]:
@@ -194,8 +222,8 @@ def verify(path: Path) -> dict[str, int]:
             found = durable_files.checksum_of(path / name) if data_size == size else None
         except FileNotFoundError as error:
             raise SnapshotError(f"{path} is damaged: {name} is missing") from error
-        except OSError as error:
-            raise SnapshotError(f"{path} is damaged: {name} can't be read: {error}") from error
+        except OSError as error:  # which may pass
+            raise UnreadableError(f"{path}: {name} can't be read: {error}") from error
         if data_size != size:
             raise SnapshotError(f"{path} is damaged: {name} has {data_size} bytes, not {size}")
         if found != checksum:

@@ -12,12 +12,20 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster import context
-from cluster.supervision import processes, status_line, supervised_process, supervisor
+from cluster.supervision import (
+    processes,
+    role_processes,
+    status_line,
+    supervised_process,
+    supervisor,
+)
 from core import checks
 from tests import waiting
 from training.system import exit_codes
@@ -131,7 +139,7 @@ def test_evaluator_that_ends_before_the_learner_is_not_waited_for(tmp_path, mess
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
-    """One signal after the learner's end, or its silence, ends the wait for it."""
+    """One signal after the learner's end, or a time without a step, ends the wait for it."""
     timing = dataclasses.replace(_QUICK, evaluator=60.0 if is_told else 0.5)
     evaluator = f"{_EVALUATES} {_WORK}"
     fake = _Fake(tmp_path, timing=timing, learner=_ALL_UP, evaluator=evaluator)
@@ -147,19 +155,39 @@ def test_last_evaluation_that_takes_too_long(tmp_path, messages, is_told):
     assert any("the last evaluation is missing" in text for text in messages())
 
 
-def test_last_evaluation_may_take_as_long_as_it_says_that_it_is_at_work(tmp_path):
-    timing = dataclasses.replace(_QUICK, evaluator=1.0)
-    told = "printf '{\"time\": %s}' $i > status/evaluator.json; sleep 0.3"
-    evaluator = f"{_EVALUATES} for i in 1 2 3 4 5 6 7 8; do {told}; done; echo done >> $EVENTS"
-    fake = _Fake(tmp_path, timing=timing, learner=_ALL_UP, evaluator=evaluator)
-    assert fake.run() == exit_codes.FINISHED
-    assert "done" in fake.events()
+@pytest.mark.parametrize("is_at_work", [True, False])
+def test_last_evaluation_may_take_as_long_as_it_does_steps(tmp_path, monkeypatch, is_at_work):
+    """By a clock that goes on half of what a step may take at each look at its status."""
+    looks = []
+
+    class Waited:
+        label, is_hopeless = "evaluator", False
+
+        @property
+        def is_finished(self):
+            return len(looks) == 9
+
+    def read_status(run_dir, label):
+        looks.append(label)
+        return {"time": len(looks), "steps": len(looks) if is_at_work else 7}
+
+    report: Any = None
+    found = role_processes.RoleProcesses(tmp_path, [], report, poll_s=0)
+    monkeypatch.setattr(found, "_keep_alive", lambda processes: None)
+    monkeypatch.setattr(role_processes.context, "read_status", read_status)
+    monkeypatch.setattr(role_processes.time, "monotonic", lambda: 5.0 * len(looks))
+    waited: Any = [Waited()]
+    stop: Any = types.SimpleNamespace(requested=False)
+    assert found.wait_for(waited, 10.0, stop, []) == is_at_work
+    assert len(looks) == (9 if is_at_work else 4)
 
 
-def test_evaluator_that_dies_again_and_again_is_not_waited_for(tmp_path, messages):
-    fake = _Fake(tmp_path, learner=_ALL_UP, evaluator=f"{_EVALUATES} exit 1")
+@pytest.mark.parametrize("dying", ["evaluator", "replay"])
+def test_last_evaluation_is_given_up_if_somebody_dies_again_and_again(tmp_path, messages, dying):
+    scripts = {"evaluator": f"{_EVALUATES} {_WORK}", dying: f"{_EVALUATES} exit 1"}
+    fake = _Fake(tmp_path, learner=_ALL_UP, **scripts)
     assert fake.run() == exit_codes.FAILED
-    assert len(fake.deaths()) == _QUICK.max_vain_deaths
+    assert len(fake.deaths()) >= _QUICK.max_vain_deaths
     assert any("the last evaluation is missing" in text for text in messages())
 
 

@@ -19,7 +19,6 @@ from tests.agents import small_agents
 MADE = (("dqn", "head"), ("dqn", "network"), ("rainbow", "head"), ("iqn", "network"))
 # In updates of 4 frames: after the second and the fourth.
 AT_FRAMES = (8, 16)
-FORGET = agents_base.Forget(params=True, target=True, moments=True, schedule=False)
 
 
 @functools.cache
@@ -156,14 +155,19 @@ def test_twice_the_second_new_layers_learn_and_the_first_rest():
     assert all(is_of(path, "2_new") for path in learned)
 
 
-def test_a_network_that_is_made_anew_after_the_moment_learns_with_shut_gates():
-    made = make("dqn", "network")
-    fresh = made[0].init(jax.random.key(1), small_agents.observations(1))
-    anew = made[0].forget(run(made, 3), fresh, FORGET)
-    after = run(made, 6, anew)
-    for params in (after.params, after.target_params):
-        assert float(params["injection"]["gate_1"]) == 0
-    assert any("injection" not in path for path in changed(anew.params, after.params))
+def test_a_target_that_is_kept_at_a_reset_keeps_its_open_gates():
+    """As with a trigger, which opens the first gate of the new network."""
+    made = make("dqn", "network", times=2)
+    at = run(made, 4)
+    new = at._replace(params=shut(at.params))
+    subject = base.Subject(made[0].declared, at.params, *[None] * 4)  # pyright: ignore
+    operation = injection.when_asked(injection.Settings(at_frames=()), subject).operation
+    after, _, _ = operation.apply(new, (), None, None)
+    gates = [
+        [float(params["injection"][f"gate_{k}"]) for k in (1, 2)]
+        for params in (after.params, after.target_params)
+    ]
+    assert gates == [[1, 0], [1, 1]]
 
 
 def test_more_than_nine_gates_open_in_their_order():

@@ -16,8 +16,8 @@ from training.checkpoints import snapshot, state_arrays
 _CONFIG = derived.resolve(probe.get_config("3"))
 
 
-def _policy(scale: float = 1.0) -> policy.Policy:
-    settings = run_settings.parse(_CONFIG)
+def _policy(scale: float = 1.0, config=_CONFIG) -> policy.Policy:
+    settings = run_settings.parse(config)
     spec, actions = envs_base.make_specs(settings.environment)
     agent = experiment.make_agent(settings, spec, actions)
     params = agent.init(jax.random.key(1), np.zeros((1, *spec.shape), spec.dtype)).params
@@ -52,6 +52,14 @@ def test_playing_needs_no_file_of_norms(tmp_path):
     policy_file.write(tmp_path / "policy.npz", player, config, [], "float32")
     found = policy_file.load(tmp_path / "policy.npz")
     assert found.settings.optimizer.schedule.name == "norm_growth"
+    jax.tree.map(np.testing.assert_array_equal, found.params, player.params)
+
+
+def test_of_an_agent_with_several_optimizers(tmp_path):
+    config = derived.resolve(probe.get_config("iql:3"))
+    player = _policy(config=config)
+    policy_file.write(tmp_path / "policy.npz", player, config, [], "float32")
+    found = policy_file.load(tmp_path / "policy.npz")
     jax.tree.map(np.testing.assert_array_equal, found.params, player.params)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -161,18 +162,30 @@ def test_damaged_newest_falls_back_to_the_one_before(store, caplog, name, how):
     assert newest.with_suffix(".damaged").exists()
 
 
-def test_one_that_can_not_be_read_falls_back_to_the_one_before(store, monkeypatch):
+def test_one_that_can_not_be_read_now_is_waited_for(store, monkeypatch):
+    """The next start may read it; to go on from the one before would lose what is between."""
     _save(store, 25)
     newest = _save(store, 45)
-    checksum_of = durable_files.checksum_of
 
     def read(path):
-        if path.parent == newest:
-            raise OSError(errno.EIO, "Input/output error")
-        return checksum_of(path)
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(durable_files, "checksum_of", read)
-    assert store.restore(lambda path, counters: counters) == {"frames": 25}
+    with monkeypatch.context() as patch:
+        patch.setattr(durable_files, "checksum_of", read)
+        with pytest.raises(snapshot.SnapshotError, match=r"can't be read: .*Input/output error"):
+            store.restore(lambda path, counters: counters)
+    assert store.saved()[0] == newest
+    assert store.restore(lambda path, counters: counters) == {"frames": 45}
+
+
+def test_a_run_whose_snapshots_are_gone_is_not_begun_anew(tmp_path):
+    store = snapshot.of_run(tmp_path, keep=2)
+    assert store.restore(lambda path, counters: counters) is None
+    _save(store, 800)
+    shutil.rmtree(tmp_path / "snapshots")
+    again = snapshot.of_run(tmp_path, keep=2)
+    with pytest.raises(snapshot.SnapshotError, match=r"expected a snapshot, .* at frame 800; with"):
+        again.restore(lambda path, counters: counters)
 
 
 def test_a_second_damaged_one_of_the_same_frame_is_moved_away_too(store):

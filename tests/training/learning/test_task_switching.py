@@ -8,8 +8,9 @@ import pytest
 
 from agents import base as agents_base
 from agents import optimizers
-from configs import rainbow_nap
+from configs import classification_stream, rainbow_nap
 from core import checks, settings
+from training import derived, run_settings
 from training.learning import replay_learner, task_switching
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(task_switching.SwitchSettings))
@@ -169,3 +170,11 @@ def test_bad_setting_is_named():
     config = dict.fromkeys(SETTINGS, False) | {"reset_params": 1}
     with pytest.raises(checks.ConfigError, match=r"task_switch\.reset_params = 1"):
         settings.parse(task_switching.SwitchSettings, config, "task_switch")
+
+
+def test_a_clock_does_not_open_the_gates_of_a_new_network():
+    config = classification_stream.get_config("mse:injection")
+    run_settings.parse(derived.resolve(config))
+    config.task_switch.reset_params = True
+    with pytest.raises(checks.ConfigError, match="reset_params = True: expected False with the"):
+        run_settings.parse(derived.resolve(config))
