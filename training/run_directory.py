@@ -263,18 +263,14 @@ def _check_same(
 
 def _git(*arguments: str) -> str:
     """What git says of this code; "unknown" if it knows none, or a repository around it."""
-    if _ask_git("rev-parse", "--show-toplevel") != str(_ROOT):
-        return "unknown"
-    return _ask_git(*arguments)
-
-
-def _ask_git(*arguments: str) -> str:
     executable = shutil.which("git")
     if executable is None:
         return "unknown"
     # An absolute path and close_fds=False make it posix_spawn, which is safe beside JAX's threads.
     found = subprocess.run(
         [executable, "-C", str(_ROOT), *arguments],
+        # Where a repository around an installation would be.
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(_ROOT.parent)},
         capture_output=True,
         text=True,
         check=False,
