@@ -3,7 +3,7 @@
 #   make train   a short real training of Rainbow with NaP on an Atari game (~10 minutes, two idle cores)
 #   make test    lint, types and all tests
 #   make test-quick   lint, types and the tests that are quick (~3 minutes, two idle cores)
-#   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~30 minutes, two cores)
+#   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~20 minutes, two cores)
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
@@ -26,13 +26,14 @@ RUN_DIR ?= runs/make_train
 TEST_WORKERS ?= 3
 
 BIN = $(VENV)/bin
+MINATAR = $(CURDIR)/build/minatar
 # At the end it tells what was skipped and why, and which tests took longest.
-PYTEST = $(BIN)/python -m pytest -rs --durations=50 --durations-min=10 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONPATH=$(MINATAR) $(BIN)/python -m pytest -rs --durations=50 --durations-min=10 --dist loadfile --no-loadscope-reorder
 SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
 	notebooks docs/conf.py setup.py
 
 .PHONY: setup train docs doctor plasticity test test-quick browser lint bench bench-gpu replay-env \
-	replay-env-for-tests clean-replay-env clean
+	replay-env-for-tests minatar-for-tests clean-replay-env clean
 
 setup: $(VENV)/.complete
 
@@ -54,19 +55,27 @@ docs: $(VENV)/.complete
 doctor: $(VENV)/.complete
 	$(BIN)/python -m scripts.doctor
 
-# The configurations and seeds of it; one's own are added with PLASTICITY_ARMS=...
-PLASTICITY_ARMS ?= rainbow:plain,rainbow:ln,rainbow:nap
+# Its arms are configurations, with commas between; one's own come with PLASTICITY_MORE=FILE,FILE.
+# What PLASTICITY_FLAGS has is given to every run.
+STREAM = configs/classification_stream.py:rainbow
+PLASTICITY_ARMS ?= $(STREAM):plain,$(STREAM):ln,$(STREAM):nap,$(STREAM):reset
+PLASTICITY_MORE ?=
+PLASTICITY_BASE ?= classification_rainbow_plain
 PLASTICITY_SEEDS ?= 1,2,3,4,5
+PLASTICITY_FLAGS ?=
 PLASTICITY_DIR ?= runs/make_plasticity
+comma := ,
 
 plasticity: $(VENV)/.complete
-	$(BIN)/python -m scripts.sweep --configs=configs/classification_stream.py \
-		--arguments=$(PLASTICITY_ARMS) --seeds=$(PLASTICITY_SEEDS) --workers=2 \
-		--root=$(PLASTICITY_DIR)
-	$(BIN)/python -m scripts.compare_streams --base=classification_rainbow_plain \
+	$(BIN)/python -m scripts.sweep --seeds=$(PLASTICITY_SEEDS) --workers=2 \
+		--configs=$(PLASTICITY_ARMS)$(PLASTICITY_MORE:%=$(comma)%) \
+		--root=$(PLASTICITY_DIR) -- $(PLASTICITY_FLAGS)
+	$(BIN)/python -m scripts.compare_streams --base=$(PLASTICITY_BASE) \
 		--output=$(PLASTICITY_DIR)/comparison $(PLASTICITY_DIR)
 
-test: lint browser replay-env-for-tests
+# Two at once: what is installed waits for the network more than for a core.
+test:
+	@$(MAKE) --no-print-directory -j 2 lint browser replay-env-for-tests minatar-for-tests
 	$(PYTEST) -n $(TEST_WORKERS)
 
 # The tests that tests/conftest.py marks: no training, no process of their own, little to compile.
@@ -80,6 +89,12 @@ browser:
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 		echo "no Chromium found or installed: the test of the report in a browser will be skipped"
+
+# For the tests of its games, beside the environment: it is under the GPL, and nothing else needs it.
+minatar-for-tests: $(VENV)/.complete
+	@test -d $(MINATAR)/minatar || $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) \
+		--no-deps --target $(MINATAR) MinAtar || \
+		echo "MinAtar can't be installed: the tests of its games will be skipped"
 
 lint: $(VENV)/.complete
 	$(BIN)/ruff format --check $(SOURCES)

@@ -3,7 +3,7 @@
     python -m scripts.train --config=configs/classification_stream.py
     python -m scripts.train --config=configs/classification_stream.py:rainbow:nap
 
-The argument is an agent, `c51`, `rainbow` or `mse`, and an arm of configs/streams.py. Every task
+The argument is an agent and an arm of configs/streams.py. Every task
 permutes pixels and classes of the same images anew (envs/classification_mdp.py); the replay is
 cleared. What to look at is `greedy_reward` in train.csv, the share of images that the mean network
 would have classified rightly, just before it learned from what it saw: one row a task.
@@ -16,7 +16,13 @@ from typing import Any
 from configs import streams
 
 # By agent: updates of a task, tasks.
-_LENGTHS = {"c51": (1_000, 40), "rainbow": (2_000, 30), "mse": (1_000, 30)}
+_LENGTHS = {
+    "c51": (1_000, 40),
+    "rainbow": (2_000, 30),
+    "mse": (1_000, 30),
+    "qrdqn": (1_000, 40),
+    "iqn": (1_000, 40),
+}
 
 
 def get_config(argument: str = "c51:plain") -> Any:

@@ -14,7 +14,13 @@ NUM_ENVS = 8
 _L2 = 1e-5
 
 # The module of an agent.
-AGENTS = {"c51": "c51", "rainbow": "rainbow", "mse": "prioritized"}
+AGENTS = {
+    "c51": "c51",
+    "rainbow": "rainbow",
+    "mse": "prioritized",
+    "qrdqn": "qrdqn",
+    "iqn": "iqn",
+}
 
 
 def make(agent: str, width: int) -> Any:

@@ -151,10 +151,11 @@ def _run(name: str) -> evidence_lib.Evidence:
     if not _READ.value:
         _check_commit(root)
     call = note if _READ.value else _call
-    outcome = experiment.run(contract.Runner(call, root, _FULL.value, _WORKERS.value))
+    runner = contract.Runner(call, root, _FULL.value, _WORKERS.value)
+    outcome = experiment.run(runner)
     if missing:
         logging.warning("%s: %d runs have not ended, such as %s", root, len(missing), missing[0])
-    results = root / "results"
+    results = runner.results
     evidence_lib.write(results, *outcome, is_full=_FULL.value and not missing)
     # As docs/claims.md will read it.
     found = evidence_lib.read(results)
@@ -236,11 +237,14 @@ def _check_commit(root: Path) -> None:
 def _listed() -> Iterable[str]:
     found = page.read_evidence(_RESULTS)
     for claim in catalogue.CLAIMS:
-        verdict = page.shown(page.assess(claim, found))
+        verdicts = page.assess(claim, found).verdicts
+        verdict = "by experiment" if len(verdicts) > 1 else next(iter(verdicts.values()))
         minutes = [registry.EXPERIMENTS[test.experiment].minutes for test in claim.tests]
         small, full = (sum(of_size) for of_size in zip(*minutes)) if minutes else (0, 0)
         cost = f"{small} min, full {full}" if minutes else ""
         yield f"{claim.id:4} {verdict:18} {cost:18} {claim.statement}"
+        if len(verdicts) > 1:
+            yield from (f"     {verdict:18} {name}" for name, verdict in verdicts.items())
 
 
 if __name__ == "__main__":

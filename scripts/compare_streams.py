@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> None:
         run_records.write_table(output / "differences.csv", _difference_rows(differences))
         run_records.write_table(output / "tasks.csv", _task_rows(arms))
     num_tasks = max(len(values) for arm in arms.values() for values in arm.values())
-    figure = stream_figure.draw(arms, range(1, num_tasks + 1), "task", _COLUMN.value)
+    panel = stream_figure.Panel(arms, _COLUMN.value)
+    figure = stream_figure.draw([panel], range(1, num_tasks + 1), "task")
     curves.save(figure, output / "tasks.png")
     logging.info("wrote outcomes.csv, differences.csv, tasks.csv and tasks.png to %s", output)
 

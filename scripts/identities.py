@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from analysis import run_records
-from core import checks
+from core import checks, progress
 from plasticity import identities
 from scripts import command_line
 from training import run_directory
@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
         output.mkdir(parents=True, exist_ok=True)
     jax_platform.set_up("cpu")
     began = time.monotonic()
-    rows = [row for problem in problems for row in identities.distances(problem)]
+    tracked = progress.track(problems, "problem")
+    rows = [row for problem in tracked for row in identities.distances(problem)]
     start = {**run_directory.code_and_machine(), "elapsed_seconds": time.monotonic() - began}
     with command_line.writing(_OUTPUT):
         run_records.write_table(output / "distances.csv", rows)

@@ -1,8 +1,8 @@
 """What an experiment leaves: every seed's scores, and where each run comes from.
 
 A directory with `scores.csv` (quantity, arm, seed, position, score), `runs.csv` (commit, hardware
-and duration of each run) and `configs/ARM.json` (without seeds). Rules read the scores; the rest
-says how to have them again.
+and duration of each run) and `configs/ARM.json` (without seeds); where rates were chosen also
+`tuning.csv` (arm, rate, seed, merit). Rules read the scores; the rest says how to have them again.
 """
 
 import json
@@ -75,11 +75,23 @@ def write(
         (directory / "configs" / f"{run.name}.json").write_text(text + "\n")
 
 
+def write_tuning(directory: Path, merits: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Writes how good each run was with which a rate was chosen, by arm, rate and seed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"arm": arm, "rate": rate, "seed": seed, "merit": f"{merit:.7g}"}
+        for arm, rates in merits.items()
+        for rate, by_seed in rates.items()
+        for seed, merit in by_seed.items()
+    ]
+    run_records.write_table(directory / "tuning.csv", rows)
+
+
 def read(directory: Path) -> Evidence | None:
     """The evidence in a directory; None if it has none.
 
     Raises:
-      ConfigError: if a seed lacks some of the positions.
+      ConfigError: if a seed lacks some of the positions, or runs are of several commits.
     """
     table = run_records.read_table(directory / "scores.csv")
     if not table:
@@ -98,10 +110,15 @@ def read(directory: Path) -> Evidence | None:
         of_arms = scores.setdefault(str(quantity), {})
         of_arms.setdefault(str(arm), {})[int(seed)] = table["score"][rows]
     runs = run_records.read_table(directory / "runs.csv")
+    commits = np.unique(runs["commit"])
+    if len(commits) > 1:
+        raise checks.ConfigError(
+            f"{directory / 'runs.csv'}: runs of commits {', '.join(commits)}: expected one"
+        )
     hardware = f"{runs['processor'][0]}, {_cores(runs['cores'][0])}, {runs['device'][0]}"
     hours = float(runs["elapsed_seconds"].sum()) / 3600
     is_full = set(runs["size"]) == {"full"} and set(runs["uncommitted_changes"]) == {"False"}
-    return Evidence(Quantities(scores), positions, hours, str(runs["commit"][0]), hardware, is_full)
+    return Evidence(Quantities(scores), positions, hours, str(commits[0]), hardware, is_full)
 
 
 def _cores(number: float) -> str:

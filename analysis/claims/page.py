@@ -1,9 +1,10 @@
 """docs/claims.md: each claim, what was found, and the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis import task_streams
 from analysis.claims import evidence as evidence_lib
 from analysis.claims import ledger
 from analysis.claims.experiments import registry
@@ -29,6 +30,13 @@ follows from the rule of the experiment's `PROTOCOL.md`, which was written befor
   do whose numbers do not stay finite, has no score: a claim that needs it is not shown, and its
   row says why.
 * *not testable here*: not on a CPU. *Not run*: nothing counts yet.
+
+Intervals are over seeds. All runs of an experiment have the same tasks in the same order, whose
+luck the intervals leave out. That they are widened was added after some runs, and took back one
+contradiction (P9). Where arms are compared in a table, p is that of the exact sign test with
+Holm's correction over the table; no verdict depends on it. Which rates were tried for an arm, and
+how well each did, is in `tuning.csv` beside the scores of experiments that were run since that file
+is written; of the older ones the rates are in their protocols, and those chosen in `configs/`.
 
 `python -m scripts.claim N15` runs a claim's experiments in a small size, `--full` in that of the
 protocol; the same command continues, and `--list` tells what there is. The last column has the
@@ -137,7 +145,24 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
         *(f"    {_command(row, name)}\n" for row in of_all[:1]),
         *(f"* {row.claim.id}: {finding}" for row in concerned for finding in row.findings[name]),
         "",
+        *_compared(found, experiment.compared),
         f"![{name}](results/{name}/figure.png)",
         "",
     ]
     return "\n".join(lines)
+
+
+def _compared(found: evidence_lib.Evidence, compared: tuple[str, str] | None) -> Iterator[str]:
+    """A table of every arm's last tasks beside those of one, if one is asked for and measured."""
+    quantity, base = compared or ("", "")
+    if quantity not in found.scores:
+        return
+    yield f"| {quantity} in the last tasks, less that of {base} | mean | above in | p |"
+    yield "|---|---|---|---|"
+    for arm, one in task_streams.differences(found.scores[quantity], base).items():
+        mean, low, high, seeds = one.estimate
+        yield (
+            f"| {arm} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] | {one.wins} of {seeds} "
+            f"| {one.adjusted:.1g} |"
+        )
+    yield ""

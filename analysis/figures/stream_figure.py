@@ -1,6 +1,7 @@
 """Scores of arms over tasks or frames."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,62 +20,95 @@ from matplotlib.ticker import MaxNLocator
 _MAX_MARKERS = 100
 
 
-def draw(
-    arms: Mapping[str, task_streams.Scores],
-    positions: Sequence[int] | np.ndarray,
-    xlabel: str,
-    ylabel: str,
-    is_log: bool = False,
-) -> Figure:
+class Panel(NamedTuple):
+    """A part of a figure.
+
+    Attributes:
+      arms: by name and seed, the scores [P]; of shorter arms those at the first positions.
+      ylabel: of the scores; panels with the same one have the same range.
+      title: above it.
+      is_log: the axis is logarithmic; means and intervals are then those of the logarithms, as a
+        lower end below 0 has no place there.
+    """
+
+    arms: Mapping[str, task_streams.Scores]
+    ylabel: str
+    title: str = ""
+    is_log: bool = False
+
+
+def draw(panels: Sequence[Panel], positions: Sequence[int] | np.ndarray, xlabel: str) -> Figure:
     """A line for each arm, its mean over seeds, with 95 % t-intervals at each position.
 
     Where there is one position, a point for each arm. A seed with scores of nan, as its run failed,
     is left out, and the legend says so.
 
     Args:
-      arms: by name and seed, the scores [P].
-      positions: [P] of what xlabel says; of shorter arms the first.
+      panels: row by row; an arm has the same colour in all of them.
+      positions: [P] of what xlabel says.
       xlabel: of the positions.
-      ylabel: of the scores.
-      is_log: scores are positive and their axis is logarithmic; means and intervals are then those
-        of the logarithms, as a lower end below 0 has no place there.
     """
-    rows = -(-len(arms) // 2)
-    figure = Figure(figsize=(9, 4.2 + 0.2 * rows), layout="constrained")
-    axes = figure.add_subplot()
-    if is_log:
-        axes.set_yscale("log")
-    if len(positions) == 1:
-        _draw_points(axes, arms, is_log)
-    else:
-        _draw_lines(axes, arms, np.asarray(positions), is_log)
-        axes.set_xlabel(xlabel)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    arms: dict[str, task_streams.Scores] = {}
+    for panel in panels:
+        arms = {**panel.arms, **arms}
+    colours = {name: colour(i, len(arms)) for i, name in enumerate(arms)}
+    figure, places = _lay_out(len(panels), -(-len(arms) // 2))
+    with_label: dict[str, Axes] = {}
+    for axes, panel in zip(places, panels):
+        if len(positions) == 1:
+            _draw_points(axes, panel, colours)
+        else:
+            _draw_lines(axes, panel, colours, np.asarray(positions))
+            axes.set_xlabel(xlabel)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.set_title(panel.title, fontsize="medium")
+        axes.set_ylabel(panel.ylabel)
+        axes.grid(alpha=0.3)
+        axes.sharey(with_label.setdefault(panel.ylabel, axes))
+    if len(positions) > 1:
+        lines = {line.get_label(): line for axes in places for line in axes.lines}
         # Above the curves: inside it would hide some of them.
-        figure.legend(loc="outside upper center", ncols=2, fontsize="small", frameon=False)
-    axes.set_ylabel(ylabel)
-    axes.grid(alpha=0.3)
+        figure.legend(
+            handles=lines.values(),
+            loc="outside upper center",
+            ncols=2 if len(panels) == 1 else 3,
+            fontsize="small",
+            frameon=False,
+        )
     return figure
 
 
+def _lay_out(panels: int, legend_rows: int) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with so many axes, in rows of two or three."""
+    columns = {1: 1, 2: 2, 4: 2}.get(panels, 3)
+    rows = -(-panels // columns)
+    width, height = (9, 4.2) if panels == 1 else (4.5 * columns, 3.3 * rows)
+    figure = Figure(figsize=(width, height + 0.2 * legend_rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
+
+
 def _draw_lines(
-    axes: Axes, arms: Mapping[str, task_streams.Scores], positions: np.ndarray, is_log: bool
+    axes: Axes, panel: Panel, colours: Mapping[str, str], positions: np.ndarray
 ) -> None:
-    for i, (name, arm) in enumerate(arms.items()):
-        mean, low, high = _summary(arm, is_log)
-        x, color = positions[: len(mean)], colour(i, len(arms))
+    if panel.is_log:
+        axes.set_yscale("log")
+    for name, arm in panel.arms.items():
+        mean, low, high = _summary(arm, panel.is_log)
+        x, color = positions[: len(mean)], colours[name]
         marker = "." if len(x) <= _MAX_MARKERS else ""
         axes.plot(x, mean, marker=marker, label=_label(name, arm), color=color)
         axes.fill_between(x, low, high, color=color, alpha=0.2)
 
 
-def _draw_points(axes: Axes, arms: Mapping[str, task_streams.Scores], is_log: bool) -> None:
-    for i, arm in enumerate(arms.values()):
-        mean, low, high = _summary(arm, is_log)
-        error, color = [mean - low, high - mean], colour(i, len(arms))
-        axes.errorbar([i], mean, error, fmt="o", capsize=4, color=color)
-    axes.set_xticks(range(len(arms)), [_label(name, arm) for name, arm in arms.items()])
-    axes.set_xlim(-0.5, len(arms) - 0.5)
+def _draw_points(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
+    if panel.is_log:
+        axes.set_yscale("log")
+    for i, (name, arm) in enumerate(panel.arms.items()):
+        mean, low, high = _summary(arm, panel.is_log)
+        error = [mean - low, high - mean]
+        axes.errorbar([i], mean, error, fmt="o", capsize=4, color=colours[name])
+    axes.set_xticks(range(len(panel.arms)), [_label(name, arm) for name, arm in panel.arms.items()])
+    axes.set_xlim(-0.5, len(panel.arms) - 0.5)
 
 
 def _label(name: str, arm: task_streams.Scores) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import datetime
+import math
 import os
 import re
 import signal
@@ -55,6 +56,10 @@ class Sweep:
         self._waiting = collections.deque(job for job in jobs if not record.is_finished(job))
         self._running: dict[int, tuple[Job, processes.Running]] = {}
         self._sent: signal.Signals | None = None
+        # A bar on a terminal alone: elsewhere _report's lines say more.
+        self._progress = progress.Progress(
+            len(jobs), "run", len(jobs) - len(self._waiting), line_seconds=math.inf
+        )
 
     def run(self, num_workers: int, report_seconds: float) -> list[RunState]:
         """Works until all jobs have ended, or until SIGINT or SIGTERM.
@@ -78,6 +83,8 @@ class Sweep:
                 self._work(cores, report_seconds, stop, kill)
             finally:
                 self._end_all()
+                self._progress.advance(sum(map(self._record.is_finished, self._jobs)))
+                self._progress.close()
         return self._record.states(self._jobs)
 
     def _work(
@@ -175,7 +182,8 @@ class Sweep:
         if done and self._running:
             missing = len(finished) + len(self._running) + len(self._waiting) - done
             left = missing * seconds / done / len(self._running)
-            logging.info("%s  about %s left", self._count(), progress.time_left(left))
+            self._progress.advance(round(done, 2))
+            self._progress.write(f"{self._count()}  about {progress.time_left(left)} left")
 
     def _count(self) -> str:
         ended = (RunState.FINISHED, RunState.FAILED, RunState.STOPPED)
@@ -183,7 +191,7 @@ class Sweep:
         return f"{num_ended}/{len(self._jobs)}"
 
     def _say(self, state: RunState, job: Job, text: str) -> None:
-        logging.info("%s  %-8s  %s  %s", self._count(), state, job, text)
+        self._progress.write(f"{self._count()}  {state:8}  {job}  {text}")
 
 
 def run(

@@ -167,16 +167,21 @@ def test_arms_without_a_common_seed_are_refused():
         task_streams.differences(arms, "ln")
 
 
+def _draw(arms, positions, is_log=False):
+    panel = stream_figure.Panel(arms, "score", is_log=is_log)
+    return stream_figure.draw([panel], positions, "task")
+
+
 def test_a_line_for_each_arm():
     arms = {"plain": {k: _row(0.8, 0.1 * k) for k in range(3)}, "nap": {1: _row(1, 1)}}
-    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
+    (axes,) = _draw(arms, range(1, 19)).axes
     assert [line.get_label() for line in axes.lines] == ["plain (3 seeds)", "nap (1 seed)"]
     np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.1)
 
 
 def test_on_a_logarithmic_axis_intervals_are_positive():
     arms = {"plain": {1: np.array([1e-16, 1.0]), 2: np.array([1e-12, 1.0])}}
-    (axes,) = stream_figure.draw(arms, range(2), "updates", "distance", is_log=True).axes
+    (axes,) = _draw(arms, range(2), is_log=True).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1e-14, 1])
     band = axes.collections[0].get_paths()[0].vertices
     assert (band[:, 1] > 0).all()
@@ -184,7 +189,7 @@ def test_on_a_logarithmic_axis_intervals_are_positive():
 
 def test_of_one_position_there_is_a_point_for_each_arm():
     arms = {name: {1: np.array([k]), 2: np.array([k + 2.0])} for k, name in enumerate("ab")}
-    (axes,) = stream_figure.draw(arms, [1], "task", "score").axes
+    (axes,) = _draw(arms, [1]).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a (2 seeds)", "b (2 seeds)"]
     assert [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"] == [1, 2]
 
@@ -192,14 +197,35 @@ def test_of_one_position_there_is_a_point_for_each_arm():
 def test_a_seed_that_failed_does_not_take_its_arm_from_the_figure():
     failed = np.full(18, np.nan)
     arms = {"plain": {1: _row(0.8, 0.2), 2: failed, 3: _row(0.8, 0.4)}, "nap": {1: failed}}
-    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
+    (axes,) = _draw(arms, range(1, 19)).axes
     assert [x.get_label() for x in axes.lines] == ["plain (2 of 3 seeds)", "nap (0 of 1 seed)"]
     np.testing.assert_allclose(axes.lines[0].get_ydata()[-1], 0.3)
-    (axes,) = stream_figure.draw({"a": {1: failed[:1], 2: _row(1, 1)[:1]}}, [1], "", "").axes
+    (axes,) = _draw({"a": {1: failed[:1], 2: _row(1, 1)[:1]}}, [1]).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a (1 of 2 seeds)"]
 
 
 def test_more_than_ten_arms_have_colours_of_their_own():
     arms = {str(k): {1: _row(1, k)} for k in range(14)}
-    (axes,) = stream_figure.draw(arms, range(1, 19), "task", "score").axes
+    (axes,) = _draw(arms, range(1, 19)).axes
     assert len({line.get_color() for line in axes.lines}) == 14
+
+
+def test_an_arm_has_one_colour_and_one_entry_in_all_panels():
+    arms = {name: {1: _row(1, k)} for k, name in enumerate("abc")}
+    panels = [
+        stream_figure.Panel({name: arms[name] for name in names}, label, title)
+        for names, label, title in (("ab", "x", "first"), ("cb", "x", "second"), ("a", "y", ""))
+    ]
+    figure = stream_figure.draw(panels, range(1, 19), "task")
+    of_name = {}
+    for axes in figure.axes:
+        for line in axes.lines:
+            of_name.setdefault(line.get_label(), set()).add(line.get_color())
+    assert len(of_name) == 3
+    assert len({colour for colours in of_name.values() for colour in colours}) == 3
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
+    first, second, third = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["first", "second"]
+    # Panels of one quantity can be compared by eye.
+    assert first.get_ylim() == second.get_ylim() != third.get_ylim()

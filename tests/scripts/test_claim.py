@@ -20,6 +20,10 @@ def test_all_claims_are_listed():
     lines = result.stdout.splitlines()
     assert lines[0].startswith("N1 ")
     assert lines[-1].startswith("P16 ")
+    (number,) = (i for i, line in enumerate(lines) if line.startswith("N14 "))
+    assert lines[number].startswith("N14  by experiment ")
+    # One below the other, so that the columns stay.
+    assert lines[number + 1].endswith(" classification_stream")
 
 
 def test_a_claim_that_cant_be_run_says_why():

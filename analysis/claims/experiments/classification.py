@@ -54,9 +54,10 @@ def make(
         PROXY,
         minutes,
         run,
-        streams.draw_tasks(_plotted(agent, arms)),
+        streams.draw_tasks([_plotted(agent, arms)]),
         "left half of the last figure of the NaP paper: over two passes through ten games, "
         "Rainbow falls behind a new network, NaP does not",
+        (QUANTITY, name(agent, "plain")),
     )
 
 
@@ -78,7 +79,17 @@ def techniques() -> contract.Experiment:
                 "ranks", "feature_effective_rank"
             ),
         },
-        _plotted("mse", TECHNIQUES),
+        [
+            _plotted("mse", TECHNIQUES)._replace(quantity=quantity, label=label)
+            for quantity, label in {
+                QUANTITY: PLOTTED.label,
+                "weight_magnitude": "mean absolute weight",
+                "updated_units": "share of units updated",
+                "updated_units_td": "the same by the loss alone",
+                "weight_effective_rank": "effective rank of weights",
+                "feature_effective_rank": "effective rank of features",
+            }.items()
+        ],
         "figures 1 to 4 of Cheng, Chen and Ma, of single runs: all techniques are above plain DQN, "
         "LayerNorm most; weights grow in all, less with L2; few units are updated without a "
         "technique, all of them with L2; the effective rank falls, then rises, and is highest "

@@ -30,6 +30,11 @@ class Runner(NamedTuple):
     is_full: bool
     workers: int
 
+    @property
+    def results(self) -> Path:
+        """Where the evidence goes."""
+        return self.root / "results"
+
     def seeds(self, full: int, first: int = 1) -> Sequence[int]:
         """Of the runs that count: as many as said in the full size."""
         return range(first, first + (full if self.is_full else _SMALL_SEEDS))
@@ -72,6 +77,8 @@ class Experiment(NamedTuple):
       run: trains what is missing.
       draw: its figure.
       described: what the source's figure or text shows.
+      compared: a quantity of tasks and the arm with which the others' are compared in a table, of
+        which no verdict depends; None for no table.
     """
 
     title: str
@@ -80,6 +87,7 @@ class Experiment(NamedTuple):
     run: Callable[[Runner], Outcome]
     draw: Callable[[evidence_lib.Evidence], Figure]
     described: str
+    compared: tuple[str, str] | None = None
 
 
 class Variant(NamedTuple):
@@ -160,26 +168,39 @@ class TunedSweep(NamedTuple):
         Raises:
           ConfigError: if there is an arm with a failed run at every rate.
         """
-        found: dict[str, dict[str, float]] = {arm: {} for arm in self.names}
+        merits = self._tune(runner)
+        best = {}
+        for arm in self.names:
+            # A rate with which a run does not stay finite is none to choose.
+            means = {
+                rate: sum(by_seed.values()) / len(by_seed)
+                for rate, by_seed in merits[arm].items()
+                if len(by_seed) == len(_TUNING_SEEDS)
+            }
+            if not means:
+                raise checks.ConfigError(
+                    f"{runner.root / 'tuning'}: {arm} has a failed run at every learning rate"
+                )
+            best[arm] = max(means, key=lambda rate: means[rate])
+        return best
+
+    def _tune(self, runner: Runner) -> Mapping[str, Mapping[str, Mapping[int, float]]]:
+        """The merits of the runs that do not fail, by arm, rate and seed; writes them too."""
+        found: dict[str, dict[str, dict[int, float]]] = {}
         (number,) = {len(rates) for rates in self.rates.values()}
+        arms = {name: arm for arm, name in self.names.items()}
         for i in range(number):
             tried = {arm: rates[i] for arm, rates in self.rates.items()}
             root = runner.root / "tuning" / str(i)
             self._sweep(runner, root, tried, _TUNING_SEEDS)
-            merits: dict[str, list[float]] = {}
+            for arm, rate in tried.items():
+                found.setdefault(arm, {})[rate] = {}
             for run in run_records.find([root]):
                 if run.is_finished:
-                    merits.setdefault(run.name, []).append(self.merit(run))
-            for arm, name in self.names.items():
-                # A rate with which a run does not stay finite is none to choose.
-                if len(merits.get(name, ())) == len(_TUNING_SEEDS):
-                    found[arm][tried[arm]] = sum(merits[name]) / len(merits[name])
-        failed = [arm for arm, rates in found.items() if not rates]
-        if failed:
-            raise checks.ConfigError(
-                f"{runner.root / 'tuning'}: {failed[0]} has a failed run at every learning rate"
-            )
-        return {arm: max(rates, key=lambda rate: rates[rate]) for arm, rates in found.items()}
+                    arm, (seed,) = arms[run.name], run.seeds
+                    found[arm][tried[arm]][seed] = self.merit(run)
+        evidence_lib.write_tuning(runner.results, found)
+        return found
 
     def _sweep(
         self,

@@ -104,6 +104,5 @@ def _evaluations(run: run_records.RunRecord, seed: int) -> list[run_records.Eval
 
 
 def _draw(found: evidence_lib.Evidence) -> Figure:
-    return stream_figure.draw(
-        found.scores[QUANTITY], found.positions, "steps while playing", "mean return"
-    )
+    panel = stream_figure.Panel(found.scores[QUANTITY], "mean return")
+    return stream_figure.draw([panel], found.positions, "steps while playing")

@@ -77,10 +77,13 @@ def weight_decay() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with L2 of several strengths, and with NaP",
         "the same on CIFAR-10",
-        (27, 31),
+        (70, 70),
         contract.VariantSweep(_CONFIG, DECAYS, seeds=5),
         {"loss": _LOSS, "weight_norm": task_quantities.weight_norm},
-        streams.PlottedQuantity("loss", "loss at the end of the task"),
+        [
+            streams.PlottedQuantity("loss", "loss at the end of the task"),
+            streams.PlottedQuantity("weight_norm", "norm of all weights"),
+        ],
         "no figure; text of both papers by Lyle et al.: weight decay regularizes too much or "
         "controls the growth of norms too little, and it complements LayerNorm",
     )
@@ -91,10 +94,10 @@ def scales() -> contract.Experiment:
     return streams.make(
         "Random labels of windows of photographs with NaP, by what is done with scales and offsets",
         "long runs",
-        (11, 22),
+        (23, 47),
         contract.VariantSweep(_CONFIG, SCALES, seeds=10),
         {"loss": _LOSS},
-        streams.PlottedQuantity("loss", "loss at the end of the task"),
+        [streams.PlottedQuantity("loss", "loss at the end of the task")],
         "no figure; text of the NaP paper: in long runs scales and offsets need a treatment, "
         "jointly or by a decay to their initial values",
     )
@@ -109,7 +112,7 @@ def rescaling() -> contract.Experiment:
         (1, 2),
         contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=(_FAST, "environment.num_tasks=1")),
         {"loss": _LOSS},
-        streams.PlottedQuantity("loss", "loss at the end of the task"),
+        [streams.PlottedQuantity("loss", "loss at the end of the task")],
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
     )
 
@@ -171,7 +174,7 @@ def _probed_variants(
 
     plotted = streams.PlottedQuantity("probe", "loss over that of a new network")
     return contract.Experiment(
-        title, "the same on CIFAR-10", minutes, run, streams.draw_tasks(plotted), described
+        title, "the same on CIFAR-10", minutes, run, streams.draw_tasks([plotted]), described
     )
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from analysis import run_records
+from analysis.claims import evidence as evidence_lib
 from analysis.claims.experiments import contract, streams, task_quantities
 from analysis.claims.experiments.contract import Variant
 from analysis.figures import stream_figure
@@ -44,7 +46,7 @@ def architectures() -> contract.Experiment:
             "loss": task_quantities.last_rows("train", "loss"),
             "norm_deviation": task_quantities.norm_deviation,
         },
-        streams.PlottedQuantity("loss", "loss at the end of the task"),
+        [streams.PlottedQuantity("loss", "loss at the end of the task")],
         "table of the NaP paper: residual networks and transformers trained with it on data that "
         "do not change are as good as without",
     )
@@ -85,7 +87,7 @@ def held_out() -> contract.Experiment:
         (6, 25),
         sweep,
         {"accuracy": _accuracy},
-        streams.PlottedQuantity("accuracy", "accuracy before updates; in the last part held out"),
+        [streams.PlottedQuantity("accuracy", "accuracy before updates; in the last part held out")],
         "table of the NaP paper: with it the accuracies of residual networks are those of the "
         "baselines, or a little higher",
     )
@@ -103,7 +105,10 @@ def linearised_units() -> contract.Experiment:
             "linearised": task_quantities.at_end(linearised),
             "most_linearised": task_quantities.largest(linearised),
         },
-        streams.PlottedQuantity("linearised", "share of linearized units at the end of the task"),
+        [
+            streams.PlottedQuantity("linearised", "linearized units, end of the task"),
+            streams.PlottedQuantity("most_linearised", "linearized units, most within the task"),
+        ],
         "no figure here; the second paper by Lyle et al.: beside units that are off for all inputs "
         "there are units that are linear for all of them, far fewer with LayerNorm",
     )
@@ -124,12 +129,15 @@ def revival() -> contract.Experiment:
         "",
         (3, 7),
         run,
-        lambda found: stream_figure.draw(
-            found.scores["dead"], found.positions, "updates", "share of dead units"
-        ),
+        _draw_revival,
         "no figure; text of the NaP paper: with LayerNorm, units that are off get a gradient "
         "through its statistics and come back",
     )
+
+
+def _draw_revival(found: evidence_lib.Evidence) -> Figure:
+    panel = streams.panel(streams.PlottedQuantity("dead", "share of dead units"), found)
+    return stream_figure.draw([panel], found.positions, "updates")
 
 
 def _dead(run: run_records.RunRecord, seed: int) -> np.ndarray:

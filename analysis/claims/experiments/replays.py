@@ -55,7 +55,7 @@ def replayed_schedule() -> contract.Experiment:
         "",
         (6, 12),
         run,
-        streams.draw_tasks(streams.PlottedQuantity("loss", "mean loss of the task")),
+        streams.draw_tasks([streams.PlottedQuantity("loss", "mean loss of the task")]),
         "sixth figure of the NaP paper: with rates scaled layer by layer the curve is the free "
         "run's, with one global scale nearly, without a decay not",
     )
@@ -85,7 +85,7 @@ def annealing() -> contract.Experiment:
         classification.PROXY,
         (6, 20),
         run,
-        streams.draw_tasks(classification.PLOTTED),
+        streams.draw_tasks([classification.PLOTTED]),
         "no figure; text of a summary of the NaP paper: weight decay harms value-based agents, as "
         "it disturbs the decay of effective rates that growing norms are",
     )
@@ -189,4 +189,5 @@ def _draw_identities(found: evidence_lib.Evidence) -> Figure:
         for arm, by_seed in found.scores["distance"].items()
     }
     label = "distance of the loss to the free run's"
-    return stream_figure.draw(scores, found.positions, "updates", label, is_log=True)
+    panel = stream_figure.Panel(scores, label, is_log=True)
+    return stream_figure.draw([panel], found.positions, "updates")

@@ -101,7 +101,12 @@ def values() -> contract.Experiment:
             "feature_largest_share": task_quantities.layer_means("ranks", "feature_largest_share"),
             "sharpness": _sharpness,
         },
-        streams.PlottedQuantity("overestimation", "values less those of the greedy actions"),
+        [
+            classification.PLOTTED,
+            streams.PlottedQuantity("overestimation", "values less those of the greedy actions"),
+            streams.PlottedQuantity("feature_largest_share", "share of the largest singular value"),
+            streams.PlottedQuantity("sharpness", "largest eigenvalue of the Hessian"),
+        ],
         f"{_NO_FIGURE} the NaP paper, on others: normalization improves conditioning and fights "
         "overestimation; text of Cheng, Chen and Ma: LayerNorm smooths the loss",
     )
@@ -148,6 +153,6 @@ def _make(
         minutes,
         sweep,
         classification.QUANTITIES,
-        classification.PLOTTED,
+        [classification.PLOTTED],
         described,
     )

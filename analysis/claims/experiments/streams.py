@@ -12,18 +12,20 @@ from analysis.figures import stream_figure
 
 
 class PlottedQuantity(NamedTuple):
-    """What is drawn.
+    """What a panel of the figure shows.
 
     Attributes:
       quantity: of the scores.
       label: what its axis is called.
       arms: the names of arms by what they are called in the figure, in its order; None for all by
         their names.
+      title: of the panel.
     """
 
     quantity: str
     label: str
     arms: Mapping[str, str] | None = None
+    title: str = ""
 
 
 def make(
@@ -32,7 +34,7 @@ def make(
     minutes: tuple[int, int],
     runs: contract.TunedSweep | contract.VariantSweep,
     quantities: Mapping[str, task_quantities.Read],
-    plotted: PlottedQuantity,
+    plotted: Sequence[PlottedQuantity],
     described: str,
 ) -> contract.Experiment:
     """The experiment; see contract.Experiment. `quantities` are those of its scores."""
@@ -52,15 +54,21 @@ def outcome(
     return contract.Outcome(runs, scores, range(num_tasks))
 
 
-def draw_tasks(plotted: PlottedQuantity) -> Callable[[evidence_lib.Evidence], Figure]:
-    """How to draw a quantity of each task."""
+def draw_tasks(plotted: Sequence[PlottedQuantity]) -> Callable[[evidence_lib.Evidence], Figure]:
+    """How to draw quantities of each task, a panel for each."""
 
     def draw(found: evidence_lib.Evidence) -> Figure:
-        scores = found.scores[plotted.quantity]
-        if plotted.arms:
-            # An experiment of the small size lacks some.
-            there = {shown: arm for shown, arm in plotted.arms.items() if arm in scores}
-            scores = {shown: scores[arm] for shown, arm in there.items()}
-        return stream_figure.draw(scores, found.positions + 1, "task", plotted.label)
+        panels = [panel(one, found) for one in plotted]
+        return stream_figure.draw(panels, found.positions + 1, "task")
 
     return draw
+
+
+def panel(plotted: PlottedQuantity, found: evidence_lib.Evidence) -> stream_figure.Panel:
+    """With the scores of what is plotted, as far as there are any."""
+    scores = found.scores[plotted.quantity]
+    if plotted.arms:
+        # An experiment of the small size lacks some.
+        there = {shown: arm for shown, arm in plotted.arms.items() if arm in scores}
+        scores = {shown: scores[arm] for shown, arm in there.items()}
+    return stream_figure.Panel(scores, plotted.label, plotted.title)

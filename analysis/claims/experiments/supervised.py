@@ -13,12 +13,13 @@ OPTIMIZERS = {
     "momentum": ("3e-3", "1e-2", "3e-2"),
     "sgd": ("3e-2", "1e-1", "3e-1"),
 }
+NORMS = ("plain", "ln", "rms")
 DEAD_UNITS = {
     f"{optimizer}:{norm}": "dead_units"
     if (optimizer, norm) == ("adam", "plain")
     else f"dead_units_{optimizer}_{norm}"
     for optimizer in OPTIMIZERS
-    for norm in ("plain", "ln", "rms")
+    for norm in NORMS
 }
 
 
@@ -47,7 +48,17 @@ def random_labels() -> contract.Experiment:
             "sharpness": task_quantities.last_rows("network", "sharpness"),
             "ntk_effective_rank": task_quantities.last_rows("network", "ntk_effective_rank"),
         },
-        streams.PlottedQuantity("loss", "loss at the end of the task"),
+        [
+            streams.PlottedQuantity(quantity, label, RANDOM_LABELS)
+            for quantity, label in {
+                "loss": "loss at the end of the task",
+                "input_jacobian": "norm of the input Jacobian",
+                "weight_norm": "norm of all weights",
+                "gradient_norm": "norm of the gradient",
+                "sharpness": "largest eigenvalue of the Hessian",
+                "dead": "share of dead units",
+            }.items()
+        ],
         "fourth figure of the NaP paper: without normalization the norms of Jacobian and "
         "parameters grow and the loss rises most; LayerNorm is slower, with NaP all three stay",
     )
@@ -75,7 +86,19 @@ def dead_units() -> contract.Experiment:
             "pre_variance": task_quantities.at_end(task_quantities.unit_shares("pre_variance")),
             "accuracy": task_quantities.means("accuracy"),
         },
-        streams.PlottedQuantity("dead", "share of dead units at the end of the task"),
+        [
+            streams.PlottedQuantity(
+                quantity,
+                label,
+                {norm: DEAD_UNITS[f"{optimizer}:{norm}"] for norm in NORMS},
+                optimizer,
+            )
+            for quantity, label in {
+                "most_dead": "dead units, most within the task",
+                "dead": "dead units, end of the task",
+            }.items()
+            for optimizer in OPTIMIZERS
+        ],
         "fifth figure of the NaP paper: shares of dead units rise after each draw; with LayerNorm "
         "or RMSNorm they fall again, without they stay",
     )
@@ -95,7 +118,13 @@ def methods() -> contract.Experiment:
             seeds=10,
         ),
         {"accuracy": task_quantities.means("accuracy")},
-        streams.PlottedQuantity("accuracy", "accuracy before each update"),
+        [
+            streams.PlottedQuantity("accuracy", "accuracy before each update", arms, title)
+            for title, arms in {
+                "without NaP": METHODS,
+                "with NaP": {arm.partition(":")[0]: name for arm, name in METHODS_NAP.items()},
+            }.items()
+        ],
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )

@@ -68,7 +68,7 @@ CLAIMS: Sequence[Claim] = (
             ),
         ),
         "the rule is on the largest share within a task, which with LayerNorm comes directly after "
-        "a change and passes; at the ends of tasks, which the figure shows and no rule spoke of, "
+        "a change and passes; at the ends of tasks, of which no rule spoke, "
         "they accumulate without a norm alone",
     ),
     Claim(

@@ -186,7 +186,7 @@ CLAIMS: Sequence[Claim] = (
         "P15",
         "Plasticity falls as training goes on.",
         normalization.LOSS_OF_PLASTICITY,
-        "by the rules of N14",
+        f"by the rules of N14: {normalization.LOSS_AT_ONE_RATE}",
     ),
     Claim(
         "P16",

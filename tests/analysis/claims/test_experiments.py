@@ -88,6 +88,11 @@ def test_the_full_size_tunes_each_arm_on_seeds_of_its_own(scripts, tmp_path):
     assert len(outcome.scores["greedy_reward"]) == 7
     assert sorted(outcome.scores["greedy_reward"]["classification_c51_nap"]) == list(range(1, 21))
     assert list(outcome.positions) == list(range(40))
+    tuned = run_records.read_table(tmp_path / "results" / "tuning.csv")
+    assert len(tuned["arm"]) == 7 * 3 * 2
+    ours = (tuned["arm"] == "c51:nap") & (tuned["rate"] == 3e-3)
+    np.testing.assert_allclose(tuned["seed"][ours], [100, 101])
+    np.testing.assert_allclose(tuned["merit"][ours], [0.7, 0.7])
 
 
 def test_the_small_size_has_five_seeds_and_one_rate(scripts, tmp_path):
@@ -134,6 +139,16 @@ def test_runs_of_several_commits_leave_no_evidence(scripts, tmp_path):
     with pytest.raises(checks.ConfigError, match="several commits"):
         evidence.write(tmp_path / "e", runs, outcome.scores, outcome.positions, True)
     assert not (tmp_path / "e").exists()
+
+
+def test_runs_of_several_commits_are_no_evidence(scripts, tmp_path):
+    outcome = _run(scripts, tmp_path / "runs", is_full=False)
+    evidence.write(tmp_path / "e", outcome.runs, outcome.scores, outcome.positions, True)
+    path = tmp_path / "e" / "runs.csv"
+    first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([first, *rows[:-1], rows[-1].replace(",c,", ",d,")]) + "\n")
+    with pytest.raises(checks.ConfigError, match=r"runs\.csv: runs of commits c, d: expected one"):
+        evidence.read(tmp_path / "e")
 
 
 def _run_of_two_tasks(**tables):

@@ -114,6 +114,24 @@ def test_the_page_has_the_verdict_and_the_numbers():
     )
 
 
+def test_arms_are_compared_in_a_table():
+    arms = _evidence(classification_stream=0.3, good=0.7, bad=0.2).scores["x"]
+    found = {
+        "classification_stream": _evidence()._replace(
+            scores=evidence.Quantities({classification.QUANTITY: arms})
+        )
+    }
+    text = page.render([], found)
+    assert "| greedy_reward in the last tasks, less that of classification_stream |" in text
+    # Twice the sign test's 2 / 2^20 by Holm's correction for the first of two, once for the second.
+    (good,) = (line for line in text.splitlines() if line.startswith("| good |"))
+    assert "| +0.4" in good
+    assert good.endswith("| 20 of 20 | 4e-06 |")
+    (bad,) = (line for line in text.splitlines() if line.startswith("| bad |"))
+    assert "| -0.1" in bad
+    assert "| 0 of 20 |" in bad
+
+
 def test_a_claim_about_what_older_runs_did_not_measure_is_not_run():
     rule = rules.changes("y", ["plain"], rules.BELOW_0)
     claim = ledger.Claim("N0", "It is lost.", (ledger.Test("classification_stream", rule),))

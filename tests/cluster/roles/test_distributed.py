@@ -132,6 +132,7 @@ def test_a_full_replay_is_restarted_as_often_as_you_like(tmp_path, period_frames
         "num_frames": UNREACHED,
         "replay.capacity": 1_000,
         "log.period_frames": 1_000,
+        "evaluation.period_frames": 0,
         "snapshot.period_frames": period_frames,
     }
     with Launch(tmp_path / "run", "configs/probe.py:3", actors=1, **changes) as launch:
@@ -158,7 +159,11 @@ def test_goes_on_after_the_network_to_the_server_was_cut(tmp_path):
 
     Everyone comes to the server through a proxy, once its address is in the place of the server's.
     """
-    changes = {"num_frames": UNREACHED, "replay.capacity": UNREACHED}
+    changes = {
+        "num_frames": UNREACHED,
+        "replay.capacity": UNREACHED,
+        "evaluation.period_frames": 0,
+    }
     with Launch(tmp_path / "run", "configs/probe.py:5", **changes) as launch:
         launch.wait_for(200, 900)
         file = tmp_path / "run" / "replay" / "address"
@@ -199,6 +204,7 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
         "evaluation.period_frames": 4_000,
         "evaluation.episodes": 1,
         "environment.max_episode_frames": 2_000,
+        "training.update_period_frames": 20,
         "distributed.decoder_processes": 2,
     }
     config = "configs/data_efficient_nap.py:pong"
@@ -212,7 +218,7 @@ def test_plays_a_game_and_is_stopped_and_continued(tmp_path):
     changes["num_frames"] = num_frames = _continued(tmp_path / "run", 2_000)
     with Launch(tmp_path / "run", config, **changes) as launch:
         assert launch.wait(900) == 0
-        _check_accounts(launch, num_frames, 2_000, 4)
+        _check_accounts(launch, num_frames, 2_000, 20)
         assert {row["game"] for row in launch.rows("train")} == {"pong"}
         assert len(launch.rows("evaluation")) >= 1
         norms = [float(r["norm"]) for r in launch.rows("layers") if r["layer"] == "value_hidden"]
