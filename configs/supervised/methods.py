@@ -52,11 +52,21 @@ def get_config(argument: str = "none") -> Any:
     Raises:
       ConfigError: for another method, or anything but nap after it.
     """
+    name = named("methods", argument)
+    config = stream.make(name, (100, 100), batch_size=16, num_tasks=30, updates=5_000)
+    return with_argument(config, argument).lock()
+
+
+def named(experiment: str, argument: str) -> str:
+    """The experiment's own name for `none`, else one with the argument."""
+    return experiment if argument == "none" else f"{experiment}_{argument.replace(':', '_')}"
+
+
+def with_argument(config: Any, argument: str) -> Any:
+    """The config with a method, maybe on NaP; raises ConfigError for another argument."""
     method, _, nap = argument.partition(":")
     modifiers.check_choice("method", method, tuple(_METHODS))
     modifiers.check_choice("after the method", nap, ("", "nap"))
-    name = "methods" if argument == "none" else f"methods_{argument.replace(':', '_')}"
-    config = stream.make(name, (100, 100), batch_size=16, num_tasks=30, updates=5_000)
     if nap:
         modifiers.with_nap(config)
-    return _METHODS[method](config).lock()
+    return _METHODS[method](config)

@@ -8,6 +8,7 @@ from configs.supervised import (
     architectures,
     dead_units,
     methods,
+    methods_cnn,
     permuted_pixels,
     random_labels,
     replayed_schedule,
@@ -36,6 +37,8 @@ _ALL = (
     (slow_regression, "nap"),
     *((methods, method) for method in methods._METHODS),
     *((methods, f"{method}:nap") for method in methods._METHODS),
+    (methods_cnn, "none"),
+    (methods_cnn, "redo:nap"),
 )
 
 
@@ -79,6 +82,7 @@ def test_names_differ():
         (revival, "x", "norm = 'x': expected"),
         (methods, "x", "method = 'x': expected"),
         (methods, "l2:ln", "after the method = 'ln': expected"),
+        (methods_cnn, "x", "method = 'x': expected"),
     ],
 )
 def test_other_arguments_are_refused(module, argument, message):

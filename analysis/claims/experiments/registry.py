@@ -48,6 +48,7 @@ EXPERIMENTS: Mapping[str, contract.Experiment] = {
     "random_labels": supervised.random_labels(),
     "dead_units": supervised.dead_units(),
     "methods": supervised.methods(),
+    "methods_cnn": supervised.methods_cnn(),
     "identities": replays.in_float64(),
     "replayed_schedule": replays.replayed_schedule(),
     "annealing": replays.annealing(),

@@ -1,12 +1,22 @@
 """Supervised streams (configs/supervised)."""
 
+from collections.abc import Mapping
+
 from analysis.claims.experiments import contract, streams, task_quantities
 
 RANDOM_LABELS = {"plain": "random_labels", "ln": "random_labels_ln", "nap": "random_labels_nap"}
 
 _METHODS = ("none", "redo", "l2_init", "noise", "leaky", "shrink_and_perturb", "l2")
-METHODS = {method: "methods" if method == "none" else f"methods_{method}" for method in _METHODS}
-METHODS_NAP = {f"{method}:nap": f"methods_{method}_nap" for method in _METHODS}
+
+
+def _named(experiment: str) -> tuple[dict[str, str], dict[str, str]]:
+    """By the config's argument the names of arms, without and with NaP."""
+    plain = {x: experiment if x == "none" else f"{experiment}_{x}" for x in _METHODS}
+    return plain, {f"{x}:nap": f"{experiment}_{x}_nap" for x in _METHODS}
+
+
+METHODS, METHODS_NAP = _named("methods")
+METHODS_CNN, METHODS_CNN_NAP = _named("methods_cnn")
 
 OPTIMIZERS = {
     "adam": ("3e-4", "1e-3", "3e-3"),
@@ -106,25 +116,42 @@ def dead_units() -> contract.Experiment:
 
 def methods() -> contract.Experiment:
     """Methods against the loss of plasticity, without and with NaP."""
+    title = "Seven methods on random labels of MNIST, without and with NaP"
+    return _methods("methods", title, (16, 50), METHODS, METHODS_NAP)
+
+
+def methods_cnn() -> contract.Experiment:
+    """The same in a convolutional network."""
+    title = "Seven methods on random labels of digits in a convolutional network, as before"
+    return _methods("methods_cnn", title, (25, 85), METHODS_CNN, METHODS_CNN_NAP)
+
+
+def _methods(
+    config: str,
+    title: str,
+    minutes: tuple[int, int],
+    plain: Mapping[str, str],
+    projected: Mapping[str, str],
+) -> contract.Experiment:
+    arms = {**plain, **projected}
+    panels = {
+        "without NaP": plain,
+        "with NaP": {arm.partition(":")[0]: name for arm, name in projected.items()},
+    }
+    label = "accuracy before each update"
     return streams.make(
-        "Seven methods on random labels of MNIST, without and with NaP",
+        title,
         "the same on CIFAR-10",
-        (16, 50),
+        minutes,
         contract.TunedSweep(
-            config="supervised/methods",
-            names={**METHODS, **METHODS_NAP},
-            rates=dict.fromkeys({**METHODS, **METHODS_NAP}, OPTIMIZERS["adam"]),
+            config=f"supervised/{config}",
+            names=arms,
+            rates=dict.fromkeys(arms, OPTIMIZERS["adam"]),
             merit=task_quantities.accuracy,
             seeds=10,
         ),
         {"accuracy": task_quantities.means("accuracy")},
-        [
-            streams.PlottedQuantity("accuracy", "accuracy before each update", arms, title)
-            for title, arms in {
-                "without NaP": METHODS,
-                "with NaP": {arm.partition(":")[0]: name for arm, name in METHODS_NAP.items()},
-            }.items()
-        ],
+        [streams.PlottedQuantity("accuracy", label, shown, of) for of, shown in panels.items()],
         "eighth figure of the NaP paper: without NaP the accuracies of the methods differ much, "
         "with it they are higher and nearly the same",
     )

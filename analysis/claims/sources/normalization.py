@@ -121,15 +121,15 @@ _LATE_TASKS = (
     ),
 )
 
-_METHODS = (
+_METHODS = tuple(
     Test(
-        "methods",
-        rules.closer_and_higher(
-            "accuracy",
-            tuple(supervised.METHODS_NAP.values()),
-            tuple(supervised.METHODS.values()),
-        ),
-    ),
+        name,
+        rules.closer_and_higher("accuracy", tuple(projected.values()), tuple(plain.values())),
+    )
+    for name, projected, plain in (
+        ("methods", supervised.METHODS_NAP, supervised.METHODS),
+        ("methods_cnn", supervised.METHODS_CNN_NAP, supervised.METHODS_CNN),
+    )
 )
 
 CLAIMS: Sequence[Claim] = (

@@ -17,7 +17,7 @@ from analysis.claims.experiments import (
 )
 from analysis.claims.ledger import Verdict
 from configs import classification_stream, lunar_lander_dqn, point_mass_iql
-from configs.supervised import dead_units, methods, random_labels, replayed_schedule
+from configs.supervised import dead_units, methods, methods_cnn, random_labels, replayed_schedule
 
 
 def _finding(low, high, seeds=20, expected=(0.0, math.inf), outer=None):
@@ -182,7 +182,7 @@ def _names():
         "architectures": network_variants.ARCHITECTURES,
         "revival": network_variants.REVIVALS,
     }
-    methods_ = [*supervised.METHODS, *supervised.METHODS_NAP]
+    of_methods = [*supervised.METHODS, *supervised.METHODS_NAP]
     return (
         of_streams
         | {name: list(found) for name, found in variants.items()}
@@ -192,7 +192,8 @@ def _names():
             "replayed_schedule": [replayed_schedule.get_config(x).name for x in replays.REPLAYS],
             "annealing": [*replays.FREE, *replays.REPLAYED.values()],
             "dead_units": [dead_units.get_config(x).name for x in supervised.DEAD_UNITS],
-            "methods": [methods.get_config(x).name for x in methods_],
+            "methods": [methods.get_config(x).name for x in of_methods],
+            "methods_cnn": [methods_cnn.get_config(x).name for x in of_methods],
             "lunar_lander": [lunar_lander_dqn.get_config(x).name for x in ("none", "injection")],
             "point_mass_iql": [point_mass_iql.get_config(x).name for x in ("0", "1", "2")],
         }
@@ -231,6 +232,7 @@ _QUANTITIES = {
     "annealing": ("greedy_reward",),
     "dead_units": ("dead", "most_dead", "accuracy", "pre_mean", "pre_variance"),
     "methods": ("accuracy",),
+    "methods_cnn": ("accuracy",),
     "lunar_lander": ("mean_return",),
     "point_mass_iql": ("mean_return",),
 }
@@ -291,13 +293,16 @@ _AS_CLAIMED = {
         "pre_variance": {"": (1, 1, 1.2)},
         "dead": {**{f"dead_units_{x}_ln": (0, 0, 0) for x in supervised.OPTIMIZERS}, "": (0, 1, 1)},
     },
-    ("N9", "methods"): {
-        "accuracy": {
-            "methods": (0.9, 0.9, 0.9),
-            "methods_l2": (0.9, 0.4, 0.4),
-            **{f"methods_{x}_nap": (0.9, 0.9, 0.9) for x in (*supervised._METHODS[1:], "none")},
-            "": (0.9, 0.6, 0.6),
+    **{
+        ("N9", name): {
+            "accuracy": {
+                name: (0.9, 0.9, 0.9),
+                f"{name}_l2": (0.9, 0.4, 0.4),
+                **{f"{name}_{x}_nap": (0.9, 0.9, 0.9) for x in supervised._METHODS},
+                "": (0.9, 0.6, 0.6),
+            }
         }
+        for name in ("methods", "methods_cnn")
     },
     ("N10", "weight_decay"): {
         "weight_norm": {"": (1, 2, 3)},
