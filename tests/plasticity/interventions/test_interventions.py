@@ -361,14 +361,14 @@ _CONSTRAINTS = ("row_projection", "spectral_ball", "weight_clipping")
 
 
 @functools.cache
-def _make(name=None, is_strong=True, is_projected=True):
+def _make(name=None, is_strong=True, is_projected=True, agent="dqn"):
     """An agent with the intervention, and with NaP unless it is a constraint."""
     values = (STRONG if is_strong else OFF)[name] if name else {}
     listed = (settings_of(name, **values),) if name else ()
     optimizer = {"learning_rate": 1e-2}
     if is_projected and name not in _CONSTRAINTS:
         optimizer["projection"] = small_agents.PROJECTED
-    return small_agents.make("dqn", interventions=listed, optimizer=optimizer, norm="layer")
+    return small_agents.make(agent, interventions=listed, optimizer=optimizer, norm="layer")
 
 
 # Their loops are compiled anew in every call that is not compiled as a whole.
@@ -376,9 +376,9 @@ _LOOPING = ("c_chain", "continual_backprop", "spectral", "spectral_ball", "trigg
 
 
 @functools.cache
-def _run_plain(is_projected):
-    agent = _make(is_projected=is_projected)
-    return _run(agent, update=agent.update)
+def _run_plain(is_projected, agent="dqn"):
+    made = _make(is_projected=is_projected, agent=agent)
+    return _run(made, update=made.update)
 
 
 def _close(first, second):
@@ -437,10 +437,20 @@ def test_moments_that_are_reset_are_those_of_a_new_run(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_supervised_learning_takes_it_too(name):
+    is_projected = name not in _CONSTRAINTS
+    agent = _make(name, agent="classifier")
+    first, last = _run(agent, 0), _run(agent)
+    assert not _close(_run_plain(is_projected, "classifier"), last)
+    if is_projected:
+        after = agent.norms(last.params)
+        for layer, norm in agent.norms(first.params).items():
+            assert float(after[layer]) == pytest.approx(float(norm), rel=1e-5), layer
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _CONSTRAINTS])
 def test_norms_stay_on_their_spheres(name):
     """NaP's, after each of several updates, whatever the intervention does."""
-    if name in _CONSTRAINTS:
-        pytest.skip("holds the same layers: refused")
     agent = _make(name)
     state = _run(agent, 0)
     norms = agent.norms(state.params)
