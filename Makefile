@@ -3,7 +3,7 @@
 #   make train   a short real training of Rainbow with NaP on an Atari game (~10 minutes, two idle cores)
 #   make test    lint, types and all tests
 #   make test-quick   lint, types and the tests that are quick (~3 minutes, two idle cores)
-#   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream of tasks (~20 minutes, two cores)
+#   make plasticity   what Rainbow, LayerNorm and NaP lose in a stream, beside new agents (~20 minutes, two cores)
 #   make bench   speed, side by side with a public Rainbow (installed into an environment of its own)
 #   make bench-gpu   the same on a GPU, without the public Rainbow
 #   make lint    formatting, lint and types only
@@ -28,7 +28,7 @@ TEST_WORKERS ?= 3
 BIN = $(VENV)/bin
 MINATAR = $(CURDIR)/build/minatar
 # At the end it tells what was skipped and why, and which tests took longest.
-PYTEST = PYTHONPATH=$(MINATAR) $(BIN)/python -m pytest -rs --durations=50 --durations-min=10 --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONPATH="$(MINATAR)$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python -m pytest -rs --durations=50 --durations-min=10 --dist loadfile --no-loadscope-reorder
 SOURCES = effective_rainbow core agents networks plasticity replay envs training cluster analysis configs scripts benchmarks tests \
 	notebooks docs/conf.py setup.py
 
@@ -56,7 +56,7 @@ doctor: $(VENV)/.complete
 	$(BIN)/python -m scripts.doctor
 
 # Its arms are configurations, with commas between; one's own come with PLASTICITY_MORE=FILE,FILE.
-# What PLASTICITY_FLAGS has is given to every run.
+# What PLASTICITY_FLAGS has is given to every run; a value with brackets needs quotes of its own.
 STREAM = configs/classification_stream.py:rainbow
 PLASTICITY_ARMS ?= $(STREAM):plain,$(STREAM):ln,$(STREAM):nap,$(STREAM):reset
 PLASTICITY_MORE ?=
@@ -73,7 +73,7 @@ plasticity: $(VENV)/.complete
 	$(BIN)/python -m scripts.compare_streams --base=$(PLASTICITY_BASE) \
 		--output=$(PLASTICITY_DIR)/comparison $(PLASTICITY_DIR)
 
-# Two at once: what is installed waits for the network more than for a core.
+# Two at once: installing waits for the network more than it computes.
 test:
 	@$(MAKE) --no-print-directory -j 2 lint browser replay-env-for-tests minatar-for-tests
 	$(PYTEST) -n $(TEST_WORKERS)
@@ -92,8 +92,8 @@ browser:
 
 # For the tests of its games, beside the environment: it is under the GPL, and nothing else needs it.
 minatar-for-tests: $(VENV)/.complete
-	@test -d $(MINATAR)/minatar || $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) \
-		--no-deps --target $(MINATAR) MinAtar || \
+	@test -d "$(MINATAR)/minatar" || $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) \
+		--no-deps --target "$(MINATAR)" MinAtar || \
 		echo "MinAtar can't be installed: the tests of its games will be skipped"
 
 lint: $(VENV)/.complete

@@ -56,7 +56,7 @@ class Progress:
             disable=not self._has_bar,
         )
 
-    def advance(self, done: float) -> None:
+    def advance(self, done: int) -> None:
         """Moves on to `done`; tells it at once on a terminal, elsewhere now and then."""
         if self._has_bar:
             self._bar.update(done - self._bar.n)
@@ -81,7 +81,7 @@ class Progress:
         if not self._has_bar:
             self._say(f"{self._line(done, rate)}  {text}")
 
-    def _line(self, done: float, rate: float) -> str:
+    def _line(self, done: int, rate: float) -> str:
         # What overshoots its length is at the end, not beyond it.
         total = max(self._total, done)
         left = time_left((total - done) / rate if rate else None)

@@ -76,7 +76,7 @@ def write(
 
 
 def write_tuning(directory: Path, merits: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
-    """Writes how good each run was with which a rate was chosen, by arm, rate and seed."""
+    """Writes how good runs were by which rates were chosen, by arm, rate and seed; nan: failed."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
         {"arm": arm, "rate": rate, "seed": seed, "merit": f"{merit:.7g}"}

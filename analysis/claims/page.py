@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from analysis import task_streams
 from analysis.claims import evidence as evidence_lib
 from analysis.claims import ledger
@@ -25,18 +27,17 @@ follows from the rule of the experiment's `PROTOCOL.md`, which was written befor
 * *shown*: the interval over seeds lies within what the claim allows, with at least five seeds;
   *shown on a proxy* if the task is not the source's. What holds there need not hold on Atari.
 * *contradicted*: it lies wholly outside; of several numbers any would do, so their intervals are
-  widened for that (Bonferroni). *Not shown*: anything between, or what the rule asks for
-  first, such as that a network has learned at all, does not hold. A run that fails, as those
-  do whose numbers do not stay finite, has no score: a claim that needs it is not shown, and its
-  row says why.
+  widened for that (Bonferroni; added after some runs, it took back one contradiction, P9). *Not
+  shown*: anything between, or what the rule asks for first, such as that a network has learned at
+  all, does not hold. A run that fails, as those do whose numbers do not stay finite, has no score:
+  a claim that needs it is not shown, and its row says why.
 * *not testable here*: not on a CPU. *Not run*: nothing counts yet.
 
-Intervals are over seeds. All runs of an experiment have the same tasks in the same order, whose
-luck the intervals leave out. That they are widened was added after some runs, and took back one
-contradiction (P9). Where arms are compared in a table, p is that of the exact sign test with
-Holm's correction over the table; no verdict depends on it. Which rates were tried for an arm, and
-how well each did, is in `tuning.csv` beside the scores of experiments that were run since that file
-is written; of the older ones the rates are in their protocols, and those chosen in `configs/`.
+Intervals are over seeds. Runs in a stream of tasks have the same tasks in the same order, whose
+luck the intervals leave out. Where arms are compared in a table, p is that of the exact sign test
+with Holm's correction over the table; no verdict depends on it. Which rates were tried for an arm
+is in the protocols, which were chosen in `configs/`; how well each did is in `tuning.csv`, but for
+experiments that are older than that file.
 
 `python -m scripts.claim N15` runs a claim's experiments in a small size, `--full` in that of the
 protocol; the same command continues, and `--list` tells what there is. The last column has the
@@ -155,11 +156,17 @@ def _section(name: str, found: evidence_lib.Evidence, rows: Sequence[Row]) -> st
 def _compared(found: evidence_lib.Evidence, compared: tuple[str, str] | None) -> Iterator[str]:
     """A table of every arm's last tasks beside those of one, if one is asked for and measured."""
     quantity, base = compared or ("", "")
-    if quantity not in found.scores:
+    # Seeds that failed have no difference, and an arm of which all failed has no row.
+    finished = {
+        arm: {seed: tasks for seed, tasks in by_seed.items() if np.isfinite(tasks).all()}
+        for arm, by_seed in found.scores.get(quantity, {}).items()
+    }
+    if not finished.get(base):
         return
     yield f"| {quantity} in the last tasks, less that of {base} | mean | above in | p |"
     yield "|---|---|---|---|"
-    for arm, one in task_streams.differences(found.scores[quantity], base).items():
+    arms = {arm: by_seed for arm, by_seed in finished.items() if by_seed}
+    for arm, one in task_streams.differences(arms, base).items():
         mean, low, high, seeds = one.estimate
         yield (
             f"| {arm} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] | {one.wins} of {seeds} "

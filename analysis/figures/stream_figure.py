@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 # With more positions their points would hide the line.
@@ -50,10 +51,10 @@ def draw(panels: Sequence[Panel], positions: Sequence[int] | np.ndarray, xlabel:
     """
     arms: dict[str, task_streams.Scores] = {}
     for panel in panels:
-        arms = {**panel.arms, **arms}
+        arms |= {name: arm for name, arm in panel.arms.items() if name not in arms}
     colours = {name: colour(i, len(arms)) for i, name in enumerate(arms)}
-    figure, places = _lay_out(len(panels), -(-len(arms) // 2))
-    with_label: dict[str, Axes] = {}
+    figure, places = _lay_out(len(panels), len(arms))
+    with_label: dict[tuple[str, bool], Axes] = {}
     for axes, panel in zip(places, panels):
         if len(positions) == 1:
             _draw_points(axes, panel, colours)
@@ -64,22 +65,36 @@ def draw(panels: Sequence[Panel], positions: Sequence[int] | np.ndarray, xlabel:
         axes.set_title(panel.title, fontsize="medium")
         axes.set_ylabel(panel.ylabel)
         axes.grid(alpha=0.3)
-        axes.sharey(with_label.setdefault(panel.ylabel, axes))
+        axes.sharey(with_label.setdefault((panel.ylabel, panel.is_log), axes))
     if len(positions) > 1:
-        lines = {line.get_label(): line for axes in places for line in axes.lines}
-        # Above the curves: inside it would hide some of them.
-        figure.legend(
-            handles=lines.values(),
-            loc="outside upper center",
-            ncols=2 if len(panels) == 1 else 3,
-            fontsize="small",
-            frameon=False,
-        )
+        _add_legend(figure, panels, places)
     return figure
 
 
-def _lay_out(panels: int, legend_rows: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with so many axes, in rows of two or three."""
+def _add_legend(figure: Figure, panels: Sequence[Panel], places: Sequence[Axes]) -> None:
+    """An entry for each arm, with how many of its seeds there are in the panel that has fewest."""
+    entries: dict[str, tuple[int, Line2D]] = {}
+    for panel, axes in zip(panels, places):
+        for (name, arm), line in zip(panel.arms.items(), axes.lines):
+            found = len(_finished(arm)), line
+            entries[name] = min(entries.get(name, found), found, key=lambda entry: entry[0])
+    figure.legend(
+        handles=[line for _, line in entries.values()],
+        # Above the curves: inside it would hide some of them.
+        loc="outside upper center",
+        ncols=_legend_columns(len(panels)),
+        fontsize="small",
+        frameon=False,
+    )
+
+
+def _legend_columns(panels: int) -> int:
+    return 2 if panels == 1 else 3
+
+
+def _lay_out(panels: int, arms: int) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with so many axes, in rows of two or three, and room for the legend."""
+    legend_rows = -(-arms // _legend_columns(panels))
     columns = {1: 1, 2: 2, 4: 2}.get(panels, 3)
     rows = -(-panels // columns)
     width, height = (9, 4.2) if panels == 1 else (4.5 * columns, 3.3 * rows)

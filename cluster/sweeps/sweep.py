@@ -83,7 +83,6 @@ class Sweep:
                 self._work(cores, report_seconds, stop, kill)
             finally:
                 self._end_all()
-                self._progress.advance(sum(map(self._record.is_finished, self._jobs)))
                 self._progress.close()
         return self._record.states(self._jobs)
 
@@ -138,6 +137,7 @@ class Sweep:
                 del self._running[worker]
                 state = self._state_after(exit_code)
                 self._record.ended(job, state, exit_code, process.seconds)
+                self._progress.advance(self._num_ended())
                 parts = [_duration(process.seconds)]
                 if state == RunState.FAILED:
                     parts.append(f"exit code {exit_code}: {log_lines.last(process.lines())}")
@@ -182,13 +182,14 @@ class Sweep:
         if done and self._running:
             missing = len(finished) + len(self._running) + len(self._waiting) - done
             left = missing * seconds / done / len(self._running)
-            self._progress.advance(round(done, 2))
             self._progress.write(f"{self._count()}  about {progress.time_left(left)} left")
 
     def _count(self) -> str:
+        return f"{self._num_ended()}/{len(self._jobs)}"
+
+    def _num_ended(self) -> int:
         ended = (RunState.FINISHED, RunState.FAILED, RunState.STOPPED)
-        num_ended = sum(state in ended for state in self._record.states(self._jobs))
-        return f"{num_ended}/{len(self._jobs)}"
+        return sum(state in ended for state in self._record.states(self._jobs))
 
     def _say(self, state: RunState, job: Job, text: str) -> None:
         self._progress.write(f"{self._count()}  {state:8}  {job}  {text}")
@@ -212,7 +213,7 @@ def run(
         a sweep is at work there, or a job of the same name was begun by another command.
     """
     jobs = grid.jobs()
-    sweep_jobs.verify(jobs, num_workers if start is processes.Process else 0)
+    sweep_jobs.verify(jobs, root, num_workers if start is processes.Process else 0)
     with sweep_record.claim(root):
         record = sweep_record.SweepRecord(root)
         record.begin(grid, jobs)

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from agents import optimizers
 from core import checks, flag_errors
 from envs import base as envs_base
-from training import derived, experiment, run_settings
+from training import derived, experiment, run_directory, run_settings
 from training.learning import update_schedule
 from training.system import memory
 
@@ -149,17 +149,19 @@ def _check_names(jobs: Sequence[Job]) -> None:
         seen[job.name] = job
 
 
-def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
+def verify(jobs: Sequence[Job], root: Path, num_workers: int = 1) -> None:
     """Checks the configurations of all jobs as far as possible without starting anything.
 
     Args:
       jobs: of a sweep.
+      root: of its files.
       num_workers: how many run at once on this machine; 0: they run elsewhere.
 
     Raises:
       ConfigError: for the first job with a bad file, argument, key or value, for seeds of a
         config that are closer together than its num_seeds, for a run that is asked for twice,
-        and for replays that don't fit into the memory at once.
+        for a directory that holds something else or a run of another configuration, as its file
+        has changed since, and for replays that don't fit into the memory at once.
     """
     seen: dict[str, Job] = {}
     replays: dict[tuple[str, str], tuple[int, int]] = {}
@@ -170,6 +172,7 @@ def verify(jobs: Sequence[Job], num_workers: int = 1) -> None:
             settings = parse(config)
         except checks.ConfigError as error:
             raise checks.ConfigError(f"{job}: {error}") from error
+        run_directory.check(root / job.name, config)
         same = seen.setdefault(json.dumps(derived.resolve(config).to_dict(), sort_keys=True), job)
         if same is not job:
             raise checks.ConfigError(

@@ -229,3 +229,16 @@ def test_an_arm_has_one_colour_and_one_entry_in_all_panels():
     assert [axes.get_title() for axes in (first, second)] == ["first", "second"]
     # Panels of one quantity can be compared by eye.
     assert first.get_ylim() == second.get_ylim() != third.get_ylim()
+    low, high = first.get_ylim()
+    assert low <= 0
+    assert high >= 2
+
+
+def test_the_legend_tells_the_fewest_seeds_of_any_panel():
+    failed = np.full(18, np.nan)
+    whole, short = {1: _row(1, 1), 2: _row(1, 1)}, {1: _row(1, 1), 2: failed}
+    panels = [
+        stream_figure.Panel({"a": arm}, "x", title) for title, arm in (("1", whole), ("2", short))
+    ]
+    (legend,) = stream_figure.draw(panels, range(1, 19), "task").legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a (1 of 2 seeds)"]

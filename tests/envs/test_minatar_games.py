@@ -1,6 +1,7 @@
 """Permuted MinAtar: the package is optional, and most of this is skipped without it."""
 
 import importlib.util
+import sys
 
 import gymnasium
 import numpy as np
@@ -51,8 +52,8 @@ def test_a_task_is_the_same_permutation_in_all_runs_and_the_first_is_none():
     assert (minatar_games.permutations(1)[0] != minatar_games.permutations(2)[0]).any()
 
 
-@pytest.mark.skipif(_IS_INSTALLED, reason="MinAtar is installed")
-def test_without_the_package_it_is_said_how_to_get_it():
+def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minatar", None)
     with pytest.raises(checks.ConfigError, match=r"not installed: .*\[minatar\]"):
         base.make(_settings(game="breakout"), 1, 0)
 

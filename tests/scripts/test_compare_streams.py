@@ -11,6 +11,8 @@ import pytest
 
 from tests.scripts.calling import call, error_of
 
+pytestmark = pytest.mark.slow
+
 _CODE = Path(__file__).parents[2]
 _BASE = "classification_mse_plain"
 _SMALL = {

@@ -18,6 +18,7 @@ from cluster.sweeps import sweep, sweep_jobs, sweep_record
 from cluster.sweeps.sweep_record import RunState
 from core import checks
 from tests import waiting
+from training import run_directory
 from training.system import exit_codes
 
 _ROOT = Path(__file__).parents[2]
@@ -112,23 +113,47 @@ def test_command_is_that_of_a_single_training():
         ),
     ],
 )
-def test_bad_sweeps(changes, expected):
+def test_bad_sweeps(tmp_path, changes, expected):
     grid = {"configs": [_PROBE], "arguments": ["1"], "seeds": [1], **changes}
     with pytest.raises(checks.ConfigError) as caught:
-        sweep_jobs.verify(sweep_jobs.Grid(**grid).jobs())
+        sweep_jobs.verify(sweep_jobs.Grid(**grid).jobs(), tmp_path)
     message = str(caught.value)
     assert expected in message
     assert "\n" not in message
 
 
-def test_good_sweeps():
+def test_good_sweeps(tmp_path):
     grid = sweep_jobs.Grid([_PROBE], ["1", "5"], [1, 5], ["--config.num_seeds=4"])
-    sweep_jobs.verify(grid.jobs())
+    sweep_jobs.verify(grid.jobs(), tmp_path)
     configs = ["configs/data_efficient_nap.py:pong", "configs/continual_nap.py:small"]
     overrides = ["--config.optimizer.learning_rate=1e-3", "--config.log.tensorboard=false"]
     jobs = sweep_jobs.Grid([*configs, "configs/cartpole.py"], [], [1], overrides).jobs()
-    sweep_jobs.verify(jobs)
+    sweep_jobs.verify(jobs, tmp_path)
     assert all(sweep_jobs.load(job).optimizer.learning_rate == 1e-3 for job in jobs)
+
+
+_MINE = """
+from configs import probe
+
+
+def get_config():
+    config = probe.get_config("1")
+    config.optimizer.learning_rate = {rate}
+    return config
+"""
+
+
+def test_a_run_of_a_file_that_has_changed_since_is_not_taken_for_the_new_one(tmp_path):
+    """Finished or not: the sweep would not make it again."""
+    file = tmp_path / "mine.py"
+    file.write_text(_MINE.format(rate=0.01))
+    jobs = sweep_jobs.Grid([str(file)], [], [1]).jobs()
+    run_directory.claim(tmp_path / jobs[0].name, sweep_jobs.load(jobs[0]))
+    sweep_jobs.verify(jobs, tmp_path)
+    file.write_text(_MINE.format(rate=0.02))
+    message = r"mine/default/seed_1.*: optimizer.learning_rate is 0.01 there, asked for 0.02"
+    with pytest.raises(checks.ConfigError, match=message):
+        sweep_jobs.verify(jobs, tmp_path)
 
 
 @pytest.mark.parametrize("seed", ["x", "-1", "", "1.5"])
@@ -449,12 +474,12 @@ def _call(root: Path, *overrides: str, **flags: str) -> subprocess.CompletedProc
     )
 
 
-def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
+def test_stopped_trainings_continue_and_one_whose_directory_is_in_use_fails(tmp_path):
     # Nothing is learned before the end: compiling the update would take most of the time.
     keys = ("replay.capacity", "replay.min_size", "replay.importance_exponent_end_steps")
     # Many frames, so that it is stopped before their end.
     overrides = ["--config.num_frames=30_000", *(f"--config.{key}=200_000" for key in keys)]
-    foreign = tmp_path / "probe/1/seed_2"
+    used = tmp_path / "probe/1/seed_2"
     log = tmp_path / "probe/1/seed_1.log"
     with subprocess.Popen(_command(tmp_path, *overrides), cwd=_ROOT) as process:
         waiting.wait_for(lambda: log.exists() and "of 30000" in log.read_text())
@@ -463,13 +488,12 @@ def test_stopped_trainings_continue_and_a_foreign_directory_fails(tmp_path):
     states = {"probe/1/seed_1": RunState.STOPPED, "probe/1/seed_2": RunState.WAITING}
     assert _states(tmp_path) == states
 
-    foreign.mkdir()
-    (foreign / "config.json").write_text('{"name": "other"}')
-    result = _call(tmp_path, *overrides)
+    with run_directory.locked(used):
+        result = _call(tmp_path, *overrides)
     assert result.returncode == exit_codes.RUNS_FAILED, result.stderr
     assert "continuing from" in log.read_text()
     assert "exit code 2: error: run_dir" in result.stderr
-    assert "belongs to another configuration" in result.stderr
+    assert "another process is at work there" in result.stderr
     states = {"probe/1/seed_1": RunState.FINISHED, "probe/1/seed_2": RunState.FAILED}
     assert _states(tmp_path) == states
 

@@ -9,7 +9,7 @@ import pytest
 
 from core import checks, finite
 from replay import base as replay_base
-from training import branching, closed_loop, loop
+from training import branching, closed_loop, derived, experiment, loop, run_settings
 from training.checkpoints import snapshot
 from training.learning import dataset
 
@@ -226,6 +226,13 @@ def test_the_greedy_reward_is_of_the_network_without_noise():
     config = importlib.import_module("configs.classification_stream").get_config("rainbow:ln")
     assert not config.agent.evaluation_noise
     assert config.agent.evaluation_epsilon == 0
-    for agent in ("c51", "mse"):
+    for agent in ("c51", "mse", "qrdqn", "iqn"):
         config = importlib.import_module("configs.classification_stream").get_config(agent)
         assert config.agent.epsilon.evaluation == 0
+
+
+@pytest.mark.parametrize("agent", ["qrdqn", "iqn"])
+def test_agents_of_quantiles_may_be_in_the_stream(agent):
+    built = experiment.make(run_settings.parse(derived.resolve(_config(f"{agent}:nap"))))
+    assert "loss" in experiment.metric_names(built)
+    built.environment.close()

@@ -85,7 +85,7 @@ def techniques() -> contract.Experiment:
                 QUANTITY: PLOTTED.label,
                 "weight_magnitude": "mean absolute weight",
                 "updated_units": "share of units updated",
-                "updated_units_td": "the same by the loss alone",
+                "updated_units_td": "share updated by the loss alone",
                 "weight_effective_rank": "effective rank of weights",
                 "feature_effective_rank": "effective rank of features",
             }.items()

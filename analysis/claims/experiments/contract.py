@@ -1,9 +1,11 @@
 """What an experiment is, and two ways to run one: tuned arms, or variants of a config."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import run_records
@@ -170,36 +172,37 @@ class TunedSweep(NamedTuple):
         """
         merits = self._tune(runner)
         best = {}
-        for arm in self.names:
-            # A rate with which a run does not stay finite is none to choose.
+        for arm, rates in merits.items():
             means = {
-                rate: sum(by_seed.values()) / len(by_seed)
-                for rate, by_seed in merits[arm].items()
-                if len(by_seed) == len(_TUNING_SEEDS)
+                rate: float(np.mean(list(by_seed.values()))) for rate, by_seed in rates.items()
             }
-            if not means:
+            # A rate with which a run does not stay finite is none to choose.
+            finite = {rate: mean for rate, mean in means.items() if math.isfinite(mean)}
+            if not finite:
                 raise checks.ConfigError(
                     f"{runner.root / 'tuning'}: {arm} has a failed run at every learning rate"
                 )
-            best[arm] = max(means, key=lambda rate: means[rate])
+            best[arm] = max(finite, key=lambda rate: finite[rate])
+        evidence_lib.write_tuning(runner.results, merits)
         return best
 
     def _tune(self, runner: Runner) -> Mapping[str, Mapping[str, Mapping[int, float]]]:
-        """The merits of the runs that do not fail, by arm, rate and seed; writes them too."""
-        found: dict[str, dict[str, dict[int, float]]] = {}
-        (number,) = {len(rates) for rates in self.rates.values()}
+        """The merits of runs by arm, rate and seed; nan of those that failed."""
+        found: dict[str, dict[str, dict[int, float]]] = {arm: {} for arm in self.names}
         arms = {name: arm for arm, name in self.names.items()}
+        (number,) = {len(rates) for rates in self.rates.values()}
         for i in range(number):
             tried = {arm: rates[i] for arm, rates in self.rates.items()}
             root = runner.root / "tuning" / str(i)
             self._sweep(runner, root, tried, _TUNING_SEEDS)
             for arm, rate in tried.items():
-                found.setdefault(arm, {})[rate] = {}
-            for run in run_records.find([root]):
-                if run.is_finished:
-                    arm, (seed,) = arms[run.name], run.seeds
-                    found[arm][tried[arm]][seed] = self.merit(run)
-        evidence_lib.write_tuning(runner.results, found)
+                found[arm][rate] = dict.fromkeys(_TUNING_SEEDS, math.nan)
+            for rate in dict.fromkeys(tried.values()):
+                for run in run_records.find([root / rate]):
+                    # What an earlier choice of arms or rates has left is not asked for.
+                    arm = arms.get(run.name)
+                    if arm is not None and tried[arm] == rate and run.is_finished:
+                        found[arm][rate] |= dict.fromkeys(run.seeds, self.merit(run))
         return found
 
     def _sweep(

@@ -58,7 +58,8 @@ def draw_tasks(plotted: Sequence[PlottedQuantity]) -> Callable[[evidence_lib.Evi
     """How to draw quantities of each task, a panel for each."""
 
     def draw(found: evidence_lib.Evidence) -> Figure:
-        panels = [panel(one, found) for one in plotted]
+        # Older runs may lack what is drawn of newer ones.
+        panels = [panel(one, found) for one in plotted if one.quantity in found.scores]
         return stream_figure.draw(panels, found.positions + 1, "task")
 
     return draw

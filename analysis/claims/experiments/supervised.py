@@ -122,7 +122,7 @@ def methods() -> contract.Experiment:
 
 def methods_cnn() -> contract.Experiment:
     """The same in a convolutional network."""
-    title = "Seven methods on random labels of digits in a convolutional network, as before"
+    title = "Seven methods on random labels of digits in a convolutional network"
     return _methods("methods_cnn", title, (25, 85), METHODS_CNN, METHODS_CNN_NAP)
 
 

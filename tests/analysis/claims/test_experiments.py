@@ -203,6 +203,20 @@ def test_a_rate_that_fails_is_not_chosen(scripts, tmp_path):
     _run(scripts, tmp_path, is_full=True)
     (call,) = (call for call in scripts.calls[3:] if call[2] == "--arguments=c51:plain")
     assert call[-1] == "--config.optimizer.learning_rate=1e-3"
+    tuned = run_records.read_table(tmp_path / "results" / "tuning.csv")
+    ours = (tuned["arm"] == "c51:plain") & (tuned["rate"] == 3e-4)
+    np.testing.assert_array_equal(tuned["merit"][ours], [0.6, np.nan])
+
+
+def test_what_an_earlier_choice_of_arms_and_rates_has_left_is_not_asked_for(scripts, tmp_path):
+    left = tmp_path / "tuning" / "0"
+    scripts._write(left / "3e-4" / "c51:l2" / "seed_100", "c51", "l2", 100, "3e-4")
+    scripts._write(left / "3e-3" / "c51:nap" / "seed_100", "c51", "nap", 100, "3e-3")
+    _run(scripts, tmp_path, is_full=True)
+    tuned = run_records.read_table(tmp_path / "results" / "tuning.csv")
+    assert "c51:l2" not in tuned["arm"]
+    ours = (tuned["arm"] == "c51:nap") & (tuned["rate"] == 3e-4)
+    np.testing.assert_allclose(tuned["merit"][ours], [0.6, 0.6])
 
 
 def test_a_run_that_fails_has_no_score(scripts, tmp_path):

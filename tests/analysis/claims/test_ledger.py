@@ -130,6 +130,13 @@ def test_arms_are_compared_in_a_table():
     (bad,) = (line for line in text.splitlines() if line.startswith("| bad |"))
     assert "| -0.1" in bad
     assert "| 0 of 20 |" in bad
+    # Failed runs have no difference, and an arm of which all failed has no row.
+    arms["good"][3] = np.full(16, np.nan)
+    arms["bad"] = dict.fromkeys(range(20), np.full(16, np.nan))
+    text = page.render([], found)
+    (good,) = (line for line in text.splitlines() if line.startswith("| good |"))
+    assert "| 19 of 19 |" in good
+    assert "| bad |" not in text
 
 
 def test_a_claim_about_what_older_runs_did_not_measure_is_not_run():

@@ -376,9 +376,9 @@ _LOOPING = ("c_chain", "continual_backprop", "spectral", "spectral_ball", "trigg
 
 
 @functools.cache
-def _run_plain(is_projected, agent="dqn"):
-    made = _make(is_projected=is_projected, agent=agent)
-    return _run(made, update=made.update)
+def _run_plain(is_projected):
+    agent = _make(is_projected=is_projected)
+    return _run(agent, update=agent.update)
 
 
 def _close(first, second):
@@ -441,7 +441,8 @@ def test_supervised_learning_takes_it_too(name):
     is_projected = name not in _CONSTRAINTS
     agent = _make(name, agent="classifier")
     first, last = _run(agent, 0), _run(agent)
-    assert not _close(_run_plain(is_projected, "classifier"), last)
+    plain = _run(_make(is_projected=is_projected, agent="classifier"))
+    assert not _close(plain, last)
     if is_projected:
         after = agent.norms(last.params)
         for layer, norm in agent.norms(first.params).items():
