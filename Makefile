@@ -62,7 +62,7 @@ PLASTICITY_ARMS ?= $(STREAM):plain,$(STREAM):ln,$(STREAM):nap,$(STREAM):reset
 PLASTICITY_MORE ?=
 PLASTICITY_BASE ?= classification_rainbow_plain
 PLASTICITY_SEEDS ?= 1,2,3,4,5
-PLASTICITY_FLAGS ?=
+PLASTICITY_FLAGS ?= --config.environment.num_tasks=20
 PLASTICITY_DIR ?= runs/make_plasticity
 comma := ,
 
