@@ -275,7 +275,8 @@ CLAIMS: Sequence[Claim] = (
                 ),
             ),
         ),
-        "and none of five strengths is as good as NaP",
+        "tested is also that none of five strengths is as good as NaP, which does not hold: two are "
+        "better",
     ),
     Claim(
         "N11",
