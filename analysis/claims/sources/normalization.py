@@ -275,7 +275,7 @@ CLAIMS: Sequence[Claim] = (
                 ),
             ),
         ),
-        "tested is also that none of five strengths is as good as NaP, which does not hold: two are "
+        "tested too is that none of five strengths is as good as NaP, which does not hold: two are "
         "better",
     ),
     Claim(
