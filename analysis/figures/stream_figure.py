@@ -56,6 +56,8 @@ def draw(panels: Sequence[Panel], positions: Sequence[int] | np.ndarray, xlabel:
     figure, places = _lay_out(len(panels), len(arms))
     with_label: dict[tuple[str, bool], Axes] = {}
     for axes, panel in zip(places, panels):
+        if panel.is_log:
+            axes.set_yscale("log")
         if len(positions) == 1:
             _draw_points(axes, panel, colours)
         else:
@@ -105,8 +107,6 @@ def _lay_out(panels: int, arms: int) -> tuple[Figure, Sequence[Axes]]:
 def _draw_lines(
     axes: Axes, panel: Panel, colours: Mapping[str, str], positions: np.ndarray
 ) -> None:
-    if panel.is_log:
-        axes.set_yscale("log")
     for name, arm in panel.arms.items():
         mean, low, high = _summary(arm, panel.is_log)
         x, color = positions[: len(mean)], colours[name]
@@ -116,8 +116,6 @@ def _draw_lines(
 
 
 def _draw_points(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
-    if panel.is_log:
-        axes.set_yscale("log")
     for i, (name, arm) in enumerate(panel.arms.items()):
         mean, low, high = _summary(arm, panel.is_log)
         error = [mean - low, high - mean]

@@ -374,3 +374,8 @@ def test_steps_of_another_environment_are_not_collected(run_dir, tmp_path):
 def test_help_says_how_to_choose_a_policy(script):
     told = call(script, "--help").stdout
     assert all(f"--{flag}:" in told for flag in ("run_dir", "policy", "snapshot", "seed_index"))
+
+
+def test_supervised_streams_have_a_script_by_their_name():
+    message = error_of(call("supervised", "--config=configs/supervised/random_labels.py:x"))
+    assert "arm = 'x': expected 'plain' or 'ln' or 'nap'" in message

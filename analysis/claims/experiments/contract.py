@@ -79,7 +79,7 @@ class Experiment(NamedTuple):
       run: trains what is missing.
       draw: its figure.
       described: what the source's figure or text shows.
-      compared: a quantity of tasks and the arm with which the others' are compared in a table, of
+      compared: a quantity of tasks and the arm with which the others' are compared in a table, on
         which no verdict depends; None for no table.
     """
 

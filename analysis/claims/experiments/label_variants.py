@@ -10,6 +10,7 @@ from analysis.claims.experiments.contract import Variant
 from core import checks
 
 _LOSS = task_quantities.last_rows("train", "loss")
+_PLOTTED = streams.PlottedQuantity("loss", "loss at the end of the task")
 _CONFIG = "supervised/random_labels"
 
 # A higher rate than the config's.
@@ -81,7 +82,7 @@ def weight_decay() -> contract.Experiment:
         contract.VariantSweep(_CONFIG, DECAYS, seeds=5),
         {"loss": _LOSS, "weight_norm": task_quantities.weight_norm},
         [
-            streams.PlottedQuantity("loss", "loss at the end of the task"),
+            _PLOTTED,
             streams.PlottedQuantity("weight_norm", "norm of all weights"),
         ],
         "no figure; text of both papers by Lyle et al.: weight decay regularizes too much or "
@@ -97,7 +98,7 @@ def scales() -> contract.Experiment:
         (23, 47),
         contract.VariantSweep(_CONFIG, SCALES, seeds=10),
         {"loss": _LOSS},
-        [streams.PlottedQuantity("loss", "loss at the end of the task")],
+        [_PLOTTED],
         "no figure; text of the NaP paper: in long runs scales and offsets need a treatment, "
         "jointly or by a decay to their initial values",
     )
@@ -112,7 +113,7 @@ def rescaling() -> contract.Experiment:
         (1, 2),
         contract.VariantSweep(_CONFIG, RESCALED, seeds=10, keys=(_FAST, "environment.num_tasks=1")),
         {"loss": _LOSS},
-        [streams.PlottedQuantity("loss", "loss at the end of the task")],
+        [_PLOTTED],
         "no figure; text of the second paper by Lyle et al.: rescaling alone slows learning",
     )
 
